@@ -1,0 +1,27 @@
+"""Exceptions and warnings a caller may catch; everything else a user can cause is a ``ValueError``."""
+
+from __future__ import annotations
+
+
+class NotFittedError(ValueError, AttributeError):
+    """The estimator was asked for something that only a fitted model has."""
+
+
+class ImpossibleDataError(ValueError):
+    """A series has probability zero under the model."""
+
+
+class DataWarning(UserWarning):
+    """The data are usable, but something in them limits what can be learnt."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The fit ended before its stopping rule was met, or its objective fell."""
+
+
+class DurationWallWarning(UserWarning):
+    """Expected durations press against ``max_duration``."""
+
+
+class KernelWarning(UserWarning):
+    """A slower kernel is in use than could be."""

@@ -1,0 +1,61 @@
+"""What the kernels return, each field as a formula.
+
+y are the observations of one series, z_t the state at row t, a segment a maximal run that was drawn as one duration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hsmm.types import PerSeries, StatePaths, StateSeries, StateVector
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Expected counts given all rows; each is the gradient of the summed log-likelihood in one log-table.
+
+    - ``log_likelihood`` (R, S): log p(y of series s)
+    - ``state`` (R, N, K): P(z_n = k | y)
+    - ``initial`` (R, K): E[number of series that start in k]
+    - ``transition`` (R, K, K): E[number of segments of i followed by one of j]; per row where the table is, (R, N, K, K)
+    - ``duration`` (R, K, D): E[number of segments of k with duration d]; a right-censored segment counts with its
+      full latent duration, a left-censored first one not at all; per row where the table is, (R, N, K, D)
+    - ``residual`` (R, K, D): E[number of left-censored first segments of k with r steps left]
+    - ``tail_stay``, ``tail_leave`` (R, K): E[number of visible steps that stayed in (left) the tail slot]; zero
+      without a tail. The gradient in ``log_tail`` is ``tail_stay - tail_leave * s / (1 - s)``, s = exp(log_tail).
+    """
+
+    log_likelihood: PerSeries
+    state: StateSeries
+    initial: StateVector
+    transition: Tensor
+    duration: Tensor
+    residual: Tensor
+    tail_stay: StateVector
+    tail_leave: StateVector
+
+
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """What is known at each row from that row and those before it.
+
+    - ``state`` (R, N, K): P(z_n = k | y_1..n)
+    - ``log_density`` (R, N): log p(y_n | y_1..n-1); -inf at the first impossible row of a series and after it
+    """
+
+    state: StateSeries
+    log_density: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The most probable sequence of segments; a right-censored last one of n steps weighs log P(d >= n).
+
+    - ``states`` (R, N) int64; -1 throughout a series that is impossible
+    - ``log_probability`` (R, S): its joint log-probability with the data
+    """
+
+    states: StatePaths
+    log_probability: PerSeries

@@ -1,0 +1,171 @@
+"""The four log-tables that are all a model hands to inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from hsmm.types import Offsets
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """Log-potentials of R models (restarts) over S series packed into N time steps.
+
+    With K states and a duration table of D columns:
+
+    - ``log_initial`` (R, K): the first segment's state.
+    - ``log_transition`` (R, K, K) or (R, N, K, K): from a segment's state to the next one's;
+      row n governs the step n → n + 1, so a series' last row is unused.
+    - ``log_duration`` (R, K, D), (R, N, K, D) or None: column d - 1 holds duration d; row n governs a
+      segment that starts at n. None is an HMM, whose every step is a segment of length 1.
+    - ``log_emission`` (R, N, K): 0 in every state for a missing row, -inf for a forbidden state.
+    - ``offsets`` (S + 1,): series s owns the rows ``offsets[s]:offsets[s + 1]``.
+    - ``log_tail`` (R, K) or None: makes the last column a *tail slot*. It then holds P(d >= D) and a segment in
+      it stays there one more step with this log-probability, or else has D - 1 steps left
+      (D = 1: ends). A table for durations 1..M with an extra slot for P(d > M) has D = M + 1 columns.
+    - ``log_residual`` (R, K, D) or None: law of the steps left to a left-censored first segment, counting
+      its first visible step; None means the equilibrium law P(d >= r) / E[d] of the first row's table.
+    - ``left_censored``, ``right_censored``: may the first (last) segment of a series reach beyond its rows?
+      One flag for all series, or a boolean tensor (S,). Without meaning for an HMM.
+
+    Tables need not be normalised. Raises ``ValueError`` for shapes, dtypes, devices and offsets that do not fit.
+    """
+
+    log_initial: Tensor
+    log_transition: Tensor
+    log_duration: Tensor | None
+    log_emission: Tensor
+    offsets: Offsets
+    log_tail: Tensor | None = None
+    left_censored: bool | Tensor = False
+    right_censored: bool | Tensor = True
+    log_residual: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check_dtypes(self)
+        _check_shapes(self)
+        _check_offsets(self.offsets, self.log_emission.shape[1])
+
+    @property
+    def n_restarts(self) -> int:
+        return self.log_emission.shape[0]
+
+    @property
+    def n_rows(self) -> int:
+        return self.log_emission.shape[1]
+
+    @property
+    def n_states(self) -> int:
+        return self.log_emission.shape[2]
+
+    @property
+    def n_series(self) -> int:
+        return self.offsets.numel() - 1
+
+    @property
+    def n_durations(self) -> int:
+        """Columns D of the duration table; 1 for an HMM."""
+        return 1 if self.log_duration is None else self.log_duration.shape[-1]
+
+    @property
+    def is_stationary(self) -> bool:
+        """Whether neither transitions nor durations change with time."""
+        return self.log_transition.ndim == 3 and (self.log_duration is None or self.log_duration.ndim == 3)
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.offsets.diff()
+
+    @property
+    def series_of_row(self) -> Tensor:
+        """(N,) which series each row belongs to."""
+        return torch.repeat_interleave(torch.arange(self.n_series, device=self.offsets.device), self.lengths)
+
+    def censored(self, side: str) -> Tensor:
+        """(S,) boolean flags of ``side``, "left" or "right"."""
+        flag = self.left_censored if side == "left" else self.right_censored
+        device = self.log_emission.device
+        if self.log_duration is None:
+            return torch.zeros(self.n_series, dtype=torch.bool, device=device)
+        return torch.as_tensor(flag, dtype=torch.bool, device=device).expand(self.n_series)
+
+    def tables(self) -> dict[str, Tensor]:
+        """The tables that are present, by field name, in the order of the fields."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: table for name, table in named.items() if name.startswith("log_") and table is not None}
+
+    def detach(self) -> Potentials:
+        return replace(self, **{name: table.detach() for name, table in self.tables().items()})
+
+    def take(self, restarts: Tensor) -> Potentials:
+        """The models at these indices of the restart axis."""
+        return replace(self, **{name: table[restarts] for name, table in self.tables().items()})
+
+
+def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -> Tensor:
+    """Log-law of the steps left, counting this one, at a moment picked at random: P(d >= r) / E[d].
+
+    ``log_duration`` (..., K, D) may be unnormalised; with ``log_tail`` (..., K) the last column is the tail slot.
+    """
+    log_survival = log_duration.flip(-1).logcumsumexp(-1).flip(-1)
+    if log_tail is not None:
+        tail = log_survival[..., -1:] - torch.log(-torch.expm1(log_tail)).unsqueeze(-1)
+        log_survival = torch.cat([log_survival[..., :-1], tail], -1)
+    return log_survival - log_survival.logsumexp(-1, keepdim=True)
+
+
+def _check_dtypes(p: Potentials) -> None:
+    for name, table in p.tables().items():
+        if not isinstance(table, Tensor) or table.dtype not in (torch.float32, torch.float64):
+            found = table.dtype if isinstance(table, Tensor) else type(table).__name__
+            raise ValueError(f"{name} is {found}; expected a float32 or float64 tensor.")
+        if table.dtype != p.log_emission.dtype or table.device != p.log_emission.device:
+            raise ValueError(
+                f"{name} is {table.dtype} on {table.device}, but log_emission is {p.log_emission.dtype} "
+                f"on {p.log_emission.device}; give every table the same dtype and device."
+            )
+
+
+def _check_shapes(p: Potentials) -> None:
+    if p.log_emission.ndim != 3:
+        raise ValueError(f"log_emission has shape {tuple(p.log_emission.shape)}; expected (restarts, rows, states).")
+    r, n, k = p.log_emission.shape
+    if min(r, k) < 1:
+        raise ValueError(f"log_emission has shape {(r, n, k)}; expected at least one restart and one state.")
+    d = p.n_durations
+    _expect("log_initial", p.log_initial, [(r, k)])
+    _expect("log_transition", p.log_transition, [(r, k, k), (r, n, k, k)])
+    if p.log_duration is not None:
+        if d < 1:
+            raise ValueError("log_duration has no columns; expected at least one duration.")
+        _expect("log_duration", p.log_duration, [(r, k, d), (r, n, k, d)])
+    for name, table, shape in (("log_tail", p.log_tail, (r, k)), ("log_residual", p.log_residual, (r, k, d))):
+        if table is not None:
+            if p.log_duration is None:
+                raise ValueError(f"{name} needs log_duration; an HMM has no duration table.")
+            _expect(name, table, [shape])
+    for name, flag in (("left_censored", p.left_censored), ("right_censored", p.right_censored)):
+        if isinstance(flag, Tensor) and (flag.dtype != torch.bool or flag.shape != (p.n_series,)):
+            raise ValueError(
+                f"{name} is a {flag.dtype} tensor of shape {tuple(flag.shape)}; "
+                f"expected True, False or a boolean tensor of shape ({p.n_series},)."
+            )
+
+
+def _expect(name: str, table: Tensor, shapes: list[tuple[int, ...]]) -> None:
+    if tuple(table.shape) not in shapes:
+        raise ValueError(f"{name} has shape {tuple(table.shape)}; expected {' or '.join(map(str, shapes))}.")
+
+
+def _check_offsets(offsets: Offsets, n_rows: int) -> None:
+    integral = isinstance(offsets, Tensor) and offsets.dtype == torch.int64 and offsets.ndim == 1
+    if not integral or offsets.numel() < 2:
+        raise ValueError("offsets must be an int64 tensor of at least two boundaries.")
+    if offsets[0] != 0 or offsets[-1] != n_rows or bool((offsets.diff() < 1).any()):
+        raise ValueError(
+            f"offsets are {offsets[:8].tolist()}{'…' if offsets.numel() > 8 else ''}; expected them to rise strictly "
+            f"from 0 to the number of rows, {n_rows}."
+        )
