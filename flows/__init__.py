@@ -1,0 +1,1 @@
+"""Wiring: which task feeds which, and the command line."""
