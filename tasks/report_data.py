@@ -21,8 +21,8 @@ class ReportData:
     value_columns
         Names of the feature columns of ``frame``.
     ranking
-        The selection table, best candidate first, one row a candidate: candidate, n_states, emission, duration,
-        aic, bic, hqc, icl, held_out, log_likelihood, n_parameters, n_iter, converged, warnings.
+        The selection table, best candidate first, one row a candidate: candidate, n_states, emission,
+        duration, aic, bic, hqc, icl, held_out, log_likelihood, n_parameters, n_iter, converged, warnings.
     model
         The chosen fitted estimator; it was fitted on scaled features.
     criterion
