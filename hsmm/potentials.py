@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from hsmm.numerics import log_one_minus_exp, log_survival
 from hsmm.types import Offsets
 
 
@@ -110,11 +111,14 @@ def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -
 
     ``log_duration`` (..., K, D) may be unnormalised; with ``log_tail`` (..., K) the last column is the tail slot.
     """
-    log_survival = log_duration.flip(-1).logcumsumexp(-1).flip(-1)
+    weight = log_survival(log_duration)
     if log_tail is not None:
-        tail = log_survival[..., -1:] - torch.log(-torch.expm1(log_tail)).unsqueeze(-1)
-        log_survival = torch.cat([log_survival[..., :-1], tail], -1)
-    return log_survival - log_survival.logsumexp(-1, keepdim=True)
+        tail = weight[..., -1:] - log_one_minus_exp(log_tail).unsqueeze(-1)
+        endless = (log_tail == 0).unsqueeze(-1) & ~weight[..., -1:].isneginf()
+        weight = torch.cat(
+            [weight[..., :-1].masked_fill(endless, -torch.inf), torch.where(endless, 0.0, tail)], -1
+        )
+    return weight - weight.logsumexp(-1, keepdim=True)
 
 
 def _check_dtypes(p: Potentials) -> None:
@@ -131,7 +135,9 @@ def _check_dtypes(p: Potentials) -> None:
 
 def _check_shapes(p: Potentials) -> None:
     if p.log_emission.ndim != 3:
-        raise ValueError(f"log_emission has shape {tuple(p.log_emission.shape)}; expected (restarts, rows, states).")
+        raise ValueError(
+            f"log_emission has shape {tuple(p.log_emission.shape)}; expected (restarts, rows, states)."
+        )
     r, n, k = p.log_emission.shape
     if min(r, k) < 1:
         raise ValueError(f"log_emission has shape {(r, n, k)}; expected at least one restart and one state.")

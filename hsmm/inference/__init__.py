@@ -1,0 +1,31 @@
+"""Exact answers of a semi-Markov model, as pure functions of its :class:`~hsmm.potentials.Potentials`."""
+
+from hsmm.inference.engine import (
+    elapsed,
+    expected_counts,
+    filter_pass,
+    filtered,
+    log_density,
+    log_partition,
+    posterior,
+    remaining,
+    sample_paths,
+    viterbi,
+)
+from hsmm.kernels.results import Decoded, Filtered, Posterior
+
+__all__ = [
+    "Decoded",
+    "Filtered",
+    "Posterior",
+    "elapsed",
+    "expected_counts",
+    "filter_pass",
+    "filtered",
+    "log_density",
+    "log_partition",
+    "posterior",
+    "remaining",
+    "sample_paths",
+    "viterbi",
+]

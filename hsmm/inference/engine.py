@@ -1,0 +1,176 @@
+"""Checks the tables, picks the kernel, and makes the log-likelihood differentiable."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsmm.errors import KernelWarning
+from hsmm.kernels import native, reference
+from hsmm.kernels.results import Decoded, Filtered, Posterior
+from hsmm.potentials import Potentials, equilibrium_residual
+from hsmm.types import DurationSeries, KernelName, PerSeries, StateSeries
+
+KERNELS: dict[str, ModuleType] = {"reference": reference, "native": native}
+
+
+def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
+    """log p(y of each series), differentiable once in every table.
+
+    Shapes: (R, S). A supplied ``log_residual`` is held fixed when ``log_duration`` is differentiated; the equilibrium
+    law is part of the derivative. Raises ``ValueError`` for NaN or +inf tables.
+    """
+    check_finite(p)
+    if not any(table.requires_grad for table in p.tables().values()):
+        return run("log_partition", p, kernel)
+    if p.log_residual is None and p.log_duration is not None and bool(p.censored("left").any()):
+        p = replace(p, log_residual=_residual_law(p))
+    names = tuple(p.tables())
+    return _LogPartition.apply(p.detach(), kernel, names, *p.tables().values())
+
+
+def expected_counts(
+    p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto"
+) -> Posterior:
+    """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times."""
+    check_finite(p)
+    return run("expected_counts", p.detach(), kernel, series_weight)
+
+
+def posterior(p: Potentials, *, kernel: KernelName = "auto") -> Posterior:
+    """Posterior counts, summed over rows and series: see :class:`Posterior` for shapes and formulas."""
+    counts = expected_counts(p, kernel=kernel)
+    return replace(
+        counts,
+        transition=counts.transition.sum(1) if counts.transition.ndim == 4 else counts.transition,
+        duration=counts.duration.sum(1) if counts.duration.ndim == 4 else counts.duration,
+    )
+
+
+def filtered(p: Potentials, *, kernel: KernelName = "auto") -> StateSeries:
+    """P(z_n | y up to n), causal: (R, N, K)."""
+    return filter_pass(p, kernel=kernel).state
+
+
+def log_density(p: Potentials, *, kernel: KernelName = "auto") -> Tensor:
+    """log p(y_n | y before n), causal: (R, N)."""
+    return filter_pass(p, kernel=kernel).log_density
+
+
+def filter_pass(p: Potentials, *, kernel: KernelName = "auto") -> Filtered:
+    """Filtered states and log-densities of one forward pass."""
+    check_finite(p)
+    return run("filtered", p.detach(), kernel)
+
+
+def elapsed(p: Potentials, *, kernel: KernelName = "auto") -> DurationSeries:
+    """P(the segment is r steps old, this one counted | y up to n), causal: (R, N, D), column r - 1.
+
+    Counts visible steps: a left-censored first segment has age 1 at its series' first row. With a tail the last
+    column is P(r >= D).
+    """
+    check_finite(p)
+    return run("elapsed", p.detach(), kernel)
+
+
+def remaining(p: Potentials, *, kernel: KernelName = "auto") -> DurationSeries:
+    """P(the segment has r steps left, this one counted | y up to n), causal: (R, N, D), column r - 1.
+
+    With a tail the last column is P(r >= D).
+    """
+    check_finite(p)
+    return run("remaining", p.detach(), kernel)
+
+
+def viterbi(p: Potentials, *, kernel: KernelName = "auto") -> Decoded:
+    """The most probable sequence of segments of each series: see :class:`Decoded`."""
+    check_finite(p)
+    return run("viterbi", p.detach(), kernel)
+
+
+def sample_paths(
+    p: Potentials, n: int, generator: torch.Generator | None = None, *, kernel: KernelName = "auto"
+) -> Tensor:
+    """``n`` state paths from their posterior: (n, R, N) int64."""
+    check_finite(p)
+    return run("sample_paths", p.detach(), kernel, n, generator)
+
+
+def run(function: str, p: Potentials, kernel: KernelName, *arguments: Any) -> Any:
+    return getattr(_choose(function, p, kernel), function)(p, *arguments)
+
+
+def check_finite(p: Potentials) -> None:
+    """Tables hold log-weights: finite or -inf, never NaN or +inf."""
+    for name, table in p.tables().items():
+        if not bool((table.detach() < torch.inf).all()):
+            where = (~(table.detach() < torch.inf)).nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} is {float(table[tuple(where)])} at {where}; expected finite values or -inf."
+            )
+        if name == "log_tail" and bool((table.detach() > 0).any()):
+            raise ValueError("log_tail is above 0; expected the log of a probability.")
+
+
+def _choose(function: str, p: Potentials, kernel: KernelName) -> ModuleType:
+    if kernel == "auto":
+        can = _native_is_available() and hasattr(native, function) and native.supports(p)
+        return native if can else reference
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel is {kernel!r}; expected 'auto', {', '.join(map(repr, KERNELS))}.")
+    if kernel == "native" and not (native.available() and hasattr(native, function) and native.supports(p)):
+        raise ValueError(f"the native kernel cannot do {function} for these tables; use kernel='auto'.")
+    return KERNELS[kernel]
+
+
+@functools.cache
+def _native_is_available() -> bool:
+    if native.available():
+        return True
+    warnings.warn(
+        "The native kernel was not built (no C++ compiler at installation?); the slower reference is in use.",
+        KernelWarning,
+        stacklevel=5,
+    )
+    return False
+
+
+def _residual_law(p: Potentials) -> Tensor:
+    if p.log_duration is None or p.log_duration.ndim == 3:
+        return equilibrium_residual(p.log_duration, p.log_tail)  # type: ignore[arg-type]
+    if p.n_series > 1:
+        raise ValueError(
+            "left-censored series under time-varying durations each have a law of their own; "
+            "differentiate them one series at a time, or supply log_residual."
+        )
+    return equilibrium_residual(p.log_duration[:, 0], p.log_tail)
+
+
+class _LogPartition(torch.autograd.Function):
+    """Forward is the log-likelihood, backward the expected counts."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], *tables: Tensor
+    ) -> Tensor:  # noqa: ARG004
+        ctx.p, ctx.kernel, ctx.names = p, kernel, names
+        return run("log_partition", p, kernel)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        counts: Posterior = run("expected_counts", ctx.p, ctx.kernel, gradient)
+        return (None, None, None, *(_gradient(ctx.p, counts, name) for name in ctx.names))
+
+
+def _gradient(p: Potentials, counts: Posterior, table: str) -> Tensor:
+    if table == "log_tail":
+        odds = torch.exp(p.log_tail) / -torch.expm1(p.log_tail)  # type: ignore[arg-type]
+        return counts.tail_stay - torch.where(counts.tail_leave > 0, counts.tail_leave * odds, 0.0)
+    return getattr(counts, {"log_emission": "state"}.get(table, table.removeprefix("log_")))
