@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from tasks import figures
-from tasks.dwell import model_survival
+from tasks.figures.dwell import dwell_times
+from tasks.figures.features import features_by_state
+from tasks.figures.ranking import ranking
+from tasks.figures.runs import model_survival
+from tasks.figures.series import overview, portrait, series_rows
+from tasks.figures.style import STYLE
+from tasks.figures.transitions import transitions
 from tasks.report_data import ReportData
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ DOTS_PER_INCH = 130
 
 
 def pictures(data: ReportData, folder: Path) -> list[Path]:
-    """Draws the run into PNG files under ``folder`` (created if missing) and returns them, the main one first.
+    """Draws the run into PNG files under ``folder``, created if missing; the main picture comes first.
 
     The first 12 series are drawn; with more, the table is the place to look.
     """
@@ -31,7 +36,7 @@ def pictures(data: ReportData, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(STYLE):
         for name, figure in _figures(data):
             paths.append(folder / f"{name}.png")
             figure.savefig(paths[-1], dpi=DOTS_PER_INCH)
@@ -40,15 +45,15 @@ def pictures(data: ReportData, folder: Path) -> list[Path]:
 
 def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
     names = state_names(data)
-    series = figures.series_rows(_first_series(data), data.value_columns, len(names))
+    series = series_rows(_first_series(data), data.value_columns, len(names))
     survival = model_survival(data.model, max_duration=120)
-    yield "states", figures.overview(series, names, data.title)
+    yield "states", overview(series, names, data.title)
     for rows in series:
-        yield f"states-{_file_name(rows.name)}", figures.series_picture(rows, names)
-    yield "features", figures.features_by_state(series, names)
-    yield "dwell-times", figures.dwell_times(series, survival, names)
-    yield "transitions", figures.transitions(np.asarray(data.model.transition_prob_), survival.sum(1), names)
-    yield "ranking", figures.ranking(data.ranking, data.criterion)
+        yield f"states-{_file_name(rows.name)}", portrait(rows, names)
+    yield "features", features_by_state(series, names)
+    yield "dwell-times", dwell_times(series, survival, names)
+    yield "transitions", transitions(np.asarray(data.model.transition_prob_), survival.sum(1), names)
+    yield "ranking", ranking(data.ranking, data.criterion)
 
 
 def state_names(data: ReportData) -> list[str]:
@@ -65,7 +70,7 @@ def _first_series(data: ReportData) -> pl.DataFrame:
 
 
 def _file_name(series: str) -> str:
-    """``series`` where it is a plain word; otherwise its plain part and a digest, so that no two series collide."""
+    """``series`` where it is a plain word; otherwise its plain part and a digest: no two series collide."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", series):
         return series
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", series)[:40].strip("-")

@@ -30,7 +30,7 @@ class Runs:
 
 
 def runs(path: np.ndarray, series: np.ndarray) -> Runs:
-    """Runs of ``path`` (n_rows,), never across a change of ``series`` (n_rows,); negative states are no state."""
+    """Runs of ``path`` (n_rows,), cut where ``series`` (n_rows,) changes; negative states are no state."""
     if len(path) == 0:
         nothing = np.zeros(0, dtype=np.int64)
         return Runs(nothing, nothing, nothing.astype(bool))
@@ -57,7 +57,7 @@ def observed_survival(run_lengths: Runs, max_duration: int) -> np.ndarray:
 
 
 def model_survival(model: Any, max_duration: int) -> np.ndarray:
-    """(n_states, n) the model's P(duration >= n); an HMM's segments are geometric, shown up to ``max_duration``."""
+    """(n_states, n) the model's P(duration >= n); an HMM's are geometric, given up to ``max_duration``."""
     table = getattr(model, "duration_prob_", None)
     if table is not None:
         return np.asarray(table)[:, ::-1].cumsum(1)[:, ::-1]

@@ -1,0 +1,48 @@
+"""What all drawings share: colours, fonts, the legend of states."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A5195", "#8C8C8C")
+"""After Okabe and Ito: told apart with any colour vision."""
+
+NO_STATE = "#CCCCCC"
+MUTED = "#555555"
+
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "legend.frameon": False,
+}
+
+
+def colour(state: int) -> str:
+    """The colour of a state wherever it is drawn."""
+    return NO_STATE if state < 0 else PALETTE[state % len(PALETTE)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def headline(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=13)
+
+
+def state_legend(figure: Figure, names: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colour(k), label=textwrap.shorten(name, 24)) for k, name in enumerate(names)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 4))
