@@ -1,0 +1,187 @@
+"""Tables that do not fit are refused by name; data that cannot be are impossible, not NaN."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from hsmm import inference
+from hsmm.kernels import native
+from hsmm.potentials import Potentials
+from hsmm.types import KernelName
+from tests.hsmm.inference.cases import random_potentials
+
+TABLES = ("log_initial", "log_transition", "log_duration", "log_emission", "log_tail", "log_residual")
+CAUSAL = ("filtered", "log_density", "elapsed", "remaining")
+QUERIES = ("log_partition", "posterior", "expected_counts", "viterbi", *CAUSAL)
+
+
+@pytest.fixture
+def p() -> Potentials:
+    """Two models, three states, three series in ten rows; every table present."""
+    return random_potentials(0, tail=True, residual=True)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "log_emission"])
+def test_a_wrong_shape_is_refused(p, name):
+    with pytest.raises(ValueError, match=rf"{name} has shape .*; expected \(2, "):
+        replace(p, **{name: getattr(p, name)[:1]})
+    with pytest.raises(ValueError, match=rf"{name} has shape .*; expected \(2, "):
+        replace(p, **{name: getattr(p, name)[:, :2]})
+    with pytest.raises(ValueError, match=rf"{name} has shape .*; expected \(2, "):
+        replace(p, **{name: getattr(p, name)[..., None]})
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (2, 10, 3, 1), (0, 10, 3), (2, 10, 0)])
+def test_a_wrong_shape_of_emissions_is_refused(p, shape):
+    with pytest.raises(ValueError, match="log_emission has shape"):
+        replace(p, log_emission=torch.zeros(shape, dtype=torch.float64))
+
+
+def test_a_table_by_row_needs_every_row(p):
+    with pytest.raises(ValueError, match="log_duration has shape"):
+        replace(p, log_duration=p.log_duration[:, None].expand(2, 9, 3, 4))
+    with pytest.raises(ValueError, match="log_transition has shape"):
+        replace(p, log_transition=p.log_transition[:, None].expand(2, 11, 3, 3))
+
+
+@pytest.mark.parametrize("name", ["log_tail", "log_residual"])
+def test_an_hmm_has_no_duration_laws(p, name):
+    other = "log_residual" if name == "log_tail" else "log_tail"
+    with pytest.raises(ValueError, match=f"{name} needs log_duration"):
+        replace(p, log_duration=None, **{other: None})
+
+
+def test_a_duration_table_has_columns(p):
+    with pytest.raises(ValueError, match="log_duration has no columns"):
+        replace(p, log_duration=p.log_duration[..., :0], log_residual=None)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_wrong_dtype_is_refused(p, name):
+    with pytest.raises(ValueError, match=f"{name} is torch.int64; expected a float32 or float64 tensor"):
+        replace(p, **{name: torch.zeros_like(getattr(p, name), dtype=torch.int64)})
+    with pytest.raises(ValueError, match=f"{name} is ndarray; expected a float32 or float64 tensor"):
+        replace(p, **{name: getattr(p, name).numpy()})
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "log_emission"])
+def test_mixed_dtypes_and_devices_are_refused(p, name):
+    with pytest.raises(ValueError, match=f"{name} is torch.float32 on cpu, but log_emission is"):
+        replace(p, **{name: getattr(p, name).float()})
+    with pytest.raises(ValueError, match=f"{name} is torch.float64 on meta, but log_emission is .* on cpu"):
+        replace(p, **{name: getattr(p, name).to("meta")})
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        torch.tensor([0, 4, 4, 10]),
+        torch.tensor([0, 7, 5, 10]),
+        torch.tensor([1, 5, 10]),
+        torch.tensor([0, 5, 9]),
+        torch.tensor([0, 5, 11]),
+        torch.tensor([0]),
+        torch.tensor([[0, 10]]),
+        torch.tensor([0, 10], dtype=torch.int32),
+        torch.tensor([0.0, 10.0]),
+        [0, 10],
+    ],
+)
+def test_offsets_that_do_not_rise_to_the_number_of_rows_are_refused(p, offsets):
+    with pytest.raises(ValueError, match=r"offsets .* (rise strictly|int64)"):
+        replace(p, offsets=offsets)
+
+
+@pytest.mark.parametrize("name", ["left_censored", "right_censored"])
+@pytest.mark.parametrize("flag", [torch.ones(3), torch.ones(2).bool(), torch.ones(1, 3).bool()])
+def test_flags_that_do_not_fit_the_series_are_refused(p, name, flag):
+    with pytest.raises(ValueError, match=rf"{name} is a .*; expected True, False or .* of shape \(3,\)"):
+        replace(p, **{name: flag})
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", TABLES)
+def test_nan_and_infinity_are_refused(p, kernel: KernelName, name, value, query):
+    table = getattr(p, name).clone()
+    table[-1, -1] = value
+    with pytest.raises(ValueError, match=f"{name} .*(nan|inf)"):
+        getattr(inference, query)(replace(p, **{name: table}), kernel=kernel)
+
+
+def test_sampling_refuses_nan(p, kernel: KernelName):
+    bad = replace(p, log_emission=torch.full_like(p.log_emission, math.nan))
+    with pytest.raises(ValueError, match=r"log_emission .*nan"):
+        inference.sample_paths(bad, 2, torch.Generator(), kernel=kernel)
+
+
+def test_a_tail_above_one_is_refused(p, kernel: KernelName):
+    with pytest.raises(ValueError, match="log_tail"):
+        inference.log_partition(replace(p, log_tail=-p.log_tail), kernel=kernel)
+
+
+def test_an_unknown_kernel_is_refused(p):
+    with pytest.raises(ValueError, match=r"'fast'.*'reference'"):
+        inference.log_partition(p, kernel="fast")
+
+
+def test_a_kernel_that_was_not_built_is_refused(p, monkeypatch):
+    monkeypatch.setattr(native, "available", lambda: False)
+    with pytest.raises(ValueError, match="native"):
+        inference.log_partition(p, kernel="native")
+
+
+@pytest.mark.parametrize("tail", [False, True])
+@pytest.mark.parametrize("left_censored", [False, True])
+@pytest.mark.parametrize("n_durations", [None, 4])
+def test_impossible_series_are_minus_infinity_and_leave_the_others_alone(
+    kernel: KernelName, left_censored, tail, n_durations
+):
+    p = random_potentials(
+        1, n_durations=n_durations, tail=tail and n_durations is not None, left_censored=left_censored
+    )
+    emission = p.log_emission.clone()
+    emission[:, 7] = -math.inf
+    impossible = replace(p, log_emission=emission)
+    found, before = inference.posterior(impossible, kernel=kernel), inference.posterior(p, kernel=kernel)
+    assert (found.log_likelihood[:, 2] == -math.inf).all()
+    assert torch.equal(found.log_likelihood[:, :2], before.log_likelihood[:, :2])
+    assert torch.equal(found.state[:, :5], before.state[:, :5])
+    assert all(not getattr(found, field.name).isnan().any() for field in fields(found))
+    torch.testing.assert_close(found.initial.sum(1), torch.full((2,), 2.0, dtype=torch.float64))
+
+    decoded = inference.viterbi(impossible, kernel=kernel)
+    assert (decoded.log_probability[:, 2] == -math.inf).all()
+    assert (decoded.states[:, 5:] == -1).all()
+    assert (decoded.states[:, :5] >= 0).all()
+
+    density = inference.log_density(impossible, kernel=kernel)
+    assert density[:, :7].isfinite().all()
+    assert (density[:, 7:] == -math.inf).all()
+    for query in ("filtered", "elapsed", "remaining"):
+        assert not getattr(inference, query)(impossible, kernel=kernel).isnan().any()
+
+
+def test_a_series_too_short_for_its_law_is_impossible(kernel: KernelName):
+    p = random_potentials(2, right_censored=False)
+    duration = p.log_duration.clone()
+    duration[..., 0] = -math.inf
+    found = inference.posterior(replace(p, log_duration=duration), kernel=kernel)
+    assert (found.log_likelihood[:, 1] == -math.inf).all()
+    assert found.log_likelihood[:, [0, 2]].isfinite().all()
+    assert not found.duration.isnan().any()
+
+
+def test_the_gradient_of_impossible_data_is_not_nan(kernel: KernelName):
+    p = random_potentials(3)
+    emission = p.log_emission.clone()
+    emission[:, 7] = -math.inf
+    emission.requires_grad_()
+    log_likelihood = inference.log_partition(replace(p, log_emission=emission), kernel=kernel)
+    log_likelihood[:, :2].sum().backward()
+    assert not emission.grad.isnan().any()
+    assert not emission.grad[:, 5:].any()
