@@ -29,6 +29,13 @@ def logsumexp(x: Tensor, dim: int = -1) -> Tensor:
     return ordered_sum((x - peak).exp(), dim).log() + peak.squeeze(dim)
 
 
+def logaddexp(x: Tensor, y: Tensor) -> Tensor:
+    """log(exp(x) + exp(y)); torch's own rounds strided and contiguous tensors differently."""
+    larger = torch.maximum(x, y)
+    smaller_over_larger = torch.where(larger.isneginf(), 0.0, (torch.minimum(x, y) - larger).exp())
+    return larger + smaller_over_larger.log1p()
+
+
 def log_vector_matrix(log_vector: Tensor, log_matrix: Tensor) -> Tensor:
     """log Σ_i exp(v_i + M_ij): (..., K), (..., K, K) → (..., K)."""
     return logsumexp(log_vector.unsqueeze(-1) + log_matrix, -2)

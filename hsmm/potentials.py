@@ -126,6 +126,7 @@ def _check_dtypes(p: Potentials) -> None:
         if not isinstance(table, Tensor) or table.dtype not in (torch.float32, torch.float64):
             found = table.dtype if isinstance(table, Tensor) else type(table).__name__
             raise ValueError(f"{name} is {found}; expected a float32 or float64 tensor.")
+    for name, table in p.tables().items():
         if table.dtype != p.log_emission.dtype or table.device != p.log_emission.device:
             raise ValueError(
                 f"{name} is {table.dtype} on {table.device}, but log_emission is {p.log_emission.dtype} "

@@ -158,15 +158,35 @@ class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], *tables: Tensor
-    ) -> Tensor:  # noqa: ARG004
+    ) -> Tensor:
         ctx.p, ctx.kernel, ctx.names = p, kernel, names
+        ctx.save_for_backward(*tables)
         return run("log_partition", p, kernel)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        counts: Posterior = run("expected_counts", ctx.p, ctx.kernel, gradient)
-        return (None, None, None, *(_gradient(ctx.p, counts, name) for name in ctx.names))
+        slopes = _ExpectedCounts.apply(ctx.p, ctx.kernel, ctx.names, gradient, *ctx.saved_tensors)
+        return (None, None, None, *slopes)
+
+
+class _ExpectedCounts(torch.autograd.Function):
+    """The slopes in every table, tied to the tables so that a second derivative raises and is not 0."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ARG004
+        p: Potentials,
+        kernel: KernelName,
+        names: tuple[str, ...],
+        gradient: Tensor,
+        *tables: Tensor,  # noqa: ARG004
+    ) -> tuple[Tensor, ...]:
+        counts: Posterior = run("expected_counts", p, kernel, gradient)
+        return tuple(_gradient(p, counts, name) for name in names)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:  # noqa: ARG004
+        raise RuntimeError("log_partition can be differentiated only once; its gradient has no derivative.")
 
 
 def _gradient(p: Potentials, counts: Posterior, table: str) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsmm.numerics import log_one_minus_exp, log_vector_matrix, logsumexp
+from hsmm.numerics import log_one_minus_exp, log_vector_matrix, logaddexp, logsumexp
 from hsmm.potentials import Potentials, equilibrium_residual
 
 
@@ -108,7 +108,7 @@ class Chain:
             else:
                 active = len(rows)
                 started = log_vector_matrix(ended[:, :active], self.transition_into(rows))
-                predicted = torch.logaddexp(
+                predicted = logaddexp(
                     self.advance(steps_left[:, :active]), started.unsqueeze(-1) + self.duration_at(rows)
                 )
             joint = predicted + p.log_emission[:, rows].unsqueeze(-1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain
 from hsmm.kernels.results import Posterior
-from hsmm.numerics import log_matrix_vector, logsumexp, ordered_sum
+from hsmm.numerics import log_matrix_vector, logaddexp, logsumexp, ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import PerSeries
 
@@ -149,7 +149,7 @@ class _Backward:
         if stay is None or leave is None:
             return torch.cat([after_end.unsqueeze(-1), continued[..., :-1]], -1)
         one_less = continued[..., -2] if self.p.n_durations > 1 else after_end
-        tail = torch.logaddexp(stay + continued[..., -1], leave + one_less)
+        tail = logaddexp(stay + continued[..., -1], leave + one_less)
         if self.p.n_durations == 1:
             return tail.unsqueeze(-1)
         return torch.cat([after_end.unsqueeze(-1), continued[..., :-2], tail.unsqueeze(-1)], -1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain, Step
+from hsmm.numerics import logaddexp
 from hsmm.potentials import Potentials
 
 
@@ -50,7 +51,7 @@ def _step_back(
     continuing = _pick(chain.advance(step.filtered[:, :running]).flatten(-2), cell)
     duration = chain.duration_at(rows).expand(-1, running, -1, -1)
     starting = _pick((following.started.unsqueeze(-1) + duration).flatten(-2), cell)
-    starts = torch.log(chooses) < starting - torch.logaddexp(starting, continuing)
+    starts = torch.log(chooses) < starting - logaddexp(starting, continuing)
     into = step.ended[:, :running, None] + chain.transition_into(rows).mT
     weights = torch.take_along_dim(into[None], state[..., None, None], -2).squeeze(-2)
     previous_slot = (slot + 1).clamp(max=n_durations - 1)

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain
 from hsmm.kernels.results import Decoded
-from hsmm.numerics import log_survival, ordered_sum
+from hsmm.numerics import log_survival, logaddexp, ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries
 
 
 def elapsed(p: Potentials) -> DurationSeries:
     chain = Chain(p)
-    segments = _OpenSegments(chain, torch.logaddexp)
+    segments = _OpenSegments(chain, logaddexp)
     result = p.log_emission.new_empty(p.n_restarts, p.n_rows, p.n_durations)
     for step in chain.forward():
         density = torch.where(step.log_density.isneginf(), 0.0, step.log_density)
@@ -98,7 +98,8 @@ class _OpenSegments:
         law = self.first_law[:, : min(active, self.first_law.shape[1])]
         beyond = self.t - last
         if self.chain.stay is not None and self.chain.leave is not None and beyond >= 0:
-            return law[..., -1] + beyond * self.chain.stay + (self.chain.leave if ended else 0.0)
+            stays = beyond * self.chain.stay if beyond else 0.0
+            return law[..., -1] + stays + (self.chain.leave if ended else 0.0)
         if beyond > 0:
             return torch.full_like(law[..., 0], -torch.inf)
         return law[..., self.t] if ended else log_survival(law)[..., self.t]
