@@ -1,0 +1,154 @@
+// Backward recursion over the steps a segment has left: p(data after t | state, steps left) / scale, and counts.
+//
+// Mirrors forward.hpp: the same ring slots, and a value of its own for the tail slot.
+#pragma once
+
+#include "counts.hpp"
+
+namespace hsmm {
+
+template <class F, int N, bool Shared>
+class Backward {
+    using V = typename Lanes<F, N>::V;
+
+    const Group<F, N>& g_;
+    const Tables<F, N, Shared>& tables_;
+    const Trace<F, N>& trace_;
+    Counts<F, N>& counts_;
+    const int64_t K_, D_;
+    Buffer<V> ring_, tail_, after_, began_, starting_, probability_;
+    Buffer<double> state_;  // (K, N), carried in float64 because it is a long sum of differences
+
+    template <class Row>
+    static V pass(V* slot, V* count, Row duration, int64_t n, V weight, V entering, V sum) {
+        V a0 = sum, a1{}, a2{}, a3{};
+        int64_t i = 0;
+        for (; i + 3 < n; i += 4) {
+            const V v0 = slot[i], v1 = slot[i + 1], v2 = slot[i + 2], v3 = slot[i + 3];
+            a0 = fma(v0, duration[i], a0), a1 = fma(v1, duration[i + 1], a1);
+            a2 = fma(v2, duration[i + 2], a2), a3 = fma(v3, duration[i + 3], a3);
+            count[i] = fma(entering, v0, count[i]), count[i + 1] = fma(entering, v1, count[i + 1]);
+            count[i + 2] = fma(entering, v2, count[i + 2]), count[i + 3] = fma(entering, v3, count[i + 3]);
+            slot[i] = v0 * weight, slot[i + 1] = v1 * weight, slot[i + 2] = v2 * weight, slot[i + 3] = v3 * weight;
+        }
+        for (; i < n; ++i) {
+            const V v = slot[i];
+            a0 = fma(v, duration[i], a0);
+            count[i] = fma(entering, v, count[i]);
+            slot[i] = v * weight;
+        }
+        return (a0 + a1) + (a2 + a3);
+    }
+
+    // Σ_r p(r) B(r) over the ring; counts the segments entered here and carries the ring over row t.
+    template <class Row>
+    V recede(int64_t j, int64_t t, Row duration, V* count, V weight, V entering) {
+        const int64_t now = t % D_;
+        V* slot = ring_.data() + j * D_;
+        const V sum = pass(slot + now, count, duration, D_ - now, weight, entering, V{});
+        return pass(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, sum);
+    }
+
+    // A first segment counts as residual where its lane is left-censored, and as a duration elsewhere.
+    V recede_to_first(int64_t j, V weight, V entering) {
+        const V* slot = ring_.data() + j * D_;
+        for (int64_t r = 0; r < D_; ++r)
+            for (int l = 0; l < g_.n_lanes; ++l) {
+                V& count = g_.left[l] ? counts_.residual[j * D_ + r] : counts_.duration[j * D_ + r];
+                count[l] += entering[l] * slot[r][l];
+            }
+        V sum{};
+        for (int64_t r = 0; r < D_; ++r) sum = fma(slot[r], tables_.first[j * D_ + r], sum);
+        return sum * weight;
+    }
+
+    // The last row of lane l: an open segment may go on if the lane is right-censored, else it must end here.
+    void enter(int l, int64_t t) {
+        const F ended = g_.right[l] ? F(1) : F(1 / trace_.last_end[l]);
+        for (int64_t j = 0; j < K_; ++j) {
+            const F end = trace_.end[t * K_ + j][l] * ended;
+            state_[j * N + l] = g_.right[l] ? double(trace_.last_occupancy[j][l]) : double(end);
+            began_[j][l] = 0;
+            after_[j][l] = ended;
+            for (int64_t r = 0; r < D_; ++r) ring_[j * D_ + r][l] = g_.right[l] ? F(1) : F(0);
+            ring_[j * D_ + t % D_][l] = ended;
+            if (!g_.has_tail) continue;
+            const bool ends_now = D_ == 1 && !g_.right[l];
+            tail_[j][l] = g_.right[l] ? F(1) : ends_now ? tables_.leave[j][l] * ended : F(0);
+            if (ends_now) counts_.leave[j][l] += end;
+        }
+    }
+
+    void update_state(int64_t t) {
+        const V* end = trace_.end.data() + t * K_;
+        for (int64_t j = 0; j < K_; ++j) {
+            const V ended = end[j] * after_[j];
+            for (int l = 0; l < N; ++l)
+                if (t + 1 < g_.length[l]) state_[j * N + l] += double(ended[l]) - double(began_[j][l]);
+        }
+    }
+
+    void recede_tail(int64_t j, int64_t t) {
+        const V stayed = trace_.weight[t * K_ + j] * tail_[j] * tables_.stay[j];
+        const V left = tables_.leave[j] * (D_ == 1 ? after_[j] : ring_[j * D_ + (t + D_ - 2) % D_]);
+        const V before = trace_.tail[(t - 1) * K_ + j];
+        counts_.stay[j] = fma(before, stayed, counts_.stay[j]);
+        counts_.leave[j] = fma(before, left, counts_.leave[j]);
+        tail_[j] = stayed + left;
+    }
+
+    void end_previous(int64_t t) {
+        const V* end = trace_.end.data() + (t - 1) * K_;
+        for (int64_t i = 0; i < K_; ++i) {
+            V sum{};
+            for (int64_t j = 0; j < K_; ++j) {
+                sum = fma(tables_.transition[i * K_ + j], starting_[j], sum);
+                V& count = counts_.transition[i * K_ + j];
+                count = fma(end[i], starting_[j], count);
+            }
+            after_[i] = sum;
+            if (g_.has_tail) recede_tail(i, t);
+            ring_[i * D_ + (t - 1) % D_] = sum;
+        }
+    }
+
+    void step(int64_t t) {
+        const V *weight = trace_.weight.data() + t * K_, *start = trace_.start.data() + t * K_;
+        for (int64_t j = 0; j < K_; ++j) {
+            if (g_.has_tail) ring_[j * D_ + (t + D_ - 1) % D_] = tail_[j];
+            const V entering = start[j] * weight[j];
+            starting_[j] = t == 0 && g_.any_left
+                ? recede_to_first(j, weight[j], entering)
+                : weight[j] * recede(j, t, tables_.duration.from(j * D_), counts_.duration + j * D_, weight[j], entering);
+            began_[j] = start[j] * starting_[j];
+        }
+        if (t > 0) end_previous(t);
+    }
+
+public:
+    Backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
+        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), after_(K_),
+          began_(K_), starting_(K_), probability_(K_), state_(K_ * N) {
+        fill_zero(ring_, K_ * D_);
+        fill_zero(tail_, K_);
+        fill_zero(after_, K_);
+        fill_zero(began_, K_);
+        fill_zero(state_, K_ * N);
+    }
+
+    void run(const StateRows<F, N>& rows) {
+        for (int64_t t = g_.longest - 1; t >= 0; --t) {
+            update_state(t);
+            for (int l = g_.running(t) - 1; l >= 0 && g_.length[l] == t + 1; --l) enter(l, t);
+            rows.write(t, [&](int64_t j, int l) {
+                const bool possible = trace_.weight[t * K_ + j][l] > 0;
+                return possible ? std::min(1.0, std::max(0.0, state_[j * N + l])) : 0.0;
+            });
+            step(t);
+            if (t % Counts<F, N>::steps_between_flushes == 0) counts_.flush();
+        }
+        std::copy_n(began_.data(), K_, counts_.initial.data());
+    }
+};
+
+}  // namespace hsmm

@@ -1,0 +1,117 @@
+// What a backward pass leaves behind: state probabilities of every row and expected counts of every lane.
+#pragma once
+
+#include "group.hpp"
+
+namespace hsmm {
+
+// Mirrored field by field in library.py.
+struct CountsOut {
+    const double* series_weight;  // (R, S); null: every series counts once
+    double* log_likelihood;       // (R, S)
+    uint8_t* doubtful;            // (R, S) scaled arithmetic may have lost something: compute again elsewhere
+    void* state;                  // (R, N, K)
+    double *initial, *transition, *duration, *residual, *tail_stay, *tail_leave;
+};
+
+// What the forward pass keeps for the backward pass, (T, K) each.
+template <class F, int N>
+struct Trace {
+    using V = typename Lanes<F, N>::V;
+    int64_t K;
+    Buffer<V> end, start, weight, tail;
+    Buffer<V> last_occupancy;  // (K,) at each lane's last row
+    double last_end[N] = {};   // mass of the segments that end at the last row
+
+    Trace(const Group<F, N>& g, bool keep_start, bool keep_weight)
+        : K(g.K), end(g.longest * K), start(keep_start ? g.longest * K : 0), weight(keep_weight ? g.longest * K : 0),
+          tail(g.has_tail ? g.longest * K : 0), last_occupancy(K) {}
+};
+
+// Sums over time run in the lanes' own type for a while and are then moved into float64.
+template <class F, int N>
+class Counts {
+    using V = typename Lanes<F, N>::V;
+    const Group<F, N>& g_;
+    const int64_t size_;
+    Buffer<V> recent_;
+    Buffer<double> total_;
+
+public:
+    static constexpr int64_t steps_between_flushes = 128;
+    V *duration, *transition, *stay, *leave;
+    Buffer<V> initial, residual;
+
+    explicit Counts(const Group<F, N>& g)
+        : g_(g), size_(g.K * g.D + g.K * g.K + 2 * g.K), recent_(size_), total_(size_ * N),
+          initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
+        duration = recent_.data();
+        transition = duration + g.K * g.D;
+        stay = transition + g.K * g.K;
+        leave = stay + g.K;
+        fill_zero(recent_, size_);
+        fill_zero(total_, size_ * N);
+        if (g.any_left) fill_zero(residual, g.K * g.D);
+    }
+
+    void flush() {
+        const F* recent = reinterpret_cast<const F*>(recent_.data());
+        for (int64_t i = 0; i < size_ * N; ++i) total_[i] += double(recent[i]);
+        fill_zero(recent_, size_);
+    }
+
+    // The initial counts sum to 1 exactly when forward and backward saw the same paths.
+    bool doubtful(int l) const {
+        double initial_sum = 0, sum = 0;
+        for (int64_t j = 0; j < g_.K; ++j) initial_sum += double(initial[j][l]);
+        for (int64_t i = 0; i < size_; ++i) sum += total_[i * N + l];
+        const double allowed = Limits<F>::tolerance + Limits<F>::drift * double(g_.length[l]);
+        return !(std::fabs(initial_sum - 1) <= allowed) || !std::isfinite(sum);
+    }
+
+    // Adds lane l; duration and transition counts still lack their own table's factor.
+    void add_to(const CountsOut& out, int l, double series_weight) const {
+        const auto& view = g_.view;
+        const int64_t r = g_.restart[l], K = g_.K, D = g_.D;
+        const double* lane = total_.data() + l;
+        const auto add = [&](double* sum, const V* counts, int64_t size, const F* factor) {
+            const double* total = lane + (counts - recent_.data()) * N;
+            for (int64_t i = 0; i < size; ++i)
+                sum[i] += series_weight * total[i * N] * (factor ? double(factor[i]) : 1.0);
+        };
+        for (int64_t j = 0; j < K; ++j) out.initial[r * K + j] += series_weight * double(initial[j][l]);
+        add(out.transition + r * K * K, transition, K * K, view.transition(r));
+        add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
+        add(out.tail_stay + r * K, stay, K, nullptr);
+        add(out.tail_leave + r * K, leave, K, nullptr);
+        if (g_.left[l])
+            for (int64_t i = 0; i < K * D; ++i)
+                out.residual[r * K * D + i] += series_weight * double(residual[i][l]) * double(view.residual(r)[i]);
+    }
+};
+
+// Writes the state probabilities of row t for the lanes still running.
+template <class F, int N>
+class StateRows {
+    const Group<F, N>& g_;
+    F* rows_[N];
+    F factor_[N];
+
+public:
+    StateRows(const Group<F, N>& g, const CountsOut& out) : g_(g) {
+        for (int l = 0; l < N; ++l) {
+            const auto& p = g.view.p;
+            rows_[l] = static_cast<F*>(out.state) + (g.restart[l] * p.n_rows + p.offsets[g.series[l]]) * g.K;
+            factor_[l] = l < g.n_lanes && out.series_weight ? F(out.series_weight[g.pair[l]]) : F(1);
+        }
+    }
+
+    template <class Probability>
+    void write(int64_t t, Probability probability) const {
+        const int n = g_.running(t);
+        for (int l = 0; l < n; ++l)
+            for (int64_t j = 0; j < g_.K; ++j) rows_[l][t * g_.K + j] = factor_[l] * F(probability(j, l));
+    }
+};
+
+}  // namespace hsmm

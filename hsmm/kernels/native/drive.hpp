@@ -1,0 +1,59 @@
+// Running a forward pass over a group, and judging what it may have lost.
+#pragma once
+
+#include "forward.hpp"
+#include "hmm.hpp"
+
+namespace hsmm {
+
+template <class F, int N, class ForwardPass>
+bool is_suspect(const Group<F, N>& g, const ForwardPass& forward, int l) {
+    const bool lost_in_table = forward.scale.collapsed[l] && g.view.p.fragile[g.restart[l]];
+    return forward.scale.impossible_from[l] >= 0 || lost_in_table;
+}
+
+template <class F, int N>
+double ended_mass(const Group<F, N>& g, const typename Lanes<F, N>::V* end, int l) {
+    double sum = 0;
+    for (int64_t j = 0; j < g.K; ++j) sum += double(end[j][l]);
+    return sum;
+}
+
+// Calls done(lane, end) at every lane's last row and seen(t, end) at every row.
+template <class F, int N, bool KeepLogs, class ForwardPass, class EndOf, class Seen, class Done>
+void run_forward(const Group<F, N>& g, ForwardPass& forward, EndOf end_of, Seen seen, Done done) {
+    for (int64_t t = 0; t < g.longest; ++t) {
+        auto* end = end_of(t);
+        forward.template step<KeepLogs>(t, end);
+        seen(t, end);
+        for (int l = g.running(t) - 1; l >= 0 && g.length[l] == t + 1; --l) done(l, end);
+        if (t + 1 < g.longest) forward.begin_next(end);
+    }
+}
+
+// Calls work(forward) with the forward pass over segments that fits the group's tables.
+template <class F, int N, class Work>
+void with_segments(const Group<F, N>& g, Work work) {
+    if (g.one_restart) {
+        const Tables<F, N, true> tables(g);
+        Forward<F, N, true> forward(g, tables);
+        work(forward);
+    } else {
+        const Tables<F, N, false> tables(g);
+        Forward<F, N, false> forward(g, tables);
+        work(forward);
+    }
+}
+
+template <class F, int N, class Work>
+void with_forward(const Group<F, N>& g, Work work) {
+    if (g.view.p.duration) {
+        with_segments(g, work);
+    } else {
+        const Tables<F, N, true> tables(g);
+        HmmForward<F, N> forward(g, tables);
+        work(forward);
+    }
+}
+
+}  // namespace hsmm

@@ -1,0 +1,110 @@
+// Forward recursion over the steps a segment has left: p(state, steps left | data so far), scaled.
+//
+// Ring slot e = (t + r - 1) mod D holds the mass with r steps left at t, so that time passing moves nothing.
+// With a tail slot, r = D is held apart, and what leaves it enters the ring with D - 1 steps left.
+#pragma once
+
+#include "scale.hpp"
+
+namespace hsmm {
+
+template <class F, int N, bool Shared>
+class Forward {
+    using V = typename Lanes<F, N>::V;
+
+    const Group<F, N>& g_;
+    const Tables<F, N, Shared>& tables_;
+    const int64_t K_, D_;
+    Buffer<V> ring_, open_, start_, occupancy_, tail_, weight_;
+
+    template <class Row>
+    static V pass(V* slot, Row duration, int64_t n, V weight, V entering, V sum) {
+        V a0 = sum, a1{}, a2{}, a3{};
+        int64_t i = 0;
+        for (; i + 3 < n; i += 4) {
+            const V v0 = fma(weight, slot[i], entering * duration[i]);
+            const V v1 = fma(weight, slot[i + 1], entering * duration[i + 1]);
+            const V v2 = fma(weight, slot[i + 2], entering * duration[i + 2]);
+            const V v3 = fma(weight, slot[i + 3], entering * duration[i + 3]);
+            slot[i] = v0, slot[i + 1] = v1, slot[i + 2] = v2, slot[i + 3] = v3;
+            a0 += v0, a1 += v1, a2 += v2, a3 += v3;
+        }
+        for (; i < n; ++i) {
+            slot[i] = fma(weight, slot[i], entering * duration[i]);
+            a0 += slot[i];
+        }
+        return (a0 + a1) + (a2 + a3);
+    }
+
+    // Returns the mass of state j that ends at t; what stays open is left in open_[j].
+    template <class Row>
+    V advance(int64_t j, int64_t t, Row duration) {
+        const int64_t now = t % D_;
+        V* slot = ring_.data() + j * D_;
+        const V weight = weight_[j], entering = weight * start_[j];
+        V end = fma(weight, slot[now], entering * duration[0]);
+        slot[now] = V{};
+        V open = pass(slot + now + 1, duration.from(1), D_ - now - 1, weight, entering, V{});
+        open = pass(slot, duration.from(D_ - now), now, weight, entering, open);
+        if (g_.has_tail) {
+            const V stayed = weight * tail_[j];
+            V* leaving = slot + (now + D_ - 1) % D_;
+            const V mass = stayed + (D_ == 1 ? end : *leaving);
+            tail_mass[j] = mass;
+            tail_[j] = mass * tables_.stay[j];
+            if (D_ == 1) {
+                end = mass * tables_.leave[j];
+                open = tail_[j];
+            } else {
+                *leaving = mass * tables_.leave[j];
+                open += stayed;
+            }
+        }
+        open_[j] = open;
+        return end;
+    }
+
+public:
+    Scale<F, N> scale;
+    Buffer<V> tail_mass;  // in the tail slot at t
+
+    Forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_), open_(K_), start_(K_), occupancy_(K_), tail_(K_),
+          weight_(K_), scale(g), tail_mass(K_) {
+        fill_zero(ring_, K_ * D_);
+        fill_zero(open_, K_);
+        fill_zero(tail_, K_);
+        std::copy_n(tables.initial.data(), K_, start_.data());
+    }
+
+    const V* start() const { return start_.data(); }    // begins at t (before step t)
+    const V* weight() const { return weight_.data(); }  // of the emissions at t
+
+    V occupancy(int64_t j) const { return occupancy_[j] * weight_[j]; }
+
+    // Mass with r steps left at t, after step t.
+    V residual(int64_t j, int64_t t, int64_t r, const V* end) const {
+        if (g_.has_tail && r == D_) return tail_mass[j];
+        return r == 1 ? end[j] : ring_[j * D_ + (t + r - 1) % D_];
+    }
+
+    template <bool KeepLogs = false>
+    void step(int64_t t, V* end) {
+        const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass.data();
+        for (int64_t j = 0; j < K_; ++j) occupancy_[j] = fma(start_[j], mass[j], open_[j]);
+        scale.template weigh<KeepLogs>(t, occupancy_.data(), weight_.data());
+        const Table<F, N, false> first{reinterpret_cast<const F*>(tables_.first.data())};
+        for (int64_t j = 0; j < K_; ++j)
+            end[j] = t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));
+    }
+
+    void begin_next(const V* end) {
+        for (int64_t j = 0; j < K_; ++j) {
+            V sum{};
+            for (int64_t i = 0; i < K_; ++i) sum = fma(end[i], tables_.transition[i * K_ + j], sum);
+            start_[j] = sum;
+        }
+    }
+};
+
+}  // namespace hsmm

@@ -1,0 +1,159 @@
+// What the caller hands over, and one lane group's view of it.
+#pragma once
+
+#include <algorithm>
+
+#include "lanes.hpp"
+
+namespace hsmm {
+
+// Mirrored field by field in library.py. Tables are linear for the sums, logarithmic for Viterbi.
+struct Problem {
+    int64_t n_restarts, n_series, n_rows, n_states, n_durations;
+    const void* initial;     // (R, K)
+    const void* transition;  // (R, K, K)
+    const void* duration;    // (R, K, D); null for an HMM
+    const void* residual;    // (R, K, D); null where no series is left-censored
+    const void* tail_stay;   // (R, K); null without a tail slot
+    const void* tail_leave;  // (R, K), 1 - tail_stay
+    const void* emission;    // (R, N, K), logarithms always
+    const int64_t* offsets;  // (S + 1,)
+    const uint8_t* left_censored;   // (S,)
+    const uint8_t* right_censored;  // (S,)
+    const uint8_t* fragile;         // (R,) a table entry is positive but rounds to zero
+    const int64_t* lanes;  // (n_groups, width): restart * n_series + series, longest first, -1 for an empty lane
+    int64_t n_groups;
+    int64_t n_threads;
+};
+
+template <class F>
+struct View {
+    const Problem& p;
+    int64_t K = p.n_states, D = p.n_durations;
+
+    const F* initial(int64_t r) const { return static_cast<const F*>(p.initial) + r * K; }
+    const F* transition(int64_t r) const { return static_cast<const F*>(p.transition) + r * K * K; }
+    const F* duration(int64_t r) const { return static_cast<const F*>(p.duration) + r * K * D; }
+    const F* residual(int64_t r) const { return static_cast<const F*>(p.residual) + r * K * D; }
+    const F* tail_stay(int64_t r) const { return static_cast<const F*>(p.tail_stay) + r * K; }
+    const F* tail_leave(int64_t r) const { return static_cast<const F*>(p.tail_leave) + r * K; }
+    const F* emission(int64_t r, int64_t s) const {
+        return static_cast<const F*>(p.emission) + (r * p.n_rows + p.offsets[s]) * K;
+    }
+};
+
+// N (restart, series) pairs, longest first, so that the lanes still running are always the first ones.
+template <class F, int N>
+struct Group {
+    using V = typename Lanes<F, N>::V;
+
+    View<F> view;
+    int64_t K, D;
+    int64_t pair[N], restart[N], series[N], length[N];
+    bool left[N], right[N];
+    int64_t n_lanes = 0, longest;
+    bool one_restart = true, any_left = false, has_tail;
+
+    Group(const Problem& p, int64_t index) : view{p}, K(p.n_states), D(p.n_durations), has_tail(p.tail_stay != nullptr) {
+        const int64_t* lanes = p.lanes + index * N;
+        for (int l = 0; l < N; ++l) {
+            if (lanes[l] < 0) {
+                pair[l] = -1, restart[l] = lanes[0] / p.n_series, series[l] = lanes[0] % p.n_series, length[l] = 0;
+                left[l] = right[l] = false;
+                continue;
+            }
+            ++n_lanes;
+            pair[l] = lanes[l];
+            restart[l] = lanes[l] / p.n_series;
+            series[l] = lanes[l] % p.n_series;
+            length[l] = p.offsets[series[l] + 1] - p.offsets[series[l]];
+            left[l] = p.left_censored[series[l]];
+            right[l] = p.right_censored[series[l]];
+            any_left |= left[l];
+            one_restart &= restart[l] == restart[0];
+        }
+        longest = length[0];
+    }
+
+    int running(int64_t t) const {
+        int n = int(n_lanes);
+        while (n > 0 && length[n - 1] <= t) --n;
+        return n;
+    }
+
+    // (size,) entries of every lane's own table, as vectors.
+    template <class Row>
+    void spread(Row row, int64_t size, V* out) const {
+        for (int l = 0; l < N; ++l) {
+            const F* table = row(l);
+            F* lane = reinterpret_cast<F*>(out) + l;
+            for (int64_t i = 0; i < size; ++i) lane[i * N] = table[i];
+        }
+    }
+
+    void spread_first(V* out) const {
+        spread([&](int l) { return left[l] ? view.residual(restart[l]) : view.duration(restart[l]); }, K * D, out);
+    }
+
+    // Row t of the log-emissions; lanes that have ended see an impossible row.
+    void emission(int64_t t, V* out) const {
+        const int n = running(t);
+        F* lanes = reinterpret_cast<F*>(out);
+        for (int l = 0; l < n; ++l) {
+            const F* row = view.emission(restart[l], series[l]) + t * K;
+            for (int64_t j = 0; j < K; ++j) lanes[j * N + l] = row[j];
+        }
+        for (int l = n; l < N; ++l)
+            for (int64_t j = 0; j < K; ++j) lanes[j * N + l] = -std::numeric_limits<F>::infinity();
+    }
+};
+
+// A table whose entries are one number for all lanes, or a number for each.
+template <class F, int N, bool Shared>
+struct Table {
+    using V = typename Lanes<F, N>::V;
+    const F* entries;
+
+    V operator[](int64_t i) const {
+        if constexpr (Shared) return broadcast<V>(entries[i]);
+        else return reinterpret_cast<const V*>(entries)[i];
+    }
+    Table from(int64_t i) const { return {entries + (Shared ? i : i * N)}; }
+};
+
+// The tables of one group, spread over lanes unless all lanes belong to one restart.
+template <class F, int N, bool Shared>
+struct Tables {
+    using V = typename Lanes<F, N>::V;
+    Buffer<V> spread_duration, transition, initial, first, stay, leave;
+    Buffer<V> mass, first_mass;  // (K,) sums of a state's durations; tables need not be normalised
+    Table<F, N, Shared> duration;
+
+    explicit Tables(const Group<F, N>& g)
+        : spread_duration(Shared ? 0 : g.K * g.D), transition(g.K * g.K), initial(g.K),
+          first(g.any_left ? g.K * g.D : 0), stay(g.K), leave(g.K), mass(g.K),
+          first_mass(g.K), duration{nullptr} {
+        const auto& view = g.view;
+        g.spread([&](int l) { return view.initial(g.restart[l]); }, g.K, initial.data());
+        g.spread([&](int l) { return view.transition(g.restart[l]); }, g.K * g.K, transition.data());
+        if (g.has_tail) {
+            g.spread([&](int l) { return view.tail_stay(g.restart[l]); }, g.K, stay.data());
+            g.spread([&](int l) { return view.tail_leave(g.restart[l]); }, g.K, leave.data());
+        }
+        if (!view.p.duration) return;
+        if (g.any_left) g.spread_first(first.data());
+        if constexpr (Shared) {
+            duration.entries = view.duration(g.restart[0]);
+        } else {
+            g.spread([&](int l) { return view.duration(g.restart[l]); }, g.K * g.D, spread_duration.data());
+            duration.entries = reinterpret_cast<const F*>(spread_duration.data());
+        }
+        for (int64_t j = 0; j < g.K; ++j) {
+            mass[j] = first_mass[j] = V{};
+            for (int64_t d = 0; d < g.D; ++d) mass[j] += duration[j * g.D + d];
+            for (int64_t d = 0; d < g.D; ++d) first_mass[j] += g.any_left ? first[j * g.D + d] : duration[j * g.D + d];
+        }
+    }
+};
+
+}  // namespace hsmm

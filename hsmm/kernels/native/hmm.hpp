@@ -1,0 +1,76 @@
+// Forward and backward recursions of an HMM: every step is a segment, so there is nothing to remember.
+#pragma once
+
+#include "counts.hpp"
+#include "scale.hpp"
+
+namespace hsmm {
+
+template <class F, int N>
+class HmmForward {
+    using V = typename Lanes<F, N>::V;
+    const Tables<F, N, true>& tables_;
+    const int64_t K_;
+    Buffer<V> start_, weight_;
+
+public:
+    Scale<F, N> scale;
+
+    HmmForward(const Group<F, N>& g, const Tables<F, N, true>& tables)
+        : tables_(tables), K_(g.K), start_(K_), weight_(K_), scale(g) {
+        std::copy_n(tables.initial.data(), K_, start_.data());
+    }
+
+    const V* weight() const { return weight_.data(); }
+    V occupancy(int64_t j) const { return start_[j] * weight_[j]; }
+
+    template <bool KeepLogs = false>
+    void step(int64_t t, V* state) {
+        scale.template weigh<KeepLogs>(t, start_.data(), weight_.data());
+        for (int64_t j = 0; j < K_; ++j) state[j] = occupancy(j);
+    }
+
+    void begin_next(const V* state) {
+        for (int64_t j = 0; j < K_; ++j) {
+            V sum{};
+            for (int64_t i = 0; i < K_; ++i) sum = fma(state[i], tables_.transition[i * K_ + j], sum);
+            start_[j] = sum;
+        }
+    }
+};
+
+template <class F, int N>
+void hmm_backward(const Group<F, N>& g, const Tables<F, N, true>& tables, const Trace<F, N>& trace,
+                  Counts<F, N>& counts, const StateRows<F, N>& rows) {
+    using V = typename Lanes<F, N>::V;
+    const int64_t K = g.K;
+    Buffer<V> after(K), weighted(K), state(K);
+    fill_zero(after, K);
+    for (int64_t t = g.longest - 1; t >= 0; --t) {
+        for (int l = g.running(t) - 1; l >= 0 && g.length[l] == t + 1; --l)
+            for (int64_t j = 0; j < K; ++j) after[j][l] = 1;
+        const V *weight = trace.weight.data() + t * K, *now = trace.end.data() + t * K;
+        for (int64_t j = 0; j < K; ++j) {
+            state[j] = now[j] * after[j];
+            counts.duration[j] += state[j];
+            weighted[j] = weight[j] * after[j];
+        }
+        rows.write(t, [&](int64_t j, int l) { return std::min(F(1), std::max(F(0), state[j][l])); });
+        if (t == 0) break;
+        const V* before = now - K;
+        for (int64_t i = 0; i < K; ++i) {
+            V sum{};
+            for (int64_t j = 0; j < K; ++j) {
+                sum = fma(tables.transition[i * K + j], weighted[j], sum);
+                V& count = counts.transition[i * K + j];
+                count = fma(before[i], weighted[j], count);
+            }
+            after[i] = sum;
+        }
+        if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
+    }
+    counts.flush();
+    std::copy_n(state.data(), K, counts.initial.data());
+}
+
+}  // namespace hsmm

@@ -1,0 +1,153 @@
+// The plain C interface that library.py loads.
+#include "backward.hpp"
+#include "causal.hpp"
+#include "threads.hpp"
+#include "viterbi.hpp"
+
+namespace hsmm {
+
+struct LikelihoodOut {
+    double* log_likelihood;  // (R, S)
+    double* deficit;         // (R, S), see Scale::deficit
+    uint8_t* doubtful;       // (R, S)
+};
+
+template <class F, int N, class Pass>
+void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, const Trace<F, N>& trace,
+                   const Counts<F, N>& counts, const CountsOut& out, InOrder& order) {
+    for (int l = 0; l < g.n_lanes; ++l) {
+        const double ended = g.right[l] ? 0 : std::log(trace.last_end[l]);
+        out.log_likelihood[g.pair[l]] = forward.scale.log_likelihood(l) + ended;
+        out.doubtful[g.pair[l]] =
+            is_suspect(g, forward, l) || counts.doubtful(l) || !std::isfinite(out.log_likelihood[g.pair[l]]);
+    }
+    order.commit(index, [&] {
+        for (int l = 0; l < g.n_lanes; ++l)
+            if (!out.doubtful[g.pair[l]]) counts.add_to(out, l, out.series_weight ? out.series_weight[g.pair[l]] : 1.0);
+    });
+}
+
+template <class F, int N, bool Shared>
+void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
+    using V = typename Lanes<F, N>::V;
+    const Tables<F, N, Shared> tables(g);
+    Forward<F, N, Shared> forward(g, tables);
+    Trace<F, N> trace(g, true, true);
+    const int64_t K = g.K;
+    std::copy_n(forward.start(), K, trace.start.data());
+    const auto keep = [&](int64_t t, const V*) {
+        std::copy_n(forward.weight(), K, trace.weight.data() + t * K);
+        std::copy_n(forward.start(), K, trace.start.data() + t * K);
+        if (g.has_tail) std::copy_n(forward.tail_mass.data(), K, trace.tail.data() + t * K);
+    };
+    const auto finish = [&](int l, const V* end) {
+        trace.last_end[l] = ended_mass<F, N>(g, end, l);
+        for (int64_t j = 0; j < K; ++j) trace.last_occupancy[j][l] = forward.occupancy(j)[l];
+    };
+    run_forward<F, N, false>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
+    Counts<F, N> counts(g);
+    Backward<F, N, Shared>(g, tables, trace, counts).run(StateRows<F, N>(g, out));
+    commit_counts(g, index, forward, trace, counts, out, order);
+}
+
+template <class F, int N>
+void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
+    using V = typename Lanes<F, N>::V;
+    const Tables<F, N, true> tables(g);
+    HmmForward<F, N> forward(g, tables);
+    Trace<F, N> trace(g, false, true);
+    const int64_t K = g.K;
+    const auto keep = [&](int64_t t, const V*) { std::copy_n(forward.weight(), K, trace.weight.data() + t * K); };
+    const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
+    run_forward<F, N, false>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
+    Counts<F, N> counts(g);
+    hmm_backward(g, tables, trace, counts, StateRows<F, N>(g, out));
+    commit_counts(g, index, forward, trace, counts, out, order);
+}
+
+template <class F>
+void expected_counts(const Problem& p, const CountsOut& out) {
+    constexpr int N = full_width<F>;
+    for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder& order) {
+        const Group<F, N> g(p, index);
+        if (!p.duration) count_steps<F, N>(g, index, out, order);
+        else if (g.one_restart) count_segments<F, N, true>(g, index, out, order);
+        else count_segments<F, N, false>(g, index, out, order);
+    });
+}
+
+void log_partition(const Problem& p, const LikelihoodOut& out) {
+    using F = double;
+    constexpr int N = full_width<F>;
+    using V = typename Lanes<F, N>::V;
+    for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) {
+        const Group<F, N> g(p, index);
+        Buffer<V> end(g.K);
+        with_forward(g, [&](auto& forward) {
+            const auto finish = [&](int l, const V* ended) {
+                const double last = g.right[l] || !p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));
+                const int64_t pair = g.pair[l];
+                out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
+                out.deficit[pair] = forward.scale.deficit(l) - last;
+                out.doubtful[pair] = is_suspect(g, forward, l) || !std::isfinite(out.log_likelihood[pair]);
+            };
+            run_forward<F, N, false>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
+        });
+    });
+}
+
+}  // namespace hsmm
+
+using namespace hsmm;
+
+template <class Work>
+static int guarded(Work work) {
+    try {
+        work();
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
+extern "C" {
+
+// 2: AVX-512, 1: AVX2 with FMA, 0: neither, as processor and operating system allow.
+int hsmm_instruction_set() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+int hsmm_lanes(int bytes) { return HSMM_VECTOR_BYTES / bytes; }
+
+int hsmm_expected_counts_f32(const Problem* p, const CountsOut* out) {
+    return guarded([&] { expected_counts<float>(*p, *out); });
+}
+
+int hsmm_expected_counts_f64(const Problem* p, const CountsOut* out) {
+    return guarded([&] { expected_counts<double>(*p, *out); });
+}
+
+int hsmm_log_partition(const Problem* p, const LikelihoodOut* out) {
+    return guarded([&] { log_partition(*p, *out); });
+}
+
+int hsmm_causal(const Problem* p, const CausalOut* out) {
+    return guarded([&] { causal(*p, *out); });
+}
+
+int hsmm_viterbi(const Problem* p, const PathsOut* out) {
+    constexpr int N = full_width<double>;
+    return guarded([&] {
+        for_each_group(p->n_groups, p->n_threads, [&](int64_t index, InOrder&) {
+            const Group<double, N> g(*p, index);
+            if (g.one_restart) Viterbi<N, true>(g, Tables<double, N, true>(g)).run(*out);
+            else Viterbi<N, false>(g, Tables<double, N, false>(g)).run(*out);
+        });
+    });
+}
+}

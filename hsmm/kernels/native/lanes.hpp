@@ -1,0 +1,183 @@
+// Arithmetic on N sequences at once: every operation is lane by lane, so no lane can alter another's bits.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef HSMM_VECTOR_BYTES
+#define HSMM_VECTOR_BYTES 16
+#endif
+
+namespace hsmm {
+
+template <class F>
+constexpr int full_width = HSMM_VECTOR_BYTES / sizeof(F);
+
+template <class F, int N>
+struct Lanes {
+    using Integer = std::conditional_t<sizeof(F) == 8, int64_t, int32_t>;
+    typedef F V __attribute__((vector_size(sizeof(F) * N)));
+    typedef Integer Mask __attribute__((vector_size(sizeof(F) * N)));
+    static constexpr int width = N;
+};
+
+template <class V, class F>
+inline V broadcast(F x) {
+    return V{} + x;
+}
+
+// Written out, not left to contraction, so that every width and table layout rounds alike.
+template <class V>
+inline V fma(V a, V b, V c) {
+#if defined(__FMA__)
+    using F = std::decay_t<decltype(a[0])>;
+    constexpr bool is_double = sizeof(F) == 8;
+    if constexpr (sizeof(V) == 16 && is_double) return (V)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
+    if constexpr (sizeof(V) == 16 && !is_double) return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+    if constexpr (sizeof(V) == 32 && is_double) return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+    if constexpr (sizeof(V) == 32 && !is_double) return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64 && is_double) return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+    if constexpr (sizeof(V) == 64 && !is_double) return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+#endif
+    return a * b + c;
+}
+
+template <class V>
+inline V maximum(V a, V b) {
+    return a > b ? a : b;
+}
+
+template <class Mask>
+inline bool any(Mask mask) {
+    constexpr int width = sizeof(Mask) / sizeof(mask[0]);
+    auto found = mask[0];
+    for (int l = 1; l < width; ++l) found |= mask[l];
+    return found != 0;
+}
+
+template <class F>
+struct Limits;
+
+template <>
+struct Limits<double> {
+    static constexpr double min_exponent = -708.0;
+    static constexpr double round_to_integer = 6755399441055744.0;  // 1.5 * 2^52
+    static constexpr int64_t bias = 1023;
+    static constexpr int mantissa_bits = 52;
+    static constexpr double ln2_high = 0.693145751953125, ln2_low = 1.42860682030941723212e-6;
+    static constexpr int degree = 12;
+    static constexpr double collapsed = 1e-30;   // a scale below this is computed again from reachable states
+    static constexpr double tolerance = 1e-10, drift = 4e-15;
+};
+
+template <>
+struct Limits<float> {
+    static constexpr float min_exponent = -87.0f;
+    static constexpr float round_to_integer = 12582912.0f;  // 1.5 * 2^23
+    static constexpr int32_t bias = 127;
+    static constexpr int mantissa_bits = 23;
+    static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+    static constexpr int degree = 7;
+    static constexpr float collapsed = 1e-18f;
+    static constexpr double tolerance = 1e-4, drift = 1e-8;
+};
+
+// exp(x) for x <= 0, by 2^k times a Taylor polynomial; below min_exponent it is 0.
+template <class F, int N>
+inline typename Lanes<F, N>::V exponential(typename Lanes<F, N>::V x) {
+    using V = typename Lanes<F, N>::V;
+    using Mask = typename Lanes<F, N>::Mask;
+    using L = Limits<F>;
+    const Mask flushed = x < L::min_exponent;
+    x = flushed ? V{} : x;
+    const V shifted = fma(x, broadcast<V>(F(1.4426950408889634)), broadcast<V>(L::round_to_integer));
+    const V k = shifted - L::round_to_integer;
+    V r = fma(k, broadcast<V>(-L::ln2_high), x);
+    r = fma(k, broadcast<V>(-L::ln2_low), r);
+    F inverse_factorial[L::degree + 1] = {F(1)};
+    for (int n = 1; n <= L::degree; ++n) inverse_factorial[n] = inverse_factorial[n - 1] / F(n);
+    V polynomial = broadcast<V>(inverse_factorial[L::degree]);
+    for (int n = L::degree - 1; n >= 0; --n) polynomial = fma(polynomial, r, broadcast<V>(inverse_factorial[n]));
+    const Mask power = ((Mask)shifted + L::bias) << L::mantissa_bits;
+    return flushed ? V{} : polynomial * (V)power;
+}
+
+// Product of many positive factors as mantissa and exponent, lane by lane, whose logarithm is taken once.
+template <class F, int N>
+class LogProduct {
+    static constexpr int steps_between_logs = 4;
+    double mantissa_[N], exponent_[N];
+    int pending_ = 0;
+
+    void split() {
+        for (int l = 0; l < N; ++l) {
+            int64_t bits;
+            std::memcpy(&bits, &mantissa_[l], sizeof bits);
+            exponent_[l] += double((bits >> 52) - 1023);
+            bits = (bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL;
+            std::memcpy(&mantissa_[l], &bits, sizeof bits);
+        }
+        pending_ = 0;
+    }
+
+public:
+    LogProduct() {
+        for (int l = 0; l < N; ++l) mantissa_[l] = 1, exponent_[l] = 0;
+    }
+
+    void multiply(typename Lanes<F, N>::V factor) {
+        for (int l = 0; l < N; ++l) mantissa_[l] *= double(factor[l]);
+        if (++pending_ == steps_between_logs) split();
+    }
+
+    double log(int lane) const { return std::log(mantissa_[lane]) + exponent_[lane] * 0.6931471805599453; }
+};
+
+template <class T>
+class Buffer {
+    T* data_ = nullptr;
+
+public:
+    explicit Buffer(int64_t size) {
+        const size_t bytes = (size_t(size > 0 ? size : 1) * sizeof(T) + 63) / 64 * 64;
+        data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        if (!data_) throw std::bad_alloc();
+    }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { std::free(data_); }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    T& operator[](int64_t i) { return data_[i]; }
+    const T& operator[](int64_t i) const { return data_[i]; }
+};
+
+template <class T>
+inline void fill_zero(Buffer<T>& buffer, int64_t size) {
+    std::memset(static_cast<void*>(buffer.data()), 0, size_t(size) * sizeof(T));
+}
+
+// Denormals are worth nothing here (see Limits::collapsed) and cost much on some processors.
+class FlushDenormals {
+#if defined(__x86_64__)
+    unsigned saved_ = _mm_getcsr();
+
+public:
+    FlushDenormals() { _mm_setcsr(saved_ | 0x8040u); }
+    ~FlushDenormals() { _mm_setcsr(saved_); }
+#endif
+};
+
+}  // namespace hsmm

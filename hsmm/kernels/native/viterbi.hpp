@@ -1,0 +1,167 @@
+// The most probable segments: forward.hpp with (max, +) for (+, ×), then a walk back over the stored scores.
+//
+// No duration pointers are kept: the walk repeats each maximum over durations on the decoded path only.
+#pragma once
+
+#include "group.hpp"
+
+namespace hsmm {
+
+struct PathsOut {
+    const double *survival, *residual_survival;  // (R, K, D) log P(d >= n) of the tables
+    double* log_probability;                     // (R, S)
+    int64_t* states;                             // (R, N)
+};
+
+template <int N, bool Shared>
+class Viterbi {
+    using F = double;
+    using V = typename Lanes<F, N>::V;
+    using Integers = typename Lanes<F, N>::Mask;
+    static constexpr F impossible = -std::numeric_limits<F>::infinity();
+
+    struct Segment {
+        F score = impossible;
+        int64_t state = 0, start = 0;
+
+        void improve(F candidate, int64_t candidate_state, int64_t candidate_start) {
+            if (candidate > score) *this = {candidate, candidate_state, candidate_start};
+        }
+    };
+
+    const Group<F, N>& g_;
+    const Tables<F, N, Shared>& tables_;
+    const int64_t K_, D_;
+    Buffer<V> ring_, tail_, emission_, start_, end_, tail_score_;
+    Buffer<Integers> tail_start_;
+
+    template <class Row>
+    static void pass(V* slot, Row duration, int64_t n, V emission, V entering) {
+        for (int64_t i = 0; i < n; ++i) slot[i] = maximum(slot[i], entering + duration[i]) + emission;
+    }
+
+    template <class Row>
+    void advance(int64_t j, int64_t t, Row duration) {
+        const int64_t now = t % D_;
+        V* slot = ring_.data() + j * D_;
+        V& end = end_[t * K_ + j];
+        const V emission = emission_[j], entering = start_[t * K_ + j];
+        end = maximum(slot[now], entering + duration[0]) + emission;
+        slot[now] = broadcast<V>(impossible);
+        pass(slot + now + 1, duration.from(1), D_ - now - 1, emission, entering);
+        pass(slot, duration.from(D_ - now), now, emission, entering);
+        if (!g_.has_tail) return;
+        V& leaving = D_ == 1 ? end : slot[(now + D_ - 1) % D_];
+        const V stayed = tail_[j] + emission;
+        const Integers previous = t > 0 ? tail_start_[(t - 1) * K_ + j] : Integers{};
+        tail_start_[t * K_ + j] = stayed >= leaving ? previous : Integers{} + t;
+        const V score = maximum(stayed, leaving);
+        tail_score_[t * K_ + j] = score;
+        tail_[j] = score + tables_.stay[j];
+        leaving = score + tables_.leave[j];
+    }
+
+    void begin(int64_t t) {
+        for (int64_t j = 0; j < K_; ++j) {
+            V best = broadcast<V>(impossible);
+            for (int64_t i = 0; i < K_; ++i)
+                best = maximum(best, end_[(t - 1) * K_ + i] + tables_.transition[i * K_ + j]);
+            start_[t * K_ + j] = best;
+        }
+    }
+
+    // The best segment of state j whose last visible row is `last`; `law(start)` gives the log-weights of its length.
+    template <class Law>
+    void improve(Segment& best, int l, int64_t j, int64_t last, Law law, F leave_tail) const {
+        const F* rows = g_.view.emission(g_.restart[l], g_.series[l]);
+        const int64_t direct = std::min(g_.has_tail ? D_ - 1 : D_, last + 1);
+        F emission = 0;
+        for (int64_t n = 1; n <= direct; ++n) {
+            const int64_t start = last - n + 1;
+            emission += rows[start * K_ + j];
+            if (emission == impossible) return;
+            best.improve(start_[start * K_ + j][l] + law(start)[n - 1] + emission, j, start);
+        }
+        const int64_t left = last - D_ + 1;
+        if (g_.has_tail && left >= 0)
+            best.improve(tail_score_[left * K_ + j][l] + leave_tail + emission, j, tail_start_[left * K_ + j][l]);
+    }
+
+    Segment last_segment(int l, const PathsOut& out) const {
+        const int64_t r = g_.restart[l], last = g_.length[l] - 1;
+        Segment best;
+        for (int64_t j = 0; j < K_; ++j) {
+            if (!g_.right[l]) {
+                if (end_[last * K_ + j][l] > best.score) best = ended_segment(l, j, last);
+                continue;
+            }
+            const auto survival = [&](int64_t start) {
+                return (start == 0 && g_.left[l] ? out.residual_survival : out.survival) + (r * K_ + j) * D_;
+            };
+            improve(best, l, j, last, survival, F(0));
+        }
+        return best;
+    }
+
+    Segment ended_segment(int l, int64_t j, int64_t last) const {
+        const auto& view = g_.view;
+        const int64_t r = g_.restart[l];
+        const auto law = [&](int64_t start) {
+            return (start == 0 && g_.left[l] ? view.residual(r) : view.duration(r)) + j * D_;
+        };
+        Segment best;
+        improve(best, l, j, last, law, g_.has_tail ? tables_.leave[j][l] : F(0));
+        return best;
+    }
+
+    int64_t predecessor(int l, int64_t j, int64_t last) const {
+        int64_t best = 0;
+        F score = impossible;
+        for (int64_t i = 0; i < K_; ++i) {
+            const F candidate = end_[last * K_ + i][l] + tables_.transition[i * K_ + j][l];
+            if (candidate > score) score = candidate, best = i;
+        }
+        return best;
+    }
+
+    void walk_back(int l, const PathsOut& out) const {
+        const auto& p = g_.view.p;
+        int64_t* states = out.states + g_.restart[l] * p.n_rows + p.offsets[g_.series[l]];
+        int64_t last = g_.length[l] - 1;
+        Segment segment = last_segment(l, out);
+        out.log_probability[g_.pair[l]] = segment.score;
+        if (segment.score == impossible) {
+            std::fill_n(states, last + 1, int64_t(-1));
+            return;
+        }
+        for (;;) {
+            std::fill(states + segment.start, states + last + 1, segment.state);
+            if (segment.start == 0) return;
+            last = segment.start - 1;
+            segment = ended_segment(l, predecessor(l, segment.state, segment.start - 1), last);
+        }
+    }
+
+public:
+    Viterbi(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), emission_(K_), start_(g.longest * K_),
+          end_(g.longest * K_), tail_score_(g.has_tail ? g.longest * K_ : 0),
+          tail_start_(g.has_tail ? g.longest * K_ : 0) {
+        std::fill_n(ring_.data(), K_ * D_, broadcast<V>(impossible));
+        std::fill_n(tail_.data(), K_, broadcast<V>(impossible));
+    }
+
+    void run(const PathsOut& out) {
+        const Table<F, N, false> first{reinterpret_cast<const F*>(tables_.first.data())};
+        std::copy_n(tables_.initial.data(), K_, start_.data());
+        for (int64_t t = 0; t < g_.longest; ++t) {
+            if (t > 0) begin(t);
+            g_.emission(t, emission_.data());
+            for (int64_t j = 0; j < K_; ++j)
+                t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));
+        }
+        for (int l = 0; l < g_.n_lanes; ++l) walk_back(l, out);
+    }
+};
+
+}  // namespace hsmm
