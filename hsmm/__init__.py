@@ -1,0 +1,26 @@
+"""Hidden semi-Markov models: fit them, query them, choose among them."""
+
+from hsmm import inference
+from hsmm.components import duration as durations
+from hsmm.components import emission as emissions
+from hsmm.components import initial as initials
+from hsmm.components import transition as transitions
+from hsmm.models import HMM, HSMM, load
+from hsmm.potentials import Potentials
+from hsmm.selection import Selection, select_model
+from hsmm.sequences import Sequences
+
+__all__ = [
+    "HMM",
+    "HSMM",
+    "Potentials",
+    "Selection",
+    "Sequences",
+    "durations",
+    "emissions",
+    "inference",
+    "initials",
+    "load",
+    "select_model",
+    "transitions",
+]

@@ -105,6 +105,27 @@ class Potentials:
         """The models at these indices of the restart axis."""
         return replace(self, **{name: table[restarts] for name, table in self.tables().items()})
 
+    def with_dwell_times(self, max_duration: int) -> Potentials:
+        """An HMM's tables as the same law with geometric dwell times, so that runs of one state are segments.
+
+        The last of ``max_duration`` columns is the tail slot. Needs stationary, normalised transitions.
+        """
+        if self.log_duration is not None or self.log_transition.ndim != 3:
+            raise ValueError(
+                "dwell times are made of an HMM's stationary transitions; these tables have durations."
+            )
+        if max_duration < 1:
+            raise ValueError(f"max_duration is {max_duration}; expected at least 1.")
+        stay = self.log_transition.diagonal(dim1=-2, dim2=-1)
+        leave = log_one_minus_exp(stay)
+        diagonal = torch.eye(self.n_states, dtype=torch.bool, device=stay.device)
+        moves = self.log_transition.masked_fill(diagonal, -torch.inf)
+        moves = moves - torch.where(leave.isneginf(), 0.0, leave).unsqueeze(-1)
+        steps = torch.arange(max_duration, dtype=stay.dtype, device=stay.device)
+        survived = torch.where(steps == 0, 0.0, stay.unsqueeze(-1) * steps)
+        ends = torch.where(steps == max_duration - 1, 0.0, leave.unsqueeze(-1))
+        return replace(self, log_transition=moves, log_duration=survived + ends, log_tail=stay)
+
 
 def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -> Tensor:
     """Log-law of the steps left, counting this one, at a moment picked at random: P(d >= r) / E[d].

@@ -1,0 +1,122 @@
+"""What every component has: hyper-parameters as fields, parameters with a leading restart axis."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm.errors import NotFittedError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Component(ABC):
+    """One of a model's tables as a function of parameters; immutable, every change is a new component.
+
+    ``parameters`` maps names to float64 tensors whose first axis is the restart; ``state_axes`` says which of a
+    parameter's other axes are states.
+    """
+
+    name: ClassVar[str]
+    state_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+
+    parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Free parameters of one model, for the information criteria."""
+
+    def log_prior(self) -> Tensor:
+        """(R,) log-density of the prior, up to a constant."""
+        return next(iter(self.parameters.values())).new_zeros(self.n_restarts)
+
+    @property
+    def n_restarts(self) -> int:
+        return next(iter(self.parameters.values())).shape[0]
+
+    def with_parameters(self, **parameters: Tensor) -> Self:
+        return replace(self, parameters={**self.parameters, **parameters})
+
+    def take(self, restarts: Tensor) -> Self:
+        """The models at these indices of the restart axis."""
+        return replace(self, parameters={name: value[restarts] for name, value in self.parameters.items()})
+
+    def joined(self, other: Self) -> Self:
+        """This component's models followed by the other's."""
+        return self.with_parameters(
+            **{name: torch.cat([value, other.parameters[name]]) for name, value in self.parameters.items()}
+        )
+
+    def permuted(self, order: Tensor) -> Self:
+        """State ``order[k]`` becomes state k."""
+        return self.with_parameters(
+            **{
+                name: _permute(self.parameters[name], axes, order)
+                for name, axes in self.state_axes.items()
+                if name in self.parameters
+            }
+        )
+
+    def to(self, device: torch.device) -> Self:
+        return replace(self, parameters={name: value.to(device) for name, value in self.parameters.items()})
+
+    def fitted(self, name: str) -> np.ndarray:
+        """A parameter of a single fitted model, without its restart axis."""
+        if name not in self.parameters:
+            raise NotFittedError(
+                f"this {type(self).__name__} has no {name} yet; fit a model or use from_parameters."
+            )
+        return self.parameters[name][0].cpu().numpy()
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Fields other than the parameters, as plain values."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parameters"}
+
+
+def _permute(value: Tensor, axes: tuple[int, ...], order: Tensor) -> Tensor:
+    for axis in axes:
+        value = value.index_select(axis, order)
+    return value
+
+
+def dirichlet_mode(
+    counts: Tensor, concentration: float, fallback: Tensor, allowed: Tensor | None = None
+) -> Tensor:
+    """Mode of a Dirichlet posterior over the last axis; the fallback where nothing was counted.
+
+    ``allowed`` masks the cells that may be positive.
+    """
+    weight = counts + (concentration - 1.0)
+    if allowed is not None:
+        weight = torch.where(allowed, weight, 0.0)
+    total = weight.sum(-1, keepdim=True)
+    return torch.where(total > 0, weight / total.clamp(min=torch.finfo(weight.dtype).tiny), fallback)
+
+
+def check_concentration(concentration: float) -> None:
+    if not concentration >= 1.0:
+        raise ValueError(f"concentration is {concentration}; expected a number >= 1 (1 is no prior).")
+
+
+def check_distribution(value: np.ndarray, name: str) -> None:
+    """Rows of the last axis must be probabilities that sum to 1."""
+    if not np.isfinite(value).all() or (value < 0).any():
+        raise ValueError(f"{name} holds negative or non-finite values; expected probabilities.")
+    worst = np.abs(value.sum(-1) - 1.0).max()
+    if worst > 1e-6:
+        raise ValueError(f"{name} has rows that sum to 1 only within {worst:.2g}; normalise them.")
+
+
+def as_parameter(value: Any, name: str, ndim: tuple[int, ...]) -> Tensor:
+    """A user's array as a float64 tensor with a restart axis of one."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim not in ndim:
+        raise ValueError(f"{name} has shape {array.shape}; expected {' or '.join(map(str, ndim))} axes.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinite values.")
+    return torch.from_numpy(array.copy())[None]

@@ -1,0 +1,82 @@
+"""What every law of segment durations shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from hsmm.components.base import Component
+from hsmm.types import DurationTable, StateVector
+
+
+@dataclass(frozen=True, eq=False)
+class DurationTables:
+    """``log_duration`` (R, K, D) and, where the last column is the tail slot, ``log_tail`` (R, K)."""
+
+    log_duration: DurationTable
+    log_tail: StateVector | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DurationCounts:
+    """Expected counts in the shapes of :class:`DurationTables`: segments, first residuals, steps in the tail slot."""
+
+    duration: DurationTable
+    residual: DurationTable
+    tail_stay: StateVector
+    tail_leave: StateVector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Duration(Component):
+    """Law of the steps a segment lasts, on ``min_duration``, …, ``max_duration`` and, with a tail, beyond.
+
+    ``max_duration`` and ``min_duration`` are set by the model. With a tail the table has an extra last column, the
+    tail slot P(d > max_duration).
+    """
+
+    max_duration: int = 1
+    min_duration: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_duration <= self.max_duration:
+            raise ValueError(
+                f"min_duration is {self.min_duration} and max_duration {self.max_duration}; "
+                "expected 1 <= min_duration <= max_duration."
+            )
+
+    @property
+    @abstractmethod
+    def has_tail(self) -> bool: ...
+
+    @abstractmethod
+    def tables(self) -> DurationTables: ...
+
+    @abstractmethod
+    def initialise(self, mean_dwell: StateVector) -> Self:
+        """Parameters that give about these mean durations (R, K) in steps."""
+
+    @abstractmethod
+    def maximise(self, counts: DurationCounts) -> Self:
+        """Parameters that do not lower the expected complete-data log-likelihood of these counts."""
+
+    def probability(self) -> DurationTable:
+        """(R, K, max_duration) P(d = column); with a tail the last column is P(d >= max_duration)."""
+        table = self.tables().log_duration.exp()
+        if self.has_tail:
+            return torch.cat([table[..., :-2], table[..., -2:].sum(-1, keepdim=True)], -1)
+        return table
+
+
+def usable(table: Tensor, min_duration: int) -> Tensor:
+    """Columns of durations that ``min_duration`` allows."""
+    return table[..., min_duration - 1 :]
+
+
+def from_usable(table: Tensor, min_duration: int, fill: float) -> Tensor:
+    """Put back the columns that :func:`usable` cut."""
+    return torch.nn.functional.pad(table, (min_duration - 1, 0), value=fill)

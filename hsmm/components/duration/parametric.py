@@ -1,0 +1,185 @@
+"""Families on all positive whole numbers, cut at ``max_duration`` or closed with a geometric tail."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
+from hsmm.numerics import log_one_minus_exp
+from hsmm.potentials import equilibrium_residual
+from hsmm.types import StateVector
+
+_NEWTON_STEPS = 3
+_STEP_SIZES = (1.0, 0.25, 0.05, 0.005)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parametric(Duration):
+    """A law given by an unnormalised log-pmf of ``shape`` (R, K, P), unconstrained parameters within ``bounds``.
+
+    With ``tail`` the mass beyond ``max_duration`` goes to the tail slot, which decays by the family's own ratio
+    P(d > D + 1) / P(d > D); without, the law is truncated to ``max_duration`` and renormalised.
+    """
+
+    state_axes: ClassVar = {"shape": (1,)}
+    bounds: ClassVar[tuple[tuple[float, float], ...]]
+
+    tail: bool = True
+
+    @property
+    def has_tail(self) -> bool:
+        return self.tail
+
+    @abstractmethod
+    def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
+        """(R, K, L) log-weights of durations (L,) >= 1, up to a constant of each state."""
+
+    @abstractmethod
+    def shape_for(self, mean_dwell: StateVector) -> Tensor:
+        """(R, K, P) parameters with about these mean durations."""
+
+    def tables(self) -> DurationTables:
+        return self._tables(self.parameters["shape"])
+
+    def initialise(self, mean_dwell: StateVector) -> Self:
+        return self.with_parameters(shape=self._bounded(self.shape_for(mean_dwell.clamp(min=1.0 + 1e-3))))
+
+    def maximise(self, counts: DurationCounts) -> Self:
+        """A few damped Newton steps on the exact objective, never downhill."""
+        shape = self.parameters["shape"]
+        for _ in range(_NEWTON_STEPS):
+            shape = self._newton_step(shape, counts)
+        return self.with_parameters(shape=shape)
+
+    def n_parameters(self) -> int:
+        _, n_states, n_shape = self.parameters["shape"].shape
+        return n_states * n_shape if self.max_duration > self.min_duration or self.tail else 0
+
+    def _tables(self, shape: Tensor) -> DurationTables:
+        longest = self.max_duration + max(self.max_duration, 64) if self.tail else self.max_duration
+        durations = torch.arange(self.min_duration, longest + 1, dtype=shape.dtype, device=shape.device)
+        weights = self.log_pmf(durations, shape)
+        if not self.tail:
+            return DurationTables(from_usable(weights.log_softmax(-1), self.min_duration, -torch.inf))
+        split = self.max_duration - self.min_duration + 1
+        ratio = (weights[..., -1] - weights[..., -2]).clamp(max=-1e-8)
+        rest = weights[..., -1] + ratio - log_one_minus_exp(ratio)
+        beyond = torch.cat([weights[..., split:], rest.unsqueeze(-1)], -1)
+        mass = beyond.logsumexp(-1)
+        table = torch.cat([weights[..., :split], mass.unsqueeze(-1)], -1).log_softmax(-1)
+        return DurationTables(
+            from_usable(table, self.min_duration, -torch.inf), beyond[..., 1:].logsumexp(-1) - mass
+        )
+
+    def _objective(self, shape: Tensor, counts: DurationCounts) -> Tensor:
+        """(R, K) expected complete-data log-likelihood."""
+        tables = self._tables(shape)
+        value = (
+            usable(counts.duration, self.min_duration) * usable(tables.log_duration, self.min_duration)
+        ).sum(-1)
+        if tables.log_tail is not None:
+            value = value + counts.tail_stay * tables.log_tail
+            value = value + counts.tail_leave * log_one_minus_exp(tables.log_tail)
+        if bool((counts.residual > 0).any()):
+            value = value + (
+                counts.residual * equilibrium_residual(tables.log_duration, tables.log_tail)
+            ).sum(-1)
+        return value
+
+    def _newton_step(self, shape: Tensor, counts: DurationCounts) -> Tensor:
+        with torch.enable_grad():
+            point = shape.detach().requires_grad_()
+            value = self._objective(point, counts)
+            (gradient,) = torch.autograd.grad(value.sum(), point, create_graph=True)
+            rows = [
+                torch.autograd.grad(gradient[..., i].sum(), point, retain_graph=True)[0]
+                for i in range(shape.shape[-1])
+            ]
+        value, gradient, hessian = value.detach(), gradient.detach(), torch.stack(rows, -2).detach()
+        curvature, axes = torch.linalg.eigh(hessian.nan_to_num(0.0))
+        damped = curvature.abs().clamp(min=1e-8)
+        direction = (
+            axes @ ((axes.mT @ gradient.nan_to_num(0.0).unsqueeze(-1)) / damped.unsqueeze(-1))
+        ).squeeze(-1)
+        direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1.0)
+        best, best_value = shape, value
+        for size in _STEP_SIZES:
+            trial = self._bounded(shape + size * direction)
+            trial_value = self._objective(trial, counts).detach()
+            better = trial_value > best_value
+            best = torch.where(better.unsqueeze(-1), trial, best)
+            best_value = torch.where(better, trial_value, best_value)
+            if bool(better.all()):
+                break
+        return best
+
+    def _bounded(self, shape: Tensor) -> Tensor:
+        low, high = (shape.new_tensor(edge) for edge in zip(*self.bounds, strict=True))
+        return shape.clamp(low, high)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometric(Parametric):
+    """P(d) ∝ a^(d - 1): the semi-Markov form of an HMM. ``shape`` is log(-log a)."""
+
+    name: ClassVar[str] = "geometric"
+    bounds: ClassVar = ((-18.0, 4.0),)
+
+    def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
+        return -shape.exp() * (durations - 1.0)
+
+    def shape_for(self, mean_dwell: StateVector) -> Tensor:
+        excess = (mean_dwell - self.min_duration).clamp(min=1e-3)
+        return torch.log1p(1.0 / excess).log().unsqueeze(-1)
+
+    def maximise(self, counts: DurationCounts) -> Self:
+        """Closed form where the law is not truncated; its equilibrium residual law is the law itself."""
+        residual = bool((counts.residual > 0).any())
+        if not self.tail or (residual and self.min_duration > 1):
+            return super().maximise(counts)
+        segments = counts.duration + counts.residual
+        extra = torch.arange(segments.shape[-1], dtype=segments.dtype, device=segments.device) - (
+            self.min_duration - 1
+        )
+        continued = (segments * extra.clamp(min=0.0)).sum(-1) + counts.tail_stay
+        ended = segments[..., :-1].sum(-1) + counts.tail_leave
+        shape = torch.log1p(ended / continued.clamp(min=1e-300)).log()
+        shape = torch.where(continued + ended > 0, shape, self.parameters["shape"][..., 0])
+        return self.with_parameters(shape=self._bounded(shape.nan_to_num(neginf=-18.0).unsqueeze(-1)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Poisson(Parametric):
+    """d - 1 is Poisson. ``shape`` is its log-mean."""
+
+    name: ClassVar[str] = "poisson"
+    bounds: ClassVar = ((-9.0, 9.0),)
+
+    def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
+        return (durations - 1.0) * shape - torch.lgamma(durations)
+
+    def shape_for(self, mean_dwell: StateVector) -> Tensor:
+        return (mean_dwell - 1.0).log().unsqueeze(-1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NegativeBinomial(Parametric):
+    """d - 1 is negative binomial. ``shape`` is (log-mean, log r); r = 1 is geometric, r → ∞ Poisson."""
+
+    name: ClassVar[str] = "negative_binomial"
+    bounds: ClassVar = ((-9.0, 9.0), (-4.0, 8.0))
+
+    def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
+        log_mean, log_r = shape[..., :1], shape[..., 1:]
+        r = log_r.exp()
+        steps = durations - 1.0
+        log_success = -torch.nn.functional.softplus(log_r - log_mean)
+        return torch.lgamma(steps + r) - torch.lgamma(r) - torch.lgamma(durations) + steps * log_success
+
+    def shape_for(self, mean_dwell: StateVector) -> Tensor:
+        return torch.stack([(mean_dwell - 1.0).log(), torch.full_like(mean_dwell, 0.5)], -1)

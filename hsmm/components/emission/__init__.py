@@ -1,0 +1,8 @@
+"""Emission families by name."""
+
+from hsmm.components.emission.base import Emission
+from hsmm.components.emission.elliptical import Gaussian, StudentT
+
+EMISSIONS: dict[str, type[Emission]] = {family.name: family for family in (Gaussian, StudentT)}
+
+__all__ = ["EMISSIONS", "Emission", "Gaussian", "StudentT"]

@@ -1,0 +1,47 @@
+"""What every emission law offers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from hsmm.components.base import Component
+from hsmm.sequences import Sequences
+from hsmm.types import StateSeries
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Emission(Component):
+    """log p(y_t | state). Missing cells are marginalised; a row with none observed has log-density 0."""
+
+    @abstractmethod
+    def log_potentials(self, sequences: Sequences) -> StateSeries:
+        """(R, N, K) log-density of each row under each state, the same bits whatever else is in the batch."""
+
+    @abstractmethod
+    def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
+        """Parameters from a rough assignment of rows to states, ``labels`` (R, N) int64."""
+
+    @abstractmethod
+    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Parameters that do not lower Σ weights · log-density, for posterior weights (R, N, K)."""
+
+    @abstractmethod
+    def sample(self, states: Tensor, generator: torch.Generator) -> Tensor:
+        """One row (N, F) for each state of ``states`` (N,), from the first model."""
+
+    @abstractmethod
+    def order(self) -> Tensor:
+        """(K,) states of the first model in their canonical order, so that equal fits have equal names."""
+
+    def collapsed(self, sequences: Sequences) -> Tensor:  # noqa: ARG002 - most laws are bounded
+        """(R,) models whose likelihood feeds on a degenerate state."""
+        return torch.zeros(self.n_restarts, dtype=torch.bool)
+
+    @property
+    @abstractmethod
+    def n_features(self) -> int: ...

@@ -1,0 +1,293 @@
+"""Gaussian and Student-t emissions: one mean and scatter, without and with a latent precision."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm.components.base import as_parameter
+from hsmm.components.emission.base import Emission
+from hsmm.components.emission.scatter import (
+    LOG_2PI,
+    CovarianceType,
+    Distances,
+    axis_distances,
+    axis_moments,
+    floor_eigenvalues,
+    matrix_distances,
+    matrix_moments,
+)
+from hsmm.sequences import Sequences
+from hsmm.types import StateSeries
+
+_COVARIANCES: tuple[CovarianceType, ...] = ("full", "diag", "tied", "spherical")
+_EMPTY = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Elliptical(Emission):
+    """Parameters ``mean`` (R, K, F) and ``covariance``: matrices (R, K, F, F) for full and tied, variances (R, K, F)
+    for diag and spherical.
+
+    ``min_covariance`` floors variances (for matrices: eigenvalues), relative to each feature's variance in the data.
+    """
+
+    state_axes: ClassVar = {"mean": (1,), "covariance": (1,)}
+
+    covariance: CovarianceType = "full"
+    min_covariance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.covariance not in _COVARIANCES:
+            raise ValueError(f"covariance is {self.covariance!r}; expected one of {', '.join(_COVARIANCES)}.")
+        if not 0.0 < self.min_covariance < 1.0:
+            raise ValueError(f"min_covariance is {self.min_covariance}; expected a fraction between 0 and 1.")
+
+    @property
+    def n_features(self) -> int:
+        return self.parameters["mean"].shape[-1]
+
+    @property
+    def mean_(self) -> np.ndarray:
+        """(K, F)"""
+        return self.fitted("mean")
+
+    @property
+    def covariance_(self) -> np.ndarray:
+        """(K, F, F) full, (K, F) diag, (F, F) tied, (K,) spherical."""
+        value = self.fitted("covariance")
+        return (
+            value[0]
+            if self.covariance == "tied"
+            else value[:, 0]
+            if self.covariance == "spherical"
+            else value
+        )
+
+    @abstractmethod
+    def latent_precision(self, distances: Distances) -> Tensor | None:
+        """(R, N, K) expected precision of each row, or None where it is 1."""
+
+    @abstractmethod
+    def log_density(self, distances: Distances) -> StateSeries:
+        """(R, N, K) log-density at these distances."""
+
+    def adapted(self, distances: Distances, weights: StateSeries) -> Self:  # noqa: ARG002 - only some have a shape
+        """This law with its shape parameters, if any, maximised at the present mean and covariance."""
+        return self
+
+    def log_potentials(self, sequences: Sequences) -> StateSeries:
+        if sequences.n_features != self.n_features:
+            raise ValueError(
+                f"X has {sequences.n_features} features; the model was fitted on {self.n_features}."
+            )
+        return self.log_density(self._distances(sequences))
+
+    def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
+        mean, variance = sequences.moments()
+        variance = torch.where(variance > 0, variance, 1.0)
+        r = labels.shape[0]
+        start = self._with_moments(
+            mean.expand(r, n_states, -1), variance.expand(r, n_states, -1) if self._by_axis else
+            torch.diag(variance).expand(r, n_states, -1, -1)
+        )  # fmt: skip
+        weights = torch.nn.functional.one_hot(labels, n_states).to(mean.dtype)
+        fitted = Elliptical.maximise(start, sequences, weights)
+        spread = 0.9 * fitted.parameters["covariance"] + 0.1 * start.parameters["covariance"]
+        return fitted.with_parameters(covariance=spread)
+
+    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
+        distances = self._distances(sequences)
+        law = self.adapted(distances, weights)
+        precision = law.latent_precision(distances)
+        scales = weights if precision is None else weights * precision
+        old_mean, old = self.parameters["mean"], self.parameters["covariance"]
+        _, variance = sequences.moments()
+        scale = torch.where(variance > 0, variance, 1.0).sqrt()
+        if self._by_axis:
+            mean, squares, mass = axis_moments(sequences, weights, scales, old_mean)
+            if self.covariance == "spherical":
+                squares, mass = (x.sum(-1, keepdim=True).expand_as(x) for x in (squares, mass))
+            floor = self.min_covariance * (scale**2 if self.covariance == "diag" else (scale**2).mean())
+            new = torch.maximum(squares / mass.clamp(min=_EMPTY), floor)
+        else:
+            mean, scatter, weight = matrix_moments(sequences, weights, scales, old_mean, old)
+            if self.covariance == "tied":
+                scatter, weight = scatter.sum(1, keepdim=True).expand_as(scatter), weight.sum(1, keepdim=True)
+            mass = weight.expand(old.shape[:2])[..., None, None]
+            new = floor_eigenvalues(scatter / mass.clamp(min=_EMPTY), scale, self.min_covariance)
+        return law.with_parameters(mean=mean, covariance=torch.where(mass > _EMPTY, new, old))
+
+    def collapsed(self, sequences: Sequences) -> Tensor:
+        """(R,) whether a state's variance lies at its floor although the data vary."""
+        _, variance = sequences.moments()
+        varying = variance > 0
+        scale = torch.where(varying, variance, 1.0).sqrt()
+        covariance = self.parameters["covariance"]
+        if self._by_axis:
+            smallest = (covariance / scale**2)[..., varying].flatten(1)
+        else:
+            standard = covariance / (scale[:, None] * scale)
+            smallest = torch.linalg.eigvalsh(standard[..., varying, :][..., varying]).flatten(1)
+        if not smallest.numel():
+            return torch.zeros(self.n_restarts, dtype=torch.bool, device=covariance.device)
+        return smallest.amin(-1) <= 1.01 * self.min_covariance
+
+    def sample(self, states: Tensor, generator: torch.Generator) -> Tensor:
+        mean, covariance = self.parameters["mean"][0], self.parameters["covariance"][0]
+        factor = torch.diag_embed(covariance.sqrt()) if self._by_axis else torch.linalg.cholesky(covariance)
+        noise = torch.randn(len(states), self.n_features, generator=generator, dtype=mean.dtype)
+        noise = noise / self.sampled_precision(states, generator).sqrt()[:, None]
+        return mean[states] + (factor[states] @ noise[..., None]).squeeze(-1)
+
+    def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """(N,) latent precision of each row."""
+        return torch.ones(len(states), dtype=torch.float64)
+
+    def order(self) -> Tensor:
+        """By the first feature's mean where the means lie apart, else by scatter, calm first."""
+        mean, covariance = self.parameters["mean"][0], self.parameters["covariance"][0]
+        variance = covariance if self._by_axis else covariance.diagonal(dim1=-2, dim2=-1)
+        if bool(mean[:, 0].var(unbiased=False) > variance[:, 0].mean()):
+            return mean[:, 0].argsort(stable=True)
+        return variance.log().sum(-1).argsort(stable=True)
+
+    def n_parameters(self) -> int:
+        _, k, f = self.parameters["mean"].shape
+        scatter = {"full": k * f * (f + 1) // 2, "diag": k * f, "tied": f * (f + 1) // 2, "spherical": k}
+        return k * f + scatter[self.covariance]
+
+    @property
+    def _by_axis(self) -> bool:
+        return self.covariance in ("diag", "spherical")
+
+    def _distances(self, sequences: Sequences) -> Distances:
+        measure = axis_distances if self._by_axis else matrix_distances
+        return measure(sequences, self.parameters["mean"], self.parameters["covariance"])
+
+    def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
+        return self.with_parameters(mean=mean, covariance=covariance)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gaussian(Elliptical):
+    """Multivariate normal emissions."""
+
+    name: ClassVar[str] = "gaussian"
+
+    @classmethod
+    def from_parameters(cls, mean: Any, covariance: Any, **hyperparameters: Any) -> Self:
+        """``mean`` (K, F); ``covariance`` (K, F, F) full, (K, F) diag or (K,) spherical."""
+        return cls(**_moments(mean, covariance), **hyperparameters)
+
+    def latent_precision(self, distances: Distances) -> None:  # noqa: ARG002
+        return None
+
+    def log_density(self, distances: Distances) -> StateSeries:
+        constant = (LOG_2PI * distances.n_observed)[:, None]
+        return -0.5 * (distances.squared + distances.log_det + constant)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudentT(Elliptical):
+    """Multivariate Student-t emissions; ``covariance`` is the scale matrix, parameter ``dof`` (R, K) its degrees of
+    freedom, estimated within ``dof_bounds`` (ECME, Liu & Rubin 1995)."""
+
+    name: ClassVar[str] = "student_t"
+    state_axes: ClassVar = {"mean": (1,), "covariance": (1,), "dof": (1,)}
+
+    dof_bounds: tuple[float, float] = (0.5, 1000.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.dof_bounds[0] < self.dof_bounds[1]:
+            raise ValueError(f"dof_bounds are {self.dof_bounds}; expected two rising positive numbers.")
+
+    @classmethod
+    def from_parameters(cls, mean: Any, covariance: Any, dof: Any, **hyperparameters: Any) -> Self:
+        """``mean`` (K, F); ``covariance`` the scale (K, F, F) full, (K, F) diag or (K,) spherical; ``dof`` (K,)."""
+        made = cls(**_moments(mean, covariance), **hyperparameters)
+        degrees = as_parameter(dof, "dof", (1,))
+        if degrees.shape[1] != made.parameters["mean"].shape[1] or bool((degrees <= 0).any()):
+            raise ValueError(f"dof is {np.asarray(dof)}; expected one positive number for each state.")
+        return made.with_parameters(dof=degrees)
+
+    @property
+    def dof_(self) -> np.ndarray:
+        """(K,) degrees of freedom."""
+        return self.fitted("dof")
+
+    def latent_precision(self, distances: Distances) -> Tensor:
+        dof = self.parameters["dof"][:, None]
+        return (dof + distances.n_observed[:, None]) / (dof + distances.squared)
+
+    def log_density(self, distances: Distances) -> StateSeries:
+        dof = self.parameters["dof"][:, None]
+        n = distances.n_observed[:, None]
+        counts, where = torch.unique(distances.n_observed, return_inverse=True)
+        half = 0.5 * (dof + counts[:, None])
+        constant = torch.lgamma(half) - torch.lgamma(0.5 * dof) - 0.5 * counts[:, None] * (dof * np.pi).log()
+        density = constant[:, where] - 0.5 * distances.log_det
+        density = density - 0.5 * (dof + n) * torch.log1p(distances.squared / dof)
+        return torch.where(n > 0, density, 0.0)
+
+    def adapted(self, distances: Distances, weights: StateSeries) -> Self:
+        """One guarded Newton step in log(dof) on the exact weighted log-density."""
+        dof = self.parameters["dof"]
+        n = distances.n_observed[:, None].to(dof.dtype)
+        v, s = dof[:, None], distances.squared
+        shrink = s * (v + n) / (v * (v + s))
+        slope = _profile(v, n, torch.digamma) - torch.where(n > 0, n / v, 0.0) - torch.log1p(s / v) + shrink
+        curvature = 0.5 * _profile(v, n, _trigamma) + torch.where(n > 0, n / v**2, 0.0) + s / (v * (v + s))
+        curvature = curvature + s / (v * (v + s)) - shrink * (2.0 * v + s) / (v * (v + s))
+        first, second = (0.5 * (weights * x).sum(1) for x in (slope, curvature))
+        gradient, bend = dof * first, dof**2 * second + dof * first
+        step = torch.where(bend < 0, -gradient / bend.clamp(max=-1e-12), gradient.sign()).clamp(-1.0, 1.0)
+        proposed = (dof.log() + step).exp().clamp(*self.dof_bounds)
+        trial = self.with_parameters(dof=proposed)
+        gain = (weights * (trial.log_density(distances) - self.log_density(distances))).sum(1)
+        return self.with_parameters(dof=torch.where(gain > 0, proposed, dof))
+
+    def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:
+        half = 0.5 * self.parameters["dof"][0][states]
+        return torch._standard_gamma(half, generator=generator) / half
+
+    def n_parameters(self) -> int:
+        return super().n_parameters() + self.parameters["dof"].shape[-1]
+
+    def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
+        return self.with_parameters(mean=mean, covariance=covariance, dof=torch.full_like(mean[..., 0], 10.0))
+
+
+def _profile(dof: Tensor, n_observed: Tensor, function: Any) -> Tensor:
+    """f((v + n) / 2) - f(v / 2), evaluated once for each distinct n."""
+    counts, where = torch.unique(n_observed.flatten(), return_inverse=True)
+    return (function(0.5 * (dof + counts[:, None])) - function(0.5 * dof))[:, where]
+
+
+def _trigamma(x: Tensor) -> Tensor:
+    return torch.polygamma(1, x)
+
+
+def _moments(mean: Any, covariance: Any) -> dict[str, Any]:
+    centre, scatter = as_parameter(mean, "mean", (2,)), as_parameter(covariance, "covariance", (1, 2, 3))
+    k, f = centre.shape[1:]
+    kinds: dict[int, tuple[CovarianceType, tuple[int, ...]]] = {
+        1: ("spherical", (k,)), 2: ("diag", (k, f)), 3: ("full", (k, f, f)),
+    }  # fmt: skip
+    kind, shape = kinds[scatter.ndim - 1]
+    if tuple(scatter.shape[1:]) != shape:
+        raise ValueError(
+            f"covariance has shape {tuple(scatter.shape[1:])} for means {(k, f)}; expected {shape}."
+        )
+    if kind == "spherical":
+        scatter = scatter[..., None].expand(-1, -1, f).clone()
+    smallest = torch.linalg.eigvalsh(scatter) if kind == "full" else scatter
+    if bool((smallest <= 0).any()):
+        raise ValueError("covariance is not positive definite in every state.")
+    return {"parameters": {"mean": centre, "covariance": scatter}, "covariance": kind}

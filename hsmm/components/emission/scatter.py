@@ -1,0 +1,182 @@
+"""Mean and scatter of elliptical laws: four shapes of matrix, one set of operations each.
+
+A scatter knows how to measure squared distances, to estimate itself from weighted rows, and to floor its variances.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hsmm.numerics import ordered_sum
+from hsmm.sequences import Sequences
+
+CovarianceType = Literal["full", "diag", "tied", "spherical"]
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """``squared`` (R, N, K) Mahalanobis distances over the observed cells, ``log_det`` (R, N or 1, K) of their scatter,
+    ``n_observed`` (N,) cells."""
+
+    squared: Tensor
+    log_det: Tensor
+    n_observed: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Rows that miss the same cells: their indices, and the observed and missing features."""
+
+    rows: Tensor
+    observed: Tensor
+    missing: Tensor
+
+
+def patterns(sequences: Sequences) -> list[Pattern]:
+    """Rows grouped by what they observe; rows without any observed cell are left out."""
+    kinds, kind_of_row = sequences.observed.unique(dim=0, return_inverse=True)
+    return [
+        Pattern(
+            (kind_of_row == i).nonzero().squeeze(-1),
+            kind.nonzero().squeeze(-1),
+            (~kind).nonzero().squeeze(-1),
+        )
+        for i, kind in enumerate(kinds)
+        if bool(kind.any())
+    ]
+
+
+def axis_distances(sequences: Sequences, mean: Tensor, variance: Tensor) -> Distances:
+    """Distances under per-feature variances (R, K, F), one feature at a time."""
+    squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
+    complete = bool(sequences.observed.all())
+    log_variance = variance.log()
+    log_det = ordered_sum(log_variance).unsqueeze(1) if complete else torch.zeros_like(squared)
+    for f in range(mean.shape[-1]):
+        offset = sequences.values[:, f, None] - mean[:, None, :, f]
+        term = offset.square_().mul_(1.0 / variance[:, None, :, f])
+        if complete:
+            squared += term
+        else:
+            seen = sequences.observed[:, f, None]
+            squared += torch.where(seen, term, 0.0)
+            log_det += torch.where(seen, log_variance[:, None, :, f], 0.0)
+    return Distances(squared, log_det, sequences.observed.sum(1))
+
+
+def matrix_distances(sequences: Sequences, mean: Tensor, covariance: Tensor) -> Distances:
+    """Distances under full matrices (R, K, F, F), whitened feature by feature for each pattern of missing cells."""
+    squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
+    log_det = torch.zeros_like(squared)
+    for pattern in patterns(sequences):
+        seen = pattern.observed
+        factor = torch.linalg.cholesky(covariance[..., seen[:, None], seen])
+        whitener = torch.linalg.inv(factor)
+        offsets = [sequences.values[pattern.rows, f, None] - mean[:, None, :, f] for f in seen.tolist()]
+        total = torch.zeros_like(offsets[0])
+        for i in range(len(offsets)):
+            whitened = whitener[:, None, :, i, 0] * offsets[0]
+            for j in range(1, i + 1):
+                whitened += whitener[:, None, :, i, j] * offsets[j]
+            total += whitened.square_()
+        squared[:, pattern.rows] = total
+        log_det[:, pattern.rows] = 2.0 * ordered_sum(factor.diagonal(dim1=-2, dim2=-1).log()).unsqueeze(1)
+    return Distances(squared, log_det, sequences.observed.sum(1))
+
+
+def axis_moments(
+    sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted mean, summed squared deviations and weight, each (R, K, F), over observed cells.
+
+    ``weights`` (R, N, K) are posterior weights, ``scales`` the same times the latent precision of each row.
+    States without weight in a feature keep ``mean``.
+    """
+    seen = sequences.observed.to(weights.dtype)
+    centre, _ = sequences.moments()
+    values = (sequences.values - centre) * seen
+    mass = _sum_rows(scales, seen)
+    new_mean = torch.where(mass > 0, _sum_rows(scales, values) / mass.clamp(min=1e-300), mean - centre)
+    squares = torch.stack(
+        [
+            torch.einsum(
+                "rnk,rnk->rk",
+                scales,
+                (values[:, f, None] - new_mean[:, None, :, f]).square() * seen[:, f, None],
+            )
+            for f in range(values.shape[1])
+        ],
+        -1,
+    )
+    return new_mean + centre, squares, _sum_rows(weights, seen)
+
+
+def matrix_moments(
+    sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor, covariance: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted mean (R, K, F), scatter (R, K, F, F) and weight (R, K); missing cells enter by conditional moments."""
+    centre, _ = sequences.moments()
+    old = mean - centre
+    completed = []
+    for pattern in patterns(sequences):
+        values = (sequences.values[pattern.rows] - centre)[None, None]
+        spread = None
+        if len(pattern.missing):
+            values, spread = _conditional(values, pattern, old, covariance)
+        completed.append((pattern, values, spread))
+    total = sum(scales[:, pattern.rows].sum(1) for pattern, _, _ in completed)
+    first = sum(
+        torch.einsum("rnk,rknf->rkf", scales[:, pattern.rows], values.expand(*old.shape[:2], -1, -1))
+        for pattern, values, _ in completed
+    )
+    new_mean = torch.where(total[..., None] > 0, first / total[..., None].clamp(min=1e-300), old)
+    scatter = torch.zeros_like(covariance)
+    for pattern, values, spread in completed:
+        offset = values - new_mean[:, :, None]
+        weighted = offset * scales[:, pattern.rows].mT.unsqueeze(-1)
+        scatter += weighted.mT @ offset
+        if spread is not None:
+            scatter += weights[:, pattern.rows].sum(1)[..., None, None] * spread
+    mass = sum(weights[:, pattern.rows].sum(1) for pattern, _, _ in completed)
+    return new_mean + centre, 0.5 * (scatter + scatter.mT), mass
+
+
+def _conditional(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (R, K, n, F) with their missing cells at the conditional mean, and the conditional covariance (R, K, F, F)."""
+    seen, gone = pattern.observed, pattern.missing
+    cross = covariance[..., gone[:, None], seen]
+    regression = torch.linalg.solve(covariance[..., seen[:, None], seen], cross.mT).mT
+    offset = values[..., seen] - mean[:, :, None, seen]
+    filled = values.expand(*mean.shape[:2], -1, -1).clone()
+    filled[..., gone] = mean[:, :, None, gone] + offset @ regression.mT
+    spread = torch.zeros_like(covariance)
+    spread[..., gone[:, None], gone] = covariance[..., gone[:, None], gone] - regression @ cross.mT
+    return filled, spread
+
+
+def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor:
+    """Raise the eigenvalues of (..., F, F), in units of the features' ``scale`` (F,), to at least ``floor``.
+
+    The maximiser under that constraint keeps the eigenvectors.
+    """
+    standard = covariance / (scale[:, None] * scale)
+    smallest = torch.linalg.eigvalsh(standard).amin(-1)
+    if bool((smallest >= floor).all()):
+        return covariance
+    values, vectors = torch.linalg.eigh(standard)
+    raised = (vectors * values.clamp(min=floor).unsqueeze(-2)) @ vectors.mT
+    raised = raised * (scale[:, None] * scale)
+    return torch.where((smallest < floor)[..., None, None], 0.5 * (raised + raised.mT), covariance)
+
+
+def _sum_rows(weights: Tensor, values: Tensor) -> Tensor:
+    """Σ_n weights (R, N, K) values (N, F) → (R, K, F)."""
+    return weights.mT @ values
+
+
+LOG_2PI = math.log(2.0 * math.pi)

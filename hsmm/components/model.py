@@ -1,0 +1,85 @@
+"""A model: its components side by side, and the potentials they make together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from hsmm.components.duration import Duration, DurationTables
+from hsmm.components.emission import Emission
+from hsmm.components.initial import Initial
+from hsmm.components.transition import Dense
+from hsmm.potentials import Potentials
+from hsmm.sequences import Sequences
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """R models of one structure; without a ``duration`` they are HMMs."""
+
+    initial: Initial
+    transition: Dense
+    duration: Duration | None
+    emission: Emission
+    left_censored: bool = False
+    right_censored: bool = True
+
+    def potentials(self, sequences: Sequences) -> Potentials:
+        tables = self.duration_tables()
+        return Potentials(
+            log_initial=self.initial.log_potentials(),
+            log_transition=self.transition.log_potentials(),
+            log_duration=None if tables is None else tables.log_duration,
+            log_emission=self.emission.log_potentials(sequences),
+            offsets=sequences.offsets,
+            log_tail=None if tables is None else tables.log_tail,
+            left_censored=self.left_censored,
+            right_censored=self.right_censored,
+        )
+
+    def duration_tables(self) -> DurationTables | None:
+        return None if self.duration is None else self.duration.tables()
+
+    def log_prior(self) -> Tensor:
+        """(R,) log-density of the priors of all components."""
+        priors = [component.log_prior() for component in self._components().values()]
+        return torch.stack(priors).sum(0)
+
+    def n_parameters(self) -> int:
+        return sum(component.n_parameters() for component in self._components().values())
+
+    def check_sizes(self) -> int:
+        """The number of states, if all components agree on it."""
+        sizes = {
+            "initial_prob": self.initial.log_potentials().shape[-1],
+            "transition_prob": self.transition.log_potentials().shape[-1],
+            "emission": len(self.emission.order()),
+        }
+        if self.duration is not None:
+            sizes["duration_prob"] = self.duration.tables().log_duration.shape[-2]
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise ValueError(f"the tables disagree on the number of states: {found}.")
+        return sizes["emission"]
+
+    def take(self, restarts: Tensor) -> Self:
+        return replace(self, **{name: part.take(restarts) for name, part in self._components().items()})
+
+    def joined(self, other: Self) -> Self:
+        """This structure's models followed by the other's."""
+        theirs = other._components()
+        return replace(self, **{name: part.joined(theirs[name]) for name, part in self._components().items()})
+
+    def permuted(self, order: Tensor) -> Self:
+        """State ``order[k]`` becomes state k, in every table."""
+        return replace(self, **{name: part.permuted(order) for name, part in self._components().items()})
+
+    def to(self, device: torch.device) -> Self:
+        return replace(self, **{name: part.to(device) for name, part in self._components().items()})
+
+    def _components(self) -> dict[str, Initial | Dense | Duration | Emission]:
+        parts = {"initial": self.initial, "transition": self.transition, "emission": self.emission}
+        return parts if self.duration is None else {**parts, "duration": self.duration}

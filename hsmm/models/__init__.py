@@ -1,0 +1,29 @@
+"""Estimators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hsmm.io import load_model
+from hsmm.models.base import Estimator
+from hsmm.models.hmm import HMM
+from hsmm.models.hsmm import HSMM
+
+ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
+
+
+def load(folder: str | Path) -> Estimator:
+    """The fitted estimator that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
+    model, details = load_model(folder)
+    kind, options = details.get("estimator"), details.get("options")
+    if kind not in ESTIMATORS or not isinstance(options, dict):
+        raise ValueError(f"{folder} holds an estimator {kind!r}; expected one of {', '.join(ESTIMATORS)}.")
+    if (model.duration is None) != (kind == "HMM"):
+        raise ValueError(f"{folder} holds tables that do not make an {kind}.")
+    try:
+        return ESTIMATORS[kind](**options)._adopt_loaded(model, details.get("fit"))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
+
+
+__all__ = ["ESTIMATORS", "HMM", "HSMM", "Estimator", "load"]

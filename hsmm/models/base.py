@@ -1,0 +1,373 @@
+"""What every estimator does: scikit-learn's manners over components, training and inference."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from hsmm import inference
+from hsmm.components.emission import EMISSIONS, Emission
+from hsmm.components.initial import INITIALS, Initial
+from hsmm.components.model import Model
+from hsmm.components.transition import TRANSITIONS, Dense
+from hsmm.errors import ConvergenceWarning, ImpossibleDataError, NotFittedError
+from hsmm.io import save_model
+from hsmm.potentials import Potentials
+from hsmm.sequences import Sequences
+from hsmm.training.em import FALL_TOLERANCE
+from hsmm.training.restarts import BestFit, fit_restarts
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Estimator:
+    """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
+
+    X is (n_samples, n_features): NumPy, torch or polars; one dimension is one feature, NaN is missing. ``lengths``
+    cuts it into series, which never influence each other but for sharing parameters.
+    """
+
+    n_states: int
+    emission: str | Emission
+    transition: str | Dense
+    initial: str | Initial
+    n_init: int
+    max_iter: int
+    tol: float
+    random_state: int
+    device: Device
+    _queries_need: ClassVar[str] = "call fit first"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - components are values, not estimators
+        """Constructor arguments by name."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments; the fit, if any, stays as it was."""
+        known = self._parameter_names()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {name!r}; expected one of {', '.join(known)}."
+                )
+            setattr(self, name, value)
+        return self
+
+    def clone(self) -> Self:
+        """An unfitted copy."""
+        return type(self)(**copy.deepcopy(self.get_params()))
+
+    def fit(self, X: Any, lengths: Any = None) -> Self:
+        """Estimate all parameters by EM, keeping the best of ``n_init`` restarts.
+
+        Raises ``ValueError`` for data or options that cannot be fitted; warns of odd data, of a fit that has not
+        converged, and of durations that press against a wall.
+        """
+        sequences = Sequences.from_arrays(X, lengths)
+        return self.fit_sequences(sequences)
+
+    def fit_sequences(self, sequences: Sequences, on_iteration: Callable[[int], None] | None = None) -> Self:
+        """:meth:`fit` for packed data; ``on_iteration`` hears how many restarts made another step."""
+        self._check_options()
+        sequences.warn_of_odd_data()
+        if sequences.n_rows < self.n_states:
+            raise ValueError(
+                f"X has {sequences.n_rows} rows for {self.n_states} states; give more data or fewer states."
+            )
+        packed = sequences.in_canonical_order().to(self._torch_device())
+        best = fit_restarts(
+            self._structure(),
+            packed,
+            n_states=self.n_states,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            seed=self.random_state,
+            on_iteration=on_iteration,
+        )
+        self._adopt(best)
+        self._warn_of_fit(best, packed)
+        return self
+
+    def score(self, X: Any, lengths: Any = None) -> float:
+        """Σ log p(series), in nats; -inf if a series is impossible."""
+        return self.score_sequences(self._sequences(X, lengths))
+
+    def score_sequences(self, sequences: Sequences) -> float:
+        """:meth:`score` for packed data."""
+        return float(inference.log_partition(self._potentials(sequences)).sum())
+
+    def log_joint(self, sequences: Sequences) -> float:
+        """Σ log p(series, its most probable segments), in nats."""
+        return float(inference.viterbi(self._potentials(sequences)).log_probability.sum())
+
+    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """States of the most probable segments (Viterbi): int64 (n_samples,)."""
+        decoded = inference.viterbi(self._query(X, lengths))
+        self._refuse_impossible(decoded.log_probability[0])
+        return decoded.states[0].numpy()
+
+    def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """p(state_t | all of the series): (n_samples, n_states). Uses the future: never for decisions at t."""
+        posterior = inference.posterior(self._query(X, lengths))
+        self._refuse_impossible(posterior.log_likelihood[0])
+        return posterior.state[0].numpy()
+
+    def filter_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """p(state_t | the series up to t), causal: (n_samples, n_states)."""
+        return inference.filtered(self._query(X, lengths))[0].numpy()
+
+    def log_density(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """log p(y_t | the series before t), causal, in nats: (n_samples,)."""
+        return inference.log_density(self._query(X, lengths))[0].numpy()
+
+    def forecast(self, X: Any, horizon: int, lengths: Any = None) -> np.ndarray:
+        """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states)."""
+        if not isinstance(horizon, (int, np.integer)) or horizon < 1:
+            raise ValueError(f"horizon is {horizon!r}; expected a whole number >= 1.")
+        sequences = self._sequences(X, lengths).extended(int(horizon))
+        states = inference.filtered(self._potentials(sequences))[0]
+        ahead = sequences.offsets[1:, None] + torch.arange(-int(horizon), 0)
+        return states[ahead].numpy()
+
+    def sample(self, n_samples: int, random_state: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """One simulated series: X (n_samples, n_features) and its states (n_samples,)."""
+        model = self._fitted_model()
+        generator = torch.Generator().manual_seed(self.random_state if random_state is None else random_state)
+        states = sample_states(self._potentials_of_missing(1), n_samples, generator)
+        return model.emission.sample(states, generator).numpy(), states.numpy()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
+        options = {
+            name: value for name, value in self.get_params().items() if isinstance(value, (int, float, str))
+        }
+        summary = {
+            "log_likelihood": self.log_likelihood_,
+            "n_iter": self.n_iter_,
+            "converged": self.converged_,
+        }
+        details = {"estimator": type(self).__name__, "options": options, "fit": summary}
+        return save_model(folder, self._fitted_model(), details)
+
+    def describe(self) -> dict[str, Any]:
+        """What sets this candidate apart: number of states and the families' names."""
+        return {"n_states": self.n_states, "emission": _name(self.emission), "duration": "none"}
+
+    @property
+    def emission_(self) -> Emission:
+        """The fitted emission component."""
+        return self._fitted_model().emission
+
+    @property
+    def initial_prob_(self) -> np.ndarray:
+        """(K,) P(first state)."""
+        return self._fitted_model().initial.fitted("probability")
+
+    @property
+    def transition_prob_(self) -> np.ndarray:
+        """(K, K) P(next state | state)."""
+        return self._fitted_model().transition.fitted("probability")
+
+    @property
+    def n_features_in_(self) -> int:
+        """Features seen in fit."""
+        return self._fitted_model().emission.n_features
+
+    @property
+    def n_parameters_(self) -> int:
+        """Free parameters, for the information criteria."""
+        return self._fitted_model().n_parameters()
+
+    @property
+    def restarts_(self) -> pl.DataFrame:
+        """One row a restart: seed, kind of start, iterations, objective, why it stopped."""
+        return pl.DataFrame([vars(restart) for restart in self._best_fit().restarts])
+
+    @property
+    def history_(self) -> np.ndarray:
+        """Objective (penalised log-likelihood) of the best restart before each M-step and at the end."""
+        return self._best_fit().history.numpy()
+
+    def __repr__(self) -> str:
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        shown = {name: value for name, value in self.get_params().items() if value != defaults[name]}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_model")
+
+    def _structure(self) -> Model:
+        raise AssertionError("every estimator builds its own structure")
+
+    def _check_options(self) -> None:
+        _whole("n_states", self.n_states, 1)
+        _whole("n_init", self.n_init, 1)
+        _whole("max_iter", self.max_iter, 1)
+        _whole("random_state", self.random_state, 0)
+        if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
+            raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is {self.device!r}; expected 'auto', 'cpu' or 'cuda'.")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                "device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'."
+            )
+
+    def _torch_device(self) -> torch.device:
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+    def _adopt(self, best: BestFit) -> None:
+        model = best.model.to(torch.device("cpu"))
+        self._model = model.permuted(model.emission.order())
+        self._best = best
+        self.log_likelihood_ = best.log_likelihood
+        self.n_iter_ = best.n_iter
+        self.converged_ = best.converged
+
+    def _adopt_loaded(self, model: Model, summary: Mapping[str, Any] | None) -> Self:
+        self._model = model
+        if summary is not None:
+            self.log_likelihood_ = float(summary["log_likelihood"])
+            self.n_iter_ = int(summary["n_iter"])
+            self.converged_ = bool(summary["converged"])
+        return self
+
+    def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:  # noqa: ARG002 - some models look at the data
+        if not best.converged and self.tol > 0:
+            warnings.warn(
+                f"the best restart made {best.n_iter} iterations without converging to tol={self.tol:g}; "
+                "raise max_iter, or tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if best.fall > FALL_TOLERANCE:
+            warnings.warn(
+                f"the objective fell by {best.fall:.1e} relative in one iteration, more than rounding explains.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if best.collapsed:
+            warnings.warn(
+                "every restart ended with a state of floored variance: tied or constant values feed the likelihood; "
+                "raise min_covariance, or use fewer states.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _fitted_model(self) -> Model:
+        if not hasattr(self, "_model"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; {self._queries_need}.")
+        return self._model
+
+    def _best_fit(self) -> BestFit:
+        if not hasattr(self, "_best"):
+            raise NotFittedError("only a model fitted in this process knows its restarts; call fit.")
+        return self._best
+
+    def _sequences(self, X: Any, lengths: Any) -> Sequences:
+        return Sequences.from_arrays(X, lengths)
+
+    def _potentials(self, sequences: Sequences) -> Potentials:
+        return self._fitted_model().potentials(sequences)
+
+    def _query(self, X: Any, lengths: Any) -> Potentials:
+        p = self._potentials(self._sequences(X, lengths))
+        self._queried_offsets = p.offsets
+        return p
+
+    def _potentials_of_missing(self, n_rows: int) -> Potentials:
+        n_features = self._fitted_model().emission.n_features
+        blank = torch.zeros(n_rows, n_features, dtype=torch.float64)
+        return self._potentials(Sequences(blank, blank.bool(), torch.tensor([0, n_rows])))
+
+    def _refuse_impossible(self, log_probability: Tensor) -> None:
+        impossible = log_probability.isneginf().nonzero().flatten().tolist()
+        if impossible:
+            raise ImpossibleDataError(
+                f"series {', '.join(map(str, impossible[:5]))}{' and more' if len(impossible) > 5 else ''} "
+                "have probability zero under the model; log_density shows the first impossible row of each."
+            )
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+
+def sample_states(p: Potentials, n_samples: int, generator: torch.Generator) -> Tensor:
+    """(n_samples,) states simulated from the first model's tables, segment by segment."""
+    initial, transition = p.log_initial[0].exp(), p.log_transition[0].exp()
+    states = torch.empty(n_samples, dtype=torch.int64)
+    start, state = 0, _draw(initial, generator)
+    while start < n_samples:
+        steps = _draw_duration(p, state, generator, n_samples)
+        states[start : start + steps] = state
+        start, state = start + steps, _draw(transition[state], generator)
+    return states
+
+
+def _draw_duration(p: Potentials, state: int, generator: torch.Generator, longest: int) -> int:
+    if p.log_duration is None:
+        return 1
+    steps = 1 + _draw(p.log_duration[0, state].exp(), generator)
+    if p.log_tail is None or steps < p.n_durations:
+        return steps
+    uniform = torch.rand((), generator=generator, dtype=torch.float64)
+    stays = uniform.log() / p.log_tail[0, state]
+    return min(steps + int(stays.clamp(max=float(longest))), longest)
+
+
+def _draw(weights: Tensor, generator: torch.Generator) -> int:
+    return int(torch.multinomial(weights, 1, generator=generator))
+
+
+def resolve(kind: str, choice: Any, families: Mapping[str, type[Any]], base: type[Any]) -> Any:
+    """A component from its name or from an object of its kind."""
+    if isinstance(choice, base):
+        return choice
+    if isinstance(choice, str) and choice in families:
+        try:
+            return families[choice]()
+        except TypeError as error:
+            raise ValueError(
+                f"{kind} {choice!r} needs arguments ({error}); give an object instead of its name."
+            ) from None
+    raise ValueError(
+        f"{kind} is {choice!r}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s."
+    )
+
+
+def resolve_shared(estimator: Estimator) -> dict[str, Any]:
+    """The components that every estimator has."""
+    return {
+        "initial": resolve("initial", estimator.initial, INITIALS, Initial),
+        "transition": resolve("transition", estimator.transition, TRANSITIONS, Dense),
+        "emission": resolve("emission", estimator.emission, EMISSIONS, Emission),
+    }
+
+
+def _name(choice: Any) -> str:
+    return choice if isinstance(choice, str) else getattr(choice, "name", str(choice))
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(f"{name} is {value!r}; expected a whole number >= {least}.")
+
+
+__all__: Sequence[str] = ["Device", "Estimator", "resolve", "resolve_shared", "sample_states"]

@@ -1,0 +1,75 @@
+"""The hidden Markov model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from hsmm import inference
+from hsmm.components.emission import Emission
+from hsmm.components.initial import FreeInitial, Initial
+from hsmm.components.model import Model
+from hsmm.components.transition import Dense
+from hsmm.models.base import Device, Estimator, resolve_shared
+
+
+class HMM(Estimator):
+    """Hidden Markov model: a semi-Markov model whose every step may change state.
+
+    Parameters are those of :class:`hsmm.HSMM` without durations.
+    """
+
+    def __init__(
+        self,
+        n_states: int = 2,
+        *,
+        emission: str | Emission = "gaussian",
+        transition: str | Dense = "dense",
+        initial: str | Initial = "free",
+        n_init: int = 16,
+        max_iter: int = 1000,
+        tol: float = 1e-8,
+        random_state: int = 0,
+        device: Device = "auto",
+    ) -> None:
+        self.n_states = n_states
+        self.emission = emission
+        self.transition = transition
+        self.initial = initial
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+
+    @classmethod
+    def from_parameters(cls, *, initial_prob: Any, transition_prob: Any, emission: Emission) -> Self:
+        """A model with known parameters: ``initial_prob`` (K,), ``transition_prob`` (K, K) and an emission."""
+        model = Model(
+            initial=FreeInitial.from_parameters(initial_prob),
+            transition=Dense.from_parameters(transition_prob, self_transitions=True),
+            duration=None,
+            emission=emission,
+        )
+        return cls(model.check_sizes(), emission=emission.name)._adopt_loaded(model, None)
+
+    def elapsed_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
+        """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
+
+        (n_samples, max_duration); the last column is P(r >= max_duration).
+        """
+        return inference.elapsed(self._query(X, lengths).with_dwell_times(max_duration))[0].numpy()
+
+    def remaining_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
+        """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
+
+        (n_samples, max_duration); the last column is P(r >= max_duration).
+        """
+        return inference.remaining(self._query(X, lengths).with_dwell_times(max_duration))[0].numpy()
+
+    def _structure(self) -> Model:
+        shared = resolve_shared(self)
+        shared["transition"] = replace(shared["transition"], self_transitions=True)
+        return Model(**shared, duration=None)

@@ -1,0 +1,184 @@
+"""The hidden semi-Markov model."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from hsmm import inference
+from hsmm.components.duration import DURATIONS, Categorical, Duration
+from hsmm.components.emission import Emission
+from hsmm.components.initial import FreeInitial, Initial
+from hsmm.components.model import Model
+from hsmm.components.transition import Dense
+from hsmm.errors import DurationWallWarning
+from hsmm.models.base import Device, Estimator, resolve, resolve_shared
+from hsmm.sequences import Sequences
+from hsmm.training.restarts import BestFit
+
+_WALL = 0.01
+
+
+class HSMM(Estimator):
+    """Hidden semi-Markov model: states that last as long as their duration law says.
+
+    Parameters
+    ----------
+    n_states : number of hidden states.
+    emission : "gaussian", "student_t", or an object of ``hsmm.emissions``.
+    duration : "categorical", "geometric", "poisson", "negative_binomial", or an object of ``hsmm.durations``.
+    max_duration : longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a
+        geometric tail, categorical ones end there.
+    min_duration : shortest duration of a segment that is neither cut off at the start nor at the end of its series.
+    transition : "dense", or an object of ``hsmm.transitions``.
+    initial : "free", "uniform", or an object of ``hsmm.initials``.
+    left_censored : whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
+    right_censored : whether the last segment may run beyond the end of its series.
+    n_init : restarts; the worse half stops after 10, 30 and 70 iterations.
+    max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
+    random_state : seed; the same seed and data give the same bits on the same machine.
+    device : "auto" takes a GPU where there is one.
+    """
+
+    def __init__(
+        self,
+        n_states: int = 2,
+        *,
+        emission: str | Emission = "gaussian",
+        duration: str | Duration = "negative_binomial",
+        max_duration: int = 100,
+        min_duration: int = 1,
+        transition: str | Dense = "dense",
+        initial: str | Initial = "free",
+        left_censored: bool = False,
+        right_censored: bool = True,
+        n_init: int = 16,
+        max_iter: int = 1000,
+        tol: float = 1e-8,
+        random_state: int = 0,
+        device: Device = "auto",
+    ) -> None:
+        self.n_states = n_states
+        self.emission = emission
+        self.duration = duration
+        self.max_duration = max_duration
+        self.min_duration = min_duration
+        self.transition = transition
+        self.initial = initial
+        self.left_censored = left_censored
+        self.right_censored = right_censored
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.device = device
+
+    @classmethod
+    def from_parameters(
+        cls,
+        *,
+        initial_prob: Any,
+        transition_prob: Any,
+        duration_prob: Any,
+        emission: Emission,
+        right_censored: bool = True,
+        left_censored: bool = False,
+    ) -> Self:
+        """A model with known parameters, ready for queries.
+
+        ``initial_prob`` (K,), ``transition_prob`` (K, K) with a zero diagonal but for absorbing rows,
+        ``duration_prob`` (K, D), and an emission made by its own ``from_parameters``. Raises ``ValueError`` where the
+        numbers of states differ or rows are not probabilities.
+        """
+        model = Model(
+            initial=FreeInitial.from_parameters(initial_prob),
+            transition=Dense.from_parameters(transition_prob),
+            duration=Categorical.from_parameters(duration_prob),
+            emission=emission,
+            left_censored=left_censored,
+            right_censored=right_censored,
+        )
+        n_states = model.check_sizes()
+        made = cls(
+            n_states,
+            emission=emission.name,
+            duration="categorical",
+            max_duration=model.duration.max_duration if model.duration else 1,
+            left_censored=left_censored,
+            right_censored=right_censored,
+        )
+        return made._adopt_loaded(model, None)
+
+    @property
+    def duration_prob_(self) -> np.ndarray:
+        """(K, max_duration) P(a segment lasts d steps), column d - 1; with a tail the last column is P(d >= D)."""
+        return self._duration().probability()[0].numpy()
+
+    def elapsed_duration(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
+
+        (n_samples, max_duration); with a tail the last column is P(r >= D). Counts steps within the series.
+        """
+        return self._joined_tail(inference.elapsed(self._query(X, lengths))[0])
+
+    def remaining_duration(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
+
+        (n_samples, max_duration); with a tail the last column is P(r >= D).
+        """
+        return self._joined_tail(inference.remaining(self._query(X, lengths))[0])
+
+    def describe(self) -> dict[str, Any]:
+        name = self.duration if isinstance(self.duration, str) else self.duration.name
+        return {**super().describe(), "duration": name}
+
+    def _structure(self) -> Model:
+        duration = resolve("duration", self.duration, DURATIONS, Duration)
+        return Model(
+            **resolve_shared(self),
+            duration=replace(duration, max_duration=self.max_duration, min_duration=self.min_duration),
+            left_censored=self.left_censored,
+            right_censored=self.right_censored,
+        )
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        cells = 8 * self.n_init * self.n_states * (self.max_duration + 1) * 8
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if cells > memory // 2:
+            raise ValueError(
+                f"{self.n_init} restarts of {self.n_states} states with {self.max_duration} durations need about "
+                f"{cells / 1e9:.1f} GB of tables; this machine has {memory / 1e9:.1f} GB. Lower max_duration or n_init."
+            )
+
+    def _duration(self) -> Duration:
+        duration = self._fitted_model().duration
+        assert duration is not None
+        return duration
+
+    def _joined_tail(self, distribution: torch.Tensor) -> np.ndarray:
+        """Fold the tail slot's column into the one before, so that the last is P(r >= max_duration)."""
+        if self._duration().has_tail:
+            last = distribution[:, -2:].sum(1, keepdim=True)
+            distribution = torch.cat([distribution[:, :-2], last], 1)
+        return distribution.numpy()
+
+    def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
+        super()._warn_of_fit(best, sequences)
+        duration = best.model.duration
+        if duration is None or duration.has_tail or self.n_states == 1:
+            return
+        counts = inference.posterior(best.model.potentials(sequences)).duration[0]
+        share = (counts[:, -1].sum() / counts.sum()).item()
+        if share > _WALL:
+            warnings.warn(
+                f"{share:.1%} of the expected segments last max_duration = {self.max_duration} steps, the longest "
+                "allowed; raise max_duration, or use a law with a tail.",
+                DurationWallWarning,
+                stacklevel=4,
+            )

@@ -1,0 +1,212 @@
+"""The one container of data: series packed row after row, as Arrow packs lists."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm.errors import DataWarning
+from hsmm.types import Covariates, Observed, Offsets, Values
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """S series of F features packed into N rows.
+
+    - ``values`` (N, F) float64; 0 where a cell is missing
+    - ``observed`` (N, F) bool
+    - ``offsets`` (S + 1,): series s owns rows ``offsets[s]:offsets[s + 1]``
+    - ``covariates`` (N, H) float64 or None
+    """
+
+    values: Values
+    observed: Observed
+    offsets: Offsets
+    covariates: Covariates | None = None
+
+    @classmethod
+    def from_arrays(
+        cls, X: Any, lengths: Sequence[int] | np.ndarray | None = None, covariates: Any = None
+    ) -> Sequences:
+        """Pack X (n_samples, n_features), its series one after the other.
+
+        X may be NumPy, torch, polars or anything NumPy can read; one dimension is one feature; NaN is missing.
+        Raises ``ValueError`` for text, infinities, data without a single observed cell, ``lengths`` that do not add
+        up, and covariates that are missing.
+        """
+        values = torch.from_numpy(_matrix(X, "X"))
+        _refuse_infinite(values, "X")
+        observed = ~values.isnan()
+        if not bool(observed.any()):
+            raise ValueError(
+                f"all {values.numel()} cells of X are missing; expected at least one observed value."
+            )
+        packed = None if covariates is None else torch.from_numpy(_matrix(covariates, "covariates"))
+        if packed is not None:
+            _check_covariates(packed, len(values))
+        return cls(torch.where(observed, values, 0.0), observed, _offsets(lengths, len(values)), packed)
+
+    @property
+    def n_rows(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        return self.values.shape[1]
+
+    @property
+    def n_series(self) -> int:
+        return self.offsets.numel() - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.offsets.diff()
+
+    @property
+    def n_observed_rows(self) -> int:
+        """Rows with at least one observed cell: the sample size of the information criteria."""
+        return int(self.observed.any(1).sum())
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance (F,) of each feature over its observed cells."""
+        count = self.observed.sum(0).clamp(min=1)
+        mean = self.values.sum(0) / count
+        centred = torch.where(self.observed, self.values - mean, 0.0)
+        return mean, (centred**2).sum(0) / count
+
+    def series(self, indices: Sequence[int]) -> Sequences:
+        """The series at these indices, in this order."""
+        rows = torch.cat([torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in indices])
+        lengths = self.lengths[list(indices)]
+        return self._rows(rows.to(self.values.device), lengths)
+
+    def head(self, lengths: Tensor) -> Sequences:
+        """The first ``lengths`` (S,) rows of each series; each at least 1."""
+        position = torch.arange(self.n_rows, device=self.values.device) - self.offsets[:-1].repeat_interleave(
+            self.lengths
+        )
+        return self._rows((position < lengths.repeat_interleave(self.lengths)).nonzero().squeeze(-1), lengths)
+
+    def extended(self, horizon: int) -> Sequences:
+        """Each series followed by ``horizon`` missing rows."""
+        if self.covariates is not None:
+            raise ValueError(
+                "series with covariates cannot be extended; their future covariates are unknown."
+            )
+        lengths = self.lengths + horizon
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        row = torch.arange(self.n_rows) + horizon * torch.arange(self.n_series).repeat_interleave(
+            self.lengths
+        )
+        values = self.values.new_zeros(int(offsets[-1]), self.n_features).index_copy(0, row, self.values)
+        observed = self.observed.new_zeros(values.shape).index_copy(0, row, self.observed)
+        return Sequences(values, observed, offsets)
+
+    def in_canonical_order(self) -> Sequences:
+        """The same series ordered by a digest of their content, so that no fit depends on the order given."""
+        if self.n_series == 1:
+            return self
+        bounds = self.offsets.tolist()
+        return self.series(sorted(range(self.n_series), key=lambda s: self._digest(bounds[s], bounds[s + 1])))
+
+    def to(self, device: torch.device) -> Sequences:
+        covariates = None if self.covariates is None else self.covariates.to(device)
+        return Sequences(
+            self.values.to(device), self.observed.to(device), self.offsets.to(device), covariates
+        )
+
+    def warn_of_odd_data(self) -> None:
+        """Warn of what is accepted, but limits what can be learnt."""
+        constant = [i for i, v in enumerate(self.moments()[1].tolist()) if v == 0.0]
+        if constant:
+            warnings.warn(
+                f"columns {constant} of X are constant; their variance is floored and they cannot tell states apart.",
+                DataWarning,
+                stacklevel=4,
+            )
+        if int(self.lengths.min()) == 1:
+            single = int((self.lengths == 1).sum())
+            warnings.warn(
+                f"{single} series have a single row: they say nothing about transitions or durations.",
+                DataWarning,
+                stacklevel=4,
+            )
+
+    def _rows(self, rows: Tensor, lengths: Tensor) -> Sequences:
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        covariates = None if self.covariates is None else self.covariates[rows]
+        return Sequences(self.values[rows], self.observed[rows], offsets, covariates)
+
+    def _digest(self, start: int, stop: int) -> bytes:
+        digest = hashlib.sha256(str(stop - start).encode())
+        for table in (self.values, self.observed, self.covariates):
+            if table is not None:
+                digest.update(table[start:stop].cpu().numpy().tobytes())
+        return digest.digest()
+
+
+def _matrix(X: Any, name: str) -> np.ndarray:
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    elif hasattr(X, "to_numpy"):
+        X = X.to_numpy()
+    array = np.asarray(X)
+    if array.dtype == object:
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} holds values that are not numbers ({error}); give numeric columns only."
+            ) from None
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {array.dtype}; expected numbers, with NaN for a missing value.")
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each."
+        )
+    return np.array(array, dtype=np.float64, order="C")
+
+
+def _refuse_infinite(values: Tensor, name: str) -> None:
+    infinite = values.isinf()
+    if bool(infinite.any()):
+        row, column = infinite.nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} holds {int(infinite.sum())} infinite values, the first at row {row}, column {column}; "
+            "replace them, or mark them missing with NaN."
+        )
+
+
+def _check_covariates(covariates: Tensor, n_rows: int) -> None:
+    if len(covariates) != n_rows:
+        raise ValueError(
+            f"covariates have {len(covariates)} rows but X has {n_rows}; give one row for each row of X."
+        )
+    _refuse_infinite(covariates, "covariates")
+    if bool(covariates.isnan().any()):
+        row = int(covariates.isnan().any(1).nonzero()[0])
+        raise ValueError(
+            f"covariates are missing at row {row}; only X may have missing values, so fill them in."
+        )
+
+
+def _offsets(lengths: Sequence[int] | np.ndarray | None, n_rows: int) -> Tensor:
+    if lengths is None:
+        return torch.tensor([0, n_rows])
+    found = np.asarray(lengths)
+    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
+        raise ValueError(f"lengths are {lengths!r}; expected a list of whole numbers, one for each series.")
+    if (found < 1).any():
+        raise ValueError(f"lengths hold {found.min()}; expected every series to have at least one row.")
+    if found.sum() != n_rows:
+        raise ValueError(f"lengths sum to {found.sum()}, but X has {n_rows} rows; they must agree.")
+    return torch.cat([torch.zeros(1, dtype=torch.int64), torch.from_numpy(found.astype(np.int64)).cumsum(0)])

@@ -1,0 +1,210 @@
+"""Many starts, few finishers: successive halving of hopeless restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from hsmm.components.model import Model
+from hsmm.errors import ImpossibleDataError
+from hsmm.sequences import Sequences
+from hsmm.training.em import Fit, expectation_maximisation
+from hsmm.training.starts import draw_starts
+
+ROUNDS: tuple[tuple[int, float], ...] = ((10, 0.5), (20, 0.5), (40, 0.5))
+FEWEST = 3
+_CELLS_AT_ONCE = 40_000_000
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How one restart went; ``stopped`` says why it ended."""
+
+    restart: int
+    seed: int
+    start: str
+    iterations: int
+    objective: float
+    log_likelihood: float
+    collapsed: bool
+    stopped: str
+
+
+@dataclass(frozen=True, eq=False)
+class BestFit:
+    """The best restart (a model with a restart axis of one), its climb, and how all restarts went."""
+
+    model: Model
+    log_likelihood: float
+    objective: float
+    history: Tensor
+    n_iter: int
+    converged: bool
+    collapsed: bool
+    fall: float
+    restarts: list[Restart]
+
+
+def fit_restarts(
+    structure: Model,
+    sequences: Sequences,
+    *,
+    n_states: int,
+    n_init: int,
+    max_iter: int,
+    tol: float,
+    seed: int,
+    on_iteration: Callable[[int], None] | None = None,
+) -> BestFit:
+    """Fit ``structure`` from ``n_init`` starts and keep the best that has no collapsed state, if there is one.
+
+    After each of ``ROUNDS`` (iterations, share kept) the worse restarts stop; the rest climb on.
+    """
+    starts = draw_starts(sequences, n_states, n_init, _longest_dwell(structure, sequences, n_states), seed)
+    model = initial_model(structure, sequences, starts.labels, starts.mean_dwell, seed)
+    race = _Race(alive=torch.arange(n_init, device=sequences.values.device))
+    spent = 0
+    for length, share in (*ROUNDS, (max_iter, 0.0)):
+        last = len(race.alive) <= FEWEST or spent + length >= max_iter
+        fit = _climb(model, sequences, max_iter - spent if last else length, tol, on_iteration)
+        race.run(fit, sequences)
+        if last:
+            break
+        spent += length
+        model = race.halve(max(FEWEST, int(len(race.alive) * share)))
+    return race.finish(starts.kinds, seed)
+
+
+@dataclass(eq=False)
+class _Race:
+    """The restarts still ``alive``, their latest ``fit``, and what is known of those that left."""
+
+    alive: Tensor
+    fit: Fit | None = None
+    collapsed: Tensor = field(default_factory=lambda: torch.empty(0))
+    rounds: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    iterations: dict[int, int] = field(default_factory=dict)
+    left: dict[int, tuple[float, float, bool, str]] = field(default_factory=dict)
+
+    def run(self, fit: Fit, sequences: Sequences) -> None:
+        self.fit = fit
+        self.collapsed = fit.model.emission.collapsed(sequences)
+        self.rounds.append((self.alive, fit.history))
+        for restart, made in zip(self.alive.tolist(), fit.n_iter.tolist(), strict=True):
+            self.iterations[restart] = self.iterations.get(restart, 0) + made
+
+    def halve(self, n_kept: int) -> Model:
+        """Let all but the best ``n_kept`` leave; the models that stay."""
+        assert self.fit is not None
+        order = ranking(self.fit.objective, self.collapsed)
+        kept = order[:n_kept].sort().values
+        for position in order[n_kept:].tolist():
+            self._leave(position, "halved")
+        self.alive = self.alive[kept]
+        return self.fit.model.take(kept)
+
+    def finish(self, kinds: list[str], seed: int) -> BestFit:
+        assert self.fit is not None
+        fit, best = self.fit, int(ranking(self.fit.objective, self.collapsed)[0])
+        if fit.objective[best].isneginf():
+            raise ImpossibleDataError(
+                "every start gives the data probability zero; check for values outside the law."
+            )
+        for position, converged in enumerate(fit.converged.tolist()):
+            self._leave(position, "converged" if converged else "max_iter")
+        winner = int(self.alive[best])
+        return BestFit(
+            model=fit.model.take(torch.tensor([best], device=self.alive.device)),
+            log_likelihood=float(fit.log_likelihood[best]),
+            objective=float(fit.objective[best]),
+            history=self._history(winner),
+            n_iter=self.iterations[winner],
+            converged=bool(fit.converged[best]),
+            collapsed=bool(self.collapsed[best]),
+            fall=float(fit.fall[best]),
+            restarts=[
+                Restart(i, seed, kinds[i], self.iterations[i], *self.left[i]) for i in sorted(self.left)
+            ],
+        )
+
+    def _leave(self, position: int, why: str) -> None:
+        assert self.fit is not None
+        fit = self.fit
+        objective, likelihood = float(fit.objective[position]), float(fit.log_likelihood[position])
+        why = "impossible" if objective == -torch.inf else why
+        self.left[int(self.alive[position])] = (objective, likelihood, bool(self.collapsed[position]), why)
+
+    def _history(self, restart: int) -> Tensor:
+        """The climb of one restart over all rounds; each round begins where the one before ended."""
+        columns = [history[:, int((alive == restart).nonzero())] for alive, history in self.rounds]
+        climbs = [column[~column.isnan()] for column in columns]
+        return torch.cat([*(climb[:-1] for climb in climbs[:-1]), climbs[-1]])
+
+
+def initial_model(
+    structure: Model, sequences: Sequences, labels: Tensor, mean_dwell: Tensor, seed: int
+) -> Model:
+    """R models of this structure, their parameters guessed from labels (R, N) and dwell times (R, K)."""
+    device = sequences.values.device
+    n_restarts, n_states = mean_dwell.shape
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return replace(
+        structure,
+        initial=structure.initial.initialise(n_restarts, n_states),
+        transition=structure.transition.initialise(mean_dwell, generator),
+        duration=None if structure.duration is None else structure.duration.initialise(mean_dwell),
+        emission=structure.emission.initialise(sequences, labels.to(device), n_states),
+    ).to(device)
+
+
+def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
+    """Restarts from best to worst; one that feeds on a collapsed state comes after all that do not."""
+    finite = objective.nan_to_num(nan=-torch.inf)
+    by_objective = finite.argsort(descending=True, stable=True)
+    return by_objective[(collapsed | finite.isneginf())[by_objective].to(torch.int8).argsort(stable=True)]
+
+
+def _climb(
+    model: Model, sequences: Sequences, max_iter: int, tol: float, on_iteration: Callable[[int], None] | None
+) -> Fit:
+    """EM in chunks of restarts that fit in memory."""
+    n_states = model.initial.log_potentials().shape[-1]
+    size = max(1, _CELLS_AT_ONCE // (sequences.n_rows * n_states))
+    chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
+    fits = [
+        expectation_maximisation(
+            model.take(chunk), sequences, max_iter=max_iter, tol=tol, on_iteration=on_iteration
+        )
+        for chunk in chunks
+    ]
+    return fits[0] if len(fits) == 1 else _join(fits)
+
+
+def _join(fits: list[Fit]) -> Fit:
+    longest = max(len(fit.history) for fit in fits)
+    model = fits[0].model
+    for fit in fits[1:]:
+        model = model.joined(fit.model)
+    padded = [
+        torch.nn.functional.pad(fit.history, (0, 0, 0, longest - len(fit.history)), value=torch.nan)
+        for fit in fits
+    ]
+    return Fit(
+        model,
+        torch.cat([fit.log_likelihood for fit in fits]),
+        torch.cat([fit.objective for fit in fits]),
+        torch.cat(padded, 1),
+        torch.cat([fit.n_iter for fit in fits]),
+        torch.cat([fit.converged for fit in fits]),
+        torch.cat([fit.fall for fit in fits]),
+    )
+
+
+def _longest_dwell(structure: Model, sequences: Sequences, n_states: int) -> int:
+    """Dwell times to start from: several visits to each state in the average series, within the duration table."""
+    visits = int(sequences.n_rows / sequences.n_series / (2 * n_states))
+    table = structure.duration.max_duration if structure.duration is not None else 200
+    return max(2, min(visits, table))

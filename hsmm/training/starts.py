@@ -1,0 +1,162 @@
+"""Where restarts begin: rough assignments of rows to states, and rough dwell times.
+
+No single recipe finds every optimum: clusters miss states that differ in spread, quantiles of distance miss states that
+differ in place, and both miss states that only time tells apart. The kinds take turns over the restarts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hsmm.sequences import Sequences
+
+_LLOYD_STEPS = 10
+_SEEDING_ROWS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """``labels`` (R, N) rough states, ``mean_dwell`` (R, K) steps, and the ``kinds`` of the R restarts."""
+
+    labels: Tensor
+    mean_dwell: Tensor
+    kinds: list[str]
+
+
+def draw_starts(sequences: Sequences, n_states: int, n_restarts: int, longest: int, seed: int) -> Starts:
+    """Starts for each restart; those of fewer restarts are the first of those of more."""
+    standard = _standardised(sequences)
+    smooth = {}
+    labels, dwell, kinds = [], [], []
+    for restart in range(n_restarts):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + restart) % 2**63)
+        kind = list(KINDS)[restart % len(KINDS)]
+        if kind == "windows":
+            width = (5, 20, 60)[restart // len(KINDS) % 3]
+            if width not in smooth:
+                smooth[width] = _window_features(standard, sequences, width)
+            labels.append(k_means(smooth[width], n_states, generator))
+        else:
+            labels.append(KINDS[kind](standard, sequences, n_states, generator))
+        dwell.append(_mean_dwell(n_states, longest, generator))
+        kinds.append(kind)
+    return Starts(torch.stack(labels), torch.stack(dwell), kinds)
+
+
+def k_means(points: Tensor, n_states: int, generator: torch.Generator) -> Tensor:
+    """Cluster of each point (N,): k-means++ seeds, then a few Lloyd steps."""
+    centres = _spread_out(points, n_states, generator)
+    for _ in range(_LLOYD_STEPS):
+        labels = torch.cdist(points, centres).argmin(1)
+        members = torch.nn.functional.one_hot(labels, n_states).to(points.dtype)
+        size = members.sum(0)[:, None]
+        centres = torch.where(size > 0, members.mT @ points / size.clamp(min=1.0), centres)
+    return torch.cdist(points, centres).argmin(1)
+
+
+def _clusters(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    return k_means(standard, n_states, generator)
+
+
+def _shells(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    """Quantile bands of the distance from the centre: states that differ in spread."""
+    distance = standard.norm(dim=1)
+    even = torch.arange(1, n_states, dtype=distance.dtype) / n_states
+    cuts = (even + 0.6 / n_states * (torch.rand(n_states - 1, generator=generator) - 0.5)).sort().values
+    return (
+        torch.bucketize(distance, distance.quantile(cuts))
+        if len(distance) <= 2**24
+        else _ranked(distance, cuts)
+    )
+
+
+def _ranked(distance: Tensor, cuts: Tensor) -> Tensor:
+    ordered = distance.sort().values
+    return torch.bucketize(distance, ordered[(cuts * (len(ordered) - 1)).long()])
+
+
+def _segments(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    """Contiguous stretches, each series cut into a few per state: states that only time tells apart."""
+    labels = []
+    for length in sequences.lengths.tolist():
+        per_state = int(torch.randint(1, 6, (), generator=generator))
+        pieces = torch.stack(
+            [torch.randperm(n_states, generator=generator) for _ in range(per_state)]
+        ).flatten()
+        position = torch.arange(length) * len(pieces) // length
+        labels.append(pieces[position])
+    return torch.cat(labels)
+
+
+def _random_centres(
+    standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator
+) -> Tensor:  # noqa: ARG001
+    """Nearest of a few rows picked at random, in a random scale of the features."""
+    weight = torch.rand(standard.shape[1], generator=generator, dtype=standard.dtype) + 0.1
+    picked = torch.randint(len(standard), (n_states,), generator=generator)
+    return torch.cdist(standard * weight, standard[picked] * weight).argmin(1)
+
+
+def _windows(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:
+    """Clusters of the moving level and spread: states that show only over many rows."""
+    return k_means(_window_features(standard, sequences, 20), n_states, generator)
+
+
+KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = {
+    "clusters": _clusters,
+    "shells": _shells,
+    "windows": _windows,
+    "segments": _segments,
+    "random": _random_centres,
+}
+
+
+def _standardised(sequences: Sequences) -> Tensor:
+    mean, variance = sequences.moments()
+    scale = torch.where(variance > 0, variance, 1.0).sqrt()
+    return torch.where(sequences.observed, (sequences.values - mean) / scale, 0.0).cpu()
+
+
+def _window_features(standard: Tensor, sequences: Sequences, width: int) -> Tensor:
+    """(N, 2F) centred moving mean and log moving spread of each series, standardised."""
+    features = []
+    for series in standard.split(sequences.lengths.tolist()):
+        level = _moving_mean(series, width)
+        spread = (_moving_mean(series**2, width) - level**2).clamp(min=0.0).sqrt()
+        features.append(torch.cat([level, torch.log(spread + 0.05)], 1))
+    joined = torch.cat(features)
+    scale = joined.std(0, unbiased=False)
+    return (joined - joined.mean(0)) / torch.where(scale > 0, scale, 1.0)
+
+
+def _moving_mean(series: Tensor, width: int) -> Tensor:
+    total = torch.cat([series.new_zeros(1, series.shape[1]), series.cumsum(0)])
+    row = torch.arange(len(series))
+    low, high = (row - width // 2).clamp(min=0), (row + (width + 1) // 2).clamp(max=len(series))
+    return (total[high] - total[low]) / (high - low)[:, None]
+
+
+def _spread_out(points: Tensor, n_states: int, generator: torch.Generator) -> Tensor:
+    """k-means++ seeding (Arthur & Vassilvitskii 2007) on a sample of the rows."""
+    if len(points) > _SEEDING_ROWS:
+        points = points[torch.randperm(len(points), generator=generator)[:_SEEDING_ROWS]]
+    chosen = [points[int(torch.randint(len(points), (), generator=generator))]]
+    nearest = (points - chosen[0]).square().sum(1)
+    for _ in range(n_states - 1):
+        height = nearest.cumsum(0)
+        drawn = torch.rand((), generator=generator, dtype=height.dtype) * height[-1]
+        chosen.append(points[int((height <= drawn).sum().clamp(max=len(points) - 1))])
+        nearest = torch.minimum(nearest, (points - chosen[-1]).square().sum(1))
+    return torch.stack(chosen)
+
+
+def _mean_dwell(n_states: int, longest: int, generator: torch.Generator) -> Tensor:
+    """(K,) log-uniform around a level that is itself log-uniform between 2 steps and ``longest``."""
+    level, jitter = torch.rand((), generator=generator), torch.rand(n_states, generator=generator)
+    top = math.log(max(longest, 4) / 2.0)
+    return (2.0 * torch.exp(level * top) * torch.exp(0.5 * (jitter - 0.5))).clamp(min=1.5).double()
