@@ -55,6 +55,13 @@ class HMM(Estimator):
         )
         return cls(model.check_sizes(), emission=emission.name)._adopt_loaded(model, None)
 
+    @property
+    def mean_duration_(self) -> np.ndarray:
+        """(K,) expected steps of a stay, 1 / (1 - P(stay)); inf for an absorbing state."""
+        stay = np.diag(self.transition_prob_)
+        with np.errstate(divide="ignore"):
+            return 1.0 / (1.0 - stay)
+
     def elapsed_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
         """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
 

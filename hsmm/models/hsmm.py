@@ -119,6 +119,11 @@ class HSMM(Estimator):
         """(K, max_duration) P(a segment lasts d steps), column d - 1; with a tail the last column is P(d >= D)."""
         return self._duration().probability()[0].numpy()
 
+    @property
+    def mean_duration_(self) -> np.ndarray:
+        """(K,) expected steps of a segment."""
+        return self._duration().mean()[0].numpy()
+
     def elapsed_duration(self, X: Any, lengths: Any = None) -> np.ndarray:
         """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
 

@@ -71,6 +71,15 @@ class Duration(Component):
             return torch.cat([table[..., :-2], table[..., -2:].sum(-1, keepdim=True)], -1)
         return table
 
+    def mean(self) -> StateVector:
+        """(R, K) expected duration in steps, what lies beyond ``max_duration`` included."""
+        tables = self.tables()
+        table = tables.log_duration.exp()
+        mean = (table * torch.arange(1, table.shape[-1] + 1, dtype=table.dtype, device=table.device)).sum(-1)
+        if tables.log_tail is not None:
+            mean = mean + table[..., -1] * tables.log_tail.exp() / -torch.expm1(tables.log_tail)
+        return mean
+
 
 def usable(table: Tensor, min_duration: int) -> Tensor:
     """Columns of durations that ``min_duration`` allows."""
