@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from tasks.figures.dwell import dwell_times
 from tasks.figures.features import features_by_state
 from tasks.figures.ranking import ranking
+from tasks.figures.restarts import restarts
 from tasks.figures.runs import model_survival
 from tasks.figures.series import overview, portrait, series_rows
 from tasks.figures.style import STYLE
@@ -52,8 +52,10 @@ def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
         yield f"states-{_file_name(rows.name)}", portrait(rows, names)
     yield "features", features_by_state(series, names)
     yield "dwell-times", dwell_times(series, survival, names)
-    yield "transitions", transitions(np.asarray(data.model.transition_prob_), survival.sum(1), names)
+    yield "transitions", transitions(data.model.transition_prob_, data.model.mean_duration_, names)
     yield "ranking", ranking(data.ranking, data.criterion)
+    if hasattr(data.model, "restarts_"):
+        yield "restarts", restarts(data.model.history_, data.model.restarts_)
 
 
 def state_names(data: ReportData) -> list[str]:

@@ -38,8 +38,8 @@ def ranking(table: pl.DataFrame, criterion: str) -> Figure:
 
 
 def _label(row: dict[str, Any]) -> str:
-    parts = [f"{row['n_states']} states", row["emission"], row["duration"]]
-    return " · ".join(str(part) for part in parts if part) + (" ⚠" if row["warnings"] else "")
+    duration = "HMM" if row["duration"] == "none" else row["duration"]
+    return f"{row['n_states']} states · {row['emission']} · {duration}" + (" ⚠" if row["warnings"] else "")
 
 
 def _score_text(score: float, behind: float, place: int) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hsmm
 from tasks.figures.runs import Runs, model_survival, observed_survival, runs
 from tasks.figures.style import PALETTE, colour
 from tasks.report import pictures, state_names
@@ -68,13 +69,14 @@ def report_data(n_series: int = 2, n_states: int = 3, n_rows: int = 200) -> Repo
     generator = np.random.default_rng(0)
     frame = pl.concat([_series(f"s{i}", n_states, n_rows, generator) for i in range(n_series)])
     candidates = [
-        {"n_states": k, "emission": "gaussian", "duration": d, "bic": 10.0 * k, "warnings": []}
+        {"n_states": k, "emission": "gaussian", "duration": d, "bic": 10.0 * k, "warnings": ""}
         for k in (2, 3)
-        for d in ("geometric", None)
+        for d in ("geometric", "none")
     ]
     transition = np.full((n_states, n_states), 1 / max(n_states - 1, 1))
     np.fill_diagonal(transition, 0.0 if n_states > 1 else 1.0)
     model = SimpleNamespace(transition_prob_=transition, duration_prob_=np.full((n_states, 10), 0.1))
+    model.mean_duration_ = np.full(n_states, 5.5)
     return ReportData(frame, ["level", "change"], pl.DataFrame(candidates), model, "bic", "made up")
 
 
@@ -106,6 +108,14 @@ def test_every_idea_gets_a_readable_picture(tmp_path: Path, n_states: int) -> No
         pixels = imread(path)
         assert min(pixels.shape[:2]) > 200, path
         assert pixels.std() > 0.01, path
+
+
+@pytest.mark.parametrize("estimator", [hsmm.HSMM(2, n_init=4, max_duration=20), hsmm.HMM(2, n_init=4)])
+def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM | hsmm.HMM) -> None:
+    data = report_data(n_states=2)
+    fitted = estimator.fit(data.frame["level"], lengths=[200, 200])
+    drawn = pictures(replace(data, model=fitted), tmp_path)
+    assert drawn[-1].stem == "restarts"
 
 
 def test_the_series_are_drawn_in_the_colours_of_their_states(tmp_path: Path) -> None:
