@@ -87,9 +87,7 @@ def oracle_model(p: Potentials, restart: int, series: int) -> oracle.Model:
     )
 
 
-def selected(
-    p: Potentials, restarts: list[int], series: list[int], n_rows: list[int] | None = None
-) -> Potentials:
+def selected(p: Potentials, restarts: list[int], series: list[int], n_rows: list[int] | None = None) -> Potentials:
     """These models and series, in this order; of series number i the first ``n_rows[i]`` rows where given."""
     rows = rows_of(p, series, n_rows)
     lengths = p.lengths[series] if n_rows is None else torch.tensor(n_rows)

@@ -37,9 +37,7 @@ class Case:
         return "-".join([str(self.seed), self.censoring, *(name for name in options if getattr(self, name))])
 
 
-CASES = [
-    Case(seed, *options) for seed, options in enumerate(itertools.product(CENSORINGS, *[[False, True]] * 4))
-] + [
+CASES = [Case(seed, *options) for seed, options in enumerate(itertools.product(CENSORINGS, *[[False, True]] * 4))] + [
     Case(100 + seed, time_varying=time_varying, sparse=sparse, hmm=True)
     for seed, (time_varying, sparse) in enumerate(itertools.product([False, True], repeat=2))
 ]
@@ -128,8 +126,7 @@ def test_viterbi(case: Case, kernel: KernelName):
 def test_causal_answers(case: Case, kernel: KernelName):
     p = potentials(case)
     found = {
-        name: getattr(inference, name)(p, kernel=kernel)
-        for name in ("filtered", "log_density", "elapsed", "remaining")
+        name: getattr(inference, name)(p, kernel=kernel) for name in ("filtered", "log_density", "elapsed", "remaining")
     }
     for r, row in enumerate(expected(case)):
         for s, answer in enumerate(row):

@@ -60,9 +60,7 @@ def test_the_gradient_of_an_hmm_is_the_posterior(kernel: KernelName):
 
 @pytest.mark.parametrize("time_varying", [False, True])
 def test_weights_of_series_weigh_their_counts(kernel: KernelName, time_varying):
-    p = _differentiable(
-        random_potentials(2, tail=True, residual=True, left_censored=True, time_varying=time_varying)
-    )
+    p = _differentiable(random_potentials(2, tail=True, residual=True, left_censored=True, time_varying=time_varying))
     require_support(kernel, p)
     weight = torch.tensor([[0.5, 2.0, 0.0], [1.0, -3.0, 0.25]], dtype=torch.float64)
     (inference.log_partition(p, kernel=kernel) * weight).sum().backward()
@@ -75,9 +73,7 @@ def test_weights_of_series_weigh_their_counts(kernel: KernelName, time_varying):
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize(NAMES, FLAGS)
-def test_the_gradient_is_the_slope(
-    kernel: KernelName, left_censored, right_censored, tail, time_varying, residual
-):
+def test_the_gradient_is_the_slope(kernel: KernelName, left_censored, right_censored, tail, time_varying, residual):
     p = random_potentials(
         3,
         (3, 2) if residual or not time_varying else (4,),
