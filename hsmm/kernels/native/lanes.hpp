@@ -141,7 +141,12 @@ public:
         if (++pending_ == steps_between_logs) split();
     }
 
-    double log(int lane) const { return std::log(mantissa_[lane]) + exponent_[lane] * 0.6931471805599453; }
+    // Split first: how many ones were multiplied after a lane's last row must not show in its bits.
+    double log(int lane) const {
+        LogProduct split_now = *this;
+        split_now.split();
+        return std::log(split_now.mantissa_[lane]) + split_now.exponent_[lane] * 0.6931471805599453;
+    }
 };
 
 template <class T>
