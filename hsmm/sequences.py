@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,15 @@ from torch import Tensor
 
 from hsmm.errors import DataWarning
 from hsmm.types import Covariates, Observed, Offsets, Values
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Rows that observe the same cells: their indices, and the observed and missing features."""
+
+    rows: Tensor
+    observed: Tensor
+    missing: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +55,7 @@ class Sequences:
         _refuse_infinite(values, "X")
         observed = ~values.isnan()
         if not bool(observed.any()):
-            raise ValueError(
-                f"all {values.numel()} cells of X are missing; expected at least one observed value."
-            )
+            raise ValueError(f"all {values.numel()} cells of X are missing; expected at least one observed value.")
         packed = None if covariates is None else torch.from_numpy(_matrix(covariates, "covariates"))
         if packed is not None:
             _check_covariates(packed, len(values))
@@ -74,6 +82,25 @@ class Sequences:
         """Rows with at least one observed cell: the sample size of the information criteria."""
         return int(self.observed.any(1).sum())
 
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether every cell is observed."""
+        return bool(self.observed.all())
+
+    @cached_property
+    def patterns(self) -> list[Pattern]:
+        """Rows grouped by what they observe; rows without any observed cell are left out."""
+        if self.is_complete:
+            row, feature = (torch.arange(size, device=self.values.device) for size in self.values.shape)
+            return [Pattern(row, feature, feature[:0])]
+        kinds, kind_of_row = self.observed.unique(dim=0, return_inverse=True)
+        return [
+            Pattern((kind_of_row == i).nonzero().flatten(), kind.nonzero().flatten(), (~kind).nonzero().flatten())
+            for i, kind in enumerate(kinds)
+            if bool(kind.any())
+        ]
+
+    @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance (F,) of each feature over its observed cells."""
         count = self.observed.sum(0).clamp(min=1)
@@ -97,14 +124,10 @@ class Sequences:
     def extended(self, horizon: int) -> Sequences:
         """Each series followed by ``horizon`` missing rows."""
         if self.covariates is not None:
-            raise ValueError(
-                "series with covariates cannot be extended; their future covariates are unknown."
-            )
+            raise ValueError("series with covariates cannot be extended; their future covariates are unknown.")
         lengths = self.lengths + horizon
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        row = torch.arange(self.n_rows) + horizon * torch.arange(self.n_series).repeat_interleave(
-            self.lengths
-        )
+        row = torch.arange(self.n_rows) + horizon * torch.arange(self.n_series).repeat_interleave(self.lengths)
         values = self.values.new_zeros(int(offsets[-1]), self.n_features).index_copy(0, row, self.values)
         observed = self.observed.new_zeros(values.shape).index_copy(0, row, self.observed)
         return Sequences(values, observed, offsets)
@@ -118,13 +141,11 @@ class Sequences:
 
     def to(self, device: torch.device) -> Sequences:
         covariates = None if self.covariates is None else self.covariates.to(device)
-        return Sequences(
-            self.values.to(device), self.observed.to(device), self.offsets.to(device), covariates
-        )
+        return Sequences(self.values.to(device), self.observed.to(device), self.offsets.to(device), covariates)
 
     def warn_of_odd_data(self) -> None:
         """Warn of what is accepted, but limits what can be learnt."""
-        constant = [i for i, v in enumerate(self.moments()[1].tolist()) if v == 0.0]
+        constant = [i for i, v in enumerate(self.moments[1].tolist()) if v == 0.0]
         if constant:
             warnings.warn(
                 f"columns {constant} of X are constant; their variance is floored and they cannot tell states apart.",
@@ -170,9 +191,7 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each."
-        )
+        raise ValueError(f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each.")
     return np.array(array, dtype=np.float64, order="C")
 
 
@@ -188,15 +207,11 @@ def _refuse_infinite(values: Tensor, name: str) -> None:
 
 def _check_covariates(covariates: Tensor, n_rows: int) -> None:
     if len(covariates) != n_rows:
-        raise ValueError(
-            f"covariates have {len(covariates)} rows but X has {n_rows}; give one row for each row of X."
-        )
+        raise ValueError(f"covariates have {len(covariates)} rows but X has {n_rows}; give one row for each row of X.")
     _refuse_infinite(covariates, "covariates")
     if bool(covariates.isnan().any()):
         row = int(covariates.isnan().any(1).nonzero()[0])
-        raise ValueError(
-            f"covariates are missing at row {row}; only X may have missing values, so fill them in."
-        )
+        raise ValueError(f"covariates are missing at row {row}; only X may have missing values, so fill them in.")
 
 
 def _offsets(lengths: Sequence[int] | np.ndarray | None, n_rows: int) -> Tensor:

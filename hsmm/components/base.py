@@ -68,9 +68,7 @@ class Component(ABC):
     def fitted(self, name: str) -> np.ndarray:
         """A parameter of a single fitted model, without its restart axis."""
         if name not in self.parameters:
-            raise NotFittedError(
-                f"this {type(self).__name__} has no {name} yet; fit a model or use from_parameters."
-            )
+            raise NotFittedError(f"this {type(self).__name__} has no {name} yet; fit a model or use from_parameters.")
         return self.parameters[name][0].cpu().numpy()
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -84,9 +82,7 @@ def _permute(value: Tensor, axes: tuple[int, ...], order: Tensor) -> Tensor:
     return value
 
 
-def dirichlet_mode(
-    counts: Tensor, concentration: float, fallback: Tensor, allowed: Tensor | None = None
-) -> Tensor:
+def dirichlet_mode(counts: Tensor, concentration: float, fallback: Tensor, allowed: Tensor | None = None) -> Tensor:
     """Mode of a Dirichlet posterior over the last axis; the fallback where nothing was counted.
 
     ``allowed`` masks the cells that may be positive.

@@ -93,9 +93,7 @@ class FixedInitial(Initial):
 
     def initialise(self, n_restarts: int, n_states: int) -> Self:
         if len(self.probability) != n_states:
-            raise ValueError(
-                f"probability has {len(self.probability)} entries, but the model has {n_states} states."
-            )
+            raise ValueError(f"probability has {len(self.probability)} entries, but the model has {n_states} states.")
         value = torch.tensor([float(p) for p in self.probability], dtype=torch.float64)
         return self.with_parameters(probability=value.expand(n_restarts, -1).clone())
 

@@ -110,9 +110,7 @@ class _Race:
         assert self.fit is not None
         fit, best = self.fit, int(ranking(self.fit.objective, self.collapsed)[0])
         if fit.objective[best].isneginf():
-            raise ImpossibleDataError(
-                "every start gives the data probability zero; check for values outside the law."
-            )
+            raise ImpossibleDataError("every start gives the data probability zero; check for values outside the law.")
         for position, converged in enumerate(fit.converged.tolist()):
             self._leave(position, "converged" if converged else "max_iter")
         winner = int(self.alive[best])
@@ -125,9 +123,7 @@ class _Race:
             converged=bool(fit.converged[best]),
             collapsed=bool(self.collapsed[best]),
             fall=float(fit.fall[best]),
-            restarts=[
-                Restart(i, seed, kinds[i], self.iterations[i], *self.left[i]) for i in sorted(self.left)
-            ],
+            restarts=[Restart(i, seed, kinds[i], self.iterations[i], *self.left[i]) for i in sorted(self.left)],
         )
 
     def _leave(self, position: int, why: str) -> None:
@@ -144,9 +140,7 @@ class _Race:
         return torch.cat([*(climb[:-1] for climb in climbs[:-1]), climbs[-1]])
 
 
-def initial_model(
-    structure: Model, sequences: Sequences, labels: Tensor, mean_dwell: Tensor, seed: int
-) -> Model:
+def initial_model(structure: Model, sequences: Sequences, labels: Tensor, mean_dwell: Tensor, seed: int) -> Model:
     """R models of this structure, their parameters guessed from labels (R, N) and dwell times (R, K)."""
     device = sequences.values.device
     n_restarts, n_states = mean_dwell.shape
@@ -175,9 +169,7 @@ def _climb(
     size = max(1, _CELLS_AT_ONCE // (sequences.n_rows * n_states))
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
     fits = [
-        expectation_maximisation(
-            model.take(chunk), sequences, max_iter=max_iter, tol=tol, on_iteration=on_iteration
-        )
+        expectation_maximisation(model.take(chunk), sequences, max_iter=max_iter, tol=tol, on_iteration=on_iteration)
         for chunk in chunks
     ]
     return fits[0] if len(fits) == 1 else _join(fits)
@@ -189,8 +181,7 @@ def _join(fits: list[Fit]) -> Fit:
     for fit in fits[1:]:
         model = model.joined(fit.model)
     padded = [
-        torch.nn.functional.pad(fit.history, (0, 0, 0, longest - len(fit.history)), value=torch.nan)
-        for fit in fits
+        torch.nn.functional.pad(fit.history, (0, 0, 0, longest - len(fit.history)), value=torch.nan) for fit in fits
     ]
     return Fit(
         model,

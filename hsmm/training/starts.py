@@ -68,11 +68,7 @@ def _shells(standard: Tensor, sequences: Sequences, n_states: int, generator: to
     distance = standard.norm(dim=1)
     even = torch.arange(1, n_states, dtype=distance.dtype) / n_states
     cuts = (even + 0.6 / n_states * (torch.rand(n_states - 1, generator=generator) - 0.5)).sort().values
-    return (
-        torch.bucketize(distance, distance.quantile(cuts))
-        if len(distance) <= 2**24
-        else _ranked(distance, cuts)
-    )
+    return torch.bucketize(distance, distance.quantile(cuts)) if len(distance) <= 2**24 else _ranked(distance, cuts)
 
 
 def _ranked(distance: Tensor, cuts: Tensor) -> Tensor:
@@ -85,17 +81,13 @@ def _segments(standard: Tensor, sequences: Sequences, n_states: int, generator: 
     labels = []
     for length in sequences.lengths.tolist():
         per_state = int(torch.randint(1, 6, (), generator=generator))
-        pieces = torch.stack(
-            [torch.randperm(n_states, generator=generator) for _ in range(per_state)]
-        ).flatten()
+        pieces = torch.stack([torch.randperm(n_states, generator=generator) for _ in range(per_state)]).flatten()
         position = torch.arange(length) * len(pieces) // length
         labels.append(pieces[position])
     return torch.cat(labels)
 
 
-def _random_centres(
-    standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator
-) -> Tensor:  # noqa: ARG001
+def _random_centres(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
     """Nearest of a few rows picked at random, in a random scale of the features."""
     weight = torch.rand(standard.shape[1], generator=generator, dtype=standard.dtype) + 0.1
     picked = torch.randint(len(standard), (n_states,), generator=generator)
@@ -117,7 +109,7 @@ KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = 
 
 
 def _standardised(sequences: Sequences) -> Tensor:
-    mean, variance = sequences.moments()
+    mean, variance = sequences.moments
     scale = torch.where(variance > 0, variance, 1.0).sqrt()
     return torch.where(sequences.observed, (sequences.values - mean) / scale, 0.0).cpu()
 

@@ -53,9 +53,7 @@ class Categorical(Duration):
             return self.with_parameters(probability=self._with_residuals(counts, old))
         allowed = torch.zeros_like(old, dtype=torch.bool)
         allowed[..., self.min_duration - 1 :] = True
-        return self.with_parameters(
-            probability=dirichlet_mode(counts.duration, self.concentration, old, allowed)
-        )
+        return self.with_parameters(probability=dirichlet_mode(counts.duration, self.concentration, old, allowed))
 
     def _with_residuals(self, counts: DurationCounts, old: Tensor) -> Tensor:
         """Best rows when first segments are seen only from a random moment on (Vardi 1989): docs/maths/durations.md."""

@@ -72,23 +72,17 @@ class Parametric(Duration):
         beyond = torch.cat([weights[..., split:], rest.unsqueeze(-1)], -1)
         mass = beyond.logsumexp(-1)
         table = torch.cat([weights[..., :split], mass.unsqueeze(-1)], -1).log_softmax(-1)
-        return DurationTables(
-            from_usable(table, self.min_duration, -torch.inf), beyond[..., 1:].logsumexp(-1) - mass
-        )
+        return DurationTables(from_usable(table, self.min_duration, -torch.inf), beyond[..., 1:].logsumexp(-1) - mass)
 
     def _objective(self, shape: Tensor, counts: DurationCounts) -> Tensor:
         """(R, K) expected complete-data log-likelihood."""
         tables = self._tables(shape)
-        value = (
-            usable(counts.duration, self.min_duration) * usable(tables.log_duration, self.min_duration)
-        ).sum(-1)
+        value = (usable(counts.duration, self.min_duration) * usable(tables.log_duration, self.min_duration)).sum(-1)
         if tables.log_tail is not None:
             value = value + counts.tail_stay * tables.log_tail
             value = value + counts.tail_leave * log_one_minus_exp(tables.log_tail)
         if bool((counts.residual > 0).any()):
-            value = value + (
-                counts.residual * equilibrium_residual(tables.log_duration, tables.log_tail)
-            ).sum(-1)
+            value = value + (counts.residual * equilibrium_residual(tables.log_duration, tables.log_tail)).sum(-1)
         return value
 
     def _newton_step(self, shape: Tensor, counts: DurationCounts) -> Tensor:
@@ -97,15 +91,12 @@ class Parametric(Duration):
             value = self._objective(point, counts)
             (gradient,) = torch.autograd.grad(value.sum(), point, create_graph=True)
             rows = [
-                torch.autograd.grad(gradient[..., i].sum(), point, retain_graph=True)[0]
-                for i in range(shape.shape[-1])
+                torch.autograd.grad(gradient[..., i].sum(), point, retain_graph=True)[0] for i in range(shape.shape[-1])
             ]
         value, gradient, hessian = value.detach(), gradient.detach(), torch.stack(rows, -2).detach()
         curvature, axes = torch.linalg.eigh(hessian.nan_to_num(0.0))
         damped = curvature.abs().clamp(min=1e-8)
-        direction = (
-            axes @ ((axes.mT @ gradient.nan_to_num(0.0).unsqueeze(-1)) / damped.unsqueeze(-1))
-        ).squeeze(-1)
+        direction = (axes @ ((axes.mT @ gradient.nan_to_num(0.0).unsqueeze(-1)) / damped.unsqueeze(-1))).squeeze(-1)
         direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1.0)
         best, best_value = shape, value
         for size in _STEP_SIZES:
@@ -143,9 +134,7 @@ class Geometric(Parametric):
         if not self.tail or (residual and self.min_duration > 1):
             return super().maximise(counts)
         segments = counts.duration + counts.residual
-        extra = torch.arange(segments.shape[-1], dtype=segments.dtype, device=segments.device) - (
-            self.min_duration - 1
-        )
+        extra = torch.arange(segments.shape[-1], dtype=segments.dtype, device=segments.device) - (self.min_duration - 1)
         continued = (segments * extra.clamp(min=0.0)).sum(-1) + counts.tail_stay
         ended = segments[..., :-1].sum(-1) + counts.tail_leave
         shape = torch.log1p(ended / continued.clamp(min=1e-300)).log()

@@ -61,35 +61,23 @@ class Elliptical(Emission):
     def covariance_(self) -> np.ndarray:
         """(K, F, F) full, (K, F) diag, (F, F) tied, (K,) spherical."""
         value = self.fitted("covariance")
-        return (
-            value[0]
-            if self.covariance == "tied"
-            else value[:, 0]
-            if self.covariance == "spherical"
-            else value
-        )
-
-    @abstractmethod
-    def latent_precision(self, distances: Distances) -> Tensor | None:
-        """(R, N, K) expected precision of each row, or None where it is 1."""
+        return value[0] if self.covariance == "tied" else value[:, 0] if self.covariance == "spherical" else value
 
     @abstractmethod
     def log_density(self, distances: Distances) -> StateSeries:
         """(R, N, K) log-density at these distances."""
 
-    def adapted(self, distances: Distances, weights: StateSeries) -> Self:  # noqa: ARG002 - only some have a shape
-        """This law with its shape parameters, if any, maximised at the present mean and covariance."""
-        return self
+    def with_latent_scales(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, StateSeries]:  # noqa: ARG002
+        """This law with its shape parameters improved, and the weights times the expected precision of each row."""
+        return self, weights
 
     def log_potentials(self, sequences: Sequences) -> StateSeries:
         if sequences.n_features != self.n_features:
-            raise ValueError(
-                f"X has {sequences.n_features} features; the model was fitted on {self.n_features}."
-            )
+            raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
         return self.log_density(self._distances(sequences))
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
-        mean, variance = sequences.moments()
+        mean, variance = sequences.moments
         variance = torch.where(variance > 0, variance, 1.0)
         r = labels.shape[0]
         start = self._with_moments(
@@ -102,12 +90,9 @@ class Elliptical(Emission):
         return fitted.with_parameters(covariance=spread)
 
     def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
-        distances = self._distances(sequences)
-        law = self.adapted(distances, weights)
-        precision = law.latent_precision(distances)
-        scales = weights if precision is None else weights * precision
+        law, scales = self.with_latent_scales(sequences, weights)
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]
-        _, variance = sequences.moments()
+        _, variance = sequences.moments
         scale = torch.where(variance > 0, variance, 1.0).sqrt()
         if self._by_axis:
             mean, squares, mass = axis_moments(sequences, weights, scales, old_mean)
@@ -125,7 +110,7 @@ class Elliptical(Emission):
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's variance lies at its floor although the data vary."""
-        _, variance = sequences.moments()
+        _, variance = sequences.moments
         varying = variance > 0
         scale = torch.where(varying, variance, 1.0).sqrt()
         covariance = self.parameters["covariance"]
@@ -167,6 +152,14 @@ class Elliptical(Emission):
         return self.covariance in ("diag", "spherical")
 
     def _distances(self, sequences: Sequences) -> Distances:
+        """Measured once for the E-step and the M-step that follows it."""
+        measured: tuple[Sequences, Distances] | None = self.__dict__.get("_measured")
+        if measured is None or measured[0] is not sequences:
+            measured = (sequences, self._measure(sequences))
+            self.__dict__["_measured"] = measured
+        return measured[1]
+
+    def _measure(self, sequences: Sequences) -> Distances:
         measure = axis_distances if self._by_axis else matrix_distances
         return measure(sequences, self.parameters["mean"], self.parameters["covariance"])
 
@@ -184,9 +177,6 @@ class Gaussian(Elliptical):
     def from_parameters(cls, mean: Any, covariance: Any, **hyperparameters: Any) -> Self:
         """``mean`` (K, F); ``covariance`` (K, F, F) full, (K, F) diag or (K,) spherical."""
         return cls(**_moments(mean, covariance), **hyperparameters)
-
-    def latent_precision(self, distances: Distances) -> None:  # noqa: ARG002
-        return None
 
     def log_density(self, distances: Distances) -> StateSeries:
         constant = (LOG_2PI * distances.n_observed)[:, None]
@@ -222,9 +212,11 @@ class StudentT(Elliptical):
         """(K,) degrees of freedom."""
         return self.fitted("dof")
 
-    def latent_precision(self, distances: Distances) -> Tensor:
-        dof = self.parameters["dof"][:, None]
-        return (dof + distances.n_observed[:, None]) / (dof + distances.squared)
+    def with_latent_scales(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, StateSeries]:
+        distances = self._distances(sequences)
+        law = self._with_better_dof(distances, weights)
+        dof = law.parameters["dof"][:, None]
+        return law, weights * (dof + distances.n_observed[:, None]) / (dof + distances.squared)
 
     def log_density(self, distances: Distances) -> StateSeries:
         dof = self.parameters["dof"][:, None]
@@ -236,7 +228,7 @@ class StudentT(Elliptical):
         density = density - 0.5 * (dof + n) * torch.log1p(distances.squared / dof)
         return torch.where(n > 0, density, 0.0)
 
-    def adapted(self, distances: Distances, weights: StateSeries) -> Self:
+    def _with_better_dof(self, distances: Distances, weights: StateSeries) -> Self:
         """One guarded Newton step in log(dof) on the exact weighted log-density."""
         dof = self.parameters["dof"]
         n = distances.n_observed[:, None].to(dof.dtype)
@@ -282,9 +274,7 @@ def _moments(mean: Any, covariance: Any) -> dict[str, Any]:
     }  # fmt: skip
     kind, shape = kinds[scatter.ndim - 1]
     if tuple(scatter.shape[1:]) != shape:
-        raise ValueError(
-            f"covariance has shape {tuple(scatter.shape[1:])} for means {(k, f)}; expected {shape}."
-        )
+        raise ValueError(f"covariance has shape {tuple(scatter.shape[1:])} for means {(k, f)}; expected {shape}.")
     if kind == "spherical":
         scatter = scatter[..., None].expand(-1, -1, f).clone()
     smallest = torch.linalg.eigvalsh(scatter) if kind == "full" else scatter

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from hsmm.numerics import ordered_sum
-from hsmm.sequences import Sequences
+from hsmm.sequences import Pattern, Sequences
+
+LOG_2PI = math.log(2.0 * math.pi)
+_TINY = 1e-300
 
 CovarianceType = Literal["full", "diag", "tied", "spherical"]
 
@@ -28,33 +31,10 @@ class Distances:
     n_observed: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Pattern:
-    """Rows that miss the same cells: their indices, and the observed and missing features."""
-
-    rows: Tensor
-    observed: Tensor
-    missing: Tensor
-
-
-def patterns(sequences: Sequences) -> list[Pattern]:
-    """Rows grouped by what they observe; rows without any observed cell are left out."""
-    kinds, kind_of_row = sequences.observed.unique(dim=0, return_inverse=True)
-    return [
-        Pattern(
-            (kind_of_row == i).nonzero().squeeze(-1),
-            kind.nonzero().squeeze(-1),
-            (~kind).nonzero().squeeze(-1),
-        )
-        for i, kind in enumerate(kinds)
-        if bool(kind.any())
-    ]
-
-
 def axis_distances(sequences: Sequences, mean: Tensor, variance: Tensor) -> Distances:
     """Distances under per-feature variances (R, K, F), one feature at a time."""
     squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
-    complete = bool(sequences.observed.all())
+    complete = sequences.is_complete
     log_variance = variance.log()
     log_det = ordered_sum(log_variance).unsqueeze(1) if complete else torch.zeros_like(squared)
     for f in range(mean.shape[-1]):
@@ -71,78 +51,72 @@ def axis_distances(sequences: Sequences, mean: Tensor, variance: Tensor) -> Dist
 
 def matrix_distances(sequences: Sequences, mean: Tensor, covariance: Tensor) -> Distances:
     """Distances under full matrices (R, K, F, F), whitened feature by feature for each pattern of missing cells."""
+    if sequences.is_complete:
+        squared, log_det = _whitened(sequences.values, sequences.patterns[0], mean, covariance)
+        return Distances(squared, log_det.unsqueeze(1), sequences.observed.sum(1))
     squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
     log_det = torch.zeros_like(squared)
-    for pattern in patterns(sequences):
-        seen = pattern.observed
-        factor = torch.linalg.cholesky(covariance[..., seen[:, None], seen])
-        whitener = torch.linalg.inv(factor)
-        offsets = [sequences.values[pattern.rows, f, None] - mean[:, None, :, f] for f in seen.tolist()]
-        total = torch.zeros_like(offsets[0])
-        for i in range(len(offsets)):
-            whitened = whitener[:, None, :, i, 0] * offsets[0]
-            for j in range(1, i + 1):
-                whitened += whitener[:, None, :, i, j] * offsets[j]
-            total += whitened.square_()
-        squared[:, pattern.rows] = total
-        log_det[:, pattern.rows] = 2.0 * ordered_sum(factor.diagonal(dim1=-2, dim2=-1).log()).unsqueeze(1)
+    for pattern in sequences.patterns:
+        squared[:, pattern.rows], determinant = _whitened(sequences.values[pattern.rows], pattern, mean, covariance)
+        log_det[:, pattern.rows] = determinant.unsqueeze(1)
     return Distances(squared, log_det, sequences.observed.sum(1))
 
 
-def axis_moments(
-    sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _whitened(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances (R, n, K) of rows (n, F) of one pattern, and the log-determinant (R, K) of its scatter."""
+    seen = pattern.observed
+    factor = torch.linalg.cholesky(covariance[..., seen[:, None], seen])
+    whitener = torch.linalg.inv(factor)
+    offsets = [values[:, f, None] - mean[:, None, :, f] for f in seen.tolist()]
+    total = torch.zeros_like(offsets[0])
+    for i in range(len(offsets)):
+        whitened = whitener[:, None, :, i, 0] * offsets[0]
+        for j in range(1, i + 1):
+            whitened += whitener[:, None, :, i, j] * offsets[j]
+        total += whitened.square_()
+    return total, 2.0 * ordered_sum(factor.diagonal(dim1=-2, dim2=-1).log())
+
+
+def axis_moments(sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean, summed squared deviations and weight, each (R, K, F), over observed cells.
 
     ``weights`` (R, N, K) are posterior weights, ``scales`` the same times the latent precision of each row.
     States without weight in a feature keep ``mean``.
     """
     seen = sequences.observed.to(weights.dtype)
-    centre, _ = sequences.moments()
+    centre, _ = sequences.moments
     values = (sequences.values - centre) * seen
-    mass = _sum_rows(scales, seen)
-    new_mean = torch.where(mass > 0, _sum_rows(scales, values) / mass.clamp(min=1e-300), mean - centre)
-    squares = torch.stack(
-        [
-            torch.einsum(
-                "rnk,rnk->rk",
-                scales,
-                (values[:, f, None] - new_mean[:, None, :, f]).square() * seen[:, f, None],
-            )
-            for f in range(values.shape[1])
-        ],
-        -1,
-    )
-    return new_mean + centre, squares, _sum_rows(weights, seen)
+    total, first, second = (_sum_rows(scales, x) for x in (seen, values, values**2))
+    new_mean = torch.where(total > 0, first / total.clamp(min=_TINY), mean - centre)
+    squares = (second - new_mean * (2.0 * first - new_mean * total)).clamp(min=0.0)
+    return new_mean + centre, squares, total if scales is weights else _sum_rows(weights, seen)
 
 
 def matrix_moments(
     sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor, covariance: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean (R, K, F), scatter (R, K, F, F) and weight (R, K); missing cells enter by conditional moments."""
-    centre, _ = sequences.moments()
-    old = mean - centre
-    completed = []
-    for pattern in patterns(sequences):
-        values = (sequences.values[pattern.rows] - centre)[None, None]
-        spread = None
+    centre, _ = sequences.moments
+    total, first, second = mean.new_zeros(mean.shape[:2]), torch.zeros_like(mean), torch.zeros_like(covariance)
+    mass = torch.zeros_like(total)
+    for pattern in sequences.patterns:
+        weight, scale = (x if sequences.is_complete else x[:, pattern.rows] for x in (weights, scales))
+        values = sequences.values[pattern.rows] - centre
+        total += scale.sum(1)
+        mass += weight.sum(1)
         if len(pattern.missing):
-            values, spread = _conditional(values, pattern, old, covariance)
-        completed.append((pattern, values, spread))
-    total = sum(scales[:, pattern.rows].sum(1) for pattern, _, _ in completed)
-    first = sum(
-        torch.einsum("rnk,rknf->rkf", scales[:, pattern.rows], values.expand(*old.shape[:2], -1, -1))
-        for pattern, values, _ in completed
-    )
-    new_mean = torch.where(total[..., None] > 0, first / total[..., None].clamp(min=1e-300), old)
-    scatter = torch.zeros_like(covariance)
-    for pattern, values, spread in completed:
-        offset = values - new_mean[:, :, None]
-        weighted = offset * scales[:, pattern.rows].mT.unsqueeze(-1)
-        scatter += weighted.mT @ offset
-        if spread is not None:
-            scatter += weights[:, pattern.rows].sum(1)[..., None, None] * spread
-    mass = sum(weights[:, pattern.rows].sum(1) for pattern, _, _ in completed)
+            filled, spread = _conditional(values, pattern, mean - centre, covariance)
+            scaled = filled * scale.mT.unsqueeze(-1)
+            first += scaled.sum(2)
+            second += scaled.mT @ filled + weight.sum(1)[..., None, None] * spread
+        else:
+            first += _sum_rows(scale, values)
+            products = (values[:, :, None] * values[:, None, :]).flatten(1)
+            second += _sum_rows(scale, products).view_as(second)
+    new_mean = torch.where(total[..., None] > 0, first / total[..., None].clamp(min=_TINY), mean - centre)
+    cross = new_mean[..., None] * first[..., None, :]
+    outer = new_mean[..., None] * new_mean[..., None, :]
+    scatter = second - cross - cross.mT + total[..., None, None] * outer
     return new_mean + centre, 0.5 * (scatter + scatter.mT), mass
 
 
@@ -177,6 +151,3 @@ def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor
 def _sum_rows(weights: Tensor, values: Tensor) -> Tensor:
     """Σ_n weights (R, N, K) values (N, F) → (R, K, F)."""
     return weights.mT @ values
-
-
-LOG_2PI = math.log(2.0 * math.pi)

@@ -38,9 +38,7 @@ class Dense(Component):
     def from_parameters(cls, probability: Any, **hyperparameters: Any) -> Self:
         value = as_parameter(probability, "transition_prob", (2,))
         if value.shape[1] != value.shape[2]:
-            raise ValueError(
-                f"transition_prob has shape {tuple(value.shape[1:])}; expected (n_states, n_states)."
-            )
+            raise ValueError(f"transition_prob has shape {tuple(value.shape[1:])}; expected (n_states, n_states).")
         check_distribution(value.numpy(), "transition_prob")
         made = cls(parameters={"probability": value}, **hyperparameters)
         diagonal = value[0].diagonal()
@@ -69,9 +67,7 @@ class Dense(Component):
     def maximise(self, counts: StateMatrix) -> Self:
         """Best rows for these expected counts (R, K, K); a row that was never left stays as it is."""
         old = self.parameters["probability"]
-        return self.with_parameters(
-            probability=dirichlet_mode(counts, self.concentration, old, allowed=old > 0)
-        )
+        return self.with_parameters(probability=dirichlet_mode(counts, self.concentration, old, allowed=old > 0))
 
     def log_prior(self) -> Tensor:
         cells = self.parameters["probability"]
