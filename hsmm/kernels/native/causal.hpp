@@ -61,10 +61,9 @@ public:
 template <class F, int N, class ForwardPass>
 void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& out) {
     using V = typename Lanes<F, N>::V;
-    // Lost mass matters only after data far below what each row allows, sustained: more than this many nats ...
-    constexpr double dangerous = 500.0;
-    // ... beyond the loss a row that ordinary ambiguity between states costs.
-    constexpr double ordinary = 1.0;
+    // Mass below the range of float64 can come to matter after this many nats of misfit, in excess of what
+    // ordinary ambiguity between states costs a row.
+    constexpr double dangerous = 500.0, ordinary = 1.0;
     const auto& p = g.view.p;
     const int64_t K = g.K, D = g.D;
     Buffer<V> end(K), by_step(D);
@@ -82,9 +81,9 @@ void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& ou
     const auto seen = [&](int64_t t, const V* ended) {
         const int n = g.running(t);
         for (int l = 0; l < n; ++l) {
-            excess[l] = std::max(0.0, excess[l] + forward.scale.step_deficit[l] - ordinary);
+            excess[l] = forward.lost(l) ? std::max(0.0, excess[l] + forward.scale.step_deficit[l] - ordinary) : 0;
             endangered[l] |= excess[l] > dangerous;
-            if (out.log_density) out.log_density[row(l, t)] = forward.scale.step_log[l];
+            if (out.log_density) out.log_density[row(l, t)] = forward.scale.step_log[l];  // see Scale for -inf
         }
         for (int64_t j = 0; j < K; ++j) state[j] = forward.occupancy(j);
         if (out.state) write(out.state, K, t, state.data());
@@ -101,17 +100,17 @@ void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& ou
         }
     };
     const auto finish = [&](int l, const V*) {
-        out.doubtful[g.pair[l]] = is_suspect(g, forward, l) || endangered[l];
+        const bool impossible_through_loss = forward.scale.impossible_from[l] >= 0 && forward.lost(l);
+        out.doubtful[g.pair[l]] = is_suspect(g, forward, l) || endangered[l] || impossible_through_loss;
     };
     run_forward<F, N, true>(g, forward, [&](int64_t) { return end.data(); }, seen, finish);
 }
 
 inline void causal(const Problem& p, const CausalOut& out) {
-    using F = double;
-    constexpr int N = full_width<F>;
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) {
-        const Group<F, N> g(p, index);
-        with_segments(g, [&](auto& forward) { causal_rows(g, forward, out); });
+        with_group<double>(p, index, [&](const auto& g) {
+            with_segments(g, [&](auto& forward) { causal_rows(g, forward, out); });
+        });
     });
 }
 

@@ -40,17 +40,13 @@ def elapsed(p: Potentials) -> DurationSeries:
     return _by_duration(p, "elapsed", reference.elapsed)
 
 
-def _by_duration(
-    p: Potentials, name: str, reference: Callable[[Potentials], DurationSeries]
-) -> DurationSeries:
+def _by_duration(p: Potentials, name: str, reference: Callable[[Potentials], DurationSeries]) -> DurationSeries:
     result = torch.empty(p.n_restarts, p.n_rows, p.n_durations, dtype=torch.float64)
     _run(p, lambda part: {name: reference(part)}, {name: result})
     return result.to(p.log_emission.dtype)
 
 
-def _run(
-    p: Potentials, in_log_space: Callable[[Potentials], dict[str, Tensor]], results: dict[str, Tensor]
-) -> None:
+def _run(p: Potentials, in_log_space: Callable[[Potentials], dict[str, Tensor]], results: dict[str, Tensor]) -> None:
     """Fill ``results``, one (R, N, ...) tensor a name; sequences in doubt are computed again in log space."""
     exact = in_float64(p.detach())
     segments = with_segments(exact)

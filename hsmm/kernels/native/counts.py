@@ -20,11 +20,12 @@ _SAFE_DEFICIT = 500.0
 def log_partition(p: Potentials) -> PerSeries:
     exact = in_float64(p.detach())
     arguments = Arguments(exact)
-    log_likelihood, deficit = (exact.log_emission.new_zeros(p.n_restarts, p.n_series) for _ in range(2))
-    doubtful = torch.zeros_like(deficit, dtype=torch.bool)
-    out = LikelihoodOut(arguments.point(log_likelihood), arguments.point(deficit), arguments.point(doubtful))
+    log_likelihood, deficit = (exact.log_emission.new_empty(p.n_restarts, p.n_series) for _ in range(2))
+    lost = torch.empty_like(deficit, dtype=torch.bool)
+    out = LikelihoodOut(arguments.point(log_likelihood), arguments.point(deficit), arguments.point(lost))
     arguments.run("hsmm_log_partition", out)
-    doubtful |= (deficit > _SAFE_DEFICIT) | ~_normalised(exact)[:, None]
+    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & _normalised(exact)[:, None]
+    doubtful = (lost & ~harmless) | log_likelihood.isnan()
     for restart, series in _by_restart(doubtful):
         checked = expected_counts(alone(exact, restart, series))
         log_likelihood[restart, series] = checked.log_likelihood[0]
@@ -87,7 +88,10 @@ def _scaled_counts(p: Potentials, weight: PerSeries | None) -> tuple[_Sums, Tens
     doubtful = torch.zeros(p.n_restarts, p.n_series, dtype=torch.bool)
     fields = {name: arguments.point(x) for name, x in vars(sums).items()}
     out = CountsOut(series_weight=arguments.point(weight), doubtful=arguments.point(doubtful), **fields)
-    arguments.run("hsmm_expected_counts_f32" if p.log_emission.dtype == torch.float32 else "hsmm_expected_counts_f64", out)
+    arguments.run(
+        "hsmm_expected_counts_f32" if p.log_emission.dtype == torch.float32 else "hsmm_expected_counts_f64",
+        out,
+    )
     return sums, doubtful
 
 

@@ -6,10 +6,10 @@
 
 namespace hsmm {
 
+// An entry that rounds to zero in the tables could have been the only way out of a collapse.
 template <class F, int N, class ForwardPass>
 bool is_suspect(const Group<F, N>& g, const ForwardPass& forward, int l) {
-    const bool lost_in_table = forward.scale.collapsed[l] && g.view.p.fragile[g.restart[l]];
-    return forward.scale.impossible_from[l] >= 0 || lost_in_table;
+    return forward.scale.collapsed[l] && g.view.p.fragile[g.restart[l]];
 }
 
 template <class F, int N>
@@ -36,11 +36,11 @@ template <class F, int N, class Work>
 void with_segments(const Group<F, N>& g, Work work) {
     if (g.one_restart) {
         const Tables<F, N, true> tables(g);
-        Forward<F, N, true> forward(g, tables);
+        Forward<F, N, true, true> forward(g, tables);
         work(forward);
     } else {
         const Tables<F, N, false> tables(g);
-        Forward<F, N, false> forward(g, tables);
+        Forward<F, N, false, true> forward(g, tables);
         work(forward);
     }
 }
@@ -51,7 +51,7 @@ void with_forward(const Group<F, N>& g, Work work) {
         with_segments(g, work);
     } else {
         const Tables<F, N, true> tables(g);
-        HmmForward<F, N> forward(g, tables);
+        HmmForward<F, N, true> forward(g, tables);
         work(forward);
     }
 }

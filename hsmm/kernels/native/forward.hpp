@@ -8,29 +8,40 @@
 
 namespace hsmm {
 
-template <class F, int N, bool Shared>
+//
+// Watch: notice, at some cost, when positive mass rounds to zero. A backward pass makes that unnecessary.
+template <class F, int N, bool Shared, bool Watch>
 class Forward {
     using V = typename Lanes<F, N>::V;
+    using Mask = typename Lanes<F, N>::Mask;
 
     const Group<F, N>& g_;
     const Tables<F, N, Shared>& tables_;
     const int64_t K_, D_;
+    Mask lost_now_{}, lost_{};
     Buffer<V> ring_, open_, start_, occupancy_, tail_, weight_;
 
     template <class Row>
-    static V pass(V* slot, Row duration, int64_t n, V weight, V entering, V sum) {
+    V moved(const V& slot, Row duration, int64_t i, V weight, V entering) {
+        const V mass = fma(weight, slot, entering * duration[i]);
+        if constexpr (Watch) lost_now_ |= (mass <= V{}) & ((slot > V{}) | ((entering > V{}) & (duration[i] > V{})));
+        return mass;
+    }
+
+    template <class Row>
+    V pass(V* slot, Row duration, int64_t n, V weight, V entering, V sum) {
         V a0 = sum, a1{}, a2{}, a3{};
         int64_t i = 0;
         for (; i + 3 < n; i += 4) {
-            const V v0 = fma(weight, slot[i], entering * duration[i]);
-            const V v1 = fma(weight, slot[i + 1], entering * duration[i + 1]);
-            const V v2 = fma(weight, slot[i + 2], entering * duration[i + 2]);
-            const V v3 = fma(weight, slot[i + 3], entering * duration[i + 3]);
+            const V v0 = moved(slot[i], duration, i, weight, entering);
+            const V v1 = moved(slot[i + 1], duration, i + 1, weight, entering);
+            const V v2 = moved(slot[i + 2], duration, i + 2, weight, entering);
+            const V v3 = moved(slot[i + 3], duration, i + 3, weight, entering);
             slot[i] = v0, slot[i + 1] = v1, slot[i + 2] = v2, slot[i + 3] = v3;
             a0 += v0, a1 += v1, a2 += v2, a3 += v3;
         }
         for (; i < n; ++i) {
-            slot[i] = fma(weight, slot[i], entering * duration[i]);
+            slot[i] = moved(slot[i], duration, i, weight, entering);
             a0 += slot[i];
         }
         return (a0 + a1) + (a2 + a3);
@@ -42,7 +53,8 @@ class Forward {
         const int64_t now = t % D_;
         V* slot = ring_.data() + j * D_;
         const V weight = weight_[j], entering = weight * start_[j];
-        V end = fma(weight, slot[now], entering * duration[0]);
+        if constexpr (Watch) lost_now_ = (entering <= V{}) & (start_[j] > V{});
+        V end = moved(slot[now], duration, 0, weight, entering);
         slot[now] = V{};
         V open = pass(slot + now + 1, duration.from(1), D_ - now - 1, weight, entering, V{});
         open = pass(slot, duration.from(D_ - now), now, weight, entering, open);
@@ -51,6 +63,7 @@ class Forward {
             V* leaving = slot + (now + D_ - 1) % D_;
             const V mass = stayed + (D_ == 1 ? end : *leaving);
             tail_mass[j] = mass;
+            if constexpr (Watch) lost_now_ |= (mass <= V{}) & (tail_[j] > V{});
             tail_[j] = mass * tables_.stay[j];
             if (D_ == 1) {
                 end = mass * tables_.leave[j];
@@ -60,6 +73,7 @@ class Forward {
                 open += stayed;
             }
         }
+        if constexpr (Watch) lost_ |= lost_now_ & scale.allows(j);
         open_[j] = open;
         return end;
     }
@@ -101,10 +115,16 @@ public:
     void begin_next(const V* end) {
         for (int64_t j = 0; j < K_; ++j) {
             V sum{};
-            for (int64_t i = 0; i < K_; ++i) sum = fma(end[i], tables_.transition[i * K_ + j], sum);
+            for (int64_t i = 0; i < K_; ++i) {
+                const V transition = tables_.transition[i * K_ + j];
+                sum = fma(end[i], transition, sum);
+                if constexpr (Watch) lost_ |= (end[i] * transition <= V{}) & (end[i] > V{}) & (transition > V{});
+            }
             start_[j] = sum;
         }
     }
+
+    bool lost(int l) const { return lost_[l] != 0; }
 };
 
 }  // namespace hsmm

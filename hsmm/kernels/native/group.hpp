@@ -55,7 +55,7 @@ struct Group {
     bool one_restart = true, any_left = false, has_tail;
 
     Group(const Problem& p, int64_t index) : view{p}, K(p.n_states), D(p.n_durations), has_tail(p.tail_stay != nullptr) {
-        const int64_t* lanes = p.lanes + index * N;
+        const int64_t* lanes = p.lanes + index * full_width<F>;
         for (int l = 0; l < N; ++l) {
             if (lanes[l] < 0) {
                 pair[l] = -1, restart[l] = lanes[0] / p.n_series, series[l] = lanes[0] % p.n_series, length[l] = 0;
@@ -107,6 +107,15 @@ struct Group {
             for (int64_t j = 0; j < K; ++j) lanes[j * N + l] = -std::numeric_limits<F>::infinity();
     }
 };
+
+// Calls work(group) with a group no wider than its lanes need: idle lanes cost as much as busy ones.
+template <class F, int N = full_width<F>, class Work>
+void with_group(const Problem& p, int64_t index, Work work) {
+    if constexpr (N * sizeof(F) > 16) {
+        if (p.lanes[index * full_width<F> + N / 2] < 0) return with_group<F, N / 2>(p, index, work);
+    }
+    work(Group<F, N>(p, index));
+}
 
 // A table whose entries are one number for all lanes, or a number for each.
 template <class F, int N, bool Shared>

@@ -6,9 +6,10 @@
 
 namespace hsmm {
 
-template <class F, int N>
+template <class F, int N, bool Watch>
 class HmmForward {
     using V = typename Lanes<F, N>::V;
+    typename Lanes<F, N>::Mask lost_{};
     const Tables<F, N, true>& tables_;
     const int64_t K_;
     Buffer<V> start_, weight_;
@@ -27,16 +28,26 @@ public:
     template <bool KeepLogs = false>
     void step(int64_t t, V* state) {
         scale.template weigh<KeepLogs>(t, start_.data(), weight_.data());
-        for (int64_t j = 0; j < K_; ++j) state[j] = occupancy(j);
+        for (int64_t j = 0; j < K_; ++j) {
+            state[j] = occupancy(j);
+            if constexpr (Watch) lost_ |= (state[j] <= V{}) & (start_[j] > V{}) & scale.allows(j);
+        }
     }
 
     void begin_next(const V* state) {
         for (int64_t j = 0; j < K_; ++j) {
             V sum{};
-            for (int64_t i = 0; i < K_; ++i) sum = fma(state[i], tables_.transition[i * K_ + j], sum);
+            for (int64_t i = 0; i < K_; ++i) {
+                const V transition = tables_.transition[i * K_ + j];
+                sum = fma(state[i], transition, sum);
+                if constexpr (Watch) lost_ |= (state[i] * transition <= V{}) & (state[i] > V{}) & (transition > V{});
+            }
             start_[j] = sum;
         }
     }
+
+    // As Forward's: whether positive mass has rounded to zero.
+    bool lost(int l) const { return lost_[l] != 0; }
 };
 
 template <class F, int N>

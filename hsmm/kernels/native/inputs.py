@@ -104,9 +104,7 @@ def _log_tables(p: Potentials) -> dict[str, Tensor | None]:
 
 
 def _linear(log_tables: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
-    linear = {
-        name: None if table is None else table.contiguous().exp() for name, table in log_tables.items()
-    }
+    linear = {name: None if table is None else table.contiguous().exp() for name, table in log_tables.items()}
     if (stay := log_tables["tail_stay"]) is not None:
         linear["tail_leave"] = -torch.expm1(stay)
     return linear

@@ -9,7 +9,7 @@ namespace hsmm {
 struct LikelihoodOut {
     double* log_likelihood;  // (R, S)
     double* deficit;         // (R, S), see Scale::deficit
-    uint8_t* doubtful;       // (R, S)
+    uint8_t* lost;           // (R, S) some mass fell below the range of float64
 };
 
 template <class F, int N, class Pass>
@@ -27,11 +27,11 @@ void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, con
     });
 }
 
-template <class F, int N, bool Shared>
+template <bool Shared, class F, int N>
 void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
     const Tables<F, N, Shared> tables(g);
-    Forward<F, N, Shared> forward(g, tables);
+    Forward<F, N, Shared, false> forward(g, tables);
     Trace<F, N> trace(g, true, true);
     const int64_t K = g.K;
     std::copy_n(forward.start(), K, trace.start.data());
@@ -54,7 +54,7 @@ template <class F, int N>
 void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
     const Tables<F, N, true> tables(g);
-    HmmForward<F, N> forward(g, tables);
+    HmmForward<F, N, false> forward(g, tables);
     Trace<F, N> trace(g, false, true);
     const int64_t K = g.K;
     const auto keep = [&](int64_t t, const V*) { std::copy_n(forward.weight(), K, trace.weight.data() + t * K); };
@@ -67,32 +67,35 @@ void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOr
 
 template <class F>
 void expected_counts(const Problem& p, const CountsOut& out) {
-    constexpr int N = full_width<F>;
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder& order) {
-        const Group<F, N> g(p, index);
-        if (!p.duration) count_steps<F, N>(g, index, out, order);
-        else if (g.one_restart) count_segments<F, N, true>(g, index, out, order);
-        else count_segments<F, N, false>(g, index, out, order);
+        with_group<F>(p, index, [&](const auto& g) {
+            if (!p.duration) count_steps(g, index, out, order);
+            else if (g.one_restart) count_segments<true>(g, index, out, order);
+            else count_segments<false>(g, index, out, order);
+        });
     });
 }
 
-void log_partition(const Problem& p, const LikelihoodOut& out) {
-    using F = double;
-    constexpr int N = full_width<F>;
+template <class F, int N>
+void score(const Group<F, N>& g, const LikelihoodOut& out) {
     using V = typename Lanes<F, N>::V;
+    Buffer<V> end(g.K);
+    with_forward(g, [&](auto& forward) {
+        const auto finish = [&](int l, const V* ended) {
+            const double last = g.right[l] || !g.view.p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));
+            const int64_t pair = g.pair[l];
+            out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
+            if (forward.scale.impossible_from[l] >= 0) out.log_likelihood[pair] = -std::numeric_limits<double>::infinity();
+            out.deficit[pair] = forward.scale.deficit(l) - last;
+            out.lost[pair] = forward.lost(l) || is_suspect(g, forward, l);
+        };
+        run_forward<F, N, false>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
+    });
+}
+
+inline void log_partition(const Problem& p, const LikelihoodOut& out) {
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) {
-        const Group<F, N> g(p, index);
-        Buffer<V> end(g.K);
-        with_forward(g, [&](auto& forward) {
-            const auto finish = [&](int l, const V* ended) {
-                const double last = g.right[l] || !p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));
-                const int64_t pair = g.pair[l];
-                out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
-                out.deficit[pair] = forward.scale.deficit(l) - last;
-                out.doubtful[pair] = is_suspect(g, forward, l) || !std::isfinite(out.log_likelihood[pair]);
-            };
-            run_forward<F, N, false>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
-        });
+        with_group<double>(p, index, [&](const auto& g) { score(g, out); });
     });
 }
 
@@ -141,12 +144,12 @@ int hsmm_causal(const Problem* p, const CausalOut* out) {
 }
 
 int hsmm_viterbi(const Problem* p, const PathsOut* out) {
-    constexpr int N = full_width<double>;
     return guarded([&] {
         for_each_group(p->n_groups, p->n_threads, [&](int64_t index, InOrder&) {
-            const Group<double, N> g(*p, index);
-            if (g.one_restart) Viterbi<N, true>(g, Tables<double, N, true>(g)).run(*out);
-            else Viterbi<N, false>(g, Tables<double, N, false>(g)).run(*out);
+            with_group<double>(*p, index, [&](const auto& g) {
+                if (g.one_restart) decode<true>(g, *out);
+                else decode<false>(g, *out);
+            });
         });
     });
 }

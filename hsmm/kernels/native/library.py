@@ -20,9 +20,7 @@ Problem = _structure(
     "Problem",
     **dict.fromkeys(("n_restarts", "n_series", "n_rows", "n_states", "n_durations"), _INT),
     **dict.fromkeys(("initial", "transition", "duration", "residual", "tail_stay", "tail_leave"), _POINTER),
-    **dict.fromkeys(
-        ("emission", "offsets", "left_censored", "right_censored", "fragile", "lanes"), _POINTER
-    ),
+    **dict.fromkeys(("emission", "offsets", "left_censored", "right_censored", "fragile", "lanes"), _POINTER),
     **dict.fromkeys(("n_groups", "n_threads"), _INT),
 )
 CountsOut = _structure(
@@ -30,9 +28,7 @@ CountsOut = _structure(
     **dict.fromkeys(("series_weight", "log_likelihood", "doubtful", "state"), _POINTER),
     **dict.fromkeys(("initial", "transition", "duration", "residual", "tail_stay", "tail_leave"), _POINTER),
 )
-LikelihoodOut = _structure(
-    "LikelihoodOut", **dict.fromkeys(("log_likelihood", "deficit", "doubtful"), _POINTER)
-)
+LikelihoodOut = _structure("LikelihoodOut", **dict.fromkeys(("log_likelihood", "deficit", "lost"), _POINTER))
 CausalOut = _structure(
     "CausalOut",
     **dict.fromkeys(("survival", "residual_survival", "state", "log_density"), _POINTER),

@@ -25,6 +25,8 @@ class Scale {
                 largest = std::max(largest, std::log(double(occupancy[j][l])) + double(log_emission_[j][l]));
         if (largest == none) {
             if (impossible_from[l] < 0) impossible_from[l] = t;
+            step_log[l] = none;
+            step_deficit[l] = 0;
             for (int64_t j = 0; j < g_.K; ++j) weight[j][l] = 0;
             return;
         }
@@ -74,6 +76,9 @@ public:
         for (int l = 0; l < n; ++l)
             if (!sound[l]) rescale(l, t, occupancy, weight, double(largest[l]));
     }
+
+    // Lanes that the last row does not forbid in state j.
+    Mask allows(int64_t j) const { return log_emission_[j] > -std::numeric_limits<F>::max(); }
 
     // How far the data lay, in all, below each row's best state. Lost mass can matter only where this is large.
     double deficit(int l) const { return deficit_[l] - product_.log(l); }

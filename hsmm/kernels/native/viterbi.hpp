@@ -164,4 +164,10 @@ public:
     }
 };
 
+template <bool Shared, int N>
+void decode(const Group<double, N>& g, const PathsOut& out) {
+    const Tables<double, N, Shared> tables(g);
+    Viterbi<N, Shared>(g, tables).run(out);
+}
+
 }  // namespace hsmm
