@@ -111,9 +111,7 @@ class Potentials:
         The last of ``max_duration`` columns is the tail slot. Needs stationary, normalised transitions.
         """
         if self.log_duration is not None or self.log_transition.ndim != 3:
-            raise ValueError(
-                "dwell times are made of an HMM's stationary transitions; these tables have durations."
-            )
+            raise ValueError("dwell times are made of an HMM's stationary transitions; these tables have durations.")
         if max_duration < 1:
             raise ValueError(f"max_duration is {max_duration}; expected at least 1.")
         stay = self.log_transition.diagonal(dim1=-2, dim2=-1)
@@ -136,10 +134,9 @@ def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -
     if log_tail is not None:
         tail = weight[..., -1:] - log_one_minus_exp(log_tail).unsqueeze(-1)
         endless = (log_tail == 0).unsqueeze(-1) & ~weight[..., -1:].isneginf()
-        weight = torch.cat(
-            [weight[..., :-1].masked_fill(endless, -torch.inf), torch.where(endless, 0.0, tail)], -1
-        )
-    return weight - weight.logsumexp(-1, keepdim=True)
+        weight = torch.cat([weight[..., :-1].masked_fill(endless, -torch.inf), torch.where(endless, 0.0, tail)], -1)
+    total = weight.logsumexp(-1, keepdim=True)
+    return weight - total.masked_fill(total.isneginf(), 0.0)
 
 
 def _check_dtypes(p: Potentials) -> None:
@@ -157,9 +154,7 @@ def _check_dtypes(p: Potentials) -> None:
 
 def _check_shapes(p: Potentials) -> None:
     if p.log_emission.ndim != 3:
-        raise ValueError(
-            f"log_emission has shape {tuple(p.log_emission.shape)}; expected (restarts, rows, states)."
-        )
+        raise ValueError(f"log_emission has shape {tuple(p.log_emission.shape)}; expected (restarts, rows, states).")
     r, n, k = p.log_emission.shape
     if min(r, k) < 1:
         raise ValueError(f"log_emission has shape {(r, n, k)}; expected at least one restart and one state.")

@@ -132,9 +132,7 @@ def answers(model: Model) -> Answers:
         _log(total),
         *(count / total if total > 0 else count for count in counts),
         best_log_probability=_log(best),
-        best_paths=frozenset(
-            _path(runs) for runs, weight in weight_of_runs.items() if weight >= best * (1 - 1e-9)
-        ),
+        best_paths=frozenset(_path(runs) for runs, weight in weight_of_runs.items() if weight >= best * (1 - 1e-9)),
         **_causal(model),
     )
 

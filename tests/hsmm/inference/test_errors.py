@@ -176,6 +176,18 @@ def test_a_series_too_short_for_its_law_is_impossible(kernel: KernelName):
     assert not found.duration.isnan().any()
 
 
+@pytest.mark.parametrize("tail", [False, True])
+@pytest.mark.parametrize("left_censored", [False, True])
+def test_a_state_without_durations_is_never_entered(kernel: KernelName, left_censored, tail):
+    p = random_potentials(4, left_censored=left_censored, tail=tail)
+    duration, initial, transition = p.log_duration.clone(), p.log_initial.clone(), p.log_transition.clone()
+    duration[:, 1] = initial[:, 1] = transition[:, :, 1] = -math.inf
+    found = inference.posterior(replace(p, log_duration=duration), kernel=kernel)
+    wanted = inference.posterior(replace(p, log_initial=initial, log_transition=transition), kernel=kernel)
+    for name in ("log_likelihood", "state", "initial", "transition"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), rtol=1e-12, atol=1e-12)
+
+
 def test_the_gradient_of_impossible_data_is_not_nan(kernel: KernelName):
     p = random_potentials(3)
     emission = p.log_emission.clone()
