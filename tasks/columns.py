@@ -1,0 +1,59 @@
+"""The state table and its companions: column names and what each holds."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Literal
+
+Kind = Literal["string", "timestamp", "int16", "int32", "double", "doubles", "bool"]
+
+STATE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "series_id": "string",
+        "time": "timestamp",
+        "as_of": "timestamp",
+        "state": "int16",
+        "state_name": "string",
+        "p_filtered": "doubles",
+        "p_smoothed": "doubles",
+        "viterbi": "int16",
+        "elapsed_mean": "double",
+        "remaining_mean": "double",
+        "remaining_p10": "double",
+        "remaining_p50": "double",
+        "remaining_p90": "double",
+        "p_change_1": "double",
+        "p_change_5": "double",
+        "p_change_20": "double",
+        "log_density": "double",
+        "in_sample": "bool",
+        "status": "string",
+        "reason": "string",
+        "model_name": "string",
+        "model_version": "int32",
+        "run_key": "string",
+        "train_start": "timestamp",
+        "train_end": "timestamp",
+    }
+)
+
+QUARANTINE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "series_id": "string",
+        "reason": "string",
+        "detail": "string",
+        "as_of": "timestamp",
+        "model_name": "string",
+        "run_key": "string",
+    }
+)
+
+NAME_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "state": "int16",
+        "name": "string",
+        "born": "timestamp",
+        "died": "timestamp",
+        "model_name": "string",
+    }
+)

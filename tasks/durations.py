@@ -1,0 +1,52 @@
+"""Lengths of time as they are written in a configuration: ``1bd``, ``15m``, ``10y``."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_CALENDAR_DAYS = {"bd": 1.4, "mo": 30.4, "q": 91.3, "y": 365.25}
+_PART = re.compile(r"([1-9]\d*)(ms|mo|bd|s|m|h|d|w|q|y)")
+
+
+def _parse_frequency(text: str) -> str:
+    match = _PART.fullmatch(text)
+    if match is None or (match[2] == "bd" and match[1] != "1"):
+        raise ValueError("one step such as 1bd, 1d, 1h, 15m, 30s, 1w, 1mo, 1q or 1y")
+    return text
+
+
+def _parse_delay(text: str) -> str:
+    if text != "0" and (re.fullmatch(r"(\d+(ms|s|m|h|d|w))+", text) is None):
+        raise ValueError("a fixed delay such as 0, 30m, 1d or 1d12h")
+    return text
+
+
+def _parse_window(text: str) -> str:
+    match = _PART.fullmatch(text)
+    if text != "all" and (match is None or match[2] in ("ms", "bd")):
+        raise ValueError('"all", or a length such as 10y, 18mo or 90d')
+    return text
+
+
+Frequency = Annotated[str, AfterValidator(_parse_frequency)]
+Delay = Annotated[str, AfterValidator(_parse_delay)]
+Window = Annotated[str, AfterValidator(_parse_window)]
+
+
+def as_timedelta(delay: str) -> timedelta:
+    """A fixed delay as an exact length of time."""
+    parts = re.findall(r"(\d+)(ms|s|m|h|d|w)", delay)
+    return timedelta(seconds=sum(int(count) * _SECONDS[unit] for count, unit in parts))
+
+
+def typical_length(frequency: str) -> timedelta:
+    """Roughly how long one step lasts; calendar units vary."""
+    count, unit = _PART.fullmatch(frequency).groups()  # type: ignore[union-attr]
+    if unit in _CALENDAR_DAYS:
+        return timedelta(days=int(count) * _CALENDAR_DAYS[unit])
+    return timedelta(seconds=int(count) * _SECONDS[unit])

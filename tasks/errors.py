@@ -1,0 +1,41 @@
+"""What can go wrong through no fault of the program, and the exit status each kind deserves."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """One sentence for the user: what was found, what was expected, what to do."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class ConfigurationError(PipelineError):
+    """The command or the configuration is wrong."""
+
+    exit_status = 2
+
+
+class SourceError(PipelineError):
+    """The source cannot be read as the configuration describes it."""
+
+    exit_status = 2
+
+
+class OutputError(PipelineError):
+    """The state table cannot be read or written."""
+
+    exit_status = 2
+
+
+class AllQuarantinedError(PipelineError):
+    """No series is left to fit; every reason is in the quarantine table."""
+
+
+class FitError(PipelineError):
+    """No candidate could be fitted to these rows."""
+
+
+class TrackingError(PipelineError):
+    """The tracking server or its database cannot be used."""

@@ -1,0 +1,178 @@
+"""Read the source: only the columns that are used, only the rows known at ``as_of``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.durations import as_timedelta
+from tasks.errors import ConfigurationError, SourceError
+from tasks.settings import Settings, Source
+
+TIMESTAMP = pl.Datetime("us", "UTC")
+RAW = "raw:"
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Rows as they were known at ``as_of``, in the order of the source.
+
+    Attributes
+    ----------
+    rows
+        ``series_id`` (string), ``time`` (UTC), and every used column as a double named ``raw:<column>``.
+    as_of
+        Nothing later was used.
+    zone
+        The time zone in which days and months are counted.
+    """
+
+    rows: pl.DataFrame
+    as_of: datetime
+    zone: str
+
+
+def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
+    """The source's rows that were available at ``as_of``; by default all, at the moment the newest became known."""
+    source = settings.source
+    frozen = parse_as_of(as_of, source.timezone) if as_of is not None else None
+    scanned = _scan(source.path)
+    schema = _schema(scanned, source.path)
+    inputs = list(dict.fromkeys(column for feature in settings.features.values() for column in feature.inputs))
+    zone = _zone(schema, source)
+    _require_numbers(schema, inputs, source.path)
+    query = scanned.select(
+        _series_id(schema, settings), _utc_time(schema, source), *(_number(column) for column in inputs)
+    )
+    delay = as_timedelta(source.available_after)
+    if frozen is not None:
+        query = query.filter(pl.col("time").is_null() | (pl.col("time") + delay <= frozen))
+    return _checked(_collect(query, source.path), frozen, delay, zone, source)
+
+
+ingest_task = task(ingest, name="ingest", cache_policy=NO_CACHE)
+
+
+def parse_as_of(text: str | datetime, timezone: str | None = None) -> datetime:
+    """A date (midnight UTC) or a moment; without a zone it is read in ``timezone``, and refused if there is none."""
+    try:
+        moment = text if isinstance(text, datetime) else _parse_moment(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"as_of: found {text!r}; expected a date such as 2024-12-31 or a moment such as 2024-12-31T17:00:00Z."
+        ) from None
+    if moment.tzinfo is None and timezone is None:
+        raise ConfigurationError(f"as_of: found {text!r} without a zone; write Z after it, or set `source.timezone`.")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(str(timezone)))
+    return moment.astimezone(ZoneInfo("UTC"))
+
+
+def _parse_moment(text: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), ZoneInfo("UTC"))
+    except ValueError:
+        return datetime.fromisoformat(text)
+
+
+def _scan(path: str) -> pl.LazyFrame:
+    try:
+        if path.endswith(".csv"):
+            return pl.scan_csv(path, try_parse_dates=True)
+        if "://" not in path and Path(path).is_dir():
+            return pl.scan_parquet(f"{path.rstrip('/')}/**/*.parquet", hive_partitioning=True)
+        return pl.scan_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _schema(scanned: pl.LazyFrame, path: str) -> pl.Schema:
+    try:
+        schema = scanned.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+    return schema
+
+
+def _collect(query: pl.LazyFrame, path: str) -> pl.DataFrame:
+    try:
+        return query.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> SourceError:
+    if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
+        return SourceError(f"source.path: found nothing at {path!r}; expected Parquet (or CSV) files there.")
+    cause = str(error).strip().splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if str(error).strip() else "no reason"
+    return SourceError(f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet or a CSV file.")
+
+
+def _require(schema: pl.Schema, column: str, key: str) -> pl.DataType:
+    if column in schema:
+        return schema[column]
+    close = get_close_matches(column, list(schema), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(map(repr, list(schema)[:12]))}."
+    raise SourceError(f"{key}: found no column {column!r} in the source; {hint}")
+
+
+def _require_numbers(schema: pl.Schema, columns: list[str], path: str) -> None:
+    for column in columns:
+        dtype = _require(schema, column, "features")
+        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+            raise SourceError(f"features: column {column!r} of {path!r} holds {dtype}; expected numbers.")
+
+
+def _series_id(schema: pl.Schema, settings: Settings) -> pl.Expr:
+    column = settings.source.series
+    if column is None:
+        return pl.lit(settings.name).alias("series_id")
+    dtype = _require(schema, column, "source.series")
+    if dtype.is_float() or dtype.is_temporal() or dtype.is_nested():
+        raise SourceError(f"source.series: column {column!r} holds {dtype}; expected text or integers.")
+    return pl.col(column).cast(pl.String).fill_null("").alias("series_id")
+
+
+def _zone(schema: pl.Schema, source: Source) -> str:
+    dtype = _require(schema, source.time, "source.time")
+    if dtype == pl.Date:
+        return "UTC"
+    if not isinstance(dtype, pl.Datetime):
+        raise SourceError(f"source.time: column {source.time!r} holds {dtype}; expected dates or timestamps.")
+    if dtype.time_zone is None and source.timezone is None:
+        raise SourceError(
+            f"source.time: column {source.time!r} holds timestamps without a zone; expected a zone: set `source.timezone`."
+        )
+    return source.timezone or str(dtype.time_zone)
+
+
+def _utc_time(schema: pl.Schema, source: Source) -> pl.Expr:
+    moments = pl.col(source.time).cast(pl.Datetime("us", getattr(schema[source.time], "time_zone", None)))
+    if schema[source.time] == pl.Date:
+        moments = moments.dt.replace_time_zone("UTC")
+    elif schema[source.time].time_zone is None:  # type: ignore[attr-defined]
+        moments = moments.dt.replace_time_zone(source.timezone, ambiguous="null", non_existent="null")
+    return moments.dt.convert_time_zone("UTC").alias("time")
+
+
+def _number(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Float64).fill_nan(None).alias(f"{RAW}{column}")
+
+
+def _checked(rows: pl.DataFrame, frozen: datetime | None, delay: timedelta, zone: str, source: Source) -> Ingested:
+    if rows.is_empty() and frozen is not None:
+        raise SourceError(f"as_of: no row of {source.path!r} was available at {frozen.isoformat()}.")
+    if rows.is_empty():
+        raise SourceError(f"source.path: {source.path!r} holds no rows; expected at least one series.")
+    newest = rows["time"].max()
+    if newest is None:
+        raise SourceError(f"source.time: column {source.time!r} holds no readable time; expected dates or timestamps.")
+    assert isinstance(newest, datetime)
+    return Ingested(rows, frozen if frozen is not None else newest + delay, zone)
