@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tasks.figures.dwell import dwell_times
 from tasks.figures.features import features_by_state
@@ -41,6 +43,9 @@ def pictures(data: ReportData, folder: Path) -> list[Path]:
             paths.append(folder / f"{name}.png")
             figure.savefig(paths[-1], dpi=DOTS_PER_INCH)
     return paths
+
+
+pictures_task = task(pictures, name="report", cache_policy=NO_CACHE)
 
 
 def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
