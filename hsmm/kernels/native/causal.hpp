@@ -83,7 +83,7 @@ void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& ou
         for (int l = 0; l < n; ++l) {
             excess[l] = forward.lost(l) ? std::max(0.0, excess[l] + forward.scale.step_deficit[l] - ordinary) : 0;
             endangered[l] |= excess[l] > dangerous;
-            if (out.log_density) out.log_density[row(l, t)] = forward.scale.step_log[l];  // see Scale for -inf
+            if (out.log_density) out.log_density[row(l, t)] = forward.scale.step_log[l];
         }
         for (int64_t j = 0; j < K; ++j) state[j] = forward.occupancy(j);
         if (out.state) write(out.state, K, t, state.data());
@@ -100,7 +100,7 @@ void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& ou
         }
     };
     const auto finish = [&](int l, const V*) {
-        const bool impossible_through_loss = forward.scale.impossible_from[l] >= 0 && forward.lost(l);
+        const bool impossible_through_loss = forward.scale.impossible[l] && forward.lost(l);
         out.doubtful[g.pair[l]] = is_suspect(g, forward, l) || endangered[l] || impossible_through_loss;
     };
     run_forward<F, N, true>(g, forward, [&](int64_t) { return end.data(); }, seen, finish);

@@ -51,7 +51,7 @@ struct Group {
     int64_t K, D;
     int64_t pair[N], restart[N], series[N], length[N];
     bool left[N], right[N];
-    int64_t n_lanes = 0, longest;
+    int64_t n_lanes = 0, longest, shortest;
     bool one_restart = true, any_left = false, has_tail;
 
     Group(const Problem& p, int64_t index) : view{p}, K(p.n_states), D(p.n_durations), has_tail(p.tail_stay != nullptr) {
@@ -73,9 +73,11 @@ struct Group {
             one_restart &= restart[l] == restart[0];
         }
         longest = length[0];
+        shortest = length[n_lanes - 1];
     }
 
     int running(int64_t t) const {
+        if (t < shortest) return int(n_lanes);
         int n = int(n_lanes);
         while (n > 0 && length[n - 1] <= t) --n;
         return n;

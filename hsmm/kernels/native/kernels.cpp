@@ -85,7 +85,6 @@ void score(const Group<F, N>& g, const LikelihoodOut& out) {
             const double last = g.right[l] || !g.view.p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));
             const int64_t pair = g.pair[l];
             out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
-            if (forward.scale.impossible_from[l] >= 0) out.log_likelihood[pair] = -std::numeric_limits<double>::infinity();
             out.deficit[pair] = forward.scale.deficit(l) - last;
             out.lost[pair] = forward.lost(l) || is_suspect(g, forward, l);
         };

@@ -113,6 +113,14 @@ inline typename Lanes<F, N>::V exponential(typename Lanes<F, N>::V x) {
     return flushed ? V{} : polynomial * (V)power;
 }
 
+// In place, at full width however narrow the group; size is a multiple of the full width.
+template <class F>
+inline void exponentiate(F* x, int64_t size) {
+    constexpr int N = full_width<F>;
+    auto* vectors = reinterpret_cast<typename Lanes<F, N>::V*>(x);
+    for (int64_t i = 0; i < size / N; ++i) vectors[i] = exponential<F, N>(vectors[i]);
+}
+
 // Product of many positive factors as mantissa and exponent, lane by lane, whose logarithm is taken once.
 template <class F, int N>
 class LogProduct {

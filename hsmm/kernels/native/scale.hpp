@@ -9,80 +9,91 @@ template <class F, int N>
 class Scale {
     using V = typename Lanes<F, N>::V;
     using Mask = typename Lanes<F, N>::Mask;
+    static constexpr int64_t block = 8;  // rows read ahead: their exponentials wait for nothing
+    static constexpr double none = -std::numeric_limits<double>::infinity();
 
     const Group<F, N>& g_;
-    Buffer<V> log_emission_;
+    const int64_t K_;
+    Buffer<V> log_emission_, likelihood_;  // (block, K)
+    V largest_[block];
+    const V* now_ = nullptr;
     LogProduct<F, N> product_;
     double row_maximum_[N] = {}, deficit_[N] = {};
 
+    void read_ahead(int64_t t) {
+        for (int64_t row = 0; row < block && t + row < g_.longest; ++row) {
+            V* log_emission = log_emission_.data() + row * K_;
+            g_.emission(t + row, log_emission);
+            V largest = log_emission[0];
+            for (int64_t j = 1; j < K_; ++j) largest = maximum(largest, log_emission[j]);
+            largest_[row] = largest > -std::numeric_limits<F>::max() ? largest : V{};
+            for (int64_t j = 0; j < K_; ++j) likelihood_[row * K_ + j] = log_emission[j] - largest_[row];
+        }
+        exponentiate(reinterpret_cast<F*>(likelihood_.data()), block * K_ * N);
+    }
+
     // The largest emission belongs to states that hardly anything reaches: take the maximum over those reached.
-    void rescale(int l, int64_t t, const V* occupancy, V* weight, double maximum) {
-        const double none = -std::numeric_limits<double>::infinity();
+    void rescale(int l, const V* occupancy, V* weight, double row_maximum) {
         collapsed[l] = true;
         double largest = none, sum = 0;
-        for (int64_t j = 0; j < g_.K; ++j)
-            if (occupancy[j][l] > 0)
-                largest = std::max(largest, std::log(double(occupancy[j][l])) + double(log_emission_[j][l]));
-        if (largest == none) {
-            if (impossible_from[l] < 0) impossible_from[l] = t;
-            step_log[l] = none;
-            step_deficit[l] = 0;
-            for (int64_t j = 0; j < g_.K; ++j) weight[j][l] = 0;
-            return;
+        const auto log_joint = [&](int64_t j) { return std::log(double(occupancy[j][l])) + double(now_[j][l]); };
+        for (int64_t j = 0; j < K_; ++j)
+            if (occupancy[j][l] > 0) largest = std::max(largest, log_joint(j));
+        impossible[l] |= largest == none;
+        for (int64_t j = 0; j < K_ && !impossible[l]; ++j)
+            if (occupancy[j][l] > 0) sum += std::exp(log_joint(j) - largest);
+        const double log_scale = impossible[l] ? none : largest + std::log(sum);
+        for (int64_t j = 0; j < K_; ++j) {
+            const bool reached = occupancy[j][l] > 0 && !impossible[l];
+            weight[j][l] = reached ? F(std::exp(double(now_[j][l]) - log_scale)) : F(0);
         }
-        for (int64_t j = 0; j < g_.K; ++j)
-            if (occupancy[j][l] > 0)
-                sum += std::exp(std::log(double(occupancy[j][l])) + double(log_emission_[j][l]) - largest);
-        const double log_scale = largest + std::log(sum);
-        for (int64_t j = 0; j < g_.K; ++j)
-            weight[j][l] = occupancy[j][l] > 0 ? F(std::exp(double(log_emission_[j][l]) - log_scale)) : F(0);
-        deficit_[l] += maximum - log_scale;
         step_log[l] = log_scale;
-        step_deficit[l] = maximum - log_scale;
+        step_deficit[l] = impossible[l] ? 0 : row_maximum - log_scale;
+        deficit_[l] += step_deficit[l];
     }
 
 public:
-    bool collapsed[N] = {};
-    int64_t impossible_from[N];
+    bool collapsed[N] = {}, impossible[N] = {};
     double step_log[N], step_deficit[N];  // of the last row, where asked for: log p(y_t | y before t), and its deficit
 
-    explicit Scale(const Group<F, N>& g) : g_(g), log_emission_(g.K) { std::fill_n(impossible_from, N, -1); }
+    explicit Scale(const Group<F, N>& g) : g_(g), K_(g.K), log_emission_(block * K_), likelihood_(block * K_) {
+        fill_zero(likelihood_, block * K_);
+    }
 
     // weight_j = p(y_t | j) / p(y_t | before) for the states j that can be occupied at t, else 0.
     template <bool KeepLogs = false>
     void weigh(int64_t t, const V* occupancy, V* weight) {
-        g_.emission(t, log_emission_.data());
-        V largest = log_emission_[0];
-        for (int64_t j = 1; j < g_.K; ++j) largest = maximum(largest, log_emission_[j]);
-        largest = largest > -std::numeric_limits<F>::max() ? largest : V{};
+        const int64_t row = t % block;
+        if (row == 0) read_ahead(t);
+        now_ = log_emission_.data() + row * K_;
+        const V* likelihood = likelihood_.data() + row * K_;
+        const V largest = largest_[row];
         V sum{};
-        for (int64_t j = 0; j < g_.K; ++j) {
-            const V likelihood = exponential<F, N>(log_emission_[j] - largest);
-            weight[j] = occupancy[j] > 0 ? likelihood : V{};
+        for (int64_t j = 0; j < K_; ++j) {
+            weight[j] = occupancy[j] > 0 ? likelihood[j] : V{};
             sum = fma(occupancy[j], weight[j], sum);
         }
-        const Mask sound = sum > Limits<F>::collapsed;
-        const V scale = sound ? sum : broadcast<V>(F(1));
+        const V scale = sum > Limits<F>::collapsed ? sum : broadcast<V>(F(1));
         const V inverse = F(1) / scale;
-        for (int64_t j = 0; j < g_.K; ++j) weight[j] *= inverse;
+        for (int64_t j = 0; j < K_; ++j) weight[j] *= inverse;
         product_.multiply(scale);
         for (int l = 0; l < N; ++l) row_maximum_[l] += double(largest[l]);
         const int n = g_.running(t);
-        if constexpr (KeepLogs)
-            for (int l = 0; l < n; ++l) {
+        for (int l = 0; l < n; ++l) {
+            if constexpr (KeepLogs) {
                 step_deficit[l] = -std::log(double(scale[l]));
                 step_log[l] = double(largest[l]) - step_deficit[l];
             }
-        for (int l = 0; l < n; ++l)
-            if (!sound[l]) rescale(l, t, occupancy, weight, double(largest[l]));
+            if (!(sum[l] > Limits<F>::collapsed)) rescale(l, occupancy, weight, double(largest[l]));
+        }
     }
 
     // Lanes that the last row does not forbid in state j.
-    Mask allows(int64_t j) const { return log_emission_[j] > -std::numeric_limits<F>::max(); }
+    Mask allows(int64_t j) const { return now_[j] > -std::numeric_limits<F>::max(); }
 
     // How far the data lay, in all, below each row's best state. Lost mass can matter only where this is large.
     double deficit(int l) const { return deficit_[l] - product_.log(l); }
-    double log_likelihood(int l) const { return row_maximum_[l] - deficit(l); }
+    double log_likelihood(int l) const { return impossible[l] ? none : row_maximum_[l] - deficit(l); }
 };
 
 }  // namespace hsmm
