@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hsmm.errors import NotFittedError
+
+
+Constraint = Literal["real", "positive", "simplex", "matrix"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +65,28 @@ class Component(ABC):
             }
         )
 
+    def where(self, restarts: Tensor, other: Self) -> Self:
+        """This component's models where ``restarts`` (R,) is True, the other's elsewhere."""
+        return self.with_parameters(
+            **{
+                name: torch.where(restarts.view(-1, *[1] * (value.ndim - 1)), value, other.parameters[name])
+                for name, value in self.parameters.items()
+            }
+        )
+
+    def constraints(self) -> Mapping[str, Constraint]:
+        """What values each learnt parameter may take."""
+        return {}
+
+    def free(self) -> dict[str, Tensor]:
+        """Learnt parameters in coordinates without constraints."""
+        return {name: to_free(self.parameters[name], kind) for name, kind in self.constraints().items()}
+
+    def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
+        """The component whose :meth:`free` coordinates are these."""
+        kinds = self.constraints()
+        return self.with_parameters(**{name: from_free(value, kinds[name]) for name, value in coordinates.items()})
+
     def to(self, device: torch.device) -> Self:
         return replace(self, parameters={name: value.to(device) for name, value in self.parameters.items()})
 
@@ -74,6 +99,24 @@ class Component(ABC):
     def hyperparameters(self) -> dict[str, Any]:
         """Fields other than the parameters, as plain values."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parameters"}
+
+
+def to_free(value: Tensor, constraint: Constraint) -> Tensor:
+    """Unconstrained coordinates; impossible events have coordinate -inf."""
+    if constraint == "matrix":
+        factor = torch.linalg.cholesky(value)
+        return factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=-2, dim2=-1).log())
+    return value if constraint == "real" else value.log()
+
+
+def from_free(coordinates: Tensor, constraint: Constraint) -> Tensor:
+    """The inverse of :func:`to_free`."""
+    if constraint == "matrix":
+        factor = coordinates.tril(-1) + torch.diag_embed(coordinates.diagonal(dim1=-2, dim2=-1).exp())
+        return factor @ factor.mT
+    if constraint == "simplex":
+        return coordinates.softmax(-1)
+    return coordinates if constraint == "real" else coordinates.exp()
 
 
 def _permute(value: Tensor, axes: tuple[int, ...], order: Tensor) -> Tensor:

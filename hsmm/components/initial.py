@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -60,6 +60,9 @@ class FreeInitial(Initial):
         return self.with_parameters(
             probability=dirichlet_mode(counts, self.concentration, self.parameters["probability"])
         )
+
+    def constraints(self) -> Mapping[str, Constraint]:
+        return {"probability": "simplex"}
 
     def log_prior(self) -> Tensor:
         return torch.xlogy(self.concentration - 1.0, self.parameters["probability"]).sum(-1)

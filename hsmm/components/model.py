@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -72,6 +73,23 @@ class Model:
         """This structure's models followed by the other's."""
         theirs = other._components()
         return replace(self, **{name: part.joined(theirs[name]) for name, part in self._components().items()})
+
+    def where(self, restarts: Tensor, other: Self) -> Self:
+        """This structure's models where ``restarts`` (R,) is True, the other's elsewhere."""
+        theirs = other._components()
+        return replace(self, **{name: part.where(restarts, theirs[name]) for name, part in self._components().items()})
+
+    def free(self) -> dict[str, Tensor]:
+        """Learnt parameters in coordinates without constraints, by "component.name"."""
+        return {f"{kind}.{name}": x for kind, part in self._components().items() for name, x in part.free().items()}
+
+    def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
+        """The models whose :meth:`free` coordinates are these."""
+        own: dict[str, dict[str, Tensor]] = {kind: {} for kind in self._components()}
+        for key, value in coordinates.items():
+            kind, _, name = key.partition(".")
+            own[kind][name] = value
+        return replace(self, **{kind: part.with_free(own[kind]) for kind, part in self._components().items()})
 
     def permuted(self, order: Tensor) -> Self:
         """State ``order[k]`` becomes state k, in every table."""

@@ -35,9 +35,7 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
     return _LogPartition.apply(p.detach(), kernel, names, *p.tables().values())
 
 
-def expected_counts(
-    p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto"
-) -> Posterior:
+def expected_counts(p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto") -> Posterior:
     """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times."""
     check_finite(p)
     return run("expected_counts", p.detach(), kernel, series_weight)
@@ -111,9 +109,7 @@ def check_finite(p: Potentials) -> None:
     for name, table in p.tables().items():
         if not bool((table.detach() < torch.inf).all()):
             where = (~(table.detach() < torch.inf)).nonzero()[0].tolist()
-            raise ValueError(
-                f"{name} is {float(table[tuple(where)])} at {where}; expected finite values or -inf."
-            )
+            raise ValueError(f"{name} is {float(table[tuple(where)])} at {where}; expected finite values or -inf.")
         if name == "log_tail" and bool((table.detach() > 0).any()):
             raise ValueError("log_tail is above 0; expected the log of a probability.")
 
@@ -156,9 +152,7 @@ class _LogPartition(torch.autograd.Function):
     """Forward is the log-likelihood, backward the expected counts."""
 
     @staticmethod
-    def forward(
-        ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], *tables: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], *tables: Tensor) -> Tensor:
         ctx.p, ctx.kernel, ctx.names = p, kernel, names
         ctx.save_for_backward(*tables)
         return run("log_partition", p, kernel)

@@ -148,9 +148,7 @@ class Estimator:
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
-        options = {
-            name: value for name, value in self.get_params().items() if isinstance(value, (int, float, str))
-        }
+        options = {name: value for name, value in self.get_params().items() if isinstance(value, (int, float, str))}
         summary = {
             "log_likelihood": self.log_likelihood_,
             "n_iter": self.n_iter_,
@@ -224,9 +222,7 @@ class Estimator:
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device is {self.device!r}; expected 'auto', 'cpu' or 'cuda'.")
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                "device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'."
-            )
+            raise ValueError("device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'.")
 
     def _torch_device(self) -> torch.device:
         return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -346,9 +342,7 @@ def resolve(kind: str, choice: Any, families: Mapping[str, type[Any]], base: typ
             raise ValueError(
                 f"{kind} {choice!r} needs arguments ({error}); give an object instead of its name."
             ) from None
-    raise ValueError(
-        f"{kind} is {choice!r}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s."
-    )
+    raise ValueError(f"{kind} is {choice!r}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s.")
 
 
 def resolve_shared(estimator: Estimator) -> dict[str, Any]:

@@ -37,9 +37,7 @@ CRITERIA: dict[str, Criterion] = {
     "aic": Criterion(lambda e: -2.0 * e.log_likelihood + 2.0 * e.n_parameters),
     "bic": Criterion(lambda e: -2.0 * e.log_likelihood + e.n_parameters * math.log(e.n_observations)),
     "hqc": Criterion(
-        lambda e: (
-            -2.0 * e.log_likelihood + 2.0 * e.n_parameters * math.log(math.log(max(e.n_observations, 3)))
-        )
+        lambda e: -2.0 * e.log_likelihood + 2.0 * e.n_parameters * math.log(math.log(max(e.n_observations, 3)))
     ),
     "icl": Criterion(lambda e: -2.0 * e.log_joint + e.n_parameters * math.log(e.n_observations)),
     "held_out": Criterion(lambda e: e.held_out, best_is="highest"),

@@ -102,18 +102,14 @@ def held_out_density(candidate: Candidate, sequences: Sequences, share: float = 
     """Mean log p(row | rows before it) over the last ``share`` of each series, fitted on what comes before."""
     kept = torch.ceil(sequences.lengths * (1.0 - share)).long().clamp(min=1)
     if bool((kept == sequences.lengths).all()):
-        raise ValueError(
-            f"every series is too short to hold out {share:.0%} of it; choose another criterion."
-        )
+        raise ValueError(f"every series is too short to hold out {share:.0%} of it; choose another criterion.")
     head = sequences.head(kept)
     model, _ = _fit_quietly(candidate, head)
     n_rows = sequences.n_observed_rows - head.n_observed_rows
     return (model.score_sequences(sequences) - model.score_sequences(head)) / max(n_rows, 1)
 
 
-def _row(
-    index: int, described: dict[str, Any], model: Any, evidence: Evidence, notes: list[str]
-) -> dict[str, Any]:
+def _row(index: int, described: dict[str, Any], model: Any, evidence: Evidence, notes: list[str]) -> dict[str, Any]:
     return {
         "candidate": index,
         **described,

@@ -13,6 +13,7 @@ from hsmm.components.duration import DurationCounts
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.sequences import Sequences
+from hsmm.training.acceleration import Extrapolation
 
 FALL_TOLERANCE = 1e-8
 
@@ -59,55 +60,103 @@ def expectation_maximisation(
     *,
     max_iter: int,
     tol: float,
+    accelerate: bool = False,
     on_iteration: Callable[[int], None] | None = None,
 ) -> Fit:
-    """Climb from R starts until the objective gains less than ``tol`` per observed row.
+    """Climb from R starts until an EM step gains less than ``tol`` per observed row.
 
     ``tol=0`` makes ``max_iter`` M-steps. Restarts that have stopped, or whose data are impossible, leave the batch.
+    ``accelerate`` leaps ahead after every second step, where that does not lower the objective.
     """
-    n_restarts = model.emission.n_restarts
-    least_gain = tol * sequences.n_observed_rows
-    device = sequences.values.device
-    blank = torch.full((n_restarts,), torch.nan, dtype=torch.float64, device=device)
-    history: list[Tensor] = []
-    likelihood, objective, fall = blank.clone(), blank.clone(), torch.zeros_like(blank)
-    n_iter = torch.zeros(n_restarts, dtype=torch.int64, device=device)
-    converged = torch.zeros(n_restarts, dtype=torch.bool, device=device)
-    running = torch.arange(n_restarts, device=device)
-    stopped: list[tuple[Tensor, Model]] = []
-    previous = torch.full_like(blank, -torch.inf)
+    climb = _Climb(model, sequences, tol)
     for iteration in range(max_iter + 1):
-        counts = inference.expected_counts(model.potentials(sequences))
-        reached = counts.log_likelihood.sum(1)
-        penalised = reached + model.log_prior()
-        likelihood[running], objective[running], n_iter[running] = reached, penalised, iteration
-        history.append(blank.clone().index_copy(0, running, penalised))
-        gain = penalised - previous[running]
-        lost = torch.where(gain < 0, -gain / penalised.abs().clamp(min=1.0), 0.0)
-        fall[running] = torch.maximum(fall[running], lost)
-        previous[running] = penalised
-        done = (gain < least_gain) if tol > 0 else torch.zeros_like(gain, dtype=torch.bool)
-        converged[running] = done
-        leaving = done | penalised.isneginf() | (iteration == max_iter)
-        if bool(leaving.any()):
-            stopped.append((running[leaving], model.take(leaving)))
-            staying = ~leaving
-            if not bool(staying.any()):
-                break
-            running, model = running[staying], model.take(staying)
-            counts = _take(counts, staying)
-        model = maximise(model, sequences, counts)
+        climb.evaluate(iteration, last=iteration == max_iter)
+        if not len(climb.running):
+            break
+        climb.step(leap=accelerate and iteration % 2 == 1)
         if on_iteration is not None:
-            on_iteration(len(running))
-    return Fit(_assemble(stopped), likelihood, objective, torch.stack(history), n_iter, converged, fall)
+            on_iteration(len(climb.running))
+    return climb.result()
 
 
-def _take(counts: Posterior, restarts: Tensor) -> Posterior:
-    return Posterior(**{name: value[restarts] for name, value in vars(counts).items()})
+class _Climb:
+    """The restarts still ``running``, their models and counts, and the record of all R."""
 
+    def __init__(self, model: Model, sequences: Sequences, tol: float) -> None:
+        self.sequences, self.tol = sequences, tol
+        self.least_gain = tol * sequences.n_observed_rows
+        n_restarts, device = model.emission.n_restarts, sequences.values.device
+        self.blank = torch.full((n_restarts,), torch.nan, dtype=torch.float64, device=device)
+        self.likelihood, self.objective = self.blank.clone(), torch.full_like(self.blank, -torch.inf)
+        self.fall = torch.zeros_like(self.blank)
+        self.n_iter = torch.zeros(n_restarts, dtype=torch.int64, device=device)
+        self.converged = torch.zeros(n_restarts, dtype=torch.bool, device=device)
+        self.history: list[Tensor] = []
+        self.stopped: list[tuple[Tensor, Model]] = []
+        self.running = torch.arange(n_restarts, device=device)
+        self.model = model
+        self.path: list[Model] = []
+        self.leapt = False
+        self.extrapolation = Extrapolation(n_restarts, device)
 
-def _assemble(stopped: list[tuple[Tensor, Model]]) -> Model:
-    indices, model = stopped[0]
-    for more, other in stopped[1:]:
-        indices, model = torch.cat([indices, more]), model.joined(other)
-    return model.take(indices.argsort())
+    def evaluate(self, iteration: int, *, last: bool) -> None:
+        """The E-step at the present models; those that are done leave."""
+        counts = inference.expected_counts(self.model.potentials(self.sequences))
+        if self.leapt:
+            counts = self._retreat(counts)
+        reached = counts.log_likelihood.sum(1)
+        penalised = reached + self.model.log_prior()
+        gain = penalised - self.objective[self.running]
+        lost = torch.where(gain < 0, -gain / penalised.abs().clamp(min=1.0), 0.0)
+        self.fall[self.running] = torch.maximum(self.fall[self.running], lost)
+        self.likelihood[self.running], self.objective[self.running] = reached, penalised
+        self.n_iter[self.running] = iteration
+        self.history.append(self.blank.clone().index_copy(0, self.running, penalised))
+        done = (gain < self.least_gain) if self.tol > 0 and not self.leapt else torch.zeros_like(gain).bool()
+        self.converged[self.running] = done
+        self.leapt = False
+        self.counts = counts
+        leaving = done | penalised.isneginf() | last
+        if bool(leaving.any()):
+            self._leave(leaving)
+
+    def step(self, *, leap: bool) -> None:
+        """The M-step and, with ``leap``, an extrapolation beyond it."""
+        self.path = [*self.path[-1:], self.model] if leap else [self.model]
+        after = maximise(self.model, self.sequences, self.counts)
+        if leap:
+            self.path = [*self.path, after]
+            after = self.extrapolation.leap(*self.path)
+        self.model, self.leapt = after, leap
+
+    def result(self) -> Fit:
+        indices = torch.cat([indices for indices, _ in self.stopped])
+        model = self.stopped[0][1]
+        for _, other in self.stopped[1:]:
+            model = model.joined(other)
+        return Fit(
+            model.take(indices.argsort()), self.likelihood, self.objective, torch.stack(self.history),
+            self.n_iter, self.converged, self.fall,
+        )  # fmt: skip
+
+    def _retreat(self, counts: Posterior) -> Posterior:
+        """Where a leap lowered the objective, go back to the plain EM step."""
+        reached = counts.log_likelihood.sum(1) + self.model.log_prior()
+        accepted = reached >= self.objective[self.running]
+        self.extrapolation.judge(accepted)
+        if bool(accepted.all()):
+            return counts
+        self.model = self.model.where(accepted, self.path[-1])
+        rejected = (~accepted).nonzero().flatten()
+        again = inference.expected_counts(self.model.take(rejected).potentials(self.sequences))
+        return Posterior(
+            **{name: value.index_copy(0, rejected, getattr(again, name)) for name, value in vars(counts).items()}
+        )
+
+    def _leave(self, leaving: Tensor) -> None:
+        self.stopped.append((self.running[leaving], self.model.take(leaving)))
+        staying = ~leaving
+        self.running, self.model = self.running[staying], self.model.take(staying)
+        self.path = [model.take(staying) for model in self.path]
+        self.counts = Posterior(**{name: value[staying] for name, value in vars(self.counts).items()})
+        self.extrapolation.take(staying)

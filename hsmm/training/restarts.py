@@ -14,8 +14,8 @@ from hsmm.sequences import Sequences
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.starts import draw_starts
 
-ROUNDS: tuple[tuple[int, float], ...] = ((10, 0.5), (20, 0.5), (40, 0.5))
-FEWEST = 3
+ROUNDS: tuple[tuple[int, float], ...] = ((10, 0.5), (20, 0.5), (40, 0.5), (80, 0.5))
+FEWEST = 2
 _CELLS_AT_ONCE = 40_000_000
 
 
@@ -69,7 +69,8 @@ def fit_restarts(
     spent = 0
     for length, share in (*ROUNDS, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
-        fit = _climb(model, sequences, max_iter - spent if last else length, tol, on_iteration)
+        budget = max_iter - spent if last else length
+        fit = _climb(model, sequences, budget, tol, accelerate=spent > 0, on_iteration=on_iteration)
         race.run(fit, sequences)
         if last:
             break
@@ -162,16 +163,20 @@ def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
 
 
 def _climb(
-    model: Model, sequences: Sequences, max_iter: int, tol: float, on_iteration: Callable[[int], None] | None
+    model: Model,
+    sequences: Sequences,
+    max_iter: int,
+    tol: float,
+    *,
+    accelerate: bool,
+    on_iteration: Callable[[int], None] | None,
 ) -> Fit:
     """EM in chunks of restarts that fit in memory."""
     n_states = model.initial.log_potentials().shape[-1]
     size = max(1, _CELLS_AT_ONCE // (sequences.n_rows * n_states))
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
-    fits = [
-        expectation_maximisation(model.take(chunk), sequences, max_iter=max_iter, tol=tol, on_iteration=on_iteration)
-        for chunk in chunks
-    ]
+    options = {"max_iter": max_iter, "tol": tol, "accelerate": accelerate, "on_iteration": on_iteration}
+    fits = [expectation_maximisation(model.take(chunk), sequences, **options) for chunk in chunks]
     return fits[0] if len(fits) == 1 else _join(fits)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from hsmm.components.base import as_parameter, check_concentration, check_distribution, dirichlet_mode
+from hsmm.components.base import Constraint, as_parameter, check_concentration, check_distribution, dirichlet_mode
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_survival
 from hsmm.types import StateVector
@@ -20,7 +21,6 @@ class Categorical(Duration):
 
     name: ClassVar[str] = "categorical"
     state_axes: ClassVar = {"probability": (1,)}
-
     concentration: float = 1.0
 
     def __post_init__(self) -> None:
@@ -72,6 +72,9 @@ class Categorical(Duration):
         found = found / found.sum(-1, keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
         kept = torch.where(total > 0, found, usable(old, self.min_duration))
         return from_usable(kept, self.min_duration, 0.0)
+
+    def constraints(self) -> Mapping[str, Constraint]:
+        return {"probability": "simplex"}
 
     def log_prior(self) -> Tensor:
         cells = usable(self.parameters["probability"], self.min_duration)

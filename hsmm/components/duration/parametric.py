@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from hsmm.components.base import Constraint
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
@@ -55,6 +57,12 @@ class Parametric(Duration):
         for _ in range(_NEWTON_STEPS):
             shape = self._newton_step(shape, counts)
         return self.with_parameters(shape=shape)
+
+    def constraints(self) -> Mapping[str, Constraint]:
+        return {"shape": "real"}
+
+    def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
+        return self.with_parameters(shape=self._bounded(coordinates["shape"]))
 
     def n_parameters(self) -> int:
         _, n_states, n_shape = self.parameters["shape"].shape

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.base import as_parameter
+from hsmm.components.base import Constraint, as_parameter
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.scatter import (
     LOG_2PI,
@@ -47,6 +47,9 @@ class Elliptical(Emission):
             raise ValueError(f"covariance is {self.covariance!r}; expected one of {', '.join(_COVARIANCES)}.")
         if not 0.0 < self.min_covariance < 1.0:
             raise ValueError(f"min_covariance is {self.min_covariance}; expected a fraction between 0 and 1.")
+
+    def constraints(self) -> dict[str, Constraint]:
+        return {"mean": "real", "covariance": "positive" if self._by_axis else "matrix"}
 
     @property
     def n_features(self) -> int:
@@ -251,6 +254,9 @@ class StudentT(Elliptical):
 
     def n_parameters(self) -> int:
         return super().n_parameters() + self.parameters["dof"].shape[-1]
+
+    def constraints(self) -> dict[str, Constraint]:
+        return {**super().constraints(), "dof": "positive"}
 
     def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
         return self.with_parameters(mean=mean, covariance=covariance, dof=torch.full_like(mean[..., 0], 10.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -27,7 +28,6 @@ class Dense(Component):
 
     name: ClassVar[str] = "dense"
     state_axes: ClassVar = {"probability": (1, 2)}
-
     concentration: float = 1.0
     self_transitions: bool = False
 
@@ -68,6 +68,9 @@ class Dense(Component):
         """Best rows for these expected counts (R, K, K); a row that was never left stays as it is."""
         old = self.parameters["probability"]
         return self.with_parameters(probability=dirichlet_mode(counts, self.concentration, old, allowed=old > 0))
+
+    def constraints(self) -> Mapping[str, Constraint]:
+        return {"probability": "simplex"}
 
     def log_prior(self) -> Tensor:
         cells = self.parameters["probability"]

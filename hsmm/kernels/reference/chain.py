@@ -83,9 +83,7 @@ class Chain:
         if self.stay is None or self.leave is None:
             return torch.cat([steps_left[..., 1:], torch.full_like(last, -torch.inf)], -1)
         left = last + self.leave.unsqueeze(-1)
-        return torch.cat(
-            [gone, *([left] if steps_left.shape[-1] > 1 else []), last + self.stay.unsqueeze(-1)], -1
-        )
+        return torch.cat([gone, *([left] if steps_left.shape[-1] > 1 else []), last + self.stay.unsqueeze(-1)], -1)
 
     def ending(self, steps_left: Tensor) -> Tensor:
         """(R, A, K) the part of (R, A, K, D) that ends with this step."""

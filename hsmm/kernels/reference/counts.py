@@ -98,11 +98,7 @@ class _Backward:
             )
             ended = forward.ended[:, rows]
             if running:
-                joint = (
-                    ended[:, :running, :, None]
-                    + chain.transition_into(rows[:running] + 1)
-                    + starting.unsqueeze(-2)
-                )
+                joint = ended[:, :running, :, None] + chain.transition_into(rows[:running] + 1) + starting.unsqueeze(-2)
                 self._add(self.transition, rows[:running], joint)
                 ending = (ended + after_end)[:, :running].exp()
                 marginal = marginal - start_count + ending

@@ -15,9 +15,7 @@ def sample_paths(p: Potentials, n: int, generator: torch.Generator | None = None
     chain = Chain(p)
     steps = list(chain.forward())
     tables = p.log_emission
-    uniform = torch.rand(
-        3, n, p.n_restarts, p.n_rows, generator=generator, dtype=tables.dtype, device=tables.device
-    )
+    uniform = torch.rand(3, n, p.n_restarts, p.n_rows, generator=generator, dtype=tables.dtype, device=tables.device)
     paths = torch.full((n, p.n_restarts, p.n_rows), -1, dtype=torch.int64, device=tables.device)
     state = slot = paths[..., :0]
     for step in reversed(steps):

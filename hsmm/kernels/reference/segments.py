@@ -48,9 +48,7 @@ class _OpenSegments:
         shape = (p.n_restarts, p.n_series, p.n_states)
         self.by_age = p.log_emission.new_full((*shape, p.n_durations), -torch.inf)
         self.tail_age = torch.ones(shape, dtype=torch.int64, device=p.log_emission.device)
-        self.first = (
-            p.log_initial[:, None].expand(shape).masked_fill(~chain.left_censored[:, None], -torch.inf)
-        )
+        self.first = p.log_initial[:, None].expand(shape).masked_fill(~chain.left_censored[:, None], -torch.inf)
         self.first_law = chain.first_law()
 
     def advance(self, rows: Tensor, started: Tensor, log_emission: Tensor) -> None:
@@ -78,9 +76,7 @@ class _OpenSegments:
         if self.chain.leave is not None:
             closing = self.chain.leave if ended else torch.zeros_like(self.chain.leave)
             law = torch.cat([law[..., :-1], closing.expand(law.shape[:-1]).unsqueeze(-1)], -1)
-        return torch.cat(
-            [self.by_age + law, (self.first + self._law_of_first(ended=ended)).unsqueeze(-1)], -1
-        )
+        return torch.cat([self.by_age + law, (self.first + self._law_of_first(ended=ended)).unsqueeze(-1)], -1)
 
     def _law_by_age(self, table: Tensor | None) -> Tensor:
         """(R, A or 1, K, D) a duration table read, for each age, at the row where such a segment started."""
@@ -169,9 +165,7 @@ class _MostProbable:
                 previous = self.before[:, rows].gather(-1, state[:, :active, None]).squeeze(-1)
                 moved = torch.where(left[:, :active] == 0, previous, state[:, :active])
                 length = self.length[:, rows - 1].gather(-1, moved[..., None]).squeeze(-1)
-                left = torch.cat(
-                    [torch.where(left[:, :active] == 0, length, left[:, :active]), left[:, active:]], 1
-                )
+                left = torch.cat([torch.where(left[:, :active] == 0, length, left[:, :active]), left[:, active:]], 1)
                 state = torch.cat([moved, state[:, active:]], 1)
         score = torch.empty_like(self.score)
         score[:, chain.order] = self.score
