@@ -13,7 +13,6 @@ from torch import Tensor
 
 from hsmm.errors import NotFittedError
 
-
 Constraint = Literal["real", "positive", "simplex", "matrix"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -46,8 +46,7 @@ class Model:
 
     def log_prior(self) -> Tensor:
         """(R,) log-density of the priors of all components."""
-        priors = [component.log_prior() for component in self._components().values()]
-        return torch.stack(priors).sum(0)
+        return torch.stack([component.log_prior() for component in self._components().values()]).sum(0)
 
     def n_parameters(self) -> int:
         return sum(component.n_parameters() for component in self._components().values())
@@ -98,6 +97,6 @@ class Model:
     def to(self, device: torch.device) -> Self:
         return replace(self, **{name: part.to(device) for name, part in self._components().items()})
 
-    def _components(self) -> dict[str, Initial | Dense | Duration | Emission]:
+    def _components(self) -> dict[str, Any]:
         parts = {"initial": self.initial, "transition": self.transition, "emission": self.emission}
         return parts if self.duration is None else {**parts, "duration": self.duration}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -70,7 +71,11 @@ def fit_restarts(
     for length, share in (*ROUNDS, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
         budget = max_iter - spent if last else length
-        fit = _climb(model, sequences, budget, tol, accelerate=spent > 0, on_iteration=on_iteration)
+        climb = partial(
+            expectation_maximisation, sequences=sequences, max_iter=budget, tol=tol, accelerate=spent > 0,
+            on_iteration=on_iteration,
+        )  # fmt: skip
+        fit = _chunked(model, sequences, climb)
         race.run(fit, sequences)
         if last:
             break
@@ -162,21 +167,12 @@ def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
     return by_objective[(collapsed | finite.isneginf())[by_objective].to(torch.int8).argsort(stable=True)]
 
 
-def _climb(
-    model: Model,
-    sequences: Sequences,
-    max_iter: int,
-    tol: float,
-    *,
-    accelerate: bool,
-    on_iteration: Callable[[int], None] | None,
-) -> Fit:
-    """EM in chunks of restarts that fit in memory."""
+def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:
+    """``climb`` in chunks of restarts that fit in memory."""
     n_states = model.initial.log_potentials().shape[-1]
     size = max(1, _CELLS_AT_ONCE // (sequences.n_rows * n_states))
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
-    options = {"max_iter": max_iter, "tol": tol, "accelerate": accelerate, "on_iteration": on_iteration}
-    fits = [expectation_maximisation(model.take(chunk), sequences, **options) for chunk in chunks]
+    fits = [climb(model.take(chunk)) for chunk in chunks]
     return fits[0] if len(fits) == 1 else _join(fits)
 
 

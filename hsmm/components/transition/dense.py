@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hsmm.components.base import (
     Component,
+    Constraint,
     as_parameter,
     check_concentration,
     check_distribution,
