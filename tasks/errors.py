@@ -39,3 +39,11 @@ class FitError(PipelineError):
 
 class TrackingError(PipelineError):
     """The tracking server or its database cannot be used."""
+
+
+class PublishError(PipelineError):
+    """Writing failed; readers see the table as it was before."""
+
+
+class ReportError(PipelineError):
+    """The rows are published, but their pictures could not be written."""

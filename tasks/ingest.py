@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.durations import as_timedelta
-from tasks.errors import ConfigurationError, SourceError
+from tasks.errors import SourceError
+from tasks.moments import parse_as_of
 from tasks.settings import Settings, Source
 
 TIMESTAMP = pl.Datetime("us", "UTC")
@@ -57,29 +57,7 @@ def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
     return _checked(_collect(query, source.path), frozen, delay, zone, source)
 
 
-ingest_task = task(ingest, name="ingest", cache_policy=NO_CACHE)
-
-
-def parse_as_of(text: str | datetime, timezone: str | None = None) -> datetime:
-    """A date (midnight UTC) or a moment; without a zone it is read in ``timezone``, and refused if there is none."""
-    try:
-        moment = text if isinstance(text, datetime) else _parse_moment(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"as_of: found {text!r}; expected a date such as 2024-12-31 or a moment such as 2024-12-31T17:00:00Z."
-        ) from None
-    if moment.tzinfo is None and timezone is None:
-        raise ConfigurationError(f"as_of: found {text!r} without a zone; write Z after it, or set `source.timezone`.")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(str(timezone)))
-    return moment.astimezone(ZoneInfo("UTC"))
-
-
-def _parse_moment(text: str) -> datetime:
-    try:
-        return datetime.combine(date.fromisoformat(text), time(), ZoneInfo("UTC"))
-    except ValueError:
-        return datetime.fromisoformat(text)
+ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)
 
 
 def _scan(path: str) -> pl.LazyFrame:
@@ -111,7 +89,9 @@ def _collect(query: pl.LazyFrame, path: str) -> pl.DataFrame:
 def _unreadable(path: str, error: Exception) -> SourceError:
     if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
         return SourceError(f"source.path: found nothing at {path!r}; expected Parquet (or CSV) files there.")
-    cause = str(error).strip().splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if str(error).strip() else "no reason"
+    cause = (
+        str(error).strip().splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if str(error).strip() else "no reason"
+    )
     return SourceError(f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet or a CSV file.")
 
 
@@ -148,7 +128,8 @@ def _zone(schema: pl.Schema, source: Source) -> str:
         raise SourceError(f"source.time: column {source.time!r} holds {dtype}; expected dates or timestamps.")
     if dtype.time_zone is None and source.timezone is None:
         raise SourceError(
-            f"source.time: column {source.time!r} holds timestamps without a zone; expected a zone: set `source.timezone`."
+            f"source.time: column {source.time!r} holds timestamps without a zone; "
+            'expected a zone: set `source.timezone`, such as "UTC".'
         )
     return source.timezone or str(dtype.time_zone)
 

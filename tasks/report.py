@@ -45,7 +45,7 @@ def pictures(data: ReportData, folder: Path) -> list[Path]:
     return paths
 
 
-pictures_task = task(pictures, name="report", cache_policy=NO_CACHE)
+pictures_task = task(name="report", cache_policy=NO_CACHE)(pictures)
 
 
 def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:

@@ -37,3 +37,10 @@ class ReportData:
     model: Any
     criterion: str = "bic"
     title: str = ""
+
+
+def report_frame(decoded: pl.DataFrame, rows: pl.DataFrame, value_columns: list[str]) -> pl.DataFrame:
+    """The decoded rows with their features beside them."""
+    return decoded.join(
+        rows.select("series_id", "time", *value_columns), on=["series_id", "time"], how="left", maintain_order="left"
+    )

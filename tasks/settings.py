@@ -12,9 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from tasks.columns import STATE_COLUMNS
 from tasks.durations import Delay, Frequency, Window
 from tasks.errors import ConfigurationError
 from tasks.settings_errors import explain
@@ -156,10 +166,23 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what was merged by :func:`read_settings` counts; nothing is read behind its back."""
         return (init_settings,)
+
+    @field_validator("features")
+    @classmethod
+    def _names_are_free(cls, features: dict[str, Feature]) -> dict[str, Feature]:
+        taken = [name for name in features if name in STATE_COLUMNS or name.startswith("raw:") or not name.strip()]
+        if taken:
+            raise ValueError(f"feature names that the state table does not use itself, unlike {', '.join(taken)}")
+        return features
 
     @property
     def value_columns(self) -> list[str]:
@@ -194,7 +217,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _environment_assignments(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     """Variables such as HSMM_FIT__N_INIT; other variables that begin with HSMM_ are not configuration."""
-    keys = {key: key.removeprefix(_ENVIRONMENT_PREFIX).lower() for key in environment if key.startswith(_ENVIRONMENT_PREFIX)}
+    keys = {
+        key: key.removeprefix(_ENVIRONMENT_PREFIX).lower() for key in environment if key.startswith(_ENVIRONMENT_PREFIX)
+    }
     return [
         (key.replace("__", "."), environment[variable])
         for variable, key in sorted(keys.items())

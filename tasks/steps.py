@@ -33,7 +33,7 @@ def sparse_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
     )
 
 
-def fill_gaps(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
+def fill_gaps(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
     """``rows`` (with ``step``) plus one row without values for every step of a series' life that has none."""
     phase = (pl.col("time").first() - pl.col("step").first().dt.convert_time_zone("UTC")).alias("phase")
     lives = rows.group_by("series_id", maintain_order=True).agg(

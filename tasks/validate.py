@@ -66,7 +66,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     )
 
 
-validate_task = task(validate, name="validate", cache_policy=NO_CACHE)
+validate_task = task(name="validate", cache_policy=NO_CACHE)(validate)
 
 
 def _screen(rows: pl.DataFrame, checks: dict[str, Check]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -134,7 +134,7 @@ def _on_calendar(rows: pl.DataFrame, settings: Settings, zone: str) -> tuple[pl.
             "off_calendar": lambda r: off_calendar_series(r, frequency),
         },
     )
-    return fill_gaps(kept, frequency, zone), failed
+    return fill_gaps(kept, frequency), failed
 
 
 def _trains(window: str, as_of: datetime) -> pl.Expr:
@@ -179,5 +179,7 @@ def _name_columns(rows: pl.DataFrame, flags: list[pl.Expr], columns: list[str], 
         rows.group_by("series_id", maintain_order=True)
         .agg(flag.alias(column) for flag, column in zip(flags, columns, strict=True))
         .filter(pl.any_horizontal(columns))
-        .select("series_id", pl.format(message, pl.concat_str(named, separator=", ", ignore_nulls=True)).alias("detail"))
+        .select(
+            "series_id", pl.format(message, pl.concat_str(named, separator=", ", ignore_nulls=True)).alias("detail")
+        )
     )

@@ -1,0 +1,163 @@
+"""The ``hsmm`` command: results on standard output, progress on standard error, 0 done, 1 failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from tasks.errors import PipelineError
+
+_QUIET = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+Assignments = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        negative="",
+        help="section.key=value, over file and environment; repeatable, the last wins.",
+    ),
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="End standard output with one JSON object.")]
+
+app = App(
+    name="hsmm",
+    help="Hidden semi-Markov regimes for time series, as a nightly job.",
+    version_flags=[],
+    result_action="return_value",
+)
+
+
+@app.command
+def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Fit the candidates, choose one, and publish the states of every series.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    as_of
+        A date or moment; nothing later is used. By default the moment the source's newest row became known.
+    """
+    began = time.monotonic()
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    from flows.progress_display import display
+    from tasks.progress import say
+    from tasks.settings import read_settings
+
+    settings = read_settings(config, set_ or ())
+    with display():
+        say("start")
+        from flows.nightly import nightly
+
+        summary = nightly(config, as_of, set_)
+    summary["seconds"] = round(time.monotonic() - began, 1)
+    _print_run(summary, settings.tracking.uri)
+    if json_:
+        _print(json.dumps(summary))
+
+
+@app.command
+def states(
+    config: str,
+    *,
+    series: str | None = None,
+    as_of: str | None = None,
+    head: int | None = None,
+    set_: Assignments = None,
+    json_: AsJson = False,
+) -> None:
+    """Print the state table.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    series
+        Only this series.
+    as_of
+        As it was known then; by default as it is known now.
+    head
+        Only so many rows.
+    """
+    from tasks.settings import read_settings
+    from tasks.show import known_rows, rows_as_json, rows_as_text
+
+    settings = read_settings(config, set_ or ())
+    rows = known_rows(settings, series=series, as_of=as_of, head=head)
+    _print(rows_as_text(rows))
+    if json_:
+        _print(json.dumps({"states_table": settings.output.states, "n_rows": len(rows), "rows": rows_as_json(rows)}))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _complain(str(error).strip(), 2)
+    except PipelineError as error:
+        return _complain(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        return _complain("stopped by the user; nothing further is published.", 1)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
+    return 0
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stderr.write(f"hsmm: {message}\n")
+    return status
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _print_run(summary: dict[str, Any], tracking_uri: str) -> None:
+    best, table = summary["best"], summary["states_table"]
+    lines = [_verdict(summary)]
+    if best:
+        chosen = f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration"
+        lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
+        lines.append(f"           {best['criterion']} {best['score']:.1f}, log-likelihood {best['log_likelihood']:.1f}")
+    lines.append(f"pictures   {summary['report']}/states.png and others beside it")
+    if summary["mlflow_run_id"]:
+        lines.append(f"MLflow     run {summary['mlflow_run_id']}; to look at it: {_ui(tracking_uri)}")
+    lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
+    if summary["n_quarantined"]:
+        lines.append(f'quarantine {summary["n_quarantined"]} series; why: pl.read_delta("{table}_quarantine")')
+    _print("\n".join(lines))
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    if summary["verdict"] == "ALREADY_PUBLISHED":
+        rows = f"the rows of {summary['model_name']} as of {summary['as_of']}"
+        return f"ALREADY_PUBLISHED: {rows} are there; nothing was written."
+    return (
+        f"PUBLISHED: {summary['n_published']} rows of {summary['n_series'] - summary['n_quarantined']} series "
+        f"as of {summary['as_of']}, in {summary['seconds']:.0f} s."
+    )
+
+
+def _ui(tracking_uri: str) -> str:
+    if tracking_uri.startswith("http"):
+        return tracking_uri
+    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The only module that imports mlflow, and only when it is used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import TrackingError
+
+_MOST_METRICS = 1000
+_MOST_PARAMS = 100
+_PARENT = "mlflow.parentRunId"
+_SQLITE = "sqlite:///"
+
+
+class Registry:
+    """Runs and models of one experiment on one tracking server."""
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        """Raises ``TrackingError`` at once if the server or its database cannot be used."""
+        self.uri = uri
+        _check_sqlite(uri)
+        with _one_sentence(uri):
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self.experiment_id = self._experiment(experiment)
+
+    def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """The id of a new run, nested under ``parent`` if there is one."""
+        nesting = {} if parent is None else {_PARENT: parent}
+        with _one_sentence(self.uri):
+            run = self._client.create_run(self.experiment_id, run_name=name, tags={**tags, **nesting})
+        return str(run.info.run_id)
+
+    def end_run(self, run_id: str, status: str = "FINISHED") -> None:
+        """Close a run."""
+        with _one_sentence(self.uri):
+            self._client.set_terminated(run_id, status)
+
+    def log(
+        self,
+        run_id: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]] = {},
+        tags: Mapping[str, str] = {},
+    ) -> None:
+        """Parameters, numbers and whole curves in as few calls as the server takes."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        points = [(name, value, 0) for name, value in metrics.items()]
+        points += [(name, value, step) for name, curve in curves.items() for step, value in enumerate(curve)]
+        logged = [Metric(name, float(value), now, step) for name, value, step in points if abs(value) < float("inf")]
+        named = [Param(name, str(value)[:6000]) for name, value in params.items()]
+        with _one_sentence(self.uri):
+            for chunk in _batches(named, _MOST_PARAMS):
+                self._client.log_batch(run_id, params=chunk)
+            for chunk in _batches(logged, _MOST_METRICS):
+                self._client.log_batch(run_id, metrics=chunk)
+            if tags:
+                self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str, schema: str, profile: str) -> None:
+        """Which data a run was fitted on."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest[:36], "local" if "://" not in source else "uri", source, schema, profile)
+        with _one_sentence(self.uri):
+            self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_files(self, run_id: str, paths: Sequence[Path], folder: str) -> None:
+        """Files as artifacts of a run."""
+        with _one_sentence(self.uri):
+            for path in paths:
+                self._client.log_artifact(run_id, str(path), folder)
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        """A text file as an artifact of a run."""
+        with _one_sentence(self.uri):
+            self._client.log_text(run_id, text, name)
+
+    def register_model(
+        self, run_id: str, name: str, bundle: Path, code: Path, columns: Sequence[str], requirements: Sequence[str]
+    ) -> int:
+        """Log ``bundle`` as a model served by ``code`` and register it; returns its version."""
+        with _one_sentence(self.uri):
+            import mlflow
+
+            mlflow.set_tracking_uri(self.uri)
+            with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                info = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(code),
+                    artifacts={"bundle": str(bundle)},
+                    signature=_signature(columns),
+                    pip_requirements=list(requirements),
+                )
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                self._client.create_registered_model(name)
+            registered = self._client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
+        return int(registered.version)
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+        if found is not None:
+            raise TrackingError(f"tracking: the experiment {name!r} was deleted; restore it, or change `name`.")
+        return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def _artifact_location(uri: str, experiment: str) -> str | None:
+    """Beside a SQLite file; a server knows its own place."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return (Path(uri.removeprefix(_SQLITE)).absolute().parent / "mlartifacts" / experiment).as_uri()
+
+
+def _signature(columns: Sequence[str]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    inputs: list[Any] = [
+        ColSpec(DataType.string, "series_id"),
+        *(ColSpec(DataType.double, column) for column in columns),
+    ]
+    outputs: list[Any] = [ColSpec(DataType.long, "state"), ColSpec(Array(DataType.double), "p_filtered")]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _check_sqlite(uri: str) -> None:
+    """Ask SQLite itself: mlflow would try for many minutes to open a file that cannot be opened."""
+    if not uri.startswith(_SQLITE):
+        return
+    path = Path(uri.removeprefix(_SQLITE))
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {error}.") from None
+
+
+@contextmanager
+def _one_sentence(uri: str) -> Iterator[None]:
+    _set_environment()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        cause = str(error).strip().splitlines()
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {cause[0][:300] if cause else error!r}") from error
+
+
+def _set_environment() -> None:
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,47 @@
+"""The state table for people and scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from tasks.errors import ConfigurationError
+from tasks.moments import parse_as_of
+from tasks.settings import Settings
+from tasks.storage import read_states
+
+_SHOWN = ("series_id", "time", "state_name", "p_filtered", "elapsed_mean", "remaining_p50", "p_change_5", "status")
+
+
+def known_rows(settings: Settings, *, series: str | None, as_of: str | None, head: int | None) -> pl.DataFrame:
+    """The configuration's rows as they were known at ``as_of``."""
+    if head is not None and head < 1:
+        raise ConfigurationError(f"--head: found {head}; expected a whole number >= 1.")
+    moment = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
+    rows = read_states(settings.output.states, settings.name, series, moment)
+    return rows if head is None else rows.head(head)
+
+
+def rows_as_text(rows: pl.DataFrame) -> str:
+    """The columns that are looked at first, as a table without ellipses."""
+    shown = rows.select(_SHOWN).with_columns(
+        pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        pl.col("p_filtered").list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
+    )
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=10_000,
+        fmt_str_lengths=200,
+        float_precision=3,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        tbl_formatting="NOTHING",
+    ):
+        return str(shown)
+
+
+def rows_as_json(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Every column; timestamps in ISO 8601."""
+    return rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).to_dicts()
