@@ -13,8 +13,9 @@ from hsmm.potentials import Potentials
 
 
 def supports(p: Potentials) -> bool:
-    """Whether the library is there and ``p`` is stationary and on the CPU."""
-    return p.is_stationary and p.log_emission.device.type == "cpu" and available()
+    """Whether the library is there and ``p`` is stationary, with one residual law for all series, on the CPU."""
+    one_law = p.log_residual is None or p.log_residual.ndim == 3
+    return p.is_stationary and one_law and p.log_emission.device.type == "cpu" and available()
 
 
 __all__ = [

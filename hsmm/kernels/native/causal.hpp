@@ -61,9 +61,9 @@ public:
 template <class F, int N, class ForwardPass>
 void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& out) {
     using V = typename Lanes<F, N>::V;
-    // Mass below the range of float64 can come to matter after this many nats of misfit, in excess of what
+    // Mass lost below the range of float64, exp(-708), can come to matter after this many nats of misfit in excess of what
     // ordinary ambiguity between states costs a row.
-    constexpr double dangerous = 500.0, ordinary = 1.0;
+    constexpr double dangerous = 400.0, ordinary = 0.25;
     const auto& p = g.view.p;
     const int64_t K = g.K, D = g.D;
     Buffer<V> end(K), by_step(D);

@@ -36,7 +36,7 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
     const int64_t K = g.K;
     std::copy_n(forward.start(), K, trace.start.data());
     const auto keep = [&](int64_t t, const V*) {
-        std::copy_n(forward.weight(), K, trace.weight.data() + t * K);
+        forward.scale.bound(trace.weight.data() + t * K);
         std::copy_n(forward.start(), K, trace.start.data() + t * K);
         if (g.has_tail) std::copy_n(forward.tail_mass.data(), K, trace.tail.data() + t * K);
     };
@@ -57,7 +57,7 @@ void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOr
     HmmForward<F, N, false> forward(g, tables);
     Trace<F, N> trace(g, false, true);
     const int64_t K = g.K;
-    const auto keep = [&](int64_t t, const V*) { std::copy_n(forward.weight(), K, trace.weight.data() + t * K); };
+    const auto keep = [&](int64_t t, const V*) { forward.scale.bound(trace.weight.data() + t * K); };
     const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
     run_forward<F, N, false>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
     Counts<F, N> counts(g);

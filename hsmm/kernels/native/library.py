@@ -7,7 +7,7 @@ import functools
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-_BUILDS = {2: ("_avx512", "_avx2", "_portable"), 1: ("_avx2", "_portable"), 0: ("_portable",)}
+_BUILDS = ("_portable", "_avx2", "_avx512")  # by hsmm_instruction_set()
 _POINTER = ctypes.c_void_p
 _INT = ctypes.c_int64
 
@@ -43,14 +43,19 @@ PathsOut = _structure(
 @functools.cache
 def load() -> ctypes.CDLL | None:
     """The fastest build that is installed and that this processor can run; None if there is none."""
-    portable = _open("_portable")
-    if portable is None:
-        return None
-    builds = (_open(name) for name in _BUILDS[portable.hsmm_instruction_set()])
-    return next(build for build in builds if build is not None)
+    return next((open_build(name) for name in reversed(_BUILDS) if runs(name)), None)
 
 
-def _open(name: str) -> ctypes.CDLL | None:
+def runs(name: str) -> bool:
+    """Whether a build is installed and fits this processor; the portable one is asked."""
+    portable = open_build("_portable")
+    if portable is None or open_build(name) is None:
+        return False
+    return _BUILDS.index(name) <= portable.hsmm_instruction_set()
+
+
+@functools.cache
+def open_build(name: str) -> ctypes.CDLL | None:
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(name + suffix)
         if path.exists():

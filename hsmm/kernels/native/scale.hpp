@@ -16,7 +16,9 @@ class Scale {
     const int64_t K_;
     Buffer<V> log_emission_, likelihood_;  // (block, K)
     V largest_[block];
-    const V* now_ = nullptr;
+    const V *now_ = nullptr, *likelihood_now_ = nullptr;
+    V inverse_{};
+    bool rescaled_now_[N] = {};
     LogProduct<F, N> product_;
     double row_maximum_[N] = {}, deficit_[N] = {};
 
@@ -34,7 +36,7 @@ class Scale {
 
     // The largest emission belongs to states that hardly anything reaches: take the maximum over those reached.
     void rescale(int l, const V* occupancy, V* weight, double row_maximum) {
-        collapsed[l] = true;
+        collapsed[l] = rescaled_now_[l] = true;
         double largest = none, sum = 0;
         const auto log_joint = [&](int64_t j) { return std::log(double(occupancy[j][l])) + double(now_[j][l]); };
         for (int64_t j = 0; j < K_; ++j)
@@ -54,7 +56,7 @@ class Scale {
 
 public:
     bool collapsed[N] = {}, impossible[N] = {};
-    double step_log[N], step_deficit[N];  // of the last row, where asked for: log p(y_t | y before t), and its deficit
+    double step_log[N] = {}, step_deficit[N] = {};  // of the last row, where asked for: log p(y_t | y before t), and its deficit
 
     explicit Scale(const Group<F, N>& g) : g_(g), K_(g.K), log_emission_(block * K_), likelihood_(block * K_) {
         fill_zero(likelihood_, block * K_);
@@ -66,16 +68,16 @@ public:
         const int64_t row = t % block;
         if (row == 0) read_ahead(t);
         now_ = log_emission_.data() + row * K_;
-        const V* likelihood = likelihood_.data() + row * K_;
+        likelihood_now_ = likelihood_.data() + row * K_;
         const V largest = largest_[row];
         V sum{};
         for (int64_t j = 0; j < K_; ++j) {
-            weight[j] = occupancy[j] > 0 ? likelihood[j] : V{};
+            weight[j] = occupancy[j] > 0 ? likelihood_now_[j] : V{};
             sum = fma(occupancy[j], weight[j], sum);
         }
         const V scale = sum > Limits<F>::collapsed ? sum : broadcast<V>(F(1));
-        const V inverse = F(1) / scale;
-        for (int64_t j = 0; j < K_; ++j) weight[j] *= inverse;
+        inverse_ = F(1) / scale;
+        for (int64_t j = 0; j < K_; ++j) weight[j] *= inverse_;
         product_.multiply(scale);
         for (int l = 0; l < N; ++l) row_maximum_[l] += double(largest[l]);
         const int n = g_.running(t);
@@ -84,8 +86,22 @@ public:
                 step_deficit[l] = -std::log(double(scale[l]));
                 step_log[l] = double(largest[l]) - step_deficit[l];
             }
+            rescaled_now_[l] = false;
             if (!(sum[l] > Limits<F>::collapsed)) rescale(l, occupancy, weight, double(largest[l]));
         }
+    }
+
+    // The weights of the last row as no less than they are: neither rounded to zero nor zero where nothing was found
+    // to arrive. A backward pass with these shows by its total whether the forward pass lost anything.
+    void bound(V* weight) const {
+        const F floor = 4 * std::numeric_limits<F>::min();
+        for (int64_t j = 0; j < K_; ++j) {
+            const V likelihood = maximum(likelihood_now_[j], broadcast<V>(floor));
+            weight[j] = allows(j) ? likelihood * inverse_ : V{};
+        }
+        for (int l = 0; l < g_.n_lanes; ++l)
+            for (int64_t j = 0; j < K_ && rescaled_now_[l]; ++j)
+                if (weight[j][l] > 0) weight[j][l] = std::max(floor, F(std::exp(double(now_[j][l]) - step_log[l])));
     }
 
     // Lanes that the last row does not forbid in state j.
