@@ -27,7 +27,7 @@ class Potentials:
     - ``log_tail`` (R, K) or None: makes the last column a *tail slot*. It then holds P(d >= D) and a segment in
       it stays there one more step with this log-probability, or else has D - 1 steps left
       (D = 1: ends). A table for durations 1..M with an extra slot for P(d > M) has D = M + 1 columns.
-    - ``log_residual`` (R, K, D) or None: law of the steps left to a left-censored first segment, counting
+    - ``log_residual`` (R, K, D), (R, S, K, D) or None: law of the steps left to a left-censored first segment, counting
       its first visible step; None means the equilibrium law P(d >= r) / E[d] of the first row's table.
     - ``left_censored``, ``right_censored``: may the first (last) segment of a series reach beyond its rows?
       One flag for all series, or a boolean tensor (S,). Without meaning for an HMM.
@@ -132,8 +132,9 @@ def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -
     """
     weight = log_survival(log_duration)
     if log_tail is not None:
-        tail = weight[..., -1:] - log_one_minus_exp(log_tail).unsqueeze(-1)
-        endless = (log_tail == 0).unsqueeze(-1) & ~weight[..., -1:].isneginf()
+        forever = log_tail == 0
+        tail = weight[..., -1:] - log_one_minus_exp(log_tail.masked_fill(forever, -1.0)).unsqueeze(-1)
+        endless = forever.unsqueeze(-1) & ~weight[..., -1:].isneginf()
         weight = torch.cat([weight[..., :-1].masked_fill(endless, -torch.inf), torch.where(endless, 0.0, tail)], -1)
     total = weight.logsumexp(-1, keepdim=True)
     return weight - total.masked_fill(total.isneginf(), 0.0)
@@ -165,11 +166,12 @@ def _check_shapes(p: Potentials) -> None:
         if d < 1:
             raise ValueError("log_duration has no columns; expected at least one duration.")
         _expect("log_duration", p.log_duration, [(r, k, d), (r, n, k, d)])
-    for name, table, shape in (("log_tail", p.log_tail, (r, k)), ("log_residual", p.log_residual, (r, k, d))):
+    residual_shapes = [(r, k, d), (r, p.n_series, k, d)]
+    for name, table, shapes in (("log_tail", p.log_tail, [(r, k)]), ("log_residual", p.log_residual, residual_shapes)):
         if table is not None:
             if p.log_duration is None:
                 raise ValueError(f"{name} needs log_duration; an HMM has no duration table.")
-            _expect(name, table, [shape])
+            _expect(name, table, shapes)
     for name, flag in (("left_censored", p.left_censored), ("right_censored", p.right_censored)):
         if isinstance(flag, Tensor) and (flag.dtype != torch.bool or flag.shape != (p.n_series,)):
             raise ValueError(

@@ -30,7 +30,7 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
     if not any(table.requires_grad for table in p.tables().values()):
         return run("log_partition", p, kernel)
     if p.log_residual is None and p.log_duration is not None and bool(p.censored("left").any()):
-        p = replace(p, log_residual=_residual_law(p))
+        p = replace(p, log_residual=_residual_law(p.log_duration, p))
     names = tuple(p.tables())
     return _LogPartition.apply(p.detach(), kernel, names, *p.tables().values())
 
@@ -44,11 +44,10 @@ def expected_counts(p: Potentials, series_weight: PerSeries | None = None, *, ke
 def posterior(p: Potentials, *, kernel: KernelName = "auto") -> Posterior:
     """Posterior counts, summed over rows and series: see :class:`Posterior` for shapes and formulas."""
     counts = expected_counts(p, kernel=kernel)
-    return replace(
-        counts,
-        transition=counts.transition.sum(1) if counts.transition.ndim == 4 else counts.transition,
-        duration=counts.duration.sum(1) if counts.duration.ndim == 4 else counts.duration,
-    )
+    per_row = {
+        name: table for name in ("transition", "duration", "residual") if (table := getattr(counts, name)).ndim == 4
+    }
+    return replace(counts, **{name: table.sum(1) for name, table in per_row.items()})
 
 
 def filtered(p: Potentials, *, kernel: KernelName = "auto") -> StateSeries:
@@ -137,15 +136,11 @@ def _native_is_available() -> bool:
     return False
 
 
-def _residual_law(p: Potentials) -> Tensor:
-    if p.log_duration is None or p.log_duration.ndim == 3:
-        return equilibrium_residual(p.log_duration, p.log_tail)  # type: ignore[arg-type]
-    if p.n_series > 1:
-        raise ValueError(
-            "left-censored series under time-varying durations each have a law of their own; "
-            "differentiate them one series at a time, or supply log_residual."
-        )
-    return equilibrium_residual(p.log_duration[:, 0], p.log_tail)
+def _residual_law(log_duration: Tensor, p: Potentials) -> Tensor:
+    """(R, K, D) or, where the table changes with time, (R, S, K, D) equilibrium laws of first segments."""
+    if log_duration.ndim == 3:
+        return equilibrium_residual(log_duration, p.log_tail)
+    return equilibrium_residual(log_duration[:, p.offsets[:-1]], None if p.log_tail is None else p.log_tail[:, None])
 
 
 class _LogPartition(torch.autograd.Function):

@@ -22,7 +22,8 @@ class Posterior:
     - ``transition`` (R, K, K): E[number of segments of i followed by one of j]; per row where the table is, (R, N, K, K)
     - ``duration`` (R, K, D): E[number of segments of k with duration d]; a right-censored segment counts with its
       full latent duration, a left-censored first one not at all; per row where the table is, (R, N, K, D)
-    - ``residual`` (R, K, D): E[number of left-censored first segments of k with r steps left]
+    - ``residual`` (R, K, D): E[number of left-censored first segments of k with r steps left]; per series where
+      ``log_residual`` is, (R, S, K, D)
     - ``tail_stay``, ``tail_leave`` (R, K): E[number of visible steps that stayed in (left) the tail slot]; zero
       without a tail. The gradient in ``log_tail`` is ``tail_stay - tail_leave * s / (1 - s)``, s = exp(log_tail).
     """

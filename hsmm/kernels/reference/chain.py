@@ -73,7 +73,8 @@ class Chain:
         if not bool(self.left_censored.any()):
             return torch.zeros_like(self.duration_at(self.starts))
         if self.p.log_residual is not None:
-            return self.p.log_residual[:, None]
+            law = self.p.log_residual
+            return law[:, None] if law.ndim == 3 else law[:, self.order]
         return equilibrium_residual(self.duration_at(self.starts), self.stay)
 
     def advance(self, steps_left: Tensor) -> Tensor:

@@ -66,7 +66,9 @@ class _Backward:
         self.duration = (
             p.log_emission.new_zeros(r, k, d) if p.log_duration is None else torch.zeros_like(p.log_duration)
         )
-        self.residual = p.log_emission.new_zeros(r, k, d)
+        self.residual = (
+            p.log_emission.new_zeros(r, k, d) if p.log_residual is None else torch.zeros_like(p.log_residual)
+        )
         self.tail_stay = p.log_emission.new_zeros(r, k)
         self.tail_leave = p.log_emission.new_zeros(r, k)
         self._run()
@@ -182,6 +184,10 @@ class _Backward:
         if bool(left.any()):
             law = self.p.log_initial[:, None, :, None] + self.chain.first_law()
             residual = torch.where(left[..., None], (law + relative.unsqueeze(-1) + value).exp(), 0.0)
-            self.residual += self._weighed(residual).sum(1)
+            residual_counts = self._weighed(residual)
+            if self.residual.ndim == 4:
+                self.residual[:, self.chain.order] = residual_counts
+            else:
+                self.residual += residual_counts.sum(1)
             first = torch.where(left, ordered_sum(residual), first)
         self.initial += self._weighed(first).sum(1)
