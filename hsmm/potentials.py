@@ -47,8 +47,9 @@ class Potentials:
 
     def __post_init__(self) -> None:
         _check_dtypes(self)
+        _check_emission(self.log_emission)
+        _check_offsets(self.offsets, self.n_rows)
         _check_shapes(self)
-        _check_offsets(self.offsets, self.log_emission.shape[1])
 
     @property
     def n_restarts(self) -> int:
@@ -153,12 +154,16 @@ def _check_dtypes(p: Potentials) -> None:
             )
 
 
+def _check_emission(log_emission: Tensor) -> None:
+    if log_emission.ndim != 3:
+        raise ValueError(f"log_emission has shape {tuple(log_emission.shape)}; expected (restarts, rows, states).")
+    if min(log_emission.shape[0], log_emission.shape[2]) < 1:
+        shape = tuple(log_emission.shape)
+        raise ValueError(f"log_emission has shape {shape}; expected at least one restart and one state.")
+
+
 def _check_shapes(p: Potentials) -> None:
-    if p.log_emission.ndim != 3:
-        raise ValueError(f"log_emission has shape {tuple(p.log_emission.shape)}; expected (restarts, rows, states).")
     r, n, k = p.log_emission.shape
-    if min(r, k) < 1:
-        raise ValueError(f"log_emission has shape {(r, n, k)}; expected at least one restart and one state.")
     d = p.n_durations
     _expect("log_initial", p.log_initial, [(r, k)])
     _expect("log_transition", p.log_transition, [(r, k, k), (r, n, k, k)])
