@@ -13,10 +13,6 @@
 #include <immintrin.h>
 #endif
 
-#ifndef HSMM_VECTOR_BYTES
-#define HSMM_VECTOR_BYTES 16
-#endif
-
 namespace hsmm {
 
 template <class F>

@@ -1,4 +1,6 @@
 // The plain C interface that library.py loads.
+#pragma once
+
 #include "backward.hpp"
 #include "causal.hpp"
 #include "threads.hpp"

@@ -1,0 +1,2 @@
+#define HSMM_VECTOR_BYTES 32
+#include "kernels.hpp"

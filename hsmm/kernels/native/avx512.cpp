@@ -1,0 +1,2 @@
+#define HSMM_VECTOR_BYTES 64
+#include "kernels.hpp"

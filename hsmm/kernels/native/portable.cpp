@@ -1,0 +1,2 @@
+#define HSMM_VECTOR_BYTES 16
+#include "kernels.hpp"
