@@ -21,7 +21,7 @@ lint: $(VENV)/.test $(VENV)/.lint
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.bench
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.estep
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info out mlflow.db mlartifacts spool .pytest_cache .mypy_cache .ruff_cache .hypothesis
