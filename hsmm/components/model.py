@@ -49,7 +49,11 @@ class Model:
         return torch.stack([component.log_prior() for component in self._components().values()]).sum(0)
 
     def n_parameters(self) -> int:
-        return sum(component.n_parameters() for component in self._components().values())
+        """Free parameters of one model; a single state never ends, so its durations are none."""
+        lone = self.initial.log_potentials().shape[-1] == 1
+        return sum(
+            part.n_parameters() for kind, part in self._components().items() if not (lone and kind == "duration")
+        )
 
     def check_sizes(self) -> int:
         """The number of states, if all components agree on it."""

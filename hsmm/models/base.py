@@ -28,6 +28,8 @@ from hsmm.training.restarts import BestFit, fit_restarts
 
 Device = Literal["auto", "cpu", "cuda"]
 
+_SUMMARY = ("log_likelihood", "n_iter", "converged")
+
 
 class Estimator:
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
@@ -149,13 +151,10 @@ class Estimator:
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
         options = {name: value for name, value in self.get_params().items() if isinstance(value, (int, float, str))}
-        summary = {
-            "log_likelihood": self.log_likelihood_,
-            "n_iter": self.n_iter_,
-            "converged": self.converged_,
-        }
-        details = {"estimator": type(self).__name__, "options": options, "fit": summary}
-        return save_model(folder, self._fitted_model(), details)
+        summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
+        return save_model(
+            folder, self._fitted_model(), {"estimator": type(self).__name__, "options": options, "fit": summary}
+        )
 
     def describe(self) -> dict[str, Any]:
         """What sets this candidate apart: number of states and the families' names."""
@@ -249,20 +248,20 @@ class Estimator:
                 f"the best restart made {best.n_iter} iterations without converging to tol={self.tol:g}; "
                 "raise max_iter, or tol.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if best.fall > FALL_TOLERANCE:
             warnings.warn(
                 f"the objective fell by {best.fall:.1e} relative in one iteration, more than rounding explains.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if best.collapsed:
             warnings.warn(
                 "every restart ended with a state of floored variance: tied or constant values feed the likelihood; "
                 "raise min_covariance, or use fewer states.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _fitted_model(self) -> Model:

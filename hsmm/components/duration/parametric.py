@@ -66,7 +66,7 @@ class Parametric(Duration):
 
     def n_parameters(self) -> int:
         _, n_states, n_shape = self.parameters["shape"].shape
-        return n_states * n_shape if self.max_duration > self.min_duration or self.tail else 0
+        return n_states * (n_shape if self.tail else min(n_shape, self.max_duration - self.min_duration))
 
     def _tables(self, shape: Tensor) -> DurationTables:
         longest = self.max_duration + max(self.max_duration, 64) if self.tail else self.max_duration
@@ -106,16 +106,15 @@ class Parametric(Duration):
         damped = curvature.abs().clamp(min=1e-8)
         direction = (axes @ ((axes.mT @ gradient.nan_to_num(0.0).unsqueeze(-1)) / damped.unsqueeze(-1))).squeeze(-1)
         direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1.0)
-        best, best_value = shape, value
+        moved, arrived = shape, torch.zeros_like(value, dtype=torch.bool)
         for size in _STEP_SIZES:
             trial = self._bounded(shape + size * direction)
-            trial_value = self._objective(trial, counts).detach()
-            better = trial_value > best_value
-            best = torch.where(better.unsqueeze(-1), trial, best)
-            best_value = torch.where(better, trial_value, best_value)
-            if bool(better.all()):
+            uphill = (self._objective(trial, counts).detach() > value) & ~arrived
+            moved = torch.where(uphill.unsqueeze(-1), trial, moved)
+            arrived = arrived | uphill
+            if bool(arrived.all()):
                 break
-        return best
+        return moved
 
     def _bounded(self, shape: Tensor) -> Tensor:
         low, high = (shape.new_tensor(edge) for edge in zip(*self.bounds, strict=True))

@@ -38,6 +38,10 @@ class Emission(Component):
     def order(self) -> Tensor:
         """(K,) states of the first model in their canonical order, so that equal fits have equal names."""
 
+    def confined(self, sequences: Sequences) -> Self:  # noqa: ARG002 - most laws know no bounds but their own
+        """This law moved to where :meth:`maximise` could have put it, had a leap gone beyond."""
+        return self
+
     def collapsed(self, sequences: Sequences) -> Tensor:  # noqa: ARG002 - most laws are bounded
         """(R,) models whose likelihood feeds on a degenerate state."""
         return torch.zeros(self.n_restarts, dtype=torch.bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -95,27 +96,25 @@ class Elliptical(Emission):
     def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
         law, scales = self.with_latent_scales(sequences, weights)
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]
-        _, variance = sequences.moments
-        scale = torch.where(variance > 0, variance, 1.0).sqrt()
         if self._by_axis:
-            mean, squares, mass = axis_moments(sequences, weights, scales, old_mean)
+            mean, scatter, mass = axis_moments(sequences, weights, scales, old_mean)
             if self.covariance == "spherical":
-                squares, mass = (x.sum(-1, keepdim=True).expand_as(x) for x in (squares, mass))
-            floor = self.min_covariance * (scale**2 if self.covariance == "diag" else (scale**2).mean())
-            new = torch.maximum(squares / mass.clamp(min=_EMPTY), floor)
+                scatter, mass = (x.sum(-1, keepdim=True).expand_as(x) for x in (scatter, mass))
         else:
             mean, scatter, weight = matrix_moments(sequences, weights, scales, old_mean, old)
             if self.covariance == "tied":
                 scatter, weight = scatter.sum(1, keepdim=True).expand_as(scatter), weight.sum(1, keepdim=True)
             mass = weight.expand(old.shape[:2])[..., None, None]
-            new = floor_eigenvalues(scatter / mass.clamp(min=_EMPTY), scale, self.min_covariance)
+        new = self._floored(scatter / mass.clamp(min=_EMPTY), sequences)
         return law.with_parameters(mean=mean, covariance=torch.where(mass > _EMPTY, new, old))
+
+    def confined(self, sequences: Sequences) -> Self:
+        return self.with_parameters(covariance=self._floored(self.parameters["covariance"], sequences))
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's variance lies at its floor although the data vary."""
-        _, variance = sequences.moments
-        varying = variance > 0
-        scale = torch.where(varying, variance, 1.0).sqrt()
+        varying = sequences.moments[1] > 0
+        scale = _feature_scale(sequences)
         covariance = self.parameters["covariance"]
         if self._by_axis:
             smallest = (covariance / scale**2)[..., varying].flatten(1)
@@ -153,6 +152,15 @@ class Elliptical(Emission):
     @property
     def _by_axis(self) -> bool:
         return self.covariance in ("diag", "spherical")
+
+    def _floored(self, covariance: Tensor, sequences: Sequences) -> Tensor:
+        """The likeliest scatter at or above the floor, given the likeliest of all."""
+        scale = _feature_scale(sequences)
+        if not self._by_axis:
+            return floor_eigenvalues(covariance, scale, self.min_covariance)
+        return torch.maximum(
+            covariance, self.min_covariance * (scale**2 if self.covariance == "diag" else (scale**2).mean())
+        )
 
     def _distances(self, sequences: Sequences) -> Distances:
         """Measured once for the E-step and the M-step that follows it."""
@@ -258,8 +266,18 @@ class StudentT(Elliptical):
     def constraints(self) -> dict[str, Constraint]:
         return {**super().constraints(), "dof": "positive"}
 
+    def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
+        law = super().with_free(coordinates)
+        return law.with_parameters(dof=law.parameters["dof"].clamp(*self.dof_bounds))
+
     def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
         return self.with_parameters(mean=mean, covariance=covariance, dof=torch.full_like(mean[..., 0], 10.0))
+
+
+def _feature_scale(sequences: Sequences) -> Tensor:
+    """(F,) standard deviation of each feature; 1 for a constant one."""
+    _, variance = sequences.moments
+    return torch.where(variance > 0, variance, 1.0).sqrt()
 
 
 def _profile(dof: Tensor, n_observed: Tensor, function: Any) -> Tensor:

@@ -35,17 +35,18 @@ def axis_distances(sequences: Sequences, mean: Tensor, variance: Tensor) -> Dist
     """Distances under per-feature variances (R, K, F), one feature at a time."""
     squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
     complete = sequences.is_complete
-    log_variance = variance.log()
-    log_det = ordered_sum(log_variance).unsqueeze(1) if complete else torch.zeros_like(squared)
+    log_variance = variance.log().unsqueeze(1)
+    log_det = torch.zeros_like(squared[:, :1] if complete else squared)
     for f in range(mean.shape[-1]):
         offset = sequences.values[:, f, None] - mean[:, None, :, f]
         term = offset.square_().mul_(1.0 / variance[:, None, :, f])
         if complete:
             squared += term
+            log_det += log_variance[..., f]
         else:
             seen = sequences.observed[:, f, None]
             squared += torch.where(seen, term, 0.0)
-            log_det += torch.where(seen, log_variance[:, None, :, f], 0.0)
+            log_det += torch.where(seen, log_variance[..., f], 0.0)
     return Distances(squared, log_det, sequences.observed.sum(1))
 
 
