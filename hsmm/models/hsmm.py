@@ -42,7 +42,7 @@ class HSMM(Estimator):
     n_init : restarts; the worse half stops after 10, 30 and 70 iterations.
     max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
     random_state : seed; the same seed and data give the same bits on the same machine.
-    device : "auto" takes a GPU where there is one.
+    device : "cpu", "cuda", or "auto" for the one with the fastest kernel, at present the CPU.
     """
 
     def __init__(
