@@ -35,21 +35,24 @@ def sparse_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
 
 def fill_gaps(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
     """``rows`` (with ``step``) plus one row without values for every step of a series' life that has none."""
-    phase = (pl.col("time").first() - pl.col("step").first().dt.convert_time_zone("UTC")).alias("phase")
+    first_time, first_step = pl.col("time").first(), pl.col("step").first()
     lives = rows.group_by("series_id", maintain_order=True).agg(
-        pl.col("step").min().alias("first"), pl.col("step").max().alias("last"), phase
+        pl.col("step").min().alias("first"),
+        pl.col("step").max().alias("last"),
+        (first_time - first_step.dt.convert_time_zone("UTC")).alias("phase"),
+        (_next(first_step, frequency).dt.convert_time_zone("UTC") - first_time).alias("rest"),
     )
     calendar = (
         lives.with_columns(pl.datetime_ranges("first", "last", _every(frequency)).alias("step"))
         .explode("step")
-        .select("series_id", "step", "phase")
+        .select("series_id", "step", "phase", "rest")
     )
     if frequency == "1bd":
         calendar = calendar.filter(pl.col("step").dt.weekday() <= 5)
     stamped = calendar.join(rows, on=["series_id", "step"], how="left", maintain_order="left")
     return stamped.with_columns(
         pl.col("time").is_null().alias("gap"), pl.coalesce("time", _stamp(frequency)).alias("time")
-    ).drop("step", "phase")
+    ).drop("step", "phase", "rest")
 
 
 def off_calendar_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
@@ -83,10 +86,15 @@ def _counting_zone(frequency: str, zone: str) -> str:
     return zone if _is_calendar_unit(frequency) else "UTC"
 
 
+def _next(step: pl.Expr, frequency: str) -> pl.Expr:
+    return step.dt.offset_by(_every(frequency))
+
+
 def _stamp(frequency: str) -> pl.Expr:
-    """A gap is stamped as the series' first row is within its step, and never outside the step."""
+    """A gap is stamped as the series' first row is within its step; a last day stays a last day."""
     stamp = (pl.col("step") + pl.col("phase")).dt.convert_time_zone("UTC")
     if re.sub(r"\d", "", frequency) not in ("mo", "q", "y"):
         return stamp
-    last_day = (pl.col("step").dt.offset_by(frequency).dt.offset_by("-1d")).dt.convert_time_zone("UTC")
-    return pl.min_horizontal(stamp, last_day)
+    last_day = pl.col("rest") <= pl.duration(days=1)
+    end = _next(pl.col("step"), frequency).dt.convert_time_zone("UTC")
+    return pl.when(last_day).then(end - pl.col("rest")).otherwise(pl.min_horizontal(stamp, end - pl.duration(days=1)))

@@ -132,6 +132,8 @@ def read_states(states: str, model_name: str, series: str | None = None, as_of: 
 
 def _open(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
     """The table, or ``None`` where nothing is; anything else that lies there is refused."""
+    if is_local(location) and Path(location).is_file():
+        raise OutputError(f"output.states: found a file at {location!r}; expected a state table or an empty place.")
     try:
         if not DeltaTable.is_deltatable(location):
             _refuse_foreign(location)
@@ -152,12 +154,11 @@ def _open(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
 
 
 def _refuse_foreign(location: str) -> None:
-    path = Path(location)
-    if not is_local(location) or not path.exists():
-        return
-    if not path.is_dir() or any(path.iterdir()):
-        kind = "files that are no Delta table" if path.is_dir() else "a file"
-        raise OutputError(f"output.states: found {kind} at {location!r}; expected a state table or an empty place.")
+    if is_local(location) and Path(location).is_dir() and any(Path(location).iterdir()):
+        raise OutputError(
+            f"output.states: found files that are no Delta table at {location!r}; "
+            "expected a state table or an empty place."
+        )
 
 
 def _check_writable(path: Path) -> None:

@@ -1,0 +1,53 @@
+"""Help at once, exit statuses that scripts can rely on, one sentence for a user's mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from flows.cli import main
+
+_HEAVY = ("torch", "prefect", "mlflow", "polars", "deltalake", "matplotlib")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["states", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from flows.cli import main
+status = main({arguments})
+print([name for name in {_HEAVY} if name in sys.modules], status)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "run" in shown
+    assert "states" in shown
+    assert "backfill" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "config"),
+        (["rnu", "x.toml"], "rnu"),
+        (["run", "x.toml", "--as-off", "2024-01-01"], "--as-off"),
+        (["run", "nowhere.toml"], "nowhere.toml"),
+        (["states", "nowhere.toml"], "nowhere.toml"),
+        (["states", "x.toml", "--head", "many"], "many"),
+    ],
+)
+def test_wrong_use_is_status_2_and_said_on_standard_error(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert words.lower() in said.err.lower()
+    assert "Traceback" not in said.err

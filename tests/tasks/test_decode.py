@@ -1,0 +1,94 @@
+"""The state table's rows follow from the model's queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks import decode as decoding
+from tasks.columns import STATE_COLUMNS
+from tasks.decode import decode, mean_steps, remaining_columns
+from tasks.fit import Fitted, fit, series_lengths
+from tasks.ingest import ingest
+from tasks.settings import Settings
+from tasks.validate import Validated, validate
+
+Build = Callable[..., Settings]
+Prices = Callable[..., pl.DataFrame]
+SMALL = {
+    "model": {"n_states": 2, "emission": "gaussian", "duration": "geometric", "max_duration": 8},
+    "fit": {"n_init": 2, "max_iter": 30, "device": "cpu", "train_window": "2mo"},
+}
+
+
+@pytest.fixture
+def validated(settings_for: Build, prices: Prices) -> tuple[Settings, Validated]:
+    frame = pl.concat([prices("A", 120), prices("B", 120, seed=1)])
+    frame = frame.filter(pl.col("date") != datetime(2024, 2, 1).date())
+    settings = settings_for(frame, source={"frequency": "1d"}, **SMALL)
+    return settings, validate(ingest(settings), settings)
+
+
+@pytest.fixture
+def fitted(validated: tuple[Settings, Validated]) -> Fitted:
+    return fit(validated[1], validated[0])
+
+
+def _decode(fitted: Fitted, validated: Validated) -> pl.DataFrame:
+    return decode(fitted, validated, name="toy", version=3, key="k", state_names={1: "storm"})
+
+
+def test_rows_have_exactly_the_contract_columns(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
+    rows = _decode(fitted, validated[1])
+    assert rows.columns == list(STATE_COLUMNS)
+    assert rows.select("series_id", "time").equals(validated[1].rows.select("series_id", "time"))
+    assert set(rows["state_name"].unique()) <= {"state 0", "storm"}
+    assert (rows["state"] == rows["p_filtered"].list.arg_max().cast(pl.Int16)).all()
+    assert rows["p_smoothed"].list.sum().to_numpy() == pytest.approx(1)
+    assert (rows["time"] <= rows["train_end"]).equals(rows["in_sample"])
+
+
+def test_a_gap_is_missing_and_nothing_else_is(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
+    rows = _decode(fitted, validated[1])
+    missing = rows.filter(pl.col("status") == "MISSING")
+    assert missing["reason"].sort().to_list() == ["gap", "gap", "no_value", "no_value"]
+    assert missing["log_density"].null_count() == 4
+    assert rows.filter(pl.col("status") == "OK")["log_density"].is_finite().all()
+
+
+def test_log_densities_add_up_to_the_score_in_own_units(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
+    rows, scaling = validated[1].rows, fitted.scaling
+    score = fitted.best.score(scaling.apply(rows), series_lengths(rows)) - scaling.log_volume(rows).sum()
+    assert _decode(fitted, validated[1])["log_density"].sum() == pytest.approx(score, rel=1e-9)
+
+
+def test_batches_of_series_change_no_bit(
+    fitted: Fitted, validated: tuple[Settings, Validated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = _decode(fitted, validated[1])
+    monkeypatch.setattr(decoding, "_MOST_CELLS", 1)
+    assert _decode(fitted, validated[1]).equals(together)
+
+
+def test_quantiles_and_changes_of_known_laws() -> None:
+    law = np.zeros((2, 30))
+    law[0, 0], law[0, 9], law[1, 6] = 0.25, 0.75, 1.0
+    mean, p10, p50, p90, within_1, within_5, within_20 = (c.to_list() for c in remaining_columns(law, tail=True))
+    assert mean == [0.25 + 7.5, 7.0]
+    assert (p10, p50, p90) == ([1, 7], [10, 7], [10, 7])
+    assert (within_1, within_5, within_20) == ([0.25, 0], [0.25, 0], [1, 1])
+
+
+def test_what_the_tail_hides_is_unknown_but_a_wall_is_certain() -> None:
+    law = np.full((1, 5), 0.2)
+    with_tail = {c.name: c[0] for c in remaining_columns(law, tail=True)}
+    without = {c.name: c[0] for c in remaining_columns(law, tail=False)}
+    assert with_tail["p_change_5"] is None
+    assert with_tail["p_change_20"] is None
+    assert without["p_change_5"] == pytest.approx(1)
+    assert without["p_change_20"] == pytest.approx(1)
+    assert mean_steps(law)[0] == pytest.approx(3)

@@ -1,0 +1,158 @@
+"""Rows are published once, later runs add what is new, and what is not ours is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tasks.columns import STATE_COLUMNS
+from tasks.errors import OutputError
+from tasks.storage import (
+    append_names,
+    append_quarantine,
+    append_states,
+    check_output,
+    names_table,
+    published_summary,
+    quarantine_table,
+    read_names,
+    read_states,
+    unpublished,
+)
+
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+_BLANK = {"string": "x", "timestamp": FIRST, "int16": 0, "int32": 1, "double": 0.5, "doubles": [0.5, 0.5], "bool": True}
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> str:
+    return str(tmp_path / "out" / "states")
+
+
+def _rows(n_rows: int, as_of: int, missing: tuple[int, ...] = (), series: str = "A") -> pl.DataFrame:
+    filled = [
+        {
+            **{name: _BLANK[kind] for name, kind in STATE_COLUMNS.items()},
+            "series_id": series,
+            "time": FIRST + timedelta(days=row),
+            "as_of": FIRST + timedelta(days=as_of),
+            "model_name": "toy",
+            "status": "MISSING" if row in missing else "OK",
+        }
+        for row in range(n_rows)
+    ]
+    return pl.DataFrame(filled)
+
+
+def test_the_key_of_a_publish_is_known_afterwards_with_its_summary(states: str) -> None:
+    assert published_summary(states, "k1") is None
+    append_states(states, _rows(3, as_of=3), "k1", {"n_published": 3})
+    assert published_summary(states, "k1") == {"n_published": 3}
+    assert published_summary(states, "k2") is None
+
+
+def test_a_key_is_written_once(states: str) -> None:
+    for _ in range(2):
+        append_states(states, _rows(3, as_of=3), "k1", {})
+    assert pl.read_delta(states).height == 3
+
+
+def test_only_new_rows_are_unpublished(states: str) -> None:
+    append_states(states, _rows(3, as_of=3), "k1", {})
+    assert unpublished(states, _rows(3, as_of=3), "toy").is_empty()
+    assert unpublished(states, _rows(5, as_of=5), "toy")["time"].to_list() == [
+        FIRST + timedelta(days=d) for d in (3, 4)
+    ]
+    assert unpublished(states, _rows(2, as_of=3, series="B"), "toy").height == 2
+    assert unpublished(states, _rows(3, as_of=3), "another").height == 3
+
+
+def test_a_value_that_arrives_late_adds_a_row_under_a_later_as_of_only(states: str) -> None:
+    append_states(states, _rows(3, as_of=3, missing=(1,)), "k1", {})
+    assert unpublished(states, _rows(3, as_of=3), "toy").is_empty()
+    late = unpublished(states, _rows(3, as_of=4), "toy")
+    assert late["time"].to_list() == [FIRST + timedelta(days=1)]
+    append_states(states, late, "k2", {})
+    assert unpublished(states, _rows(3, as_of=5), "toy").is_empty()
+    then, now = read_states(states, "toy", as_of=FIRST + timedelta(days=3)), read_states(states, "toy")
+    assert then["status"].to_list() == ["OK", "MISSING", "OK"]
+    assert now["status"].to_list() == ["OK", "OK", "OK"]
+
+
+def test_the_table_has_the_contract_types(states: str) -> None:
+    append_states(states, _rows(1, as_of=1), "k1", {})
+    schema = pl.read_delta(states).schema
+    assert list(schema) == list(STATE_COLUMNS)
+    assert schema["p_filtered"] == pl.List(pl.Float64)
+    assert schema["state"] == pl.Int16
+    assert schema["time"] == pl.Datetime("us", "UTC")
+
+
+def test_quarantine_and_names_lie_beside_the_states(states: str) -> None:
+    bad = pl.DataFrame({"series_id": "Z", "reason": "constant", "detail": "d", "model_name": "toy", "run_key": "k1"})
+    for _ in range(2):
+        append_quarantine(states, bad.with_columns(as_of=pl.lit(FIRST)), "k1")
+        append_names(states, {0: "calm", 1: "state 1"}, "toy", FIRST, "k1")
+    append_names(states, {0: "never mind", 2: "new"}, "toy", FIRST, "k2")
+    assert pl.read_delta(quarantine_table(states)).height == 1
+    assert read_names(states, "toy") == {0: "calm", 1: "state 1", 2: "new"}
+    assert read_names(states, "another") == {}
+    assert pl.read_delta(names_table(states))["died"].null_count() == 3
+
+
+def _foreign_folder(path: Path) -> None:
+    path.mkdir(parents=True)
+    (path / "holiday.jpg").write_bytes(b"x")
+
+
+def _foreign_table(path: Path) -> None:
+    pl.DataFrame({"a": [1]}).write_delta(path)
+
+
+def _broken_table(path: Path) -> None:
+    (path / "_delta_log").mkdir(parents=True)
+    (path / "_delta_log" / "00000000000000000000.json").write_text("not json\n")
+
+
+def _plain_file(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("occupy", "message"),
+    [
+        (_foreign_folder, "no Delta table"),
+        (_foreign_table, "lacks the columns"),
+        (_broken_table, "cannot be read"),
+        (_plain_file, "found a file"),
+    ],
+)
+def test_what_is_not_ours_is_refused_and_untouched(states: str, occupy: Callable[[Path], None], message: str) -> None:
+    occupy(Path(states))
+    before = sorted(str(path) for path in Path(states).parent.rglob("*"))
+    with pytest.raises(OutputError, match=message) as refusal:
+        check_output(states)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert sorted(str(path) for path in Path(states).parent.rglob("*")) == before
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for states in (str(tmp_path / "file" / "states"), "/proc/states"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            check_output(states)
+
+
+def test_checking_writes_nothing(states: str) -> None:
+    check_output(states)
+    assert not Path(states).parent.exists()
+
+
+def test_reading_a_table_that_is_not_there(states: str) -> None:
+    with pytest.raises(OutputError, match="hsmm run"):
+        read_states(states, "toy")

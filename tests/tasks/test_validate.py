@@ -1,0 +1,125 @@
+"""A bad series is set aside with its own reason; the others are as if it had never been there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from tasks.ingest import ingest
+from tasks.settings import Settings
+from tasks.validate import Validated, validate
+
+Build = Callable[..., Settings]
+Prices = Callable[..., pl.DataFrame]
+Poison = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def _at_row(row: int, value: float) -> Poison:
+    picked = pl.int_range(pl.len()) == row
+    return lambda frame: frame.with_columns(close=pl.when(picked).then(value).otherwise("close"))
+
+
+POISONS: dict[str, Poison] = {
+    "duplicate_time": lambda frame: pl.concat([frame, frame.tail(1)]),
+    "unsorted_time": lambda frame: frame.reverse(),
+    "infinite_value": _at_row(5, float("inf")),
+    "undefined_feature": _at_row(5, -1.0),
+    "constant": lambda frame: frame.with_columns(close=2.0),
+    "too_short": lambda frame: frame.head(5),
+    "all_missing": lambda frame: frame.with_columns(close=pl.lit(float("nan"))),
+    "bad_time": lambda frame: frame.with_columns(date=pl.when(pl.int_range(pl.len()) != 3).then("date")),
+    "missing_series": lambda frame: frame.with_columns(symbol=pl.lit(None, pl.String)),
+    "off_calendar": lambda frame: pl.concat([frame, frame.tail(1).with_columns(pl.col("date") + timedelta(hours=6))]),
+    "sparse": lambda frame: frame.with_columns(pl.lit(frame["date"][0]).dt.offset_by("1y").alias("late")).select(
+        "symbol",
+        pl.when(pl.int_range(pl.len()) == frame.height - 1)
+        .then(pl.col("late").dt.offset_by("9y"))
+        .otherwise("date")
+        .alias("date"),
+        "close",
+    ),
+}
+
+
+def _read(settings: Settings) -> Validated:
+    return validate(ingest(settings, "2040-01-01"), settings)
+
+
+@pytest.fixture
+def hourless(prices: Prices) -> Prices:
+    """Prices stamped in UTC, so that a row can fall outside the calendar."""
+    return lambda *args, **kw: prices(*args, **kw).with_columns(pl.col("date").cast(pl.Datetime("us", "UTC")))
+
+
+def test_each_poison_has_its_own_reason_and_harms_nobody(settings_for: Build, hourless: Prices) -> None:
+    source = {"unsorted": "reject", "frequency": "1d"}
+    healthy = [hourless("ok1", seed=1), hourless("ok2", seed=2)]
+    poisoned = [poison(hourless(reason)) for reason, poison in POISONS.items()]
+    clean = _read(settings_for(pl.concat(healthy), source=source))
+    mixed = _read(settings_for(pl.concat([healthy[0], *poisoned, healthy[1]]), source=source))
+    found = dict(mixed.quarantine.select("series_id", "reason").iter_rows())
+    assert found == {("" if reason == "missing_series" else reason): reason for reason in POISONS}
+    assert mixed.quarantine["detail"].str.len_chars().min() > 10
+    assert mixed.rows.equals(clean.rows)
+    assert (mixed.train_start, mixed.train_end) == (clean.train_start, clean.train_end)
+
+
+def test_declared_policies_mend_what_they_name(settings_for: Build, prices: Prices) -> None:
+    tidy = prices()
+    revised = pl.concat([tidy.head(-1), tidy.tail(1).with_columns(close=9.0), tidy.tail(1)])
+    mended = _read(settings_for(revised, source={"duplicates": "keep_last"})).rows
+    assert mended.equals(_read(settings_for(tidy)).rows)
+    shuffled = _read(settings_for(tidy.sample(fraction=1, shuffle=True, seed=0))).rows
+    assert shuffled.equals(mended)
+
+
+def test_gaps_become_rows_without_values(settings_for: Build, prices: Prices) -> None:
+    frame = prices().filter(~pl.col("date").is_in([datetime(2024, 1, 10).date(), datetime(2024, 1, 11).date()]))
+    rows = _read(settings_for(frame, source={"frequency": "1d"})).rows
+    assert rows["time"].diff().drop_nulls().unique().to_list() == [timedelta(days=1)]
+    gaps = rows.filter("gap")
+    assert gaps["time"].to_list() == [datetime(2024, 1, 10, tzinfo=UTC), datetime(2024, 1, 11, tzinfo=UTC)]
+    assert gaps["r"].null_count() == 2
+    without = _read(settings_for(frame)).rows
+    assert rows.filter(~pl.col("gap")).equals(without)
+
+
+def test_weekends_are_no_gaps_of_a_business_calendar(settings_for: Build, prices: Prices) -> None:
+    weekdays = prices(n_rows=90).filter(pl.col("date").dt.weekday() <= 5)
+    holiday = datetime(2024, 1, 15).date()
+    rows = _read(settings_for(weekdays.filter(pl.col("date") != holiday), source={"frequency": "1bd"})).rows
+    assert rows.filter("gap")["time"].dt.date().to_list() == [holiday]
+    assert len(rows) == len(weekdays)
+
+
+def test_days_are_counted_in_their_zone(settings_for: Build) -> None:
+    closes = pl.datetime_range(
+        datetime(2024, 3, 1, 16), datetime(2024, 4, 30, 16), "1d", time_zone="America/New_York", eager=True
+    )
+    frame = pl.DataFrame({"symbol": "A", "date": closes, "close": range(1, len(closes) + 1)})
+    rows = _read(settings_for(frame, source={"frequency": "1d"})).rows
+    assert not rows["gap"].any()
+    assert rows["time"].dt.hour().unique(maintain_order=True).to_list() == [21, 20]
+
+
+@pytest.mark.parametrize(("frequency", "stamp"), [("1mo", "month_end"), ("1q", "month_end"), ("1mo", "month_start")])
+def test_a_missing_month_is_stamped_like_the_others(settings_for: Build, frequency: str, stamp: str) -> None:
+    starts = pl.date_range(datetime(2015, 1, 1), datetime(2023, 12, 1), frequency, eager=True)
+    days = starts.dt.offset_by(frequency).dt.offset_by("-1d") if stamp == "month_end" else starts
+    frame = pl.DataFrame({"symbol": "A", "date": days, "close": range(1, len(days) + 1)})
+    rows = _read(settings_for(frame.filter(pl.int_range(pl.len()) != 13), source={"frequency": frequency})).rows
+    assert rows["time"].dt.date().to_list() == days.to_list()
+    assert rows.with_row_index().filter("gap")["index"].to_list() == [13]
+
+
+def test_the_training_window_ends_at_as_of(
+    settings_for: Build, prices: Prices, midnight: Callable[[int], datetime]
+) -> None:
+    settings = settings_for(prices(n_rows=400), fit={"train_window": "3mo"})
+    validated = validate(ingest(settings, "2024-12-31"), settings)
+    assert validated.train_start == datetime(2024, 10, 1, tzinfo=UTC)
+    assert validated.train_end == datetime(2024, 12, 31, tzinfo=UTC)
+    assert validated.rows["time"].min() == midnight(0)
