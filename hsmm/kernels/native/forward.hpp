@@ -113,13 +113,11 @@ public:
     }
 
     void begin_next(const V* end) {
+        for (int64_t i = 0; Watch && i < K_; ++i)
+            lost_ |= (end[i] * tables_.least_transition[i] <= V{}) & (end[i] > V{});
         for (int64_t j = 0; j < K_; ++j) {
             V sum{};
-            for (int64_t i = 0; i < K_; ++i) {
-                const V transition = tables_.transition[i * K_ + j];
-                sum = fma(end[i], transition, sum);
-                if constexpr (Watch) lost_ |= (end[i] * transition <= V{}) & (end[i] > V{}) & (transition > V{});
-            }
+            for (int64_t i = 0; i < K_; ++i) sum = fma(end[i], tables_.transition[i * K_ + j], sum);
             start_[j] = sum;
         }
     }

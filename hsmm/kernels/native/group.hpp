@@ -110,13 +110,14 @@ struct Group {
     }
 };
 
-// Calls work(group) with a group no wider than its lanes need: idle lanes cost as much as busy ones.
-template <class F, int N = full_width<F>, class Work>
+// Calls work(group), a narrow one where few lanes are taken: idle lanes cost as much as busy ones.
+template <class F, class Work>
 void with_group(const Problem& p, int64_t index, Work work) {
-    if constexpr (N * sizeof(F) > 16) {
-        if (p.lanes[index * full_width<F> + N / 2] < 0) return with_group<F, N / 2>(p, index, work);
+    constexpr int wide = full_width<F>, narrow = 16 / sizeof(F);
+    if constexpr (narrow < wide) {
+        if (p.lanes[index * wide + narrow] < 0) return work(Group<F, narrow>(p, index));
     }
-    work(Group<F, N>(p, index));
+    work(Group<F, wide>(p, index));
 }
 
 // A table whose entries are one number for all lanes, or a number for each.
@@ -137,16 +138,24 @@ template <class F, int N, bool Shared>
 struct Tables {
     using V = typename Lanes<F, N>::V;
     Buffer<V> spread_duration, transition, initial, first, stay, leave;
+    Buffer<V> least_transition;  // (K,) smallest positive entry of each row
     Buffer<V> mass, first_mass;  // (K,) sums of a state's durations; tables need not be normalised
     Table<F, N, Shared> duration;
 
     explicit Tables(const Group<F, N>& g)
         : spread_duration(Shared ? 0 : g.K * g.D), transition(g.K * g.K), initial(g.K),
-          first(g.any_left ? g.K * g.D : 0), stay(g.K), leave(g.K), mass(g.K),
-          first_mass(g.K), duration{nullptr} {
+          first(g.any_left ? g.K * g.D : 0), stay(g.K), leave(g.K),
+          least_transition(g.K), mass(g.K), first_mass(g.K), duration{nullptr} {
         const auto& view = g.view;
         g.spread([&](int l) { return view.initial(g.restart[l]); }, g.K, initial.data());
         g.spread([&](int l) { return view.transition(g.restart[l]); }, g.K * g.K, transition.data());
+        for (int64_t i = 0; i < g.K; ++i) {
+            least_transition[i] = broadcast<V>(F(1));
+            for (int64_t j = 0; j < g.K; ++j) {
+                const V entry = transition[i * g.K + j];
+                least_transition[i] = (entry > V{}) & (entry < least_transition[i]) ? entry : least_transition[i];
+            }
+        }
         if (g.has_tail) {
             g.spread([&](int l) { return view.tail_stay(g.restart[l]); }, g.K, stay.data());
             g.spread([&](int l) { return view.tail_leave(g.restart[l]); }, g.K, leave.data());

@@ -35,13 +35,11 @@ public:
     }
 
     void begin_next(const V* state) {
+        for (int64_t i = 0; Watch && i < K_; ++i)
+            lost_ |= (state[i] * tables_.least_transition[i] <= V{}) & (state[i] > V{});
         for (int64_t j = 0; j < K_; ++j) {
             V sum{};
-            for (int64_t i = 0; i < K_; ++i) {
-                const V transition = tables_.transition[i * K_ + j];
-                sum = fma(state[i], transition, sum);
-                if constexpr (Watch) lost_ |= (state[i] * transition <= V{}) & (state[i] > V{}) & (transition > V{});
-            }
+            for (int64_t i = 0; i < K_; ++i) sum = fma(state[i], tables_.transition[i * K_ + j], sum);
             start_[j] = sum;
         }
     }
