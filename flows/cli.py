@@ -114,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("stopped by the user; nothing further is published.", 1)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
+    except OSError as error:
+        return _complain(f"the machine refused: {error}.", 1)
     return 0
 
 

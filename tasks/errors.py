@@ -43,7 +43,3 @@ class TrackingError(PipelineError):
 
 class PublishError(PipelineError):
     """Writing failed; readers see the table as it was before."""
-
-
-class ReportError(PipelineError):
-    """The rows are published, but their pictures could not be written."""
