@@ -112,18 +112,33 @@ class Potentials:
         The last of ``max_duration`` columns is the tail slot. Needs stationary, normalised transitions.
         """
         if self.log_duration is not None or self.log_transition.ndim != 3:
-            raise ValueError("dwell times are made of an HMM's stationary transitions; these tables have durations.")
-        if max_duration < 1:
-            raise ValueError(f"max_duration is {max_duration}; expected at least 1.")
+            raise ValueError("dwell times are made of an HMM's stationary transitions; these tables have others.")
         stay = self.log_transition.diagonal(dim1=-2, dim2=-1)
         leave = log_one_minus_exp(stay)
         diagonal = torch.eye(self.n_states, dtype=torch.bool, device=stay.device)
         moves = self.log_transition.masked_fill(diagonal, -torch.inf)
-        moves = moves - torch.where(leave.isneginf(), 0.0, leave).unsqueeze(-1)
-        steps = torch.arange(max_duration, dtype=stay.dtype, device=stay.device)
-        survived = torch.where(steps == 0, 0.0, stay.unsqueeze(-1) * steps)
-        ends = torch.where(steps == max_duration - 1, 0.0, leave.unsqueeze(-1))
-        return replace(self, log_transition=moves, log_duration=survived + ends, log_tail=stay)
+        moves = moves - leave.masked_fill(leave.isneginf(), 0.0).unsqueeze(-1)
+        one_step = torch.zeros_like(stay).unsqueeze(-1)
+        return replace(self, log_transition=moves, log_duration=one_step, log_tail=stay).lengthened(max_duration)
+
+    def lengthened(self, n_columns: int) -> Potentials:
+        """The same law with the tail slot moved out, so that the duration table has ``n_columns``, the last the slot."""
+        if self.log_tail is None or self.log_duration is None:
+            raise ValueError("only tables with a tail can be lengthened; without one, no duration lies beyond them.")
+        if n_columns < self.n_durations:
+            raise ValueError(f"n_columns is {n_columns}; expected at least the {self.n_durations} columns there are.")
+        residual = None if self.log_residual is None else _lengthened(self.log_residual, self.log_tail, n_columns)
+        longer = _lengthened(self.log_duration, self.log_tail, n_columns)
+        return replace(self, log_duration=longer, log_residual=residual)
+
+
+def _lengthened(table: Tensor, log_tail: Tensor, n_columns: int) -> Tensor:
+    """(R, ..., K, D) → (R, ..., K, n_columns): durations within the tail slot get columns of their own."""
+    stay = log_tail.view(log_tail.shape[0], *[1] * (table.ndim - 3), log_tail.shape[1], 1)
+    steps = torch.arange(n_columns - table.shape[-1] + 1, dtype=table.dtype, device=table.device)
+    survived = torch.where(steps == 0, 0.0, stay * steps)
+    ends = torch.where(steps == steps[-1], 0.0, log_one_minus_exp(stay))
+    return torch.cat([table[..., :-1], table[..., -1:] + survived + ends], -1)
 
 
 def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -> Tensor:
@@ -171,9 +186,12 @@ def _check_shapes(p: Potentials) -> None:
         if d < 1:
             raise ValueError("log_duration has no columns; expected at least one duration.")
         _expect("log_duration", p.log_duration, [(r, k, d), (r, n, k, d)])
-    residual_shapes = [(r, k, d), (r, p.n_series, k, d)]
-    for name, table, shapes in (("log_tail", p.log_tail, [(r, k)]), ("log_residual", p.log_residual, residual_shapes)):
-        if table is not None:
+    optional: dict[str, list[tuple[int, ...]]] = {
+        "log_tail": [(r, k)],
+        "log_residual": [(r, k, d), (r, p.n_series, k, d)],
+    }
+    for name, shapes in optional.items():
+        if (table := getattr(p, name)) is not None:
             if p.log_duration is None:
                 raise ValueError(f"{name} needs log_duration; an HMM has no duration table.")
             _expect(name, table, shapes)

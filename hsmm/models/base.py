@@ -134,11 +134,10 @@ class Estimator:
 
     def forecast(self, X: Any, horizon: int, lengths: Any = None) -> np.ndarray:
         """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states)."""
-        if not isinstance(horizon, (int, np.integer)) or horizon < 1:
-            raise ValueError(f"horizon is {horizon!r}; expected a whole number >= 1.")
-        sequences = self._sequences(X, lengths).extended(int(horizon))
+        steps = whole("horizon", horizon, 1)
+        sequences = self._sequences(X, lengths).extended(steps)
         states = inference.filtered(self._potentials(sequences))[0]
-        ahead = sequences.offsets[1:, None] + torch.arange(-int(horizon), 0)
+        ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
 
     def sample(self, n_samples: int, random_state: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -212,10 +211,10 @@ class Estimator:
         raise AssertionError("every estimator builds its own structure")
 
     def _check_options(self) -> None:
-        _whole("n_states", self.n_states, 1)
-        _whole("n_init", self.n_init, 1)
-        _whole("max_iter", self.max_iter, 1)
-        _whole("random_state", self.random_state, 0)
+        whole("n_states", self.n_states, 1)
+        whole("n_init", self.n_init, 1)
+        whole("max_iter", self.max_iter, 1)
+        whole("random_state", self.random_state, 0)
         if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -358,10 +357,12 @@ def _name(choice: Any) -> str:
     return choice if isinstance(choice, str) else getattr(choice, "name", str(choice))
 
 
-def _whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least:
+def whole(name: str, value: Any, least: int) -> int:
+    """``value`` as an int, if it is a whole number of at least ``least``."""
+    integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not integral or value < least:
         raise ValueError(f"{name} is {value!r}; expected a whole number >= {least}.")
+    return int(value)
 
 
-__all__: Sequence[str] = ["Device", "Estimator", "resolve", "resolve_shared", "sample_states"]
+__all__: Sequence[str] = ["Device", "Estimator", "resolve", "resolve_shared", "sample_states", "whole"]

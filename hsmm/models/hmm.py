@@ -12,7 +12,7 @@ from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.models.base import Device, Estimator, resolve_shared
+from hsmm.models.base import Device, Estimator, resolve_shared, whole
 
 
 class HMM(Estimator):
@@ -67,14 +67,18 @@ class HMM(Estimator):
 
         (n_samples, max_duration); the last column is P(r >= max_duration).
         """
-        return inference.elapsed(self._query(X, lengths).with_dwell_times(max_duration))[0].numpy()
+        return inference.elapsed(self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1)))[
+            0
+        ].numpy()
 
     def remaining_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
         """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration); the last column is P(r >= max_duration).
         """
-        return inference.remaining(self._query(X, lengths).with_dwell_times(max_duration))[0].numpy()
+        return inference.remaining(self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1)))[
+            0
+        ].numpy()
 
     def _structure(self) -> Model:
         shared = resolve_shared(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
@@ -17,7 +18,8 @@ from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.errors import DurationWallWarning
-from hsmm.models.base import Device, Estimator, resolve, resolve_shared
+from hsmm.models.base import Device, Estimator, resolve, resolve_shared, whole
+from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
 
@@ -124,19 +126,26 @@ class HSMM(Estimator):
         """(K,) expected steps of a segment."""
         return self._duration().mean()[0].numpy()
 
-    def elapsed_duration(self, X: Any, lengths: Any = None) -> np.ndarray:
+    @property
+    def tail_prob_(self) -> np.ndarray | None:
+        """(K,) P(a segment longer than max_duration lasts one more step); None where durations end there."""
+        log_tail = self._duration().tables().log_tail
+        return None if log_tail is None else log_tail[0].exp().numpy()
+
+    def elapsed_duration(self, X: Any, lengths: Any = None, *, max_duration: int | None = None) -> np.ndarray:
         """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
 
-        (n_samples, max_duration); with a tail the last column is P(r >= D). Counts steps within the series.
+        (n_samples, max_duration), by default the model's; the last column is P(r >= max_duration). Counts steps within
+        the series.
         """
-        return self._joined_tail(inference.elapsed(self._query(X, lengths))[0])
+        return self._by_steps(inference.elapsed, X, lengths, max_duration)
 
-    def remaining_duration(self, X: Any, lengths: Any = None) -> np.ndarray:
+    def remaining_duration(self, X: Any, lengths: Any = None, *, max_duration: int | None = None) -> np.ndarray:
         """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
 
-        (n_samples, max_duration); with a tail the last column is P(r >= D).
+        (n_samples, max_duration), by default the model's; the last column is P(r >= max_duration).
         """
-        return self._joined_tail(inference.remaining(self._query(X, lengths))[0])
+        return self._by_steps(inference.remaining, X, lengths, max_duration)
 
     def describe(self) -> dict[str, Any]:
         name = self.duration if isinstance(self.duration, str) else self.duration.name
@@ -166,12 +175,19 @@ class HSMM(Estimator):
         assert duration is not None
         return duration
 
-    def _joined_tail(self, distribution: torch.Tensor) -> np.ndarray:
-        """Fold the tail slot's column into the one before, so that the last is P(r >= max_duration)."""
-        if self._duration().has_tail:
-            last = distribution[:, -2:].sum(1, keepdim=True)
-            distribution = torch.cat([distribution[:, :-2], last], 1)
-        return distribution.numpy()
+    def _by_steps(
+        self, question: Callable[[Potentials], torch.Tensor], X: Any, lengths: Any, max_duration: int | None
+    ) -> np.ndarray:
+        """Answer in exactly ``max_duration`` columns: tables with a tail are lengthened, what lies beyond is summed."""
+        n_columns = self._duration().max_duration if max_duration is None else whole("max_duration", max_duration, 1)
+        p = self._query(X, lengths)
+        if p.log_tail is not None and p.n_durations < n_columns:
+            p = p.lengthened(n_columns)
+        answer = question(p)[0]
+        if answer.shape[1] < n_columns:
+            return torch.nn.functional.pad(answer, (0, n_columns - answer.shape[1])).numpy()
+        last = answer[:, n_columns - 1 :].sum(1, keepdim=True)
+        return torch.cat([answer[:, : n_columns - 1], last], 1).numpy()
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         super()._warn_of_fit(best, sequences)
