@@ -127,6 +127,7 @@ class _Climb:
         if leap:
             self.path = [*self.path, after]
             after = self.extrapolation.leap(*self.path)
+            after = replace(after, emission=after.emission.confined(self.sequences))
         self.model, self.leapt = after, leap
 
     def result(self) -> Fit:

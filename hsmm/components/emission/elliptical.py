@@ -81,8 +81,9 @@ class Elliptical(Emission):
         return self.log_density(self._distances(sequences))
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
-        mean, variance = sequences.moments
-        variance = torch.where(variance > 0, variance, 1.0)
+        mean, variance = sequences.moments[0], _feature_scale(sequences) ** 2
+        if self.covariance == "spherical":
+            variance = variance.mean().expand_as(variance)
         r = labels.shape[0]
         start = self._with_moments(
             mean.expand(r, n_states, -1), variance.expand(r, n_states, -1) if self._by_axis else

@@ -1,0 +1,142 @@
+"""What every component keeps, whatever its family and options."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hsmm.components.base import Component
+from hsmm.components.duration import Duration
+from tests.hsmm.components.cases import (
+    N_RESTARTS,
+    N_STATES,
+    Case,
+    DurationCase,
+    EmissionCase,
+    all_cases,
+    along_coordinates,
+    taken,
+)
+
+CASES = all_cases()
+ORDER = torch.tensor([2, 0, 1])
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+class TestEveryComponent:
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_an_m_step_never_lowers_its_objective(self, case: Case, seed: int) -> None:
+        statistics, component = case.statistics(seed), case.random(seed)
+        reached = case.objective(component, statistics)
+        for _ in range(4):
+            component = case.maximise(component, statistics)
+            now = case.objective(component, statistics)
+            assert (now >= reached - 1e-10 * reached.abs().clamp(min=1.0)).all()
+            reached = now
+
+    def test_the_gradient_vanishes_at_the_maximiser(self, case: Case) -> None:
+        if isinstance(case, DurationCase) and case.steps_to_optimum > 1:
+            pytest.skip("an iterative family is held to the segments of its own law")
+        statistics = case.statistics(2)
+        best = case.optimum(case.random(2), statistics)
+        step, tolerance = 1e-5, 1e-6 if case.steps_to_optimum == 1 else 2e-4
+        for restart in range(N_RESTARTS if best.free() else 0):
+            here = torch.tensor([restart])
+            low, high = along_coordinates(case, best.take(here), step)
+            repeated = taken(statistics, here.expand(low.n_restarts))
+            slope = (case.objective(high, repeated) - case.objective(low, repeated)) / (2.0 * step)
+            scale = case.objective(best.take(here), taken(statistics, here)).abs().clamp(min=1.0)
+            assert (slope.abs() / scale).max() < tolerance
+
+    def test_restarts_do_not_influence_each_other(self, case: Case) -> None:
+        statistics, component = case.statistics(3), case.random(3)
+        together = case.maximise(case.maximise(component, statistics), statistics)
+        for restart in range(N_RESTARTS):
+            here = torch.tensor([restart])
+            own = taken(statistics, here)
+            alone = case.maximise(case.maximise(component.take(here), own), own)
+            _assert_same(alone, together.take(here), rtol=1e-9)
+
+    def test_permuting_states_permutes_tables_and_m_step(self, case: Case) -> None:
+        statistics, component = case.statistics(4), case.random(4)
+        _close(case.log_table(component.permuted(ORDER)), _permuted_table(case, component))
+        after = case.maximise(component.permuted(ORDER), case.permuted(statistics, ORDER))
+        _assert_same(after, case.maximise(component, statistics).permuted(ORDER), rtol=1e-9)
+
+    def test_taking_joining_and_choosing_agree(self, case: Case) -> None:
+        one, other = case.random(5), case.random(6)
+        first, rest = one.take(torch.tensor([0])), one.take(torch.tensor([1, 2]))
+        _assert_same(first.joined(rest), one, rtol=0.0)
+        chosen = one.where(torch.tensor([True, False, True]), other)
+        _assert_same(chosen.take(torch.tensor([0, 2])), one.take(torch.tensor([0, 2])), rtol=0.0)
+        _assert_same(chosen.take(torch.tensor([1])), other.take(torch.tensor([1])), rtol=0.0)
+        assert one.n_restarts == N_RESTARTS
+        _close(case.log_table(one)[:1], case.log_table(first))
+
+    def test_free_coordinates_round_trip(self, case: Case) -> None:
+        component = case.random(7)
+        _assert_same(component.with_free(component.free()), component, rtol=1e-12)
+
+    def test_the_prior_is_flat_or_finite(self, case: Case) -> None:
+        prior = case.random(8).log_prior()
+        assert prior.shape == (N_RESTARTS,)
+        assert prior.isfinite().all()
+
+    def test_parameters_are_counted_by_the_rank_of_the_jacobian(self, case: Case) -> None:
+        component = case.tied(case.random(9))
+        if not component.free():
+            assert component.n_parameters() == 0
+            return
+        step = 1e-5
+        low, high = along_coordinates(case, component, step)
+        difference = (case.log_table(high) - case.log_table(low)).nan_to_num(0.0).flatten(1) / (2.0 * step)
+        assert int(torch.linalg.matrix_rank(difference, rtol=1e-7, atol=1e-9)) == component.n_parameters()
+
+    def test_tables_are_distributions(self, case: Case) -> None:
+        if isinstance(case, EmissionCase):
+            return
+        for component in (case.random(10), case.maximise(case.random(10), case.statistics(10))):
+            table = case.log_table(component)
+            if isinstance(component, Duration):
+                table = component.tables().log_duration
+                assert component.probability().shape == (N_RESTARTS, N_STATES, component.max_duration)
+                _close(component.probability().sum(-1), torch.ones(N_RESTARTS, N_STATES))
+                assert table[..., : component.min_duration - 1].isneginf().all()
+            _close(table.exp().sum(-1), torch.ones(table.shape[:-1]))
+
+    def test_statistics_of_nothing_change_nothing_and_stay_finite(self, case: Case) -> None:
+        component = case.random(11)
+        nothing = {name: torch.zeros_like(value) for name, value in case.statistics(11).items()}
+        after = case.maximise(component, nothing)
+        assert all(value.isfinite().all() for value in after.parameters.values())
+        if not after.log_prior().any():
+            _assert_same(after, component, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if isinstance(c, DurationCase) and not c.residual], ids=lambda c: c.name)
+def test_a_law_is_the_maximiser_of_its_own_segments(case: DurationCase) -> None:
+    truth, other = case.random(12), case.random(13)
+    if truth.log_prior().any():
+        return
+    found = case.optimum(other, case.expected(truth, 1e4))
+    torch.testing.assert_close(case.log_table(found).exp(), case.log_table(truth).exp(), rtol=0.0, atol=1e-6)
+
+
+def _permuted_table(case: Case, component: Component) -> Tensor:
+    table = case.log_table(component)[:, ORDER]
+    return table[..., ORDER] if component.state_axes.get("probability") == (1, 2) else table
+
+
+def _assert_same(found: Component, expected: Component, rtol: float) -> None:
+    assert found.parameters.keys() == expected.parameters.keys()
+    for name, value in expected.parameters.items():
+        torch.testing.assert_close(found.parameters[name], value, rtol=rtol, atol=rtol)
+
+
+def _close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected.to(found.dtype), rtol=1e-12, atol=1e-12)
