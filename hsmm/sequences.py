@@ -16,6 +16,8 @@ from torch import Tensor
 from hsmm.errors import DataWarning
 from hsmm.types import Covariates, Observed, Offsets, Values
 
+_LARGEST = 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
@@ -53,6 +55,7 @@ class Sequences:
         """
         values = torch.from_numpy(_matrix(X, "X"))
         _refuse_infinite(values, "X")
+        _refuse_overflow(values)
         observed = ~values.isnan()
         if not bool(observed.any()):
             raise ValueError(f"all {values.numel()} cells of X are missing; expected at least one observed value.")
@@ -102,11 +105,13 @@ class Sequences:
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (F,) of each feature over its observed cells."""
+        """Mean and variance (F,) of each feature over its observed cells; the variance of a constant one is exactly 0."""
         count = self.observed.sum(0).clamp(min=1)
         mean = self.values.sum(0) / count
         centred = torch.where(self.observed, self.values - mean, 0.0)
-        return mean, (centred**2).sum(0) / count
+        lowest = self.values.where(self.observed, torch.inf).amin(0)
+        highest = self.values.where(self.observed, -torch.inf).amax(0)
+        return mean, torch.where(lowest < highest, (centred**2).sum(0) / count, 0.0)
 
     def series(self, indices: Sequence[int]) -> Sequences:
         """The series at these indices, in this order."""
@@ -181,6 +186,8 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     array = np.asarray(X)
     if array.dtype == object:
         try:
+            if any(isinstance(cell, (str, bytes)) for cell in array.flat):
+                raise TypeError("text")
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(
@@ -193,6 +200,14 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each.")
     return np.array(array, dtype=np.float64, order="C")
+
+
+def _refuse_overflow(values: Tensor) -> None:
+    largest = float(values.nan_to_num(0.0).abs().max())
+    if largest > _LARGEST:
+        raise ValueError(
+            f"X holds values as large as {largest:.3g}, whose squares overflow; rescale it to at most {_LARGEST:.0e}."
+        )
 
 
 def _refuse_infinite(values: Tensor, name: str) -> None:
