@@ -24,6 +24,7 @@ FORMAT = 1
 MANIFEST, TABLES = "model.json", "model.safetensors"
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_TABLES = 1 << 30
+_LONGEST_DURATION = 1 << 20
 _FAMILIES: dict[str, Mapping[str, type[Component]]] = {
     "initial": INITIALS,
     "transition": TRANSITIONS,
@@ -115,8 +116,8 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
     """The component of this kind, taking its tables out of ``tables``."""
     if described is None:
         return None
-    if not isinstance(described, dict) or described.get("name") not in _FAMILIES[kind]:
-        found = described.get("name") if isinstance(described, dict) else described
+    found = described.get("name") if isinstance(described, dict) else described
+    if not isinstance(described, dict) or not isinstance(found, str) or found not in _FAMILIES[kind]:
         raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(_FAMILIES[kind])}.")
     family = _FAMILIES[kind][described["name"]]
     options = {key: value for key, value in described.items() if key != "name"}
@@ -125,6 +126,9 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
         raise ValueError(f"{kind} {described['name']} has unknown fields {', '.join(sorted(unknown))}.")
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     own = {name.partition(".")[2]: tables.pop(name) for name in list(tables) if name.startswith(f"{kind}.")}
+    if own.keys() != family.state_axes.keys():
+        found, expected = (", ".join(sorted(names)) or "nothing" for names in (own, family.state_axes))
+        raise ValueError(f"{kind} {described['name']} has the tables {found}; expected {expected}.")
     try:
         return family(parameters=own, **options)
     except TypeError as error:
@@ -133,14 +137,17 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
 
 def _check_consistent(model: Model) -> None:
     """A loaded model must be able to make its tables, and they must be distributions of one size."""
+    if model.duration is not None and model.duration.max_duration > _LONGEST_DURATION:
+        raise ValueError(f"max_duration is {model.duration.max_duration}; at most {_LONGEST_DURATION} are read.")
+    model.emission.check()
     try:
         initial, transition = model.initial.log_potentials(), model.transition.log_potentials()
+        k = initial.shape[-1]
         durations = model.duration_tables()
         n_features = model.emission.n_features
         order = model.emission.order()
     except (KeyError, RuntimeError, IndexError) as error:
         raise ValueError(f"the model's tables do not fit its components ({error}).") from None
-    k = initial.shape[-1]
     shapes = {
         "initial": (tuple(initial.shape), (1, k)),
         "transition": (tuple(transition.shape), (1, k, k)),

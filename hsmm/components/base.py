@@ -95,6 +95,13 @@ class Component(ABC):
             raise NotFittedError(f"this {type(self).__name__} has no {name} yet; fit a model or use from_parameters.")
         return self.parameters[name][0].cpu().numpy()
 
+    def bare(self) -> Self:
+        """The family and its hyper-parameters, without parameters."""
+        return replace(self, parameters={})
+
+    def check(self) -> None:  # noqa: B027 - most families have nothing that could disagree
+        """Raise ``ValueError`` where parameters do not fit each other."""
+
     def hyperparameters(self) -> dict[str, Any]:
         """Fields other than the parameters, as plain values."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parameters"}

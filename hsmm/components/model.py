@@ -46,13 +46,13 @@ class Model:
 
     def log_prior(self) -> Tensor:
         """(R,) log-density of the priors of all components."""
-        return torch.stack([component.log_prior() for component in self._components().values()]).sum(0)
+        return torch.stack([component.log_prior() for component in self.components().values()]).sum(0)
 
     def n_parameters(self) -> int:
         """Free parameters of one model; a single state never ends, so its durations are none."""
         lone = self.initial.log_potentials().shape[-1] == 1
         return sum(
-            part.n_parameters() for kind, part in self._components().items() if not (lone and kind == "duration")
+            part.n_parameters() for kind, part in self.components().items() if not (lone and kind == "duration")
         )
 
     def check_sizes(self) -> int:
@@ -70,37 +70,38 @@ class Model:
         return sizes["emission"]
 
     def take(self, restarts: Tensor) -> Self:
-        return replace(self, **{name: part.take(restarts) for name, part in self._components().items()})
+        return replace(self, **{name: part.take(restarts) for name, part in self.components().items()})
 
     def joined(self, other: Self) -> Self:
         """This structure's models followed by the other's."""
-        theirs = other._components()
-        return replace(self, **{name: part.joined(theirs[name]) for name, part in self._components().items()})
+        theirs = other.components()
+        return replace(self, **{name: part.joined(theirs[name]) for name, part in self.components().items()})
 
     def where(self, restarts: Tensor, other: Self) -> Self:
         """This structure's models where ``restarts`` (R,) is True, the other's elsewhere."""
-        theirs = other._components()
-        return replace(self, **{name: part.where(restarts, theirs[name]) for name, part in self._components().items()})
+        theirs = other.components()
+        return replace(self, **{name: part.where(restarts, theirs[name]) for name, part in self.components().items()})
 
     def free(self) -> dict[str, Tensor]:
         """Learnt parameters in coordinates without constraints, by "component.name"."""
-        return {f"{kind}.{name}": x for kind, part in self._components().items() for name, x in part.free().items()}
+        return {f"{kind}.{name}": x for kind, part in self.components().items() for name, x in part.free().items()}
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         """The models whose :meth:`free` coordinates are these."""
-        own: dict[str, dict[str, Tensor]] = {kind: {} for kind in self._components()}
+        own: dict[str, dict[str, Tensor]] = {kind: {} for kind in self.components()}
         for key, value in coordinates.items():
             kind, _, name = key.partition(".")
             own[kind][name] = value
-        return replace(self, **{kind: part.with_free(own[kind]) for kind, part in self._components().items()})
+        return replace(self, **{kind: part.with_free(own[kind]) for kind, part in self.components().items()})
 
     def permuted(self, order: Tensor) -> Self:
         """State ``order[k]`` becomes state k, in every table."""
-        return replace(self, **{name: part.permuted(order) for name, part in self._components().items()})
+        return replace(self, **{name: part.permuted(order) for name, part in self.components().items()})
 
     def to(self, device: torch.device) -> Self:
-        return replace(self, **{name: part.to(device) for name, part in self._components().items()})
+        return replace(self, **{name: part.to(device) for name, part in self.components().items()})
 
-    def _components(self) -> dict[str, Any]:
+    def components(self) -> dict[str, Any]:
+        """The components that are present, by kind."""
         parts = {"initial": self.initial, "transition": self.transition, "emission": self.emission}
         return parts if self.duration is None else {**parts, "duration": self.duration}

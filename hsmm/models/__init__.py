@@ -16,12 +16,13 @@ def load(folder: str | Path) -> Estimator:
     """The fitted estimator that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
     model, details = load_model(folder)
     kind, options = details.get("estimator"), details.get("options")
-    if kind not in ESTIMATORS or not isinstance(options, dict):
+    if not isinstance(kind, str) or kind not in ESTIMATORS or not isinstance(options, dict):
         raise ValueError(f"{folder} holds an estimator {kind!r}; expected one of {', '.join(ESTIMATORS)}.")
     if (model.duration is None) != (kind == "HMM"):
         raise ValueError(f"{folder} holds tables that do not make an {kind}.")
+    objects = {name: part.bare() for name, part in model.components().items() if name not in options}
     try:
-        return ESTIMATORS[kind](**options)._adopt_loaded(model, details.get("fit"))
+        return ESTIMATORS[kind](**options, **objects)._adopt_loaded(model, details.get("fit"))
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
 

@@ -143,13 +143,15 @@ class Estimator:
     def sample(self, n_samples: int, random_state: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """One simulated series: X (n_samples, n_features) and its states (n_samples,)."""
         model = self._fitted_model()
+        whole("n_samples", n_samples, 1)
         generator = torch.Generator().manual_seed(self.random_state if random_state is None else random_state)
         states = sample_states(self._potentials_of_missing(1), n_samples, generator)
         return model.emission.sample(states, generator).numpy(), states.numpy()
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
-        options = {name: value for name, value in self.get_params().items() if isinstance(value, (int, float, str))}
+        params = {name: v.item() if isinstance(v, np.generic) else v for name, v in self.get_params().items()}
+        options = {name: value for name, value in params.items() if isinstance(value, (int, float, str))}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
         return save_model(
             folder, self._fitted_model(), {"estimator": type(self).__name__, "options": options, "fit": summary}
@@ -281,9 +283,7 @@ class Estimator:
         return self._fitted_model().potentials(sequences)
 
     def _query(self, X: Any, lengths: Any) -> Potentials:
-        p = self._potentials(self._sequences(X, lengths))
-        self._queried_offsets = p.offsets
-        return p
+        return self._potentials(self._sequences(X, lengths))
 
     def _potentials_of_missing(self, n_rows: int) -> Potentials:
         n_features = self._fitted_model().emission.n_features

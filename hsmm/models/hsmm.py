@@ -155,13 +155,18 @@ class HSMM(Estimator):
         duration = resolve("duration", self.duration, DURATIONS, Duration)
         return Model(
             **resolve_shared(self),
-            duration=replace(duration, max_duration=self.max_duration, min_duration=self.min_duration),
-            left_censored=self.left_censored,
-            right_censored=self.right_censored,
+            duration=replace(duration, max_duration=int(self.max_duration), min_duration=int(self.min_duration)),
+            left_censored=bool(self.left_censored),
+            right_censored=bool(self.right_censored),
         )
 
     def _check_options(self) -> None:
         super()._check_options()
+        whole("max_duration", self.max_duration, 1)
+        whole("min_duration", self.min_duration, 1)
+        for name in ("left_censored", "right_censored"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
         cells = 8 * self.n_init * self.n_states * (self.max_duration + 1) * 8
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if cells > memory // 2:

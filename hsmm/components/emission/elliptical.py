@@ -49,6 +49,16 @@ class Elliptical(Emission):
         if not 0.0 < self.min_covariance < 1.0:
             raise ValueError(f"min_covariance is {self.min_covariance}; expected a fraction between 0 and 1.")
 
+    def check(self) -> None:
+        mean, scatter = self.parameters["mean"], self.parameters["covariance"]
+        shape = tuple(mean.shape) if self._by_axis else (*mean.shape, *mean.shape[2:])
+        if mean.ndim != 3 or tuple(scatter.shape) != shape:
+            found = f"{tuple(scatter.shape[1:])} for means {tuple(mean.shape[1:])}"
+            raise ValueError(f"{self.covariance} covariance has shape {found}; expected {shape[1:]}.")
+        smallest = scatter if self._by_axis else torch.linalg.eigvalsh(scatter)
+        if bool((smallest <= 0).any()):
+            raise ValueError("covariance is not positive definite in every state.")
+
     def constraints(self) -> dict[str, Constraint]:
         return {"mean": "real", "covariance": "positive" if self._by_axis else "matrix"}
 
@@ -188,7 +198,9 @@ class Gaussian(Elliptical):
     @classmethod
     def from_parameters(cls, mean: Any, covariance: Any, **hyperparameters: Any) -> Self:
         """``mean`` (K, F); ``covariance`` (K, F, F) full, (K, F) diag or (K,) spherical."""
-        return cls(**_moments(mean, covariance), **hyperparameters)
+        made = cls(**_moments(mean, covariance), **hyperparameters)
+        made.check()
+        return made
 
     def log_density(self, distances: Distances) -> StateSeries:
         constant = (LOG_2PI * distances.n_observed)[:, None]
@@ -214,10 +226,15 @@ class StudentT(Elliptical):
     def from_parameters(cls, mean: Any, covariance: Any, dof: Any, **hyperparameters: Any) -> Self:
         """``mean`` (K, F); ``covariance`` the scale (K, F, F) full, (K, F) diag or (K,) spherical; ``dof`` (K,)."""
         made = cls(**_moments(mean, covariance), **hyperparameters)
-        degrees = as_parameter(dof, "dof", (1,))
-        if degrees.shape[1] != made.parameters["mean"].shape[1] or bool((degrees <= 0).any()):
-            raise ValueError(f"dof is {np.asarray(dof)}; expected one positive number for each state.")
-        return made.with_parameters(dof=degrees)
+        made = made.with_parameters(dof=as_parameter(dof, "dof", (1,)))
+        made.check()
+        return made
+
+    def check(self) -> None:
+        super().check()
+        dof = self.parameters["dof"]
+        if dof.shape != self.parameters["mean"].shape[:2] or bool((dof <= 0).any()):
+            raise ValueError(f"dof is {dof.tolist()}; expected one positive number for each state.")
 
     @property
     def dof_(self) -> np.ndarray:
@@ -302,7 +319,4 @@ def _moments(mean: Any, covariance: Any) -> dict[str, Any]:
         raise ValueError(f"covariance has shape {tuple(scatter.shape[1:])} for means {(k, f)}; expected {shape}.")
     if kind == "spherical":
         scatter = scatter[..., None].expand(-1, -1, f).clone()
-    smallest = torch.linalg.eigvalsh(scatter) if kind == "full" else scatter
-    if bool((smallest <= 0).any()):
-        raise ValueError("covariance is not positive definite in every state.")
     return {"parameters": {"mean": centre, "covariance": scatter}, "covariance": kind}
