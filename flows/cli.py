@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -17,6 +17,7 @@ _QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_CLI_PROMPT": "false",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -62,7 +63,7 @@ def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json
         say("start")
         from flows.nightly import nightly
 
-        summary = nightly(config, as_of, set_)
+        summary = _orchestrated(nightly, config, as_of, set_)
     summary["seconds"] = round(time.monotonic() - began, 1)
     _print_run(summary, settings.tracking.uri)
     if json_:
@@ -117,6 +118,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"the machine refused: {error}.", 1)
     return 0
+
+
+def _orchestrated(flow: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """The flow's result; an orchestrator that cannot be reached is the user's to mend, not a bug of ours."""
+    try:
+        return flow(*arguments)
+    except RuntimeError as error:
+        if "API" not in str(error):
+            raise
+        raise PipelineError(
+            f"Prefect: {error}; start its server, or unset PREFECT_API_URL to run without one."
+        ) from error
 
 
 def _complain(message: str, status: int) -> int:

@@ -166,13 +166,14 @@ def _one_sentence(uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    for logger in ("mlflow", "alembic"):
+    for logger in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        cause = str(error).strip().splitlines()
-        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {cause[0][:300] if cause else error!r}") from error
+        cause = (str(error).strip().splitlines() or [repr(error)])[0].split(" failed with exception")
+        reason = cause[0][:300] + (" found no server that answers" if len(cause) > 1 else "")
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {reason}.") from error
 
 
 def _set_environment() -> None:
