@@ -57,6 +57,9 @@ class Model:
 
     def check_sizes(self) -> int:
         """The number of states, if all components agree on it."""
+        for kind, part in self.components().items():
+            if not part.parameters:
+                raise ValueError(f"the {kind} has no parameters yet; make it with {type(part).__name__}.from_parameters.")
         sizes = {
             "initial_prob": self.initial.log_potentials().shape[-1],
             "transition_prob": self.transition.log_potentials().shape[-1],

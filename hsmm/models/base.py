@@ -80,11 +80,11 @@ class Estimator:
     def fit_sequences(self, sequences: Sequences, on_iteration: Callable[[int], None] | None = None) -> Self:
         """:meth:`fit` for packed data; ``on_iteration`` hears how many restarts made another step."""
         self._check_options()
-        sequences.warn_of_odd_data()
         if sequences.n_rows < self.n_states:
             raise ValueError(
                 f"X has {sequences.n_rows} rows for {self.n_states} states; give more data or fewer states."
             )
+        sequences.warn_of_odd_data()
         packed = sequences.in_canonical_order().to(self._torch_device())
         best = fit_restarts(
             self._structure(),
