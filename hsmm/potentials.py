@@ -122,7 +122,7 @@ class Potentials:
         return replace(self, log_transition=moves, log_duration=one_step, log_tail=stay).lengthened(max_duration)
 
     def lengthened(self, n_columns: int) -> Potentials:
-        """The same law with the tail slot moved out, so that the duration table has ``n_columns``, the last the slot."""
+        """The same law, the tail slot moved out so that the duration table has ``n_columns``."""
         if self.log_tail is None or self.log_duration is None:
             raise ValueError("only tables with a tail can be lengthened; without one, no duration lies beyond them.")
         if n_columns < self.n_durations:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,11 +19,14 @@ from hsmm.types import Covariates, Observed, Offsets, Values
 _LARGEST = 1e100
 
 
+Rows: TypeAlias = Tensor | slice
+
+
 @dataclass(frozen=True, eq=False)
 class Pattern:
     """Rows that observe the same cells: their indices, and the observed and missing features."""
 
-    rows: Tensor
+    rows: Rows
     observed: Tensor
     missing: Tensor
 
@@ -94,14 +97,22 @@ class Sequences:
     def patterns(self) -> list[Pattern]:
         """Rows grouped by what they observe; rows without any observed cell are left out."""
         if self.is_complete:
-            row, feature = (torch.arange(size, device=self.values.device) for size in self.values.shape)
-            return [Pattern(row, feature, feature[:0])]
+            every = torch.arange(self.n_features, device=self.values.device)
+            return [Pattern(slice(None), every, every[:0])]
         kinds, kind_of_row = self.observed.unique(dim=0, return_inverse=True)
         return [
             Pattern((kind_of_row == i).nonzero().flatten(), kind.nonzero().flatten(), (~kind).nonzero().flatten())
             for i, kind in enumerate(kinds)
             if bool(kind.any())
         ]
+
+    @cached_property
+    def rows_by_count(self) -> list[tuple[int, Rows]]:
+        """Rows grouped by how many cells they observe, without those that observe none."""
+        if self.is_complete:
+            return [(self.n_features, slice(None))]
+        count = self.observed.sum(1)
+        return [(n, (count == n).nonzero().flatten()) for n in count.unique().tolist() if n]
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:

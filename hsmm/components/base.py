@@ -81,6 +81,10 @@ class Component(ABC):
         """Learnt parameters in coordinates without constraints."""
         return {name: to_free(self.parameters[name], kind) for name, kind in self.constraints().items()}
 
+    def units(self) -> dict[str, Tensor]:
+        """The sizes of those :meth:`free` coordinates that change with the unit of the data."""
+        return {}
+
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         """The component whose :meth:`free` coordinates are these."""
         kinds = self.constraints()
@@ -111,14 +115,16 @@ def to_free(value: Tensor, constraint: Constraint) -> Tensor:
     """Unconstrained coordinates; impossible events have coordinate -inf."""
     if constraint == "matrix":
         factor = torch.linalg.cholesky(value)
-        return factor.tril(-1) + torch.diag_embed(factor.diagonal(dim1=-2, dim2=-1).log())
+        scale = factor.diagonal(dim1=-2, dim2=-1)
+        return (factor / scale.unsqueeze(-1)).tril(-1) + torch.diag_embed(scale.log())
     return value if constraint == "real" else value.log()
 
 
 def from_free(coordinates: Tensor, constraint: Constraint) -> Tensor:
     """The inverse of :func:`to_free`."""
     if constraint == "matrix":
-        factor = coordinates.tril(-1) + torch.diag_embed(coordinates.diagonal(dim1=-2, dim2=-1).exp())
+        scale = coordinates.diagonal(dim1=-2, dim2=-1).exp()
+        factor = scale.unsqueeze(-1) * coordinates.tril(-1) + torch.diag_embed(scale)
         return factor @ factor.mT
     if constraint == "simplex":
         return coordinates.softmax(-1)

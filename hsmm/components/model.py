@@ -51,15 +51,15 @@ class Model:
     def n_parameters(self) -> int:
         """Free parameters of one model; a single state never ends, so its durations are none."""
         lone = self.initial.log_potentials().shape[-1] == 1
-        return sum(
-            part.n_parameters() for kind, part in self.components().items() if not (lone and kind == "duration")
-        )
+        return sum(part.n_parameters() for kind, part in self.components().items() if not (lone and kind == "duration"))
 
     def check_sizes(self) -> int:
         """The number of states, if all components agree on it."""
         for kind, part in self.components().items():
             if not part.parameters:
-                raise ValueError(f"the {kind} has no parameters yet; make it with {type(part).__name__}.from_parameters.")
+                raise ValueError(
+                    f"the {kind} has no parameters yet; make it with {type(part).__name__}.from_parameters."
+                )
         sizes = {
             "initial_prob": self.initial.log_potentials().shape[-1],
             "transition_prob": self.transition.log_potentials().shape[-1],
@@ -88,6 +88,10 @@ class Model:
     def free(self) -> dict[str, Tensor]:
         """Learnt parameters in coordinates without constraints, by "component.name"."""
         return {f"{kind}.{name}": x for kind, part in self.components().items() for name, x in part.free().items()}
+
+    def units(self) -> dict[str, Tensor]:
+        """The sizes of those :meth:`free` coordinates that change with the unit of the data."""
+        return {f"{kind}.{name}": x for kind, part in self.components().items() for name, x in part.units().items()}
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         """The models whose :meth:`free` coordinates are these."""

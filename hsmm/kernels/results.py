@@ -19,7 +19,7 @@ class Posterior:
     - ``log_likelihood`` (R, S): log p(y of series s)
     - ``state`` (R, N, K): P(z_n = k | y)
     - ``initial`` (R, K): E[number of series that start in k]
-    - ``transition`` (R, K, K): E[number of segments of i followed by one of j]; per row where the table is, (R, N, K, K)
+    - ``transition`` (R, K, K): E[segments of i followed by one of j]; per row where the table is, (R, N, K, K)
     - ``duration`` (R, K, D): E[number of segments of k with duration d]; a right-censored segment counts with its
       full latent duration, a left-censored first one not at all; per row where the table is, (R, N, K, D)
     - ``residual`` (R, K, D): E[number of left-censored first segments of k with r steps left]; per series where

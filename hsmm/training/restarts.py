@@ -162,7 +162,7 @@ def initial_model(structure: Model, sequences: Sequences, labels: Tensor, mean_d
 
 def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
     """Restarts from best to worst; one that feeds on a collapsed state comes after all that do not."""
-    finite = objective.nan_to_num(nan=-torch.inf)
+    finite = objective.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
     by_objective = finite.argsort(descending=True, stable=True)
     return by_objective[(collapsed | finite.isneginf())[by_objective].to(torch.int8).argsort(stable=True)]
 

@@ -15,12 +15,12 @@ from hsmm.components.base import Constraint, as_parameter
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.scatter import (
     LOG_2PI,
+    Block,
     CovarianceType,
-    Distances,
-    axis_distances,
+    axis_blocks,
     axis_moments,
     floor_eigenvalues,
-    matrix_distances,
+    matrix_blocks,
     matrix_moments,
 )
 from hsmm.sequences import Sequences
@@ -62,6 +62,10 @@ class Elliptical(Emission):
     def constraints(self) -> dict[str, Constraint]:
         return {"mean": "real", "covariance": "positive" if self._by_axis else "matrix"}
 
+    def units(self) -> dict[str, Tensor]:
+        covariance = self.parameters["covariance"]
+        return {"mean": (covariance if self._by_axis else covariance.diagonal(dim1=-2, dim2=-1)).sqrt()}
+
     @property
     def n_features(self) -> int:
         return self.parameters["mean"].shape[-1]
@@ -78,17 +82,21 @@ class Elliptical(Emission):
         return value[0] if self.covariance == "tied" else value[:, 0] if self.covariance == "spherical" else value
 
     @abstractmethod
-    def log_density(self, distances: Distances) -> StateSeries:
-        """(R, N, K) log-density at these distances."""
+    def log_density(self, block: Block) -> Tensor:
+        """(R, K, n) log-density of a block's rows."""
 
-    def with_latent_scales(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, StateSeries]:  # noqa: ARG002
-        """This law with its shape parameters improved, and the weights times the expected precision of each row."""
+    def with_latent_scales(self, blocks: list[Block], weights: Tensor) -> tuple[Self, Tensor]:  # noqa: ARG002
+        """This law with its shape parameters improved, and weights (R, K, N) times the rows' precisions."""
         return self, weights
 
     def log_potentials(self, sequences: Sequences) -> StateSeries:
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
-        return self.log_density(self._distances(sequences))
+        mean = self.parameters["mean"]
+        density = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
+        for block in self._blocks(sequences):
+            density[:, block.rows] = self.log_density(block).mT
+        return density
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
         mean, variance = sequences.moments[0], _feature_scale(sequences) ** 2
@@ -105,7 +113,8 @@ class Elliptical(Emission):
         return fitted.with_parameters(covariance=spread)
 
     def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
-        law, scales = self.with_latent_scales(sequences, weights)
+        weights = weights.mT.contiguous()
+        law, scales = self.with_latent_scales(self._blocks(sequences), weights)
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]
         if self._by_axis:
             mean, scatter, mass = axis_moments(sequences, weights, scales, old_mean)
@@ -173,17 +182,14 @@ class Elliptical(Emission):
             covariance, self.min_covariance * (scale**2 if self.covariance == "diag" else (scale**2).mean())
         )
 
-    def _distances(self, sequences: Sequences) -> Distances:
+    def _blocks(self, sequences: Sequences) -> list[Block]:
         """Measured once for the E-step and the M-step that follows it."""
-        measured: tuple[Sequences, Distances] | None = self.__dict__.get("_measured")
+        measured: tuple[Sequences, list[Block]] | None = self.__dict__.get("_measured")
         if measured is None or measured[0] is not sequences:
-            measured = (sequences, self._measure(sequences))
-            self.__dict__["_measured"] = measured
+            measure = axis_blocks if self._by_axis else matrix_blocks
+            blocks = measure(sequences, self.parameters["mean"], self.parameters["covariance"])
+            measured = self.__dict__["_measured"] = (sequences, blocks)
         return measured[1]
-
-    def _measure(self, sequences: Sequences) -> Distances:
-        measure = axis_distances if self._by_axis else matrix_distances
-        return measure(sequences, self.parameters["mean"], self.parameters["covariance"])
 
     def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
         return self.with_parameters(mean=mean, covariance=covariance)
@@ -202,9 +208,8 @@ class Gaussian(Elliptical):
         made.check()
         return made
 
-    def log_density(self, distances: Distances) -> StateSeries:
-        constant = (LOG_2PI * distances.n_observed)[:, None]
-        return -0.5 * (distances.squared + distances.log_det + constant)
+    def log_density(self, block: Block) -> Tensor:
+        return -0.5 * (block.squared + (block.log_det + LOG_2PI * block.n_observed))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -241,38 +246,45 @@ class StudentT(Elliptical):
         """(K,) degrees of freedom."""
         return self.fitted("dof")
 
-    def with_latent_scales(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, StateSeries]:
-        distances = self._distances(sequences)
-        law = self._with_better_dof(distances, weights)
-        dof = law.parameters["dof"][:, None]
-        return law, weights * (dof + distances.n_observed[:, None]) / (dof + distances.squared)
+    def with_latent_scales(self, blocks: list[Block], weights: Tensor) -> tuple[Self, Tensor]:
+        law = self._with_better_dof(blocks, weights)
+        dof = law.parameters["dof"].unsqueeze(-1)
+        scales = torch.zeros_like(weights)
+        for block in blocks:
+            precision = (dof + block.n_observed) / (dof + block.squared)
+            scales[..., block.rows] = weights[..., block.rows] * precision
+        return law, scales
 
-    def log_density(self, distances: Distances) -> StateSeries:
-        dof = self.parameters["dof"][:, None]
-        n = distances.n_observed[:, None]
-        counts, where = torch.unique(distances.n_observed, return_inverse=True)
-        half = 0.5 * (dof + counts[:, None])
-        constant = torch.lgamma(half) - torch.lgamma(0.5 * dof) - 0.5 * counts[:, None] * (dof * np.pi).log()
-        density = constant[:, where] - 0.5 * distances.log_det
-        density = density - 0.5 * (dof + n) * torch.log1p(distances.squared / dof)
-        return torch.where(n > 0, density, 0.0)
-
-    def _with_better_dof(self, distances: Distances, weights: StateSeries) -> Self:
-        """One guarded Newton step in log(dof) on the exact weighted log-density."""
+    def log_density(self, block: Block) -> Tensor:
         dof = self.parameters["dof"]
-        n = distances.n_observed[:, None].to(dof.dtype)
-        v, s = dof[:, None], distances.squared
-        shrink = s * (v + n) / (v * (v + s))
-        slope = _profile(v, n, torch.digamma) - torch.where(n > 0, n / v, 0.0) - torch.log1p(s / v) + shrink
-        curvature = 0.5 * _profile(v, n, _trigamma) + torch.where(n > 0, n / v**2, 0.0) + s / (v * (v + s))
-        curvature = curvature + s / (v * (v + s)) - shrink * (2.0 * v + s) / (v * (v + s))
-        first, second = (0.5 * (weights * x).sum(1) for x in (slope, curvature))
-        gradient, bend = dof * first, dof**2 * second + dof * first
+        constant = _log_constant(dof, block.n_observed).unsqueeze(-1)
+        power = -0.5 * (dof + block.n_observed).unsqueeze(-1)
+        return torch.log1p(block.squared / dof.unsqueeze(-1)).mul_(power).add_(constant - 0.5 * block.log_det)
+
+    def _with_better_dof(self, blocks: list[Block], weights: Tensor) -> Self:
+        """One guarded Newton step in log(dof) on the exact weighted log-density: docs/maths/em.md."""
+        dof = self.parameters["dof"]
+        slope, bend, value = (torch.zeros_like(dof) for _ in range(3))
+        for block in blocks:
+            n, weight = block.n_observed, weights[..., block.rows]
+            ratio = block.squared / dof.unsqueeze(-1)
+            share = ratio / (1.0 + ratio)
+            shared = weight * share
+            mass, spread = weight.sum(-1), (weight * torch.log1p(ratio)).sum(-1)
+            first, second = shared.sum(-1), (shared * share).sum(-1)
+            profile = torch.digamma(0.5 * (dof + n)) - torch.digamma(0.5 * dof) - n / dof
+            curvature = 0.5 * (_trigamma(0.5 * (dof + n)) - _trigamma(0.5 * dof)) + n / dof**2
+            slope += 0.5 * (profile * mass - spread + (dof + n) / dof * first)
+            bend += 0.5 * (curvature * mass + 2.0 * first / dof - (dof + n) / dof**2 * (2.0 * first - second))
+            value += _log_constant(dof, n) * mass - 0.5 * (dof + n) * spread
+        gradient, bend = dof * slope, dof**2 * bend + dof * slope
         step = torch.where(bend < 0, -gradient / bend.clamp(max=-1e-12), gradient.sign()).clamp(-1.0, 1.0)
         proposed = (dof.log() + step).exp().clamp(*self.dof_bounds)
-        trial = self.with_parameters(dof=proposed)
-        gain = (weights * (trial.log_density(distances) - self.log_density(distances))).sum(1)
-        return self.with_parameters(dof=torch.where(gain > 0, proposed, dof))
+        for block in blocks:
+            n, weight = block.n_observed, weights[..., block.rows]
+            spread = (weight * torch.log1p(block.squared / proposed.unsqueeze(-1))).sum(-1)
+            value -= _log_constant(proposed, n) * weight.sum(-1) - 0.5 * (proposed + n) * spread
+        return self.with_parameters(dof=torch.where(value < 0, proposed, dof))
 
     def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:
         half = 0.5 * self.parameters["dof"][0][states]
@@ -298,10 +310,9 @@ def _feature_scale(sequences: Sequences) -> Tensor:
     return torch.where(variance > 0, variance, 1.0).sqrt()
 
 
-def _profile(dof: Tensor, n_observed: Tensor, function: Any) -> Tensor:
-    """f((v + n) / 2) - f(v / 2), evaluated once for each distinct n."""
-    counts, where = torch.unique(n_observed.flatten(), return_inverse=True)
-    return (function(0.5 * (dof + counts[:, None])) - function(0.5 * dof))[:, where]
+def _log_constant(dof: Tensor, n_observed: int) -> Tensor:
+    """Log-normaliser of a unit-scatter Student-t in ``n_observed`` dimensions."""
+    return torch.lgamma(0.5 * (dof + n_observed)) - torch.lgamma(0.5 * dof) - 0.5 * n_observed * (dof * np.pi).log()
 
 
 def _trigamma(x: Tensor) -> Tensor:

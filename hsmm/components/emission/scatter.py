@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hsmm.numerics import ordered_sum
-from hsmm.sequences import Pattern, Sequences
+from hsmm.sequences import Pattern, Rows, Sequences
 
 LOG_2PI = math.log(2.0 * math.pi)
 _TINY = 1e-300
@@ -22,75 +22,65 @@ CovarianceType = Literal["full", "diag", "tied", "spherical"]
 
 
 @dataclass(frozen=True, eq=False)
-class Distances:
-    """``squared`` (R, N, K) Mahalanobis distances over the observed cells, ``log_det`` (R, N or 1, K) of their scatter,
-    ``n_observed`` (N,) cells."""
+class Block:
+    """Rows that observe equally many cells, measured: ``squared`` (R, K, n) Mahalanobis distances over those cells and
+    ``log_det`` (R, K, n or 1) of their scatter. States come before rows, so that rows fill the vector registers."""
 
+    rows: Rows
+    n_observed: int
     squared: Tensor
     log_det: Tensor
-    n_observed: Tensor
 
 
-def axis_distances(sequences: Sequences, mean: Tensor, variance: Tensor) -> Distances:
+def axis_blocks(sequences: Sequences, mean: Tensor, variance: Tensor) -> list[Block]:
     """Distances under per-feature variances (R, K, F), one feature at a time."""
-    squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
-    complete = sequences.is_complete
-    log_variance = variance.log().unsqueeze(1)
-    log_det = torch.zeros_like(squared[:, :1] if complete else squared)
-    for f in range(mean.shape[-1]):
-        offset = sequences.values[:, f, None] - mean[:, None, :, f]
-        term = offset.square_().mul_(1.0 / variance[:, None, :, f])
-        if complete:
-            squared += term
-            log_det += log_variance[..., f]
-        else:
-            seen = sequences.observed[:, f, None]
-            squared += torch.where(seen, term, 0.0)
-            log_det += torch.where(seen, log_variance[..., f], 0.0)
-    return Distances(squared, log_det, sequences.observed.sum(1))
+    precision, log_variance = 1.0 / variance, variance.log()
+    blocks = []
+    for n_observed, rows in sequences.rows_by_count:
+        values, seen = sequences.values[rows], sequences.observed[rows]
+        squared = mean.new_zeros(*mean.shape[:2], len(values))
+        log_det = torch.zeros_like(squared)
+        for f in range(mean.shape[-1]):
+            term = (values[:, f] - mean[..., f, None]).square_().mul_(precision[..., f, None])
+            squared += term if n_observed == mean.shape[-1] else torch.where(seen[:, f], term, 0.0)
+            log_det += torch.where(seen[:, f], log_variance[..., f, None], 0.0)
+        blocks.append(Block(rows, n_observed, squared, log_det))
+    return blocks
 
 
-def matrix_distances(sequences: Sequences, mean: Tensor, covariance: Tensor) -> Distances:
+def matrix_blocks(sequences: Sequences, mean: Tensor, covariance: Tensor) -> list[Block]:
     """Distances under full matrices (R, K, F, F), whitened feature by feature for each pattern of missing cells."""
-    if sequences.is_complete:
-        squared, log_det = _whitened(sequences.values, sequences.patterns[0], mean, covariance)
-        return Distances(squared, log_det.unsqueeze(1), sequences.observed.sum(1))
-    squared = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
-    log_det = torch.zeros_like(squared)
-    for pattern in sequences.patterns:
-        squared[:, pattern.rows], determinant = _whitened(sequences.values[pattern.rows], pattern, mean, covariance)
-        log_det[:, pattern.rows] = determinant.unsqueeze(1)
-    return Distances(squared, log_det, sequences.observed.sum(1))
+    return [_whitened(sequences.values[pattern.rows], pattern, mean, covariance) for pattern in sequences.patterns]
 
 
-def _whitened(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances (R, n, K) of rows (n, F) of one pattern, and the log-determinant (R, K) of its scatter."""
+def _whitened(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> Block:
     seen = pattern.observed
     factor = torch.linalg.cholesky(covariance[..., seen[:, None], seen])
     whitener = torch.linalg.inv(factor)
-    offsets = [values[:, f, None] - mean[:, None, :, f] for f in seen.tolist()]
-    total = torch.zeros_like(offsets[0])
+    offsets = [values[:, f] - mean[..., f, None] for f in seen.tolist()]
+    squared = torch.zeros_like(offsets[0])
     for i in range(len(offsets)):
-        whitened = whitener[:, None, :, i, 0] * offsets[0]
+        whitened = whitener[..., i, 0, None] * offsets[0]
         for j in range(1, i + 1):
-            whitened += whitener[:, None, :, i, j] * offsets[j]
-        total += whitened.square_()
-    return total, 2.0 * ordered_sum(factor.diagonal(dim1=-2, dim2=-1).log())
+            whitened += whitener[..., i, j, None] * offsets[j]
+        squared += whitened.square_()
+    log_det = 2.0 * ordered_sum(factor.diagonal(dim1=-2, dim2=-1).log())
+    return Block(pattern.rows, len(offsets), squared, log_det.unsqueeze(-1))
 
 
 def axis_moments(sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean, summed squared deviations and weight, each (R, K, F), over observed cells.
 
-    ``weights`` (R, N, K) are posterior weights, ``scales`` the same times the latent precision of each row.
+    ``weights`` (R, K, N) are posterior weights, ``scales`` the same times the latent precision of each row.
     States without weight in a feature keep ``mean``.
     """
     seen = sequences.observed.to(weights.dtype)
     centre, _ = sequences.moments
     values = (sequences.values - centre) * seen
-    total, first, second = (_sum_rows(scales, x) for x in (seen, values, values**2))
+    total, first, second = (scales @ x for x in (seen, values, values**2))
     new_mean = torch.where(total > 0, first / total.clamp(min=_TINY), mean - centre)
     squares = (second - new_mean * (2.0 * first - new_mean * total)).clamp(min=0.0)
-    return new_mean + centre, squares, total if scales is weights else _sum_rows(weights, seen)
+    return new_mean + centre, squares, total if scales is weights else weights @ seen
 
 
 def matrix_moments(
@@ -101,19 +91,19 @@ def matrix_moments(
     total, first, second = mean.new_zeros(mean.shape[:2]), torch.zeros_like(mean), torch.zeros_like(covariance)
     mass = torch.zeros_like(total)
     for pattern in sequences.patterns:
-        weight, scale = (x if sequences.is_complete else x[:, pattern.rows] for x in (weights, scales))
+        weight, scale = weights[..., pattern.rows], scales[..., pattern.rows]
         values = sequences.values[pattern.rows] - centre
-        total += scale.sum(1)
-        mass += weight.sum(1)
+        total += scale.sum(-1)
+        mass += weight.sum(-1)
         if len(pattern.missing):
             filled, spread = _conditional(values, pattern, mean - centre, covariance)
-            scaled = filled * scale.mT.unsqueeze(-1)
+            scaled = filled * scale.unsqueeze(-1)
             first += scaled.sum(2)
-            second += scaled.mT @ filled + weight.sum(1)[..., None, None] * spread
+            second += scaled.mT @ filled + weight.sum(-1)[..., None, None] * spread
         else:
-            first += _sum_rows(scale, values)
+            first += scale @ values
             products = (values[:, :, None] * values[:, None, :]).flatten(1)
-            second += _sum_rows(scale, products).view_as(second)
+            second += (scale @ products).view_as(second)
     new_mean = torch.where(total[..., None] > 0, first / total[..., None].clamp(min=_TINY), mean - centre)
     cross = new_mean[..., None] * first[..., None, :]
     outer = new_mean[..., None] * new_mean[..., None, :]
@@ -122,7 +112,7 @@ def matrix_moments(
 
 
 def _conditional(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (R, K, n, F) with their missing cells at the conditional mean, and the conditional covariance (R, K, F, F)."""
+    """Rows (R, K, n, F) with missing cells at their conditional mean, and that covariance (R, K, F, F)."""
     seen, gone = pattern.observed, pattern.missing
     cross = covariance[..., gone[:, None], seen]
     regression = torch.linalg.solve(covariance[..., seen[:, None], seen], cross.mT).mT
@@ -147,8 +137,3 @@ def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor
     raised = (vectors * values.clamp(min=floor).unsqueeze(-2)) @ vectors.mT
     raised = raised * (scale[:, None] * scale)
     return torch.where((smallest < floor)[..., None, None], 0.5 * (raised + raised.mT), covariance)
-
-
-def _sum_rows(weights: Tensor, values: Tensor) -> Tensor:
-    """Σ_n weights (R, N, K) values (N, F) → (R, K, F)."""
-    return weights.mT @ values
