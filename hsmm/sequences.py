@@ -116,7 +116,7 @@ class Sequences:
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (F,) of each feature over its observed cells; the variance of a constant one is exactly 0."""
+        """Mean and variance (F,) of each feature over its observed cells; exactly 0 for a constant one."""
         count = self.observed.sum(0).clamp(min=1)
         mean = self.values.sum(0) / count
         centred = torch.where(self.observed, self.values - mean, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -17,6 +18,8 @@ from tasks.validate import Validated
 HORIZONS = (1, 5, 20)
 QUANTILES = {"remaining_p10": 0.1, "remaining_p50": 0.5, "remaining_p90": 0.9}
 _MOST_CELLS = 20_000_000
+_NEGLIGIBLE = 1e-6
+_LONGEST = 4096
 
 
 def decode(
@@ -25,9 +28,10 @@ def decode(
     """The state table's rows for every validated row, sorted by series and time."""
     parts: list[pl.DataFrame] = []
     n_series = validated.rows["series_id"].n_unique()
-    for part in _series_batches(validated.rows, int(fitted.best.duration_prob_.shape[1])):
+    longest = resolved_steps(fitted.best.max_duration, fitted.best.tail_prob_)
+    for part in _series_batches(validated.rows, longest):
         say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
-        parts.append(_decode_rows(fitted, part))
+        parts.append(_decode_rows(fitted, part, longest))
     labels = {state: state_names.get(state, default_name(state)) for state in range(fitted.best.n_states)}
     missing = pl.all_horizontal(pl.col(validated.value_columns).is_null())
     return (
@@ -68,42 +72,43 @@ def _series_batches(rows: pl.DataFrame, max_duration: int) -> Iterator[pl.DataFr
     yield rows[start : start + taken]
 
 
-def _decode_rows(fitted: Fitted, rows: pl.DataFrame) -> pl.DataFrame:
+def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
+    """Steps to tell apart so that what lies beyond is negligible, within reason; without a tail nothing does."""
+    if tail_prob is None:
+        return max_duration
+    decay = min(float(tail_prob.max()), 1.0 - _NEGLIGIBLE)
+    beyond = math.log(_NEGLIGIBLE) / math.log(decay) if decay > 0.0 else 0.0
+    return min(max(max_duration + math.ceil(beyond), HORIZONS[-1] + 1), max(_LONGEST, max_duration))
+
+
+def _decode_rows(fitted: Fitted, rows: pl.DataFrame, longest: int) -> pl.DataFrame:
     model, lengths = fitted.best, series_lengths(rows)
     values = fitted.scaling.apply(rows)
     filtered = model.filter_proba(values, lengths)
-    remaining = model.remaining_duration(values, lengths)
+    remaining = model.remaining_duration(values, lengths, max_duration=longest)
     return rows.with_columns(
         pl.Series("state", filtered.argmax(axis=1).astype(np.int16)),
         pl.Series("p_filtered", filtered).arr.to_list(),
         pl.Series("p_smoothed", model.predict_proba(values, lengths)).arr.to_list(),
         pl.Series("viterbi", model.predict(values, lengths).astype(np.int16)),
-        pl.Series("elapsed_mean", mean_steps(model.elapsed_duration(values, lengths))),
-        *remaining_columns(remaining, tail=model.duration != "categorical"),
+        pl.Series("elapsed_mean", mean_steps(model.elapsed_duration(values, lengths, max_duration=longest))),
+        *remaining_columns(remaining),
         pl.Series("log_density", model.log_density(values, lengths) - fitted.scaling.log_volume(rows)),
     )
 
 
 def mean_steps(steps: np.ndarray) -> np.ndarray:
-    """Σ r P(r) over the columns r = 1..D; where the last holds P(r ≥ D) this is a lower bound of the mean."""
+    """Σ r P(r) over the columns r = 1..D of (n_rows, D)."""
     return steps @ np.arange(1.0, steps.shape[1] + 1)
 
 
-def remaining_columns(remaining: np.ndarray, *, tail: bool) -> list[pl.Series]:
-    """Mean, quantiles and P(r ≤ h) of the steps left, from P(r) (n_rows, D).
-
-    With a tail the last column is P(r ≥ D): the mean is a lower bound, a quantile of D means "D or more", and
-    P(r ≤ h) is unknown (null) for h ≥ D.
-    """
+def remaining_columns(remaining: np.ndarray) -> list[pl.Series]:
+    """Mean, quantiles and P(r ≤ h) of the steps left, from P(r) (n_rows, D)."""
     cumulative = np.minimum(remaining.cumsum(axis=1), 1.0)
     longest = remaining.shape[1]
     quantiles = [
         pl.Series(name, np.minimum((cumulative < level).sum(axis=1) + 1.0, longest))
         for name, level in QUANTILES.items()
     ]
-    changes = []
-    for horizon in HORIZONS:
-        known = cumulative[:, min(horizon, longest) - 1] if horizon < longest or not tail else None
-        blank = pl.repeat(None, len(remaining), dtype=pl.Float64, eager=True)
-        changes.append((blank if known is None else pl.Series(known)).alias(f"p_change_{horizon}"))
+    changes = [pl.Series(f"p_change_{horizon}", cumulative[:, min(horizon, longest) - 1]) for horizon in HORIZONS]
     return [pl.Series("remaining_mean", mean_steps(remaining)), *quantiles, *changes]

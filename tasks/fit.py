@@ -12,7 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import hsmm
-from tasks.errors import FitError
+from tasks.errors import ConfigurationError, FitError
 from tasks.progress import say
 from tasks.scaling import Scaling, fit_scaling
 from tasks.settings import Settings
@@ -44,6 +44,7 @@ class Fitted:
 
 def fit(validated: Validated, settings: Settings) -> Fitted:
     """Fit all candidates of the configuration. Raises ``FitError`` if these rows cannot carry them."""
+    unfitted = _checked(candidates(settings))
     assert validated.train_start is not None
     assert validated.train_end is not None
     training = validated.rows.filter("trains")
@@ -51,7 +52,7 @@ def fit(validated: Validated, settings: Settings) -> Fitted:
     try:
         selection = hsmm.select_model(
             scaling.apply(training),
-            candidates(settings),
+            unfitted,
             series_lengths(training),
             criterion=settings.select.criterion,
             progress=lambda done, total, label: say("fit", done, total, label),
@@ -90,6 +91,15 @@ def candidates(settings: Settings) -> list[Any]:
         )
         for n_states, emission, duration in product(model.n_states, model.emission, model.duration)
     ]
+
+
+def _checked(estimators: list[Any]) -> list[Any]:
+    try:
+        for estimator in estimators:
+            estimator.check_options()
+    except ValueError as error:
+        raise ConfigurationError(f"model: {error}") from None
+    return estimators
 
 
 def series_lengths(rows: pl.DataFrame) -> list[int]:

@@ -79,7 +79,7 @@ class Estimator:
 
     def fit_sequences(self, sequences: Sequences, on_iteration: Callable[[int], None] | None = None) -> Self:
         """:meth:`fit` for packed data; ``on_iteration`` hears how many restarts made another step."""
-        self._check_options()
+        self.check_options()
         if sequences.n_rows < self.n_states:
             raise ValueError(
                 f"X has {sequences.n_rows} rows for {self.n_states} states; give more data or fewer states."
@@ -99,6 +99,19 @@ class Estimator:
         self._adopt(best)
         self._warn_of_fit(best, packed)
         return self
+
+    def check_options(self) -> None:
+        """Raise ``ValueError`` for an option that no data could make right."""
+        whole("n_states", self.n_states, 1)
+        whole("n_init", self.n_init, 1)
+        whole("max_iter", self.max_iter, 1)
+        whole("random_state", self.random_state, 0)
+        if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
+            raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is {self.device!r}; expected 'auto', 'cpu' or 'cuda'.")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'.")
 
     def score(self, X: Any, lengths: Any = None) -> float:
         """Σ log p(series), in nats; -inf if a series is impossible."""
@@ -211,18 +224,6 @@ class Estimator:
 
     def _structure(self) -> Model:
         raise AssertionError("every estimator builds its own structure")
-
-    def _check_options(self) -> None:
-        whole("n_states", self.n_states, 1)
-        whole("n_init", self.n_init, 1)
-        whole("max_iter", self.max_iter, 1)
-        whole("random_state", self.random_state, 0)
-        if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
-            raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device is {self.device!r}; expected 'auto', 'cpu' or 'cuda'.")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'.")
 
     def _torch_device(self) -> torch.device:
         """The GPU only on request: the native kernel on the CPU outruns the reference on a GPU."""

@@ -160,8 +160,8 @@ class HSMM(Estimator):
             right_censored=bool(self.right_censored),
         )
 
-    def _check_options(self) -> None:
-        super()._check_options()
+    def check_options(self) -> None:
+        super().check_options()
         whole("max_duration", self.max_duration, 1)
         whole("min_duration", self.min_duration, 1)
         for name in ("left_censored", "right_censored"):

@@ -11,7 +11,7 @@ import pytest
 
 from tasks import decode as decoding
 from tasks.columns import STATE_COLUMNS
-from tasks.decode import decode, mean_steps, remaining_columns
+from tasks.decode import decode, mean_steps, remaining_columns, resolved_steps
 from tasks.fit import Fitted, fit, series_lengths
 from tasks.ingest import ingest
 from tasks.settings import Settings
@@ -77,18 +77,28 @@ def test_batches_of_series_change_no_bit(
 def test_quantiles_and_changes_of_known_laws() -> None:
     law = np.zeros((2, 30))
     law[0, 0], law[0, 9], law[1, 6] = 0.25, 0.75, 1.0
-    mean, p10, p50, p90, within_1, within_5, within_20 = (c.to_list() for c in remaining_columns(law, tail=True))
+    mean, p10, p50, p90, within_1, within_5, within_20 = (c.to_list() for c in remaining_columns(law))
     assert mean == [0.25 + 7.5, 7.0]
     assert (p10, p50, p90) == ([1, 7], [10, 7], [10, 7])
     assert (within_1, within_5, within_20) == ([0.25, 0], [0.25, 0], [1, 1])
 
 
-def test_what_the_tail_hides_is_unknown_but_a_wall_is_certain() -> None:
-    law = np.full((1, 5), 0.2)
-    with_tail = {c.name: c[0] for c in remaining_columns(law, tail=True)}
-    without = {c.name: c[0] for c in remaining_columns(law, tail=False)}
-    assert with_tail["p_change_5"] is None
-    assert with_tail["p_change_20"] is None
-    assert without["p_change_5"] == pytest.approx(1)
-    assert without["p_change_20"] == pytest.approx(1)
-    assert mean_steps(law)[0] == pytest.approx(3)
+def test_a_wall_is_certain() -> None:
+    columns = {c.name: c[0] for c in remaining_columns(np.full((1, 5), 0.2))}
+    assert columns["p_change_5"] == columns["p_change_20"] == pytest.approx(1)
+    assert mean_steps(np.full((1, 5), 0.2))[0] == pytest.approx(3)
+
+
+def test_the_table_looks_beyond_max_duration(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
+    """However few durations have a column of their own, a geometric stay always has its full mean left."""
+    rows, model = _decode(fitted, validated[1]), fitted.best
+    means = np.array([1.0 / (1.0 - p) for p in model.tail_prob_])
+    expected = np.array(rows["p_filtered"].to_list()) @ means
+    assert rows["remaining_mean"].to_numpy() == pytest.approx(expected, rel=1e-4)
+
+
+def test_steps_are_told_apart_until_what_is_left_is_negligible() -> None:
+    assert resolved_steps(10, None) == 10
+    assert 0.9 ** (resolved_steps(10, np.array([0.5, 0.9])) - 10) <= 1e-6
+    assert resolved_steps(10, np.array([0.0, 0.0])) == 21
+    assert resolved_steps(10, np.array([1.0])) == 4096
