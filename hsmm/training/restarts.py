@@ -62,73 +62,104 @@ def fit_restarts(
 ) -> BestFit:
     """Fit ``structure`` from ``n_init`` starts and keep the best that has no collapsed state, if there is one.
 
-    After each of ``ROUNDS`` (iterations, share kept) the worse restarts stop; the rest climb on.
+    After each of ``ROUNDS`` (iterations, share kept) the worse restarts stop; the rest climb on. Should all of these
+    collapse, those that stopped last while sound climb on instead.
     """
     starts = draw_starts(sequences, n_states, n_init, _longest_dwell(structure, sequences, n_states), seed)
     model = initial_model(structure, sequences, starts.labels, starts.mean_dwell, seed)
     race = _Race(alive=torch.arange(n_init, device=sequences.values.device))
+
+    def climb(model: Model, *, max_iter: int, accelerate: bool) -> Fit:
+        options = {"max_iter": max_iter, "tol": tol, "accelerate": accelerate, "on_iteration": on_iteration}
+        return _chunked(model, sequences, partial(expectation_maximisation, sequences=sequences, **options))
+
     spent = 0
     for length, share in (*ROUNDS, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
-        budget = max_iter - spent if last else length
-        climb = partial(
-            expectation_maximisation, sequences=sequences, max_iter=budget, tol=tol, accelerate=spent > 0,
-            on_iteration=on_iteration,
-        )  # fmt: skip
-        fit = _chunked(model, sequences, climb)
-        race.run(fit, sequences)
+        race.run(climb(model, max_iter=max_iter - spent if last else length, accelerate=spent > 0), sequences)
         if last:
             break
         spent += length
         model = race.halve(max(FEWEST, int(len(race.alive) * share)))
-    return race.finish(starts.kinds, seed)
+    race.end()
+    while (again := race.second_chance()) is not None:
+        race.run(climb(again, max_iter=max_iter - race.most_iterations(), accelerate=True), sequences)
+        race.end()
+    return race.result(starts.kinds, seed)
 
 
 @dataclass(eq=False)
 class _Race:
-    """The restarts still ``alive``, their latest ``fit``, and what is known of those that left."""
+    """The restarts still ``alive``, their latest ``fit``, and what is known of those that left.
+
+    ``resting`` are sound models that left early, by round; ``ended`` the fits of those that climbed to their end.
+    """
 
     alive: Tensor
     fit: Fit | None = None
     collapsed: Tensor = field(default_factory=lambda: torch.empty(0))
     rounds: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     iterations: dict[int, int] = field(default_factory=dict)
+    fall: dict[int, float] = field(default_factory=dict)
     left: dict[int, tuple[float, float, bool, str]] = field(default_factory=dict)
+    resting: list[tuple[Tensor, Model]] = field(default_factory=list)
+    ended: list[tuple[Tensor, Fit, Tensor]] = field(default_factory=list)
 
     def run(self, fit: Fit, sequences: Sequences) -> None:
         self.fit = fit
         self.collapsed = fit.model.emission.collapsed(sequences)
         self.rounds.append((self.alive, fit.history))
-        for restart, made in zip(self.alive.tolist(), fit.n_iter.tolist(), strict=True):
+        for restart, made, fall in zip(self.alive.tolist(), fit.n_iter.tolist(), fit.fall.tolist(), strict=True):
             self.iterations[restart] = self.iterations.get(restart, 0) + made
+            self.fall[restart] = max(self.fall.get(restart, 0.0), fall)
 
     def halve(self, n_kept: int) -> Model:
         """Let all but the best ``n_kept`` leave; the models that stay."""
         assert self.fit is not None
         order = ranking(self.fit.objective, self.collapsed)
         kept = order[:n_kept].sort().values
-        for position in order[n_kept:].tolist():
+        leaving = order[n_kept:]
+        for position in leaving.tolist():
             self._leave(position, "halved")
+        sound = leaving[~self.collapsed[leaving] & self.fit.objective[leaving].isfinite()]
+        if len(sound):
+            self.resting.append((self.alive[sound], self.fit.model.take(sound)))
         self.alive = self.alive[kept]
         return self.fit.model.take(kept)
 
-    def finish(self, kinds: list[str], seed: int) -> BestFit:
+    def end(self) -> None:
+        """All that are alive have climbed to their end."""
         assert self.fit is not None
-        fit, best = self.fit, int(ranking(self.fit.objective, self.collapsed)[0])
-        if fit.objective[best].isneginf():
-            raise ImpossibleDataError("every start gives the data probability zero; check for values outside the law.")
-        for position, converged in enumerate(fit.converged.tolist()):
+        for position, converged in enumerate(self.fit.converged.tolist()):
             self._leave(position, "converged" if converged else "max_iter")
-        winner = int(self.alive[best])
+        self.ended.append((self.alive, self.fit, self.collapsed))
+
+    def second_chance(self) -> Model | None:
+        """Where all that climbed to their end have collapsed: those that left last while sound, alive again."""
+        if not self.resting or not all(bool(collapsed.all()) for _, _, collapsed in self.ended):
+            return None
+        self.alive, model = self.resting.pop()
+        return model
+
+    def most_iterations(self) -> int:
+        return max(self.iterations[restart] for restart in self.alive.tolist())
+
+    def result(self, kinds: list[str], seed: int) -> BestFit:
+        collapsed = torch.cat([collapsed for _, _, collapsed in self.ended])
+        best = int(ranking(torch.cat([fit.objective for _, fit, _ in self.ended]), collapsed)[0])
+        fit, position = [(fit, p) for alive, fit, _ in self.ended for p in range(len(alive))][best]
+        winner = int(torch.cat([alive for alive, _, _ in self.ended])[best])
+        if fit.objective[position].isneginf():
+            raise ImpossibleDataError("every start gives the data probability zero; check for values outside the law.")
         return BestFit(
-            model=fit.model.take(torch.tensor([best], device=self.alive.device)),
-            log_likelihood=float(fit.log_likelihood[best]),
-            objective=float(fit.objective[best]),
+            model=fit.model.take(torch.tensor([position], device=self.alive.device)),
+            log_likelihood=float(fit.log_likelihood[position]),
+            objective=float(fit.objective[position]),
             history=self._history(winner),
             n_iter=self.iterations[winner],
-            converged=bool(fit.converged[best]),
-            collapsed=bool(self.collapsed[best]),
-            fall=float(fit.fall[best]),
+            converged=bool(fit.converged[position]),
+            collapsed=bool(collapsed[best]),
+            fall=self.fall[winner],
             restarts=[Restart(i, seed, kinds[i], self.iterations[i], *self.left[i]) for i in sorted(self.left)],
         )
 
@@ -141,8 +172,8 @@ class _Race:
 
     def _history(self, restart: int) -> Tensor:
         """The climb of one restart over all rounds; each round begins where the one before ended."""
-        columns = [history[:, int((alive == restart).nonzero())] for alive, history in self.rounds]
-        climbs = [column[~column.isnan()] for column in columns]
+        columns = [history[:, alive == restart].flatten() for alive, history in self.rounds]
+        climbs = [column[~column.isnan()] for column in columns if len(column)]
         return torch.cat([*(climb[:-1] for climb in climbs[:-1]), climbs[-1]])
 
 
