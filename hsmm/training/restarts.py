@@ -70,8 +70,11 @@ def fit_restarts(
     race = _Race(alive=torch.arange(n_init, device=sequences.values.device))
 
     def climb(model: Model, *, max_iter: int, accelerate: bool) -> Fit:
-        options = {"max_iter": max_iter, "tol": tol, "accelerate": accelerate, "on_iteration": on_iteration}
-        return _chunked(model, sequences, partial(expectation_maximisation, sequences=sequences, **options))
+        chunk = partial(
+            expectation_maximisation, sequences=sequences, max_iter=max_iter, tol=tol, accelerate=accelerate,
+            on_iteration=on_iteration,
+        )  # fmt: skip
+        return _chunked(model, sequences, chunk)
 
     spent = 0
     for length, share in (*ROUNDS, (max_iter, 0.0)):

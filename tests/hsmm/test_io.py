@@ -142,7 +142,7 @@ def test_an_oversized_manifest_is_not_read(folder: Path) -> None:
 
 MANIFESTS = {
     "not an object": (lambda m: [m], "format 'list'"),
-    "nested without end": (lambda m: "[" * 100_000, "not JSON"),
+    "nested without end": (lambda _: "[" * 100_000, "not JSON"),
     "other format": (lambda m: m | {"format": 99}, "format 99.*reads format 1"),
     "no format": (lambda m: {k: v for k, v in m.items() if k != "format"}, "format None"),
     "no components": (lambda m: m | {"components": [1]}, "components.*expected a dict"),

@@ -258,9 +258,7 @@ def initial_cases() -> list[Case]:
 
 
 def transition_cases() -> list[Case]:
-    options = [
-        {"self_transitions": stays, "concentration": prior} for stays in (False, True) for prior in (1.0, 2.0)
-    ]
+    options = [{"self_transitions": stays, "concentration": prior} for stays in (False, True) for prior in (1.0, 2.0)]
     return [TransitionCase(_id(name, o), TRANSITIONS[name](**o), 1) for name in TRANSITIONS for o in options]
 
 

@@ -118,7 +118,9 @@ class TestEveryComponent:
             _assert_same(after, component, rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if isinstance(c, DurationCase) and not c.residual], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if isinstance(c, DurationCase) and not c.residual], ids=lambda c: c.name
+)
 def test_a_law_is_the_maximiser_of_its_own_segments(case: DurationCase) -> None:
     truth, other = case.random(12), case.random(13)
     if truth.log_prior().any():

@@ -101,7 +101,7 @@ class TestEveryEstimator:
             with pytest.raises(NotFittedError, match="not fitted"):
                 copied.predict(X)
         assert clone(model).set_params(n_init=5).n_init == 5
-        with pytest.raises(ValueError, match="no parameter 'n_stats'.*n_states"):
+        with pytest.raises(ValueError, match=r"no parameter 'n_stats'.*n_states"):
             clone(model).set_params(n_stats=5)
 
     def test_containers_do_not_matter(self, model: Estimator) -> None:
@@ -121,7 +121,7 @@ class TestEveryEstimator:
         assert density[-1] == pytest.approx(0.0, abs=1e-12)
 
     def test_more_features_than_fitted_are_refused(self, model: Estimator) -> None:
-        with pytest.raises(ValueError, match="3 features.*fitted on 2"):
+        with pytest.raises(ValueError, match=r"3 features.*fitted on 2"):
             model.predict(np.zeros((4, 3)))
 
 
@@ -224,7 +224,7 @@ def test_bad_options_are_named_at_fit(options: dict, message: str) -> None:
     ],
 )
 def test_bad_components_are_refused_when_made(make) -> None:
-    with pytest.raises(ValueError, match="expected|sum to 1"):
+    with pytest.raises(ValueError, match=r"expected|sum to 1"):
         make()
 
 
@@ -267,7 +267,7 @@ def test_impossible_data_are_said_to_be_impossible() -> None:
     assert model.score([0.0, 1.0, 0.0]) == -np.inf
     assert model.score([0.0, 1.0, 0.0, 1.0]) > -np.inf
     for question in (model.predict, model.predict_proba):
-        with pytest.raises(ImpossibleDataError, match="series 1 .*log_density"):
+        with pytest.raises(ImpossibleDataError, match=r"series 1 .*log_density"):
             question([0.0, 1.0, 0.0, 1.0, 0.0], [2, 3])
 
 
