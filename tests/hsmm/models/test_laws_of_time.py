@@ -1,0 +1,120 @@
+"""What models say of time agrees with the laws they were made with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import hsmm
+
+LEVELS = hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [2.0], [5.0]], covariance=[1.0, 1.0, 2.0])
+MOVES = np.array([[0.0, 0.7, 0.3], [0.4, 0.0, 0.6], [0.5, 0.5, 0.0]])
+DURATIONS = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.3, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]])
+CHAIN = np.array([[0.9, 0.05, 0.05], [0.1, 0.7, 0.2], [0.0, 0.3, 0.7]])
+
+
+def semi_markov(**changes: object) -> hsmm.HSMM:
+    known = {"initial_prob": [0.5, 0.3, 0.2], "transition_prob": MOVES, "duration_prob": DURATIONS, "emission": LEVELS}
+    return hsmm.HSMM.from_parameters(**(known | changes))
+
+
+def chain() -> hsmm.HMM:
+    return hsmm.HMM.from_parameters(initial_prob=[0.5, 0.3, 0.2], transition_prob=CHAIN, emission=LEVELS)
+
+
+def stationary(transition: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eig(transition.T)
+    law = np.real(vectors[:, np.argmax(values.real)])
+    return law / law.sum()
+
+
+def test_a_far_forecast_is_the_stationary_law() -> None:
+    X = [0.0, 0.1, 2.0]
+    assert chain().forecast(X, 400)[0, -1] == pytest.approx(stationary(CHAIN), abs=1e-9)
+    time_share = stationary(MOVES) * (DURATIONS @ np.arange(1, 5))
+    assert semi_markov().forecast(X, 400)[0, -1] == pytest.approx(time_share / time_share.sum(), abs=1e-9)
+
+
+def test_a_forecast_of_a_chain_is_a_power_of_its_matrix() -> None:
+    X = [0.0, 1.0, 4.0]
+    now = chain().filter_proba(X)[-1]
+    for step, law in enumerate(chain().forecast(X, 5)[0], start=1):
+        assert law == pytest.approx(now @ np.linalg.matrix_power(CHAIN, step))
+
+
+def test_a_forecast_ends_no_segment_early() -> None:
+    certain = semi_markov(duration_prob=np.eye(4)[[3, 3, 3]], initial_prob=[1.0, 0.0, 0.0])
+    ahead = certain.forecast([0.0, 0.0], 3)[0]
+    assert ahead[:2, 0] == pytest.approx([1.0, 1.0])
+    assert ahead[2] == pytest.approx(MOVES[0])
+
+
+def test_steps_left_of_a_chain_are_geometric() -> None:
+    X = [0.0, 0.5, 5.0, 2.0]
+    left = chain().remaining_duration(X, max_duration=6)
+    stay = CHAIN.diagonal()
+    law = np.stack([(1 - stay) * stay**r for r in range(5)] + [stay**5], axis=1)
+    assert left == pytest.approx(chain().filter_proba(X) @ law)
+
+
+def test_steps_so_far_count_from_the_first_row() -> None:
+    for model in (chain(), semi_markov()):
+        assert model.elapsed_duration([0.0, 0.1])[0, 0] == pytest.approx(1.0)
+        assert model.elapsed_duration([0.0, 0.1])[1, :2].sum() == pytest.approx(1.0)
+
+
+def test_steps_left_tick_down_when_nothing_changes() -> None:
+    certain = semi_markov(duration_prob=np.eye(4)[[3, 3, 3]])
+    left = certain.remaining_duration([0.0] * 4)
+    assert left == pytest.approx(np.eye(4)[::-1])
+
+
+@pytest.mark.parametrize("max_duration", [1, 2, 4, 9])
+def test_columns_asked_for_are_columns_given(max_duration: int) -> None:
+    X = [0.0, 0.5, 5.0, 2.0]
+    full = semi_markov().remaining_duration(X)
+    asked = semi_markov().remaining_duration(X, max_duration=max_duration)
+    assert asked.shape == (4, max_duration)
+    wide = np.pad(full, ((0, 0), (0, max(0, max_duration - 4))))
+    assert asked[:, :-1] == pytest.approx(wide[:, : max_duration - 1])
+    assert asked[:, -1] == pytest.approx(wide[:, max_duration - 1 :].sum(1))
+
+
+def test_sampled_segments_follow_the_laws() -> None:
+    _, states = semi_markov().sample(60_000, random_state=3)
+    change = np.flatnonzero(np.diff(states)) + 1
+    begins, lengths = np.r_[0, change][:-1], np.diff(np.r_[0, change])
+    for state in range(3):
+        of_state = lengths[states[begins] == state]
+        assert np.bincount(of_state, minlength=5)[1:] / len(of_state) == pytest.approx(DURATIONS[state], abs=0.02)
+    pairs = np.zeros((3, 3))
+    np.add.at(pairs, (states[change - 1], states[change]), 1)
+    assert pairs / pairs.sum(1, keepdims=True) == pytest.approx(MOVES, abs=0.02)
+
+
+@pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
+def test_a_fit_finds_the_laws_of_its_sample() -> None:
+    apart = hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [8.0], [16.0]], covariance=[1.0, 1.0, 2.0])
+    X, states = semi_markov(emission=apart).sample(6000, random_state=1)
+    found = hsmm.HSMM(3, duration="categorical", max_duration=4, n_init=5, tol=1e-6).fit(X)
+    assert (found.predict(X) == states).mean() > 0.999
+    assert found.duration_prob_ == pytest.approx(DURATIONS, abs=0.05)
+    assert found.transition_prob_ == pytest.approx(MOVES, abs=0.05)
+    assert found.emission_.mean_ == pytest.approx(apart.mean_, abs=0.1)
+
+
+@pytest.mark.parametrize("duration", ["geometric", "negative_binomial", "poisson"])
+def test_a_tail_is_sampled_too(duration: str) -> None:
+    X = np.random.default_rng(0).normal(size=(300, 1)) + 8.0 * (np.arange(300)[:, None] // 25 % 2)
+    model = hsmm.HSMM(2, duration=duration, max_duration=3, n_init=2, tol=1e-6).fit(X)
+    _, states = model.sample(20_000, random_state=2)
+    mean = len(states) / (1 + np.count_nonzero(np.diff(states)))
+    assert mean == pytest.approx(model.mean_duration_.mean(), rel=0.15)
+
+
+def test_two_devices_are_not_confused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match=r"device is 'cuda'.*choose 'auto' or 'cpu'"):
+        hsmm.HMM(2, device="cuda").fit([0.0, 1.0, 2.0])
