@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -171,7 +173,8 @@ def _verdict(summary: dict[str, Any]) -> str:
 def _ui(tracking_uri: str) -> str:
     if tracking_uri.startswith("http"):
         return tracking_uri
-    return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
+    program = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    return f"{program} ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
 
 
 if __name__ == "__main__":
