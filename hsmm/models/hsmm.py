@@ -41,7 +41,7 @@ class HSMM(Estimator):
     initial : "free", "uniform", or an object of ``hsmm.initials``.
     left_censored : whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
     right_censored : whether the last segment may run beyond the end of its series.
-    n_init : restarts; the worse half stops after 10, 30 and 70 iterations.
+    n_init : restarts; the worse half stops after 10, 30, 70 and 150 iterations.
     max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
     random_state : seed; the same seed and data give the same bits on the same machine.
     device : "cpu", "cuda", or "auto" for the one with the fastest kernel, at present the CPU.
