@@ -190,7 +190,9 @@ class Sequences:
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:
-    if isinstance(X, Tensor):
+    if isinstance(X, np.ma.MaskedArray):
+        X = X.astype(np.float64).filled(np.nan)
+    elif isinstance(X, Tensor):
         X = X.detach().cpu().numpy()
     elif hasattr(X, "to_numpy"):
         X = X.to_numpy()

@@ -77,7 +77,8 @@ def select_model(
         progress(len(candidates), len(candidates), "done")
     worst_last = CRITERIA[criterion].best_is == "highest"
     table = pl.DataFrame(rows, schema_overrides={"warnings": pl.String}, infer_schema_length=None)
-    return Selection(table.sort(criterion, descending=worst_last, nulls_last=True), models, criterion)
+    ranked = table.sort(pl.col(criterion).fill_nan(None), descending=worst_last, nulls_last=True)
+    return Selection(ranked, models, criterion)
 
 
 def _fit_quietly(candidate: Candidate, sequences: Sequences) -> tuple[Any, list[str]]:

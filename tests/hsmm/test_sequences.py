@@ -29,8 +29,9 @@ def packed() -> Sequences:
         np.asfortranarray(VALUES),
         np.where(np.isnan(VALUES), None, VALUES),
         VALUES.astype(np.float32),
+        np.ma.array(np.nan_to_num(VALUES, nan=99.0), mask=np.isnan(VALUES)),
     ],
-    ids=["list", "torch", "polars", "fortran", "objects", "float32"],
+    ids=["list", "torch", "polars", "fortran", "objects", "float32", "masked"],
 )
 def test_every_container_gives_the_same_rows(same: object) -> None:
     found, expected = Sequences.from_arrays(same, LENGTHS), packed()

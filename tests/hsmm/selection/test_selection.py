@@ -95,6 +95,15 @@ def test_held_out_is_computed_only_where_asked() -> None:
     assert np.isnan(hsmm.select_model(X, candidates()[:1], LENGTHS).table["held_out"][0])
 
 
+def test_a_candidate_without_a_score_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute(hsmm.HMM):
+        pass
+
+    monkeypatch.setattr(Mute, "score_sequences", lambda *_: math.nan)
+    table = hsmm.select_model(X, [Mute(2, **QUICK), *candidates()], LENGTHS, criterion="held_out").table
+    assert table["candidate"].to_list()[-1] == 0
+
+
 def test_progress_counts_candidates() -> None:
     heard: list[tuple[int, int, str]] = []
     hsmm.select_model(X, candidates(), LENGTHS, progress=lambda *step: heard.append(step))
