@@ -191,7 +191,7 @@ class Sequences:
 
 def _matrix(X: Any, name: str) -> np.ndarray:
     if isinstance(X, np.ma.MaskedArray):
-        X = X.astype(np.float64).filled(np.nan)
+        X = np.ma.filled(X.astype(np.float64), np.nan)
     elif isinstance(X, Tensor):
         X = X.detach().cpu().numpy()
     elif hasattr(X, "to_numpy"):
