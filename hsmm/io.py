@@ -14,23 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hsmm.components.base import Component
-from hsmm.components.duration import DURATIONS
-from hsmm.components.emission import EMISSIONS
-from hsmm.components.initial import INITIALS
+from hsmm.components.families import KINDS
 from hsmm.components.model import Model
-from hsmm.components.transition import TRANSITIONS
 
 FORMAT = 1
 MANIFEST, TABLES = "model.json", "model.safetensors"
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_TABLES = 1 << 30
 _LONGEST_DURATION = 1 << 20
-_FAMILIES: dict[str, Mapping[str, type[Component]]] = {
-    "initial": INITIALS,
-    "transition": TRANSITIONS,
-    "duration": DURATIONS,
-    "emission": EMISSIONS,
-}
 _FLAGS = ("left_censored", "right_censored")
 
 
@@ -38,7 +29,7 @@ def save_model(folder: str | Path, model: Model, details: Mapping[str, Any]) -> 
     """Write a fitted model and JSON-able ``details`` into ``folder``, which is made if need be."""
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    parts = {kind: getattr(model, kind) for kind in _FAMILIES if getattr(model, kind) is not None}
+    parts = {kind: getattr(model, kind) for kind in KINDS if getattr(model, kind) is not None}
     manifest = {
         "format": FORMAT,
         "components": {kind: {"name": part.name, **part.hyperparameters()} for kind, part in parts.items()},
@@ -64,7 +55,7 @@ def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
     path = Path(folder)
     manifest = _read_manifest(path / MANIFEST)
     tables = _read_tables(path / TABLES)
-    parts = {kind: _component(kind, manifest["components"].get(kind), tables) for kind in _FAMILIES}
+    parts = {kind: _component(kind, manifest["components"].get(kind), tables) for kind in KINDS}
     if tables:
         raise ValueError(f"{path / TABLES} holds tables that no component owns: {', '.join(sorted(tables))}.")
     missing = [kind for kind, part in parts.items() if part is None and kind != "duration"]
@@ -117,9 +108,9 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
     if described is None:
         return None
     found = described.get("name") if isinstance(described, dict) else described
-    if not isinstance(described, dict) or not isinstance(found, str) or found not in _FAMILIES[kind]:
-        raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(_FAMILIES[kind])}.")
-    family = _FAMILIES[kind][described["name"]]
+    if not isinstance(described, dict) or not isinstance(found, str) or found not in KINDS[kind].families:
+        raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}.")
+    family = KINDS[kind].families[described["name"]]
     options = {key: value for key, value in described.items() if key != "name"}
     known = {field.name for field in fields(family)} - {"parameters"}
     if unknown := set(options) - known:

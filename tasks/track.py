@@ -79,7 +79,8 @@ def _log_candidates(run: TrackedRun, fitted: Fitted) -> None:
         say("track", done, len(fitted.ranking))
         label = f"{row['n_states']} {row['emission']} {row['duration']}"
         child = run.registry.start_run(label, {"rank": str(done + 1), "warnings": row["warnings"]}, parent=run.run_id)
-        curve = {"objective": fitted.models[row["candidate"]].history_}
+        model = fitted.models[row["candidate"]]
+        curve = {} if model is None else {"objective": model.history_}
         run.registry.log(child, _description(row), _numbers(row), curve)
         run.registry.end_run(child)
 

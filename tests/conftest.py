@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import flows  # noqa: F401 - sets how threads wait, before torch is loaded
 from hsmm.kernels import native
 from hsmm.types import KernelName
 

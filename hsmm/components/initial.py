@@ -33,6 +33,11 @@ class Initial(Component):
         check_distribution(value.numpy(), "initial_prob")
         return cls(parameters={"probability": value}, **hyperparameters)
 
+    @property
+    def is_exchangeable(self) -> bool:
+        """Whether the states may be numbered anew without changing what was asked for."""
+        return True
+
     def log_potentials(self) -> StateVector:
         return self.parameters["probability"].log()
 
@@ -94,6 +99,10 @@ class FixedInitial(Initial):
 
     def __post_init__(self) -> None:
         check_distribution(as_parameter(self.probability, "probability", (1,)).numpy(), "probability")
+
+    @property
+    def is_exchangeable(self) -> bool:
+        return False
 
     def initialise(self, n_restarts: int, n_states: int) -> Self:
         if len(self.probability) != n_states:

@@ -12,6 +12,7 @@ from hsmm.inference.engine import (
     sample_paths,
     viterbi,
 )
+from hsmm.inference.simulation import simulate_states
 from hsmm.kernels.results import Decoded, Filtered, Posterior
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "posterior",
     "remaining",
     "sample_paths",
+    "simulate_states",
     "viterbi",
 ]

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from hsmm import inference
-from hsmm.components.emission import EMISSIONS, Emission
-from hsmm.components.initial import INITIALS, Initial
+from hsmm.components.emission import Emission
+from hsmm.components.families import resolve
+from hsmm.components.initial import Initial
 from hsmm.components.model import Model
-from hsmm.components.transition import TRANSITIONS, Dense
+from hsmm.components.transition import Dense
 from hsmm.errors import ConvergenceWarning, ImpossibleDataError, NotFittedError
 from hsmm.io import save_model
 from hsmm.potentials import Potentials
@@ -102,6 +103,10 @@ class Estimator:
 
     def check_options(self) -> None:
         """Raise ``ValueError`` for an option that no data could make right."""
+        self._check_numbers()
+        self._structure()
+
+    def _check_numbers(self) -> None:
         whole("n_states", self.n_states, 1)
         whole("n_init", self.n_init, 1)
         whole("max_iter", self.max_iter, 1)
@@ -158,7 +163,7 @@ class Estimator:
         model = self._fitted_model()
         whole("n_samples", n_samples, 1)
         generator = torch.Generator().manual_seed(self.random_state if random_state is None else random_state)
-        states = sample_states(self._potentials_of_missing(1), n_samples, generator)
+        states = inference.simulate_states(self._potentials_of_missing(1), n_samples, generator)
         return model.emission.sample(states, generator).numpy(), states.numpy()
 
     def save(self, folder: str | Path) -> Path:
@@ -225,13 +230,16 @@ class Estimator:
     def _structure(self) -> Model:
         raise AssertionError("every estimator builds its own structure")
 
+    def _shared_components(self) -> dict[str, Any]:
+        return {kind: resolve(kind, getattr(self, kind)) for kind in ("initial", "transition", "emission")}
+
     def _torch_device(self) -> torch.device:
         """The GPU only on request: the native kernel on the CPU outruns the reference on a GPU."""
         return torch.device("cuda" if self.device == "cuda" else "cpu")
 
     def _adopt(self, best: BestFit) -> None:
         model = best.model.to(torch.device("cpu"))
-        self._model = model.permuted(model.emission.order())
+        self._model = model.permuted(model.emission.order()) if model.initial.is_exchangeable else model
         self._best = best
         self.log_likelihood_ = best.log_likelihood
         self.n_iter_ = best.n_iter
@@ -304,56 +312,6 @@ class Estimator:
         return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
 
-def sample_states(p: Potentials, n_samples: int, generator: torch.Generator) -> Tensor:
-    """(n_samples,) states simulated from the first model's tables, segment by segment."""
-    initial, transition = p.log_initial[0].exp(), p.log_transition[0].exp()
-    states = torch.empty(n_samples, dtype=torch.int64)
-    start, state = 0, _draw(initial, generator)
-    while start < n_samples:
-        steps = _draw_duration(p, state, generator, n_samples)
-        states[start : start + steps] = state
-        start, state = start + steps, _draw(transition[state], generator)
-    return states
-
-
-def _draw_duration(p: Potentials, state: int, generator: torch.Generator, longest: int) -> int:
-    if p.log_duration is None:
-        return 1
-    steps = 1 + _draw(p.log_duration[0, state].exp(), generator)
-    if p.log_tail is None or steps < p.n_durations:
-        return steps
-    uniform = torch.rand((), generator=generator, dtype=torch.float64)
-    stays = uniform.log() / p.log_tail[0, state]
-    return min(steps + int(stays.clamp(max=float(longest))), longest)
-
-
-def _draw(weights: Tensor, generator: torch.Generator) -> int:
-    return int(torch.multinomial(weights, 1, generator=generator))
-
-
-def resolve(kind: str, choice: Any, families: Mapping[str, type[Any]], base: type[Any]) -> Any:
-    """A component from its name or from an object of its kind."""
-    if isinstance(choice, base):
-        return choice
-    if isinstance(choice, str) and choice in families:
-        try:
-            return families[choice]()
-        except TypeError as error:
-            raise ValueError(
-                f"{kind} {choice!r} needs arguments ({error}); give an object instead of its name."
-            ) from None
-    raise ValueError(f"{kind} is {choice!r}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s.")
-
-
-def resolve_shared(estimator: Estimator) -> dict[str, Any]:
-    """The components that every estimator has."""
-    return {
-        "initial": resolve("initial", estimator.initial, INITIALS, Initial),
-        "transition": resolve("transition", estimator.transition, TRANSITIONS, Dense),
-        "emission": resolve("emission", estimator.emission, EMISSIONS, Emission),
-    }
-
-
 def _name(choice: Any) -> str:
     return choice if isinstance(choice, str) else getattr(choice, "name", str(choice))
 
@@ -366,4 +324,4 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-__all__: Sequence[str] = ["Device", "Estimator", "resolve", "resolve_shared", "sample_states", "whole"]
+__all__: Sequence[str] = ["Device", "Estimator", "whole"]

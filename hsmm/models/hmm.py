@@ -12,7 +12,7 @@ from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.models.base import Device, Estimator, resolve_shared, whole
+from hsmm.models.base import Device, Estimator, whole
 
 
 class HMM(Estimator):
@@ -81,6 +81,6 @@ class HMM(Estimator):
         ].numpy()
 
     def _structure(self) -> Model:
-        shared = resolve_shared(self)
+        shared = self._shared_components()
         shared["transition"] = replace(shared["transition"], self_transitions=True)
         return Model(**shared, duration=None)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from hsmm import inference
-from hsmm.components.duration import DURATIONS, Categorical, Duration
+from hsmm.components.duration import Categorical, Duration
 from hsmm.components.emission import Emission
+from hsmm.components.families import resolve
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.errors import DurationWallWarning
-from hsmm.models.base import Device, Estimator, resolve, resolve_shared, whole
+from hsmm.models.base import Device, Estimator, whole
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
@@ -152,16 +153,22 @@ class HSMM(Estimator):
         return {**super().describe(), "duration": name}
 
     def _structure(self) -> Model:
-        duration = resolve("duration", self.duration, DURATIONS, Duration)
+        duration = resolve("duration", self.duration)
+        for name in ("max_duration", "min_duration"):
+            own, wanted = getattr(duration, name), getattr(self, name)
+            if own not in (1, wanted):
+                raise ValueError(
+                    f"{name} is {wanted} in the model but {own} in its duration; set it on the model alone."
+                )
         return Model(
-            **resolve_shared(self),
+            **self._shared_components(),
             duration=replace(duration, max_duration=int(self.max_duration), min_duration=int(self.min_duration)),
             left_censored=bool(self.left_censored),
             right_censored=bool(self.right_censored),
         )
 
-    def check_options(self) -> None:
-        super().check_options()
+    def _check_numbers(self) -> None:
+        super()._check_numbers()
         whole("max_duration", self.max_duration, 1)
         whole("min_duration", self.min_duration, 1)
         for name in ("left_censored", "right_censored"):

@@ -15,6 +15,7 @@ from hsmm.selection.criteria import CRITERIA, CriterionName, Evidence
 from hsmm.sequences import Sequences
 
 HELD_OUT_SHARE = 0.2
+_SCHEMA: dict[str, Any] = {"warnings": pl.String, "n_parameters": pl.Int64, "n_iter": pl.Int64}
 
 
 class Candidate(Protocol):
@@ -27,6 +28,7 @@ class Candidate(Protocol):
 
     def clone(self) -> Self: ...
     def describe(self) -> dict[str, Any]: ...
+    def check_options(self) -> None: ...
     def fit_sequences(self, sequences: Sequences) -> Self: ...
     def score_sequences(self, sequences: Sequences) -> float: ...
     def log_joint(self, sequences: Sequences) -> float: ...
@@ -34,7 +36,10 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """``table`` ranks the candidates, best first; its column ``candidate`` indexes ``models``, all fitted."""
+    """``table`` ranks the candidates, best first; its column ``candidate`` indexes ``models``, all fitted.
+
+    A candidate that these data cannot carry ranks last, its reason in ``warnings``, its model None.
+    """
 
     table: pl.DataFrame
     models: list[Any]
@@ -64,19 +69,30 @@ def select_model(
     if not candidates:
         raise ValueError("there are no candidates; give at least one estimator.")
     sequences = Sequences.from_arrays(X, lengths)
+    for candidate in candidates:
+        candidate.check_options()
     models, rows = [], []
+    failure: ValueError | None = None
     for index, candidate in enumerate(candidates):
         described = candidate.describe()
         if progress is not None:
             progress(index, len(candidates), ", ".join(str(value) for value in described.values()))
-        model, notes = _fit_quietly(candidate, sequences)
-        evidence = _evidence(model, candidate, sequences, with_held_out=criterion == "held_out")
+        try:
+            model, notes = _fit_quietly(candidate, sequences)
+            evidence = _evidence(model, candidate, sequences, with_held_out=criterion == "held_out")
+            row = _row(model, evidence, notes)
+        except ValueError as error:
+            model, row, failure = None, {"converged": False, "warnings": f"failed: {error}"}, error
         models.append(model)
-        rows.append(_row(index, described, model, evidence, notes))
+        rows.append({"candidate": index, **described, **row})
     if progress is not None:
         progress(len(candidates), len(candidates), "done")
+    if failure is not None and not any(models):
+        raise failure
     worst_last = CRITERIA[criterion].best_is == "highest"
-    table = pl.DataFrame(rows, schema_overrides={"warnings": pl.String}, infer_schema_length=None)
+    table = pl.DataFrame(rows, schema_overrides=_SCHEMA, infer_schema_length=None).select(
+        pl.exclude("warnings"), "warnings"
+    )
     ranked = table.sort(pl.col(criterion).fill_nan(None), descending=worst_last, nulls_last=True)
     return Selection(ranked, models, criterion)
 
@@ -110,10 +126,8 @@ def held_out_density(candidate: Candidate, sequences: Sequences, share: float = 
     return (model.score_sequences(sequences) - model.score_sequences(head)) / max(n_rows, 1)
 
 
-def _row(index: int, described: dict[str, Any], model: Any, evidence: Evidence, notes: list[str]) -> dict[str, Any]:
+def _row(model: Any, evidence: Evidence, notes: list[str]) -> dict[str, Any]:
     return {
-        "candidate": index,
-        **described,
         **{name: criterion.score(evidence) for name, criterion in CRITERIA.items()},
         "log_likelihood": evidence.log_likelihood,
         "n_parameters": evidence.n_parameters,

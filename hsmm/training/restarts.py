@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -13,7 +13,7 @@ from hsmm.components.model import Model
 from hsmm.errors import ImpossibleDataError
 from hsmm.sequences import Sequences
 from hsmm.training.em import Fit, expectation_maximisation
-from hsmm.training.starts import draw_starts
+from hsmm.training.starts import draw_starts, initial_model, longest_dwell
 
 ROUNDS: tuple[tuple[int, float], ...] = ((10, 0.5), (20, 0.5), (40, 0.5), (80, 0.5))
 FEWEST = 2
@@ -65,8 +65,8 @@ def fit_restarts(
     After each of ``ROUNDS`` (iterations, share kept) the worse restarts stop; the rest climb on. Should all of these
     collapse, those that stopped last while sound climb on instead.
     """
-    starts = draw_starts(sequences, n_states, n_init, _longest_dwell(structure, sequences, n_states), seed)
-    model = initial_model(structure, sequences, starts.labels, starts.mean_dwell, seed)
+    starts = draw_starts(sequences, n_states, n_init, longest_dwell(structure, sequences, n_states), seed)
+    model = initial_model(structure, sequences, starts, seed)
     race = _Race(alive=torch.arange(n_init, device=sequences.values.device))
 
     def climb(model: Model, *, max_iter: int, accelerate: bool) -> Fit:
@@ -180,20 +180,6 @@ class _Race:
         return torch.cat([*(climb[:-1] for climb in climbs[:-1]), climbs[-1]])
 
 
-def initial_model(structure: Model, sequences: Sequences, labels: Tensor, mean_dwell: Tensor, seed: int) -> Model:
-    """R models of this structure, their parameters guessed from labels (R, N) and dwell times (R, K)."""
-    device = sequences.values.device
-    n_restarts, n_states = mean_dwell.shape
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    return replace(
-        structure,
-        initial=structure.initial.initialise(n_restarts, n_states),
-        transition=structure.transition.initialise(mean_dwell, generator),
-        duration=None if structure.duration is None else structure.duration.initialise(mean_dwell),
-        emission=structure.emission.initialise(sequences, labels.to(device), n_states),
-    ).to(device)
-
-
 def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
     """Restarts from best to worst; one that feeds on a collapsed state comes after all that do not."""
     finite = objective.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
@@ -227,10 +213,3 @@ def _join(fits: list[Fit]) -> Fit:
         torch.cat([fit.converged for fit in fits]),
         torch.cat([fit.fall for fit in fits]),
     )
-
-
-def _longest_dwell(structure: Model, sequences: Sequences, n_states: int) -> int:
-    """Dwell times to start from: several visits to each state in the average series, within the duration table."""
-    visits = int(sequences.n_rows / sequences.n_series / (2 * n_states))
-    table = structure.duration.max_duration if structure.duration is not None else 200
-    return max(2, min(visits, table))

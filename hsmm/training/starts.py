@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hsmm.components.model import Model
 from hsmm.sequences import Sequences
 
 _LLOYD_STEPS = 10
@@ -46,6 +47,27 @@ def draw_starts(sequences: Sequences, n_states: int, n_restarts: int, longest: i
         dwell.append(_mean_dwell(n_states, longest, generator))
         kinds.append(kind)
     return Starts(torch.stack(labels), torch.stack(dwell), kinds)
+
+
+def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: int) -> Model:
+    """R models of this structure, their parameters guessed from the starts."""
+    device = sequences.values.device
+    n_restarts, n_states = starts.mean_dwell.shape
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return replace(
+        structure,
+        initial=structure.initial.initialise(n_restarts, n_states),
+        transition=structure.transition.initialise(starts.mean_dwell, generator),
+        duration=None if structure.duration is None else structure.duration.initialise(starts.mean_dwell),
+        emission=structure.emission.initialise(sequences, starts.labels.to(device), n_states),
+    ).to(device)
+
+
+def longest_dwell(structure: Model, sequences: Sequences, n_states: int) -> int:
+    """Dwell times to start from: several visits to each state in the average series, within the duration table."""
+    visits = int(sequences.n_rows / sequences.n_series / (2 * n_states))
+    table = structure.duration.max_duration if structure.duration is not None else 200
+    return max(2, min(visits, table))
 
 
 def k_means(points: Tensor, n_states: int, generator: torch.Generator) -> Tensor:

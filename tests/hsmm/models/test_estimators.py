@@ -349,3 +349,17 @@ def test_known_emissions_are_checked(mean: list, covariance: list, message: str)
 def test_known_degrees_of_freedom_are_checked(dof: object) -> None:
     with pytest.raises(ValueError, match="dof"):
         hsmm.emissions.StudentT.from_parameters(mean=[[0.0], [1.0]], covariance=[1.0, 1.0], dof=dof)
+
+
+def test_states_keep_their_numbers_where_the_initial_law_gives_them_meaning() -> None:
+    first = hsmm.initials.FixedInitial(probability=[1.0, 0.0])
+    values = np.r_[np.full(20, 10.0), np.zeros(20)] + np.random.default_rng(0).normal(size=40)
+    model = hsmm.HMM(2, initial=first, **QUICK).fit(values)
+    assert model.initial_prob_.tolist() == [1.0, 0.0]
+    assert model.predict(values)[0] == 0
+    assert model.emission_.mean_[0, 0] > model.emission_.mean_[1, 0]
+
+
+def test_a_duration_does_not_contradict_its_model() -> None:
+    with pytest.raises(ValueError, match="max_duration is 9 in the model but 5"):
+        hsmm.HSMM(2, duration=hsmm.durations.Poisson(max_duration=5), max_duration=9).fit(X)

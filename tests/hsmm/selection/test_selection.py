@@ -134,3 +134,18 @@ def test_bad_questions_are_refused(arguments: dict, message: str) -> None:
 def test_series_too_short_to_hold_out_are_refused() -> None:
     with pytest.raises(ValueError, match="too short to hold out 20%"):
         hsmm.select_model([1.0, 2.0, 3.0], [hsmm.HMM(1, **QUICK)], [1, 1, 1], criterion="held_out")
+
+
+def test_a_candidate_that_cannot_be_fitted_ranks_last_with_its_reason() -> None:
+    few = np.random.default_rng(0).normal(size=12)
+    found = hsmm.select_model(few, [hsmm.HMM(20, n_init=1), hsmm.HMM(2, n_init=2)])
+    assert found.best is found.models[1]
+    assert found.models[0] is None
+    assert "12 rows for 20 states" in found.table["warnings"][-1]
+    with pytest.raises(ValueError, match="12 rows for 20 states"):
+        hsmm.select_model(few, [hsmm.HMM(20, n_init=1)])
+
+
+def test_wrong_options_stop_the_search_before_it_starts() -> None:
+    with pytest.raises(ValueError, match="emission is 'gauss'"):
+        hsmm.select_model(np.zeros(9), [hsmm.HMM(2), hsmm.HMM(2, emission="gauss")])

@@ -18,8 +18,8 @@ from hsmm.components.transition import Dense
 from hsmm.errors import DataWarning, ImpossibleDataError
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation, maximise
-from hsmm.training.restarts import FEWEST, Restart, fit_restarts, initial_model, ranking
-from hsmm.training.starts import KINDS, draw_starts
+from hsmm.training.restarts import FEWEST, Restart, fit_restarts, ranking
+from hsmm.training.starts import KINDS, draw_starts, initial_model
 from tests.hsmm.models.cases import LENGTHS, regimes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWarning")
@@ -40,7 +40,7 @@ def semi_markov(duration: object, **changes: object) -> Model:
 
 def started(model: Model, sequences: Sequences, n_restarts: int = 4, seed: int = 0) -> Model:
     starts = draw_starts(sequences, N_STATES, n_restarts, 10, seed)
-    return initial_model(model, sequences, starts.labels, starts.mean_dwell, seed)
+    return initial_model(model, sequences, starts, seed)
 
 
 STRUCTURES = {
