@@ -35,10 +35,17 @@ Assignments = Annotated[
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="End standard output with one JSON object.")]
 
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("hsmm-flows")
+
+
 app = App(
     name="hsmm",
     help="Hidden semi-Markov regimes for time series, as a nightly job.",
-    version_flags=[],
+    version=_version,
     result_action="return_value",
 )
 
@@ -63,6 +70,11 @@ def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json
     settings = read_settings(config, set_ or ())
     with display():
         say("start")
+        from tasks.ingest import check_source
+        from tasks.storage import check_output
+
+        check_source(settings, as_of)
+        check_output(settings.output.states)
         from flows.nightly import nightly
 
         summary = _orchestrated(nightly, config, as_of, set_)
@@ -153,7 +165,8 @@ def _print_run(summary: dict[str, Any], tracking_uri: str) -> None:
         lines.append(f"           {best['criterion']} {best['score']:.1f}, log-likelihood {best['log_likelihood']:.1f}")
     lines.append(f"pictures   {summary['report']}/states.png and others beside it")
     if summary["mlflow_run_id"]:
-        lines.append(f"MLflow     run {summary['mlflow_run_id']}; to look at it: {_ui(tracking_uri)}")
+        run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
+        lines.append(f"MLflow     {run}; to look at it: {_ui(tracking_uri)}")
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; why: pl.read_delta("{table}_quarantine")')

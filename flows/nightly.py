@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from tasks.decode import decode_task
-from tasks.fit import fit_task
+from tasks.fit import check_candidates, fit_task
 from tasks.ingest import ingest_task
 from tasks.progress import say
 from tasks.publish import publish_task, require_series
@@ -26,6 +26,7 @@ def nightly(config: str, as_of: str | None = None, overrides: list[str] | None =
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
     settings = read_settings(config, overrides or ())
     check_output(settings.output.states)
+    check_candidates(settings)
     say("ingest")
     ingested = ingest_task(settings, as_of)
     say("validate")

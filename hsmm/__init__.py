@@ -1,5 +1,7 @@
 """Hidden semi-Markov models: fit them, query them, choose among them."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from hsmm import inference
 from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
@@ -9,6 +11,11 @@ from hsmm.models import HMM, HSMM, load
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, select_model
 from hsmm.sequences import Sequences
+
+try:
+    __version__ = version("hsmm-flows")
+except PackageNotFoundError:
+    __version__ = "uninstalled"
 
 __all__ = [
     "HMM",

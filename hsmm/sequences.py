@@ -161,13 +161,15 @@ class Sequences:
 
     def warn_of_odd_data(self) -> None:
         """Warn of what is accepted, but limits what can be learnt."""
-        constant = [i for i, v in enumerate(self.moments[1].tolist()) if v == 0.0]
-        if constant:
-            warnings.warn(
-                f"columns {constant} of X are constant; their variance is floored and they cannot tell states apart.",
-                DataWarning,
-                stacklevel=4,
-            )
+        blank = (~self.observed.any(0)).nonzero().flatten().tolist()
+        constant = [i for i, v in enumerate(self.moments[1].tolist()) if v == 0.0 and i not in blank]
+        for columns, what in ((blank, "all missing"), (constant, "constant")):
+            if columns:
+                warnings.warn(
+                    f"columns {columns} of X are {what}; they cannot tell states apart, and their variance is floored.",
+                    DataWarning,
+                    stacklevel=4,
+                )
         if int(self.lengths.min()) == 1:
             single = int((self.lengths == 1).sum())
             warnings.warn(
@@ -196,7 +198,14 @@ def _matrix(X: Any, name: str) -> np.ndarray:
         X = X.detach().cpu().numpy()
     elif hasattr(X, "to_numpy"):
         X = X.to_numpy()
-    array = np.asarray(X)
+    elif hasattr(X, "collect"):
+        raise ValueError(f"{name} is a lazy frame; collect it first.")
+    try:
+        array = np.asarray(X)
+    except ValueError:
+        raise ValueError(
+            f"{name} holds rows of different sizes; join the series into one table and give their sizes as lengths."
+        ) from None
     if array.dtype == object:
         try:
             if any(isinstance(cell, (str, bytes)) for cell in array.flat):

@@ -44,7 +44,6 @@ class Fitted:
 
 def fit(validated: Validated, settings: Settings) -> Fitted:
     """Fit all candidates of the configuration. Raises ``FitError`` if these rows cannot carry them."""
-    unfitted = _checked(candidates(settings))
     assert validated.train_start is not None
     assert validated.train_end is not None
     training = validated.rows.filter("trains")
@@ -52,7 +51,7 @@ def fit(validated: Validated, settings: Settings) -> Fitted:
     try:
         selection = hsmm.select_model(
             scaling.apply(training),
-            unfitted,
+            candidates(settings),
             series_lengths(training),
             criterion=settings.select.criterion,
             progress=lambda done, total, label: say("fit", done, total, label),
@@ -81,6 +80,7 @@ def candidates(settings: Settings) -> list[Any]:
             n_states=n_states,
             emission=emission,
             duration=duration,
+            initial=model.initial,
             max_duration=model.max_duration,
             min_duration=model.min_duration,
             n_init=how.n_init,
@@ -93,13 +93,13 @@ def candidates(settings: Settings) -> list[Any]:
     ]
 
 
-def _checked(estimators: list[Any]) -> list[Any]:
+def check_candidates(settings: Settings) -> None:
+    """Raises ``ConfigurationError`` if a candidate could be fitted to no data."""
     try:
-        for estimator in estimators:
+        for estimator in candidates(settings):
             estimator.check_options()
     except ValueError as error:
-        raise ConfigurationError(f"model: {error}") from None
-    return estimators
+        raise ConfigurationError(f"model or fit: {error}") from None
 
 
 def series_lengths(rows: pl.DataFrame) -> list[int]:

@@ -29,32 +29,45 @@ class Ingested:
     rows
         ``series_id`` (string), ``time`` (UTC), and every used column as a double named ``raw:<column>``.
     as_of
-        Nothing later was used.
+        Nothing later was used; None leaves it to the newest row that passes validation.
+    delay
+        How long after its time a row becomes known.
     zone
         The time zone in which days and months are counted.
     """
 
     rows: pl.DataFrame
-    as_of: datetime
+    as_of: datetime | None
+    delay: timedelta
     zone: str
 
 
 def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
-    """The source's rows that were available at ``as_of``; by default all, at the moment the newest became known."""
+    """The source's rows that were available at ``as_of``; by default all."""
     source = settings.source
-    frozen = parse_as_of(as_of, source.timezone) if as_of is not None else None
-    scanned = _scan(source.path)
-    schema = _schema(scanned, source.path)
-    inputs = list(dict.fromkeys(column for feature in settings.features.values() for column in feature.inputs))
-    zone = _zone(schema, source)
-    _require_numbers(schema, inputs, source.path)
+    frozen, scanned, zone = check_source(settings, as_of)
+    schema, delay = scanned.collect_schema(), as_timedelta(source.available_after)
     query = scanned.select(
-        _series_id(schema, settings), _utc_time(schema, source), *(_number(column) for column in inputs)
+        _series_id(schema, settings), _utc_time(schema, source), *(_number(column) for column in _inputs(settings))
     )
-    delay = as_timedelta(source.available_after)
     if frozen is not None:
         query = query.filter(pl.col("time").is_null() | (pl.col("time") + delay <= frozen))
     return _checked(_collect(query, source.path), frozen, delay, zone, source)
+
+
+def check_source(settings: Settings, as_of: str | datetime | None) -> tuple[datetime | None, pl.LazyFrame, str]:
+    """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
+    frozen = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
+    scanned = _scan(settings.source.path)
+    schema = _schema(scanned, settings.source.path)
+    zone = _zone(schema, settings.source)
+    _series_id(schema, settings)
+    _require_numbers(schema, _inputs(settings), settings.source.path)
+    return frozen, scanned, zone
+
+
+def _inputs(settings: Settings) -> list[str]:
+    return list(dict.fromkeys(column for feature in settings.features.values() for column in feature.inputs))
 
 
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)
@@ -152,8 +165,6 @@ def _checked(rows: pl.DataFrame, frozen: datetime | None, delay: timedelta, zone
         raise SourceError(f"as_of: no row of {source.path!r} was available at {frozen.isoformat()}.")
     if rows.is_empty():
         raise SourceError(f"source.path: {source.path!r} holds no rows; expected at least one series.")
-    newest = rows["time"].max()
-    if newest is None:
+    if rows["time"].max() is None:
         raise SourceError(f"source.time: column {source.time!r} holds no readable time; expected dates or timestamps.")
-    assert isinstance(newest, datetime)
-    return Ingested(rows, frozen if frozen is not None else newest + delay, zone)
+    return Ingested(rows, frozen, delay, zone)

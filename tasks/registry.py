@@ -172,8 +172,10 @@ def _one_sentence(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = (str(error).strip().splitlines() or [repr(error)])[0].split(" failed with exception")
-        reason = cause[0][:300] + (" found no server that answers" if len(cause) > 1 else "")
-        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {reason}.") from error
+        reason = cause[0].split(" See http")[0].rstrip(".")[:300] + (
+            " found no server that answers" if len(cause) > 1 else ""
+        )
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {reason}; try 'sqlite:///mlflow.db'.") from error
 
 
 def _set_environment() -> None:

@@ -109,6 +109,7 @@ class Model(Section):
     n_states: StateCounts = (2, 3, 4)
     emission: Emissions = ("gaussian", "student_t")
     duration: Durations = ("geometric", "negative_binomial")
+    initial: Literal["free", "uniform"] = "free"
     max_duration: Count = 120
     min_duration: Count = 1
 

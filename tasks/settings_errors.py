@@ -45,11 +45,13 @@ def _sentence(detail: Any, known: list[str]) -> str:
 
 
 def _suggestion(where: list[str], known: list[str]) -> str:
+    elsewhere = {key.split(".")[-1]: key for key in reversed(known) if "*" not in key}
+    if where[-1] in elsewhere:
+        return f"did you mean `{elsewhere[where[-1]]}`?"
     siblings = [key for key in known if _is_sibling(key.split("."), where)]
     close = get_close_matches(where[-1], [key.split(".")[-1] for key in siblings], n=1, cutoff=0.6)
     if close:
         return f"did you mean `{'.'.join([*where[:-1], close[0]])}`?"
-    elsewhere = {key.split(".")[-1]: key for key in reversed(known) if "*" not in key}
     close = get_close_matches(where[-1], list(elsewhere), n=1, cutoff=0.75)
     if close:
         return f"did you mean `{elsewhere[close[0]]}`?"

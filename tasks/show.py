@@ -6,12 +6,22 @@ from typing import Any
 
 import polars as pl
 
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, OutputError
 from tasks.moments import parse_as_of
 from tasks.settings import Settings
 from tasks.storage import read_states
 
-_SHOWN = ("series_id", "time", "state_name", "p_filtered", "elapsed_mean", "remaining_p50", "p_change_5", "status")
+_SHOWN = (
+    "series_id",
+    "time",
+    "state_name",
+    "p_filtered",
+    "elapsed_mean",
+    "remaining_p50",
+    "p_change_5",
+    "status",
+    "model_version",
+)
 
 
 def known_rows(settings: Settings, *, series: str | None, as_of: str | None, head: int | None) -> pl.DataFrame:
@@ -20,6 +30,16 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
         raise ConfigurationError(f"--head: found {head}; expected a whole number >= 1.")
     moment = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
     rows = read_states(settings.output.states, settings.name, series, moment)
+    if rows.is_empty():
+        asked = [
+            f"name {settings.name!r}",
+            *([f"series {series!r}"] if series else []),
+            *([f"as of {as_of}"] if as_of else []),
+        ]
+        raise OutputError(
+            f"output.states: {settings.output.states!r} has no rows of {', '.join(asked)}; "
+            "ask for others, or publish them with `hsmm run`."
+        )
     return rows if head is None else rows.head(head)
 
 

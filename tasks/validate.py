@@ -53,14 +53,15 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows = add_features(raw_screened, settings.features)
     rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, columns)})
     rows, off_calendar = _on_calendar(rows, settings, ingested.zone)
-    rows = rows.with_columns(_trains(settings.fit.train_window, ingested.as_of))
+    as_of = ingested.as_of or _newest(rows if len(rows) else ingested.rows) + ingested.delay
+    rows = rows.with_columns(_trains(settings.fit.train_window, as_of))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
     training = rows.filter("trains")["time"]
     return Validated(
         rows=rows,
         quarantine=pl.concat([flagged, more, undefined, off_calendar, unusable]).sort("series_id"),
         value_columns=columns,
-        as_of=ingested.as_of,
+        as_of=as_of,
         train_start=training.min(),  # type: ignore[arg-type]
         train_end=training.max(),  # type: ignore[arg-type]
     )
@@ -135,6 +136,12 @@ def _on_calendar(rows: pl.DataFrame, settings: Settings, zone: str) -> tuple[pl.
         },
     )
     return fill_gaps(kept, frequency), failed
+
+
+def _newest(rows: pl.DataFrame) -> datetime:
+    newest = rows["time"].max()
+    assert isinstance(newest, datetime)
+    return newest
 
 
 def _trains(window: str, as_of: datetime) -> pl.Expr:

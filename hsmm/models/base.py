@@ -69,14 +69,17 @@ class Estimator:
         """An unfitted copy."""
         return type(self)(**copy.deepcopy(self.get_params()))
 
-    def fit(self, X: Any, lengths: Any = None) -> Self:
+    def fit(self, X: Any, lengths: Any = None, y: None = None) -> Self:
         """Estimate all parameters by EM, keeping the best of ``n_init`` restarts.
+
+        ``y`` is there for scikit-learn and must be None: give its searches no target.
 
         Raises ``ValueError`` for data or options that cannot be fitted; warns of odd data, of a fit that has not
         converged, and of durations that press against a wall.
         """
-        sequences = Sequences.from_arrays(X, lengths)
-        return self.fit_sequences(sequences)
+        if y is not None:
+            raise ValueError("y is given, but hidden states are not known in advance; leave it out.")
+        return self.fit_sequences(Sequences.from_arrays(X, lengths))
 
     def fit_sequences(self, sequences: Sequences, on_iteration: Callable[[int], None] | None = None) -> Self:
         """:meth:`fit` for packed data; ``on_iteration`` hears how many restarts made another step."""
@@ -168,12 +171,11 @@ class Estimator:
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
-        params = {name: v.item() if isinstance(v, np.generic) else v for name, v in self.get_params().items()}
+        model = self._fitted_model()
+        params = {name: v.item() if isinstance(v, np.generic) else v for name, v in self._fitted_with.items()}
         options = {name: value for name, value in params.items() if isinstance(value, (int, float, str))}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
-        return save_model(
-            folder, self._fitted_model(), {"estimator": type(self).__name__, "options": options, "fit": summary}
-        )
+        return save_model(folder, model, {"estimator": type(self).__name__, "options": options, "fit": summary})
 
     def describe(self) -> dict[str, Any]:
         """What sets this candidate apart: number of states and the families' names."""
@@ -238,6 +240,7 @@ class Estimator:
         return torch.device("cuda" if self.device == "cuda" else "cpu")
 
     def _adopt(self, best: BestFit) -> None:
+        self._fitted_with = self.get_params()
         model = best.model.to(torch.device("cpu"))
         self._model = model.permuted(model.emission.order()) if model.initial.is_exchangeable else model
         self._best = best
@@ -246,7 +249,7 @@ class Estimator:
         self.converged_ = best.converged
 
     def _adopt_loaded(self, model: Model, summary: Mapping[str, Any] | None) -> Self:
-        self._model = model
+        self._model, self._fitted_with = model, self.get_params()
         if summary is not None:
             self.log_likelihood_ = float(summary["log_likelihood"])
             self.n_iter_ = int(summary["n_iter"])

@@ -39,7 +39,7 @@ def dwell_times(series: list[SeriesRows], survival: np.ndarray, names: list[str]
 def _panel(axis: Axes, found: Runs, survival: np.ndarray, tint: str) -> None:
     steps = np.arange(1, len(survival) + 1)
     observed = observed_survival(found, len(steps))
-    axis.step(steps, observed, where="mid", color=MUTED, linewidth=1.2, label="decoded runs")
+    axis.step(steps, observed, where="mid", color=MUTED, linewidth=1.2, label="decoded runs (short visits are merged)")
     axis.plot(steps, survival, color=tint, linewidth=2.2, label="model")
     axis.plot(found.length, np.full(len(found.length), -0.04), "|", color=MUTED, markersize=6, alpha=0.5)
     last = np.flatnonzero((survival > SMALLEST_SHARE) | (np.nan_to_num(observed) > SMALLEST_SHARE))

@@ -25,6 +25,7 @@ MISTAKES = {
     "nothing there": (["--set", "source.path=nothing.parquet"], "found nothing"),
     "an unwritable output": (["--set", "output.states=/proc/states"], "cannot be written"),
     "a folder of something else": (["--set", "output.states=photos"], "no Delta table"),
+    "an impossible size": (["--set", "fit.n_init=99999999999"], "Lower max_duration or n_init"),
     "a date that is none": (["--as-of", "yesterday"], "'yesterday'"),
     "a date before the data": (["--as-of", "1999-01-01"], "no row"),
 }
@@ -55,6 +56,7 @@ def outcomes(workplace, drive):
         "later": run,
         "states": ["states", "toy.toml", "--series", "A", "--head", "3", "--json"],
         "states then": ["states", "toy.toml", "--as-of", "2024-05-01", "--json"],
+        "states of nobody": ["states", "toy.toml", "--series", "nobody"],
         **{name: ["run", "toy.toml", *arguments] for name, (arguments, _) in {**MISTAKES, **FAILURES}.items()},
     }
     before = {path.name for path in workplace.iterdir()} | {"out", "mlflow.db", "mlartifacts", "prefect", "bad"}
@@ -163,6 +165,10 @@ def test_a_mistake_is_one_sentence_and_status_2(outcomes: dict, mistake: str) ->
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_is_one_sentence_and_status_1(outcomes: dict, failure: str) -> None:
     _one_sentence(outcomes[failure], 1, FAILURES[failure][1])
+
+
+def test_rows_that_are_not_there_are_missed(outcomes: dict) -> None:
+    _one_sentence(outcomes["states of nobody"], 2, "no rows of name 'toy', series 'nobody'")
 
 
 def _one_sentence(outcome, status: int, words: str) -> None:

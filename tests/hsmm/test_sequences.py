@@ -154,3 +154,10 @@ def test_odd_data_are_accepted_with_a_warning() -> None:
         Sequences.from_arrays([[1.0, 0.1], [2.0, 0.1], [4.0, 0.1]]).warn_of_odd_data()
     with pytest.warns(DataWarning, match="1 series have a single row"):
         Sequences.from_arrays([1.0, 2.0, 4.0], [1, 2]).warn_of_odd_data()
+
+
+def test_lazy_and_ragged_data_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match="collect it first"):
+        Sequences.from_arrays(pl.LazyFrame({"x": [1.0]}))
+    with pytest.raises(ValueError, match="sizes as lengths"):
+        Sequences.from_arrays([[1.0, 2.0], [3.0]])

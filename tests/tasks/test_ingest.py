@@ -13,6 +13,7 @@ from tasks.errors import ConfigurationError, SourceError
 from tasks.ingest import ingest
 from tasks.moments import parse_as_of
 from tasks.settings import Settings
+from tasks.validate import validate
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]
@@ -27,7 +28,8 @@ def test_dates_are_midnight_utc_and_only_used_columns_are_read(settings_for: Bui
 def test_a_row_that_is_not_yet_available_is_not_used(settings_for: Build, prices: Prices) -> None:
     settings = settings_for(prices(), source={"available_after": "1d"})
     assert ingest(settings, "2024-01-10").rows["time"].max() == datetime(2024, 1, 9, tzinfo=UTC)
-    assert ingest(settings).as_of == ingest(settings).rows["time"].max() + timedelta(days=1)
+    found = ingest(settings)
+    assert validate(found, settings).as_of == found.rows["time"].max() + timedelta(days=1)
     with pytest.raises(SourceError, match="no row"):
         ingest(settings, "2024-01-01")
 

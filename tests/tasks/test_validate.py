@@ -123,3 +123,20 @@ def test_the_training_window_ends_at_as_of(
     assert validated.train_start == datetime(2024, 10, 1, tzinfo=UTC)
     assert validated.train_end == datetime(2024, 12, 31, tzinfo=UTC)
     assert validated.rows["time"].min() == midnight(0)
+
+
+def test_a_quarantined_series_does_not_date_the_others(settings_for: Build, prices: Prices) -> None:
+    """One row from the far future sets its series aside; it must not move the moment of the rest."""
+    good = prices("A", 60)
+    typo = prices("Z", 60).with_columns(
+        pl.when(pl.int_range(pl.len()) == 59)
+        .then(pl.lit(datetime(2222, 1, 1)).cast(pl.Date))
+        .otherwise("date")
+        .alias("date")
+    )
+    settings = settings_for(pl.concat([good, typo]), source={"frequency": "1d"}, fit={"train_window": "1mo"})
+    validated = validate(ingest(settings), settings)
+    alone = settings_for(good, source={"frequency": "1d"}, fit={"train_window": "1mo"})
+    assert validated.quarantine["reason"].to_list() == ["sparse"]
+    assert validated.as_of == validate(ingest(alone), alone).as_of
+    assert validated.rows.equals(validate(ingest(alone), alone).rows)

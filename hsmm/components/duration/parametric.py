@@ -55,7 +55,9 @@ class Parametric(Duration):
         """A few damped Newton steps on the exact objective, never downhill."""
         shape = self.parameters["shape"]
         for _ in range(_NEWTON_STEPS):
-            shape = self._newton_step(shape, counts)
+            shape, before = self._newton_step(shape, counts), shape
+            if torch.equal(shape, before):
+                break
         return self.with_parameters(shape=shape)
 
     def constraints(self) -> Mapping[str, Constraint]:

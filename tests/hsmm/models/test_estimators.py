@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -363,3 +365,14 @@ def test_states_keep_their_numbers_where_the_initial_law_gives_them_meaning() ->
 def test_a_duration_does_not_contradict_its_model() -> None:
     with pytest.raises(ValueError, match="max_duration is 9 in the model but 5"):
         hsmm.HSMM(2, duration=hsmm.durations.Poisson(max_duration=5), max_duration=9).fit(X)
+
+
+def test_what_was_changed_after_the_fit_is_not_saved(tmp_path: Path) -> None:
+    model = hsmm.HMM(2, **QUICK).fit(X, LENGTHS)
+    model.set_params(n_states=4).save(tmp_path)
+    assert hsmm.load(tmp_path).n_states == 2
+
+
+def test_a_target_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave it out"):
+        hsmm.HMM(2, **QUICK).fit(X, LENGTHS, y=np.zeros(N_ROWS))
