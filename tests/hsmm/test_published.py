@@ -14,7 +14,7 @@ import torch
 import hsmm
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
-REFERENCE = os.environ.get("HSMM_REFERENCE_DATA")
+REFERENCE = os.environ.get("HSMM_REFERENCE_DATA") or None
 needs_reference = pytest.mark.skipif(REFERENCE is None, reason="HSMM_REFERENCE_DATA names no folder")
 
 
