@@ -22,7 +22,6 @@ Observed: TypeAlias = Bool[Tensor, "time feature"]
 Covariates: TypeAlias = Float[Tensor, "time context"]
 Offsets: TypeAlias = Int[Tensor, "boundary"]
 
-PerRestart: TypeAlias = Float[Tensor, "restart"]
 PerSeries: TypeAlias = Float[Tensor, "restart series"]
 StateVector: TypeAlias = Float[Tensor, "restart state"]
 StateMatrix: TypeAlias = Float[Tensor, "restart state state"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -48,7 +48,6 @@ class Estimator:
     tol: float
     random_state: int
     device: Device
-    _queries_need: ClassVar[str] = "call fit first"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - components are values, not estimators
         """Constructor arguments by name."""
@@ -81,8 +80,8 @@ class Estimator:
             raise ValueError("y is given, but hidden states are not known in advance; leave it out.")
         return self.fit_sequences(Sequences.from_arrays(X, lengths))
 
-    def fit_sequences(self, sequences: Sequences, on_iteration: Callable[[int], None] | None = None) -> Self:
-        """:meth:`fit` for packed data; ``on_iteration`` hears how many restarts made another step."""
+    def fit_sequences(self, sequences: Sequences) -> Self:
+        """:meth:`fit` for packed data."""
         self.check_options()
         if sequences.n_rows < self.n_states:
             raise ValueError(
@@ -98,7 +97,6 @@ class Estimator:
             max_iter=self.max_iter,
             tol=self.tol,
             seed=self.random_state,
-            on_iteration=on_iteration,
         )
         self._adopt(best)
         self._warn_of_fit(best, packed)
@@ -236,7 +234,7 @@ class Estimator:
         return {kind: resolve(kind, getattr(self, kind)) for kind in ("initial", "transition", "emission")}
 
     def _torch_device(self) -> torch.device:
-        """The GPU only on request: the native kernel on the CPU outruns the reference on a GPU."""
+        """The GPU only on request: no kernel is written for it yet, and the reference launches every step by itself."""
         return torch.device("cuda" if self.device == "cuda" else "cpu")
 
     def _adopt(self, best: BestFit) -> None:
@@ -280,7 +278,7 @@ class Estimator:
 
     def _fitted_model(self) -> Model:
         if not hasattr(self, "_model"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; {self._queries_need}.")
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first.")
         return self._model
 
     def _best_fit(self) -> BestFit:

@@ -67,18 +67,16 @@ class HMM(Estimator):
 
         (n_samples, max_duration); the last column is P(r >= max_duration).
         """
-        return inference.elapsed(self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1)))[
-            0
-        ].numpy()
+        p = self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1))
+        return inference.elapsed(p)[0].numpy()
 
     def remaining_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
         """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration); the last column is P(r >= max_duration).
         """
-        return inference.remaining(self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1)))[
-            0
-        ].numpy()
+        p = self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1))
+        return inference.remaining(p)[0].numpy()
 
     def _structure(self) -> Model:
         shared = self._shared_components()

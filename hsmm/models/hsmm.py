@@ -45,7 +45,7 @@ class HSMM(Estimator):
     n_init : restarts; the worse half stops after 10, 30, 70 and 150 iterations.
     max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
     random_state : seed; the same seed and data give the same bits on the same machine.
-    device : "cpu", "cuda", or "auto" for the one with the fastest kernel, at present the CPU.
+    device : "cpu", "cuda", or "auto" for the one that has a kernel of its own, at present the CPU.
     """
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,7 +60,6 @@ def expectation_maximisation(
     max_iter: int,
     tol: float,
     accelerate: bool = False,
-    on_iteration: Callable[[int], None] | None = None,
 ) -> Fit:
     """Climb from R starts until an EM step gains less than ``tol`` per observed row.
 
@@ -74,8 +72,6 @@ def expectation_maximisation(
         if not len(climb.running):
             break
         climb.step(leap=accelerate and iteration % 2 == 1)
-        if on_iteration is not None:
-            on_iteration(len(climb.running))
     return climb.result()
 
 

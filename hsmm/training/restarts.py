@@ -58,7 +58,6 @@ def fit_restarts(
     max_iter: int,
     tol: float,
     seed: int,
-    on_iteration: Callable[[int], None] | None = None,
 ) -> BestFit:
     """Fit ``structure`` from ``n_init`` starts and keep the best that has no collapsed state, if there is one.
 
@@ -71,9 +70,8 @@ def fit_restarts(
 
     def climb(model: Model, *, max_iter: int, accelerate: bool) -> Fit:
         chunk = partial(
-            expectation_maximisation, sequences=sequences, max_iter=max_iter, tol=tol, accelerate=accelerate,
-            on_iteration=on_iteration,
-        )  # fmt: skip
+            expectation_maximisation, sequences=sequences, max_iter=max_iter, tol=tol, accelerate=accelerate
+        )
         return _chunked(model, sequences, chunk)
 
     spent = 0

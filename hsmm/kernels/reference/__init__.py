@@ -1,7 +1,7 @@
 """The definition of correct: residual-time recursions in log space, in torch, on any device.
 
-A state and the steps its segment has left, counting this one, form a Markov chain (Yu & Kobayashi 2003,
-doi:10.1109/TSP.2006.872540). Derivation: docs/maths/inference.md.
+A state and the steps its segment has left, counting this one, form a Markov chain (Yu & Kobayashi 2003, IEEE
+Signal Processing Letters 10). Derivation: docs/maths/inference.md.
 """
 
 from hsmm.kernels.reference.causal import filtered, remaining

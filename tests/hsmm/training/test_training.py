@@ -279,10 +279,3 @@ def test_data_that_no_start_can_explain_are_refused() -> None:
         fit_restarts(
             ended, COMPLETE.series([1]), n_states=1, n_init=2, max_iter=5, tol=0.0, seed=0
         )  # fmt: skip
-
-
-def test_progress_hears_of_every_iteration() -> None:
-    heard: list[int] = []
-    model = hsmm.HMM(2, n_init=3, max_iter=6, tol=0.0)
-    model.fit_sequences(GAPPY, on_iteration=heard.append)
-    assert heard == [3] * 6
