@@ -4,7 +4,7 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
-NATIVE := $(wildcard setup.py hsmm/kernels/native/*.cpp hsmm/kernels/native/*.hpp hsmm/kernels/native/*.h)
+NATIVE := $(wildcard setup.py hsmm/native/*.cpp hsmm/native/*.hpp hsmm/native/*.h)
 
 .PHONY: run test lint bench clean
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-NATIVE = Path("hsmm/kernels/native")
+NATIVE = Path("hsmm/native")
 # Fused multiplications are written out where they are wanted: see fma in lanes.hpp.
 FLAGS = ["-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-pthread", "-Wno-psabi"]
 VARIANTS = {"portable": []}
@@ -16,7 +16,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 
 def variant(name: str, flags: list[str]) -> Extension:
     return Extension(
-        f"hsmm.kernels.native._{name}",
+        f"hsmm.native._{name}",
         sources=[str(NATIVE / f"{name}.cpp")],
         depends=[str(header) for header in sorted(NATIVE.glob("*.hpp"))],
         language="c++",

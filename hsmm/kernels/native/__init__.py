@@ -5,10 +5,10 @@ Where that arithmetic may have lost probability, the sequence is computed again:
 space by ``reference``. A sequence's results have the same bits whatever else is in the batch and on how many threads.
 """
 
-from hsmm.kernels.native.binding import available
 from hsmm.kernels.native.causal import elapsed, filtered, remaining
 from hsmm.kernels.native.counts import expected_counts, log_partition
 from hsmm.kernels.native.paths import viterbi
+from hsmm.native.library import available
 from hsmm.potentials import Potentials
 
 

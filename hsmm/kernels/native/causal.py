@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hsmm.kernels.native.binding import CausalOut
 from hsmm.kernels.native.inputs import Arguments, alone, in_float64, rows_of, survivals, with_segments
+from hsmm.kernels.native.structures import CausalOut
 from hsmm.kernels.results import Filtered
 from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries

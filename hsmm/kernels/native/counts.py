@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsmm.kernels.native.binding import CountsOut, LikelihoodOut
 from hsmm.kernels.native.inputs import Arguments, alone, in_float64, rows_of
+from hsmm.kernels.native.structures import CountsOut, LikelihoodOut
 from hsmm.kernels.results import Posterior
 from hsmm.potentials import Potentials
 from hsmm.types import PerSeries

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hsmm.kernels.native import binding
+from hsmm.kernels.native.structures import Problem
+from hsmm.native import library
 from hsmm.numerics import log_one_minus_exp, log_survival
 from hsmm.potentials import Potentials, equilibrium_residual
 
@@ -24,7 +25,7 @@ class Arguments:
         log_tables = _log_tables(p)
         tables = log_tables if logarithmic else _linear(log_tables)
         pointers = {name: self.point(table) for name, table in tables.items()}
-        self.problem = binding.Problem(
+        self.problem = Problem(
             n_restarts=p.n_restarts,
             n_series=p.n_series,
             n_rows=p.n_rows,
@@ -48,7 +49,7 @@ class Arguments:
         return self._kept[-1].data_ptr()
 
     def run(self, function: str, out: ctypes.Structure) -> None:
-        binding.call(function, self.problem, out)
+        library.call(function, self.problem, out)
 
 
 def in_float64(p: Potentials) -> Potentials:
@@ -125,7 +126,7 @@ def _lanes(p: Potentials) -> Tensor:
 
     The order of the series within a restart is the same whichever way the groups are cut.
     """
-    width = binding.lane_width(p.log_emission.element_size())
+    width = library.lane_width(p.log_emission.element_size())
     n_restarts, n_series = p.n_restarts, p.n_series
     by_length = p.lengths.argsort(descending=True, stable=True)
     first_of_restart = n_series * torch.arange(n_restarts)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hsmm.kernels.native.binding import PathsOut
 from hsmm.kernels.native.inputs import Arguments, in_float64, survivals, with_segments
+from hsmm.kernels.native.structures import PathsOut
 from hsmm.kernels.results import Decoded
 from hsmm.potentials import Potentials
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hsmm.kernels import native, reference
-from hsmm.kernels.native import binding
+from hsmm.native import library
 from hsmm.potentials import Potentials
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no native kernel was built")
 
 FUNCTIONS = ("log_partition", "expected_counts", "filtered", "viterbi", "elapsed", "remaining")
-BUILDS = [name for name in ("_portable", "_avx2", "_avx512") if native.available() and binding.runs(name)]
+BUILDS = [name for name in ("_portable", "_avx2", "_avx512") if native.available() and library.runs(name)]
 
 
 @st.composite
@@ -145,8 +145,8 @@ def test_counts_have_the_same_bits_on_any_number_of_threads(n_threads, monkeypat
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_every_build_gives_the_same_answers(build, monkeypatch):
-    chosen = binding.open_build(build)
-    monkeypatch.setattr(binding, "load", lambda: chosen)
+    chosen = library.open_build(build)
+    monkeypatch.setattr(library, "load", lambda: chosen)
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-5)):
         p = potentials(2, [5, 17, 1, 64, 17, 3], n_restarts=3)
         p = p if dtype == torch.float64 else as_float32(p)

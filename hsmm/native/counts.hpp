@@ -5,7 +5,7 @@
 
 namespace hsmm {
 
-// Mirrored field by field in library.py.
+// Mirrored field by field in structures.py.
 struct CountsOut {
     const double* series_weight;  // (R, S); null: every series counts once
     double* log_likelihood;       // (R, S)

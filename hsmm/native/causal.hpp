@@ -8,7 +8,7 @@
 
 namespace hsmm {
 
-// Mirrored field by field in library.py; any of the arrays may be null.
+// Mirrored field by field in structures.py; any of the arrays may be null.
 struct CausalOut {
     const double *survival, *residual_survival;  // (R, K, D) P(d >= n) of the tables; for `elapsed`
     double* state;                               // (R, N, K)

@@ -7,7 +7,7 @@
 
 namespace hsmm {
 
-// Mirrored field by field in library.py. Tables are linear for the sums, logarithmic for Viterbi.
+// Mirrored field by field in structures.py. Tables are linear for the sums, logarithmic for Viterbi.
 struct Problem {
     int64_t n_restarts, n_series, n_rows, n_states, n_durations;
     const void* initial;     // (R, K)

@@ -1,0 +1,1 @@
+"""The C++ sources, and the library they are compiled to at installation."""
