@@ -12,6 +12,7 @@ from hsmm.inference.engine import (
     sample_paths,
     viterbi,
 )
+from hsmm.inference.impossible import first_impossible, impossible_rows
 from hsmm.inference.simulation import simulate_states
 from hsmm.kernels.results import Decoded, Filtered, Posterior
 
@@ -23,6 +24,8 @@ __all__ = [
     "expected_counts",
     "filter_pass",
     "filtered",
+    "first_impossible",
+    "impossible_rows",
     "log_density",
     "log_partition",
     "posterior",

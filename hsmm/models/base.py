@@ -20,7 +20,7 @@ from hsmm.components.families import resolve
 from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.errors import ConvergenceWarning, ImpossibleDataError, NotFittedError
+from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
 from hsmm.io import save_model
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
@@ -120,8 +120,12 @@ class Estimator:
             raise ValueError("device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'.")
 
     def score(self, X: Any, lengths: Any = None) -> float:
-        """Σ log p(series), in nats; -inf if a series is impossible."""
-        return self.score_sequences(self._sequences(X, lengths))
+        """Σ log p(series), in nats; -inf, with a warning that says where, if a series is impossible."""
+        sequences = self._sequences(X, lengths)
+        total = self.score_sequences(sequences)
+        if total == -np.inf:
+            warnings.warn(_impossible(self._potentials(sequences)), DataWarning, stacklevel=2)
+        return total
 
     def score_sequences(self, sequences: Sequences) -> float:
         """:meth:`score` for packed data."""
@@ -133,29 +137,31 @@ class Estimator:
 
     def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
         """States of the most probable segments (Viterbi): int64 (n_samples,)."""
-        decoded = inference.viterbi(self._query(X, lengths))
-        self._refuse_impossible(decoded.log_probability[0])
+        p = self._query(X, lengths)
+        decoded = inference.viterbi(p)
+        refuse_impossible(p, decoded.log_probability.isfinite())
         return decoded.states[0].numpy()
 
     def predict_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
         """p(state_t | all of the series): (n_samples, n_states). Uses the future: never for decisions at t."""
-        posterior = inference.posterior(self._query(X, lengths))
-        self._refuse_impossible(posterior.log_likelihood[0])
+        p = self._query(X, lengths)
+        posterior = inference.posterior(p)
+        refuse_impossible(p, posterior.log_likelihood.isfinite())
         return posterior.state[0].numpy()
 
     def filter_proba(self, X: Any, lengths: Any = None) -> np.ndarray:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        return inference.filtered(self._query(X, lengths))[0].numpy()
+        return self._filtered(self._query(X, lengths)).numpy()
 
     def log_density(self, X: Any, lengths: Any = None) -> np.ndarray:
-        """log p(y_t | the series before t), causal, in nats: (n_samples,)."""
+        """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
         return inference.log_density(self._query(X, lengths))[0].numpy()
 
     def forecast(self, X: Any, horizon: int, lengths: Any = None) -> np.ndarray:
         """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states)."""
         steps = whole("horizon", horizon, 1)
         sequences = self._sequences(X, lengths).extended(steps)
-        states = inference.filtered(self._potentials(sequences))[0]
+        states = self._filtered(self._potentials(sequences))
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
 
@@ -300,13 +306,10 @@ class Estimator:
         blank = torch.zeros(n_rows, n_features, dtype=torch.float64)
         return self._potentials(Sequences(blank, blank.bool(), torch.tensor([0, n_rows])))
 
-    def _refuse_impossible(self, log_probability: Tensor) -> None:
-        impossible = log_probability.isneginf().nonzero().flatten().tolist()
-        if impossible:
-            raise ImpossibleDataError(
-                f"series {', '.join(map(str, impossible[:5]))}{' and more' if len(impossible) > 5 else ''} "
-                "have probability zero under the model; log_density shows the first impossible row of each."
-            )
+    def _filtered(self, p: Potentials) -> Tensor:
+        states = inference.filtered(p)
+        refuse_impossible(p, states.any(-1))
+        return states[0]
 
     @classmethod
     def _parameter_names(cls) -> list[str]:
@@ -317,6 +320,23 @@ def _name(choice: Any) -> str:
     return choice if isinstance(choice, str) else getattr(choice, "name", str(choice))
 
 
+def refuse_impossible(p: Potentials, possible: Tensor) -> None:
+    """Raise ``ImpossibleDataError``, naming series and rows, unless all is ``possible``."""
+    if not bool(possible.all()):
+        raise ImpossibleDataError(_impossible(p))
+
+
+def _impossible(p: Potentials) -> str:
+    rows = inference.impossible_rows(p)[0]
+    series = (rows >= 0).nonzero().flatten()
+    named = ", ".join(f"series {s} at its row {rows[s]}" for s in series[:5].tolist())
+    more = f" and {len(series) - 5} more" if len(series) > 5 else ""
+    return (
+        f"probability zero under the model: {named}{more} (both count from 0); look there for values outside the "
+        "emission's range or runs that no duration allows, and mend or leave out those series."
+    )
+
+
 def whole(name: str, value: Any, least: int) -> int:
     """``value`` as an int, if it is a whole number of at least ``least``."""
     integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -325,4 +345,4 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-__all__: Sequence[str] = ["Device", "Estimator", "whole"]
+__all__: Sequence[str] = ["Device", "Estimator", "refuse_impossible", "whole"]

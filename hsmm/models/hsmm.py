@@ -19,7 +19,7 @@ from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.errors import DurationWallWarning
-from hsmm.models.base import Device, Estimator, whole
+from hsmm.models.base import Device, Estimator, refuse_impossible, whole
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
@@ -195,7 +195,9 @@ class HSMM(Estimator):
         p = self._query(X, lengths)
         if p.log_tail is not None and p.n_durations < n_columns:
             p = p.lengthened(n_columns)
-        answer = question(p)[0]
+        answers = question(p)
+        refuse_impossible(p, answers.any(-1))
+        answer = answers[0]
         if answer.shape[1] < n_columns:
             return torch.nn.functional.pad(answer, (0, n_columns - answer.shape[1])).numpy()
         last = answer[:, n_columns - 1 :].sum(1, keepdim=True)

@@ -266,11 +266,26 @@ def test_attributes_are_absent_before_a_fit() -> None:
 
 def test_impossible_data_are_said_to_be_impossible() -> None:
     model = _known_hsmm(duration_prob=[[0.0, 1.0], [0.0, 1.0]], right_censored=False)
-    assert model.score([0.0, 1.0, 0.0]) == -np.inf
+    with pytest.warns(DataWarning, match="probability zero under the model: series 0 at its row 2 "):
+        assert model.score([0.0, 1.0, 0.0]) == -np.inf
     assert model.score([0.0, 1.0, 0.0, 1.0]) > -np.inf
     for question in (model.predict, model.predict_proba):
-        with pytest.raises(ImpossibleDataError, match=r"series 1 .*log_density"):
+        with pytest.raises(ImpossibleDataError, match="series 1 at its row 2 "):
             question([0.0, 1.0, 0.0, 1.0, 0.0], [2, 3])
+
+
+def test_causal_answers_name_the_impossible_row() -> None:
+    narrow = hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [1.0]], covariance=[[1e-200], [1e-200]])
+    model = _known_hsmm(emission=narrow)
+    far = [0.0, 1.0, 1e99, 0.0]
+    for name in ("filter_proba", "remaining_duration", "elapsed_duration", "predict", "predict_proba"):
+        with pytest.raises(ImpossibleDataError, match="series 1 at its row 0 "):
+            getattr(model, name)([0.0, 1.0, *far[2:]], [2, 2])
+    with pytest.raises(ImpossibleDataError, match="series 0 at its row 2 "):
+        model.forecast(far, 3)
+    density = model.log_density(far)
+    assert np.isfinite(density[:2]).all()
+    assert (density[2:] == -np.inf).all()
 
 
 def test_a_wall_is_reported_with_its_share() -> None:
