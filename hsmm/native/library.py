@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -19,8 +20,20 @@ def structure(name: str, **members: type) -> type[ctypes.Structure]:
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """The fastest build that is installed and that this processor can run; None if there is none."""
+    """The fastest build that is installed and that this processor can run; None if there is none.
+
+    The environment variable ``HSMM_NATIVE_BUILD`` names another; ``ImportError`` if it cannot be loaded.
+    """
+    if name := os.environ.get("HSMM_NATIVE_BUILD"):
+        return _the_build(name)
     return next((open_build(name) for name in reversed(_BUILDS) if runs(name)), None)
+
+
+def _the_build(name: str) -> ctypes.CDLL:
+    library = open_build(name)
+    if library is None:
+        raise ImportError(f"HSMM_NATIVE_BUILD is {name!r}, which cannot be loaded; build it first, or unset it.")
+    return library
 
 
 def runs(name: str) -> bool:
