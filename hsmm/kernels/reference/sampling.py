@@ -18,15 +18,18 @@ def sample_paths(p: Potentials, n: int, generator: torch.Generator | None = None
     uniform = torch.rand(3, n, p.n_restarts, p.n_rows, generator=generator, dtype=tables.dtype, device=tables.device)
     paths = torch.full((n, p.n_restarts, p.n_rows), -1, dtype=torch.int64, device=tables.device)
     state = slot = paths[..., :0]
+    possible = torch.zeros(p.n_restarts, 0, dtype=torch.bool, device=tables.device)
     for step in reversed(steps):
         running = state.shape[-1]
         if running:
             state, slot = _step_back(chain, step, steps[step.t + 1], state, slot, uniform)
-        last = _draw(_at_last_row(chain, step, running).flatten(-2), uniform[2][..., step.rows[running:]])
+        weights = _at_last_row(chain, step, running).flatten(-2)
+        last = _draw(weights, uniform[2][..., step.rows[running:]])
         state = torch.cat([state, last // p.n_durations], -1)
         slot = torch.cat([slot, last % p.n_durations], -1)
-        paths[..., step.rows] = state
-    return _blank_impossible(p, steps, paths)
+        possible = torch.cat([possible, (weights > -torch.inf).any(-1)], -1)
+        paths[..., step.rows] = torch.where(possible, state, -1)
+    return paths
 
 
 def _at_last_row(chain: Chain, step: Step, running: int) -> Tensor:
@@ -63,14 +66,6 @@ def _pick(table: Tensor, index: Tensor) -> Tensor:
 
 def _draw(log_weights: Tensor, uniform: Tensor) -> Tensor:
     """Index of the last axis of (..., C), drawn in proportion to exp(log_weights) by inverting the uniform."""
-    weights = (log_weights - log_weights.amax(-1, keepdim=True).clamp(min=-1e300)).exp()
+    weights = (log_weights - log_weights.amax(-1, keepdim=True).clamp(min=torch.finfo(log_weights.dtype).min)).exp()
     heights = weights.cumsum(-1)
     return (heights <= uniform[..., None] * heights[..., -1:]).sum(-1).clamp(max=log_weights.shape[-1] - 1)
-
-
-def _blank_impossible(p: Potentials, steps: list[Step], paths: Tensor) -> Tensor:
-    density = p.log_emission.new_empty(p.n_restarts, p.n_rows)
-    for step in steps:
-        density[:, step.rows] = step.log_density
-    last = density[:, p.offsets[1:] - 1]
-    return paths.masked_fill(last.isneginf().repeat_interleave(p.lengths, dim=1), -1)

@@ -176,6 +176,21 @@ def test_a_series_too_short_for_its_law_is_impossible(kernel: KernelName):
     assert not found.duration.isnan().any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_paths_of_impossible_series_have_no_states(dtype):
+    """Whether a row forbids every state, or a segment may not end where its series does."""
+    p = random_potentials(2, right_censored=False, n_durations=2)
+    duration, emission = p.log_duration.clone(), p.log_emission.clone()
+    duration[..., 0], emission[:, 2] = -math.inf, -math.inf
+    impossible = replace(p, log_duration=duration, log_emission=emission)
+    single = replace(impossible, **{name: table.to(dtype) for name, table in impossible.tables().items()})
+    wanted = inference.log_partition(single).isneginf().repeat_interleave(p.lengths, dim=1)
+    paths = inference.sample_paths(single, 3, torch.Generator().manual_seed(0))
+    assert torch.equal(paths < 0, wanted.expand_as(paths))
+    possible = replace(single, log_duration=p.log_duration.to(dtype), log_emission=p.log_emission.to(dtype))
+    assert (inference.sample_paths(possible, 3, torch.Generator().manual_seed(0)) >= 0).all()
+
+
 @pytest.mark.parametrize("tail", [False, True])
 @pytest.mark.parametrize("left_censored", [False, True])
 def test_a_state_without_durations_is_never_entered(kernel: KernelName, left_censored, tail):
