@@ -10,6 +10,8 @@ from torch import Tensor
 from hsmm.numerics import log_one_minus_exp, log_survival
 from hsmm.types import Offsets
 
+_OPTIONAL = ("log_duration", "log_tail", "log_residual")
+
 
 @dataclass(frozen=True, eq=False)
 class Potentials:
@@ -48,7 +50,7 @@ class Potentials:
     def __post_init__(self) -> None:
         _check_dtypes(self)
         _check_emission(self.log_emission)
-        _check_offsets(self.offsets, self.n_rows)
+        _check_offsets(self.offsets, self.n_rows, self.log_emission.device)
         _check_shapes(self)
 
     @property
@@ -93,6 +95,17 @@ class Potentials:
         if self.log_duration is None:
             return torch.zeros(self.n_series, dtype=torch.bool, device=device)
         return torch.as_tensor(flag, dtype=torch.bool, device=device).expand(self.n_series)
+
+    def residual_law(self) -> Tensor | None:
+        """(R, K, D) or (R, S, K, D) law of the steps left to a left-censored first segment; None if there is none."""
+        if self.log_duration is None or not bool(self.censored("left").any()):
+            return None
+        if self.log_residual is not None:
+            return self.log_residual
+        if self.log_duration.ndim == 3:
+            return equilibrium_residual(self.log_duration, self.log_tail)
+        stay = None if self.log_tail is None else self.log_tail[:, None]
+        return equilibrium_residual(self.log_duration[:, self.offsets[:-1]], stay)
 
     def tables(self) -> dict[str, Tensor]:
         """The tables that are present, by field name, in the order of the fields."""
@@ -157,7 +170,10 @@ def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -
 
 
 def _check_dtypes(p: Potentials) -> None:
-    for name, table in p.tables().items():
+    for name in (field.name for field in fields(p) if field.name.startswith("log_")):
+        table = getattr(p, name)
+        if table is None and name in _OPTIONAL:
+            continue
         if not isinstance(table, Tensor) or table.dtype not in (torch.float32, torch.float64):
             found = table.dtype if isinstance(table, Tensor) else type(table).__name__
             raise ValueError(f"{name} is {found}; expected a float32 or float64 tensor.")
@@ -166,6 +182,11 @@ def _check_dtypes(p: Potentials) -> None:
             raise ValueError(
                 f"{name} is {table.dtype} on {table.device}, but log_emission is {p.log_emission.dtype} "
                 f"on {p.log_emission.device}; give every table the same dtype and device."
+            )
+        if table.layout != torch.strided or table.is_meta:
+            raise ValueError(
+                f"{name} is {table.layout} on {table.device}; expected a dense tensor with numbers: use to_dense(), "
+                "and a device that stores them."
             )
 
 
@@ -196,11 +217,19 @@ def _check_shapes(p: Potentials) -> None:
                 raise ValueError(f"{name} needs log_duration; an HMM has no duration table.")
             _expect(name, table, shapes)
     for name, flag in (("left_censored", p.left_censored), ("right_censored", p.right_censored)):
-        if isinstance(flag, Tensor) and (flag.dtype != torch.bool or flag.shape != (p.n_series,)):
-            raise ValueError(
-                f"{name} is a {flag.dtype} tensor of shape {tuple(flag.shape)}; "
-                f"expected True, False or a boolean tensor of shape ({p.n_series},)."
-            )
+        if isinstance(flag, Tensor):
+            _check_flags(name, flag, p)
+        elif not isinstance(flag, bool):
+            raise ValueError(f"{name} is {flag!r}; expected True, False or a boolean tensor of shape ({p.n_series},).")
+
+
+def _check_flags(name: str, flag: Tensor, p: Potentials) -> None:
+    device = p.log_emission.device
+    if flag.dtype != torch.bool or flag.shape != (p.n_series,) or flag.device != device:
+        raise ValueError(
+            f"{name} is a {flag.dtype} tensor of shape {tuple(flag.shape)} on {flag.device}; "
+            f"expected True, False or a boolean tensor of shape ({p.n_series},) on {device}."
+        )
 
 
 def _expect(name: str, table: Tensor, shapes: list[tuple[int, ...]]) -> None:
@@ -208,10 +237,12 @@ def _expect(name: str, table: Tensor, shapes: list[tuple[int, ...]]) -> None:
         raise ValueError(f"{name} has shape {tuple(table.shape)}; expected {' or '.join(map(str, shapes))}.")
 
 
-def _check_offsets(offsets: Offsets, n_rows: int) -> None:
+def _check_offsets(offsets: Offsets, n_rows: int, device: torch.device) -> None:
     integral = isinstance(offsets, Tensor) and offsets.dtype == torch.int64 and offsets.ndim == 1
     if not integral or offsets.numel() < 2:
         raise ValueError("offsets must be an int64 tensor of at least two boundaries.")
+    if offsets.device != device:
+        raise ValueError(f"offsets are on {offsets.device}, the tables on {device}; put them on the same device.")
     if offsets[0] != 0 or offsets[-1] != n_rows or bool((offsets.diff() < 1).any()):
         raise ValueError(
             f"offsets are {offsets[:8].tolist()}{'…' if offsets.numel() > 8 else ''}; expected them to rise strictly "

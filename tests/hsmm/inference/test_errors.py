@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from hsmm import inference
 from hsmm.kernels import native
@@ -16,6 +17,7 @@ from tests.hsmm.inference.cases import random_potentials
 
 TABLES = ("log_initial", "log_transition", "log_duration", "log_emission", "log_tail", "log_residual")
 CAUSAL = ("filtered", "log_density", "elapsed", "remaining")
+C = torch.contiguous_format
 QUERIES = ("log_partition", "posterior", "expected_counts", "viterbi", *CAUSAL)
 
 
@@ -76,10 +78,35 @@ def test_mixed_dtypes_and_devices_are_refused(p, name):
         replace(p, **{name: getattr(p, name).to("meta")})
 
 
+def test_tables_without_numbers_are_refused(p):
+    on_meta = {name: table.to("meta") for name, table in p.tables().items()}
+    with pytest.raises(ValueError, match=r"log_initial is .* on meta; expected a dense tensor with numbers"):
+        replace(p, **on_meta)
+    with pytest.raises(ValueError, match=r"log_emission is torch.sparse_coo on cpu; expected a dense tensor"):
+        replace(p, log_emission=p.log_emission.to_sparse())
+
+
+@pytest.mark.parametrize("name", ["log_initial", "log_transition", "log_emission"])
+def test_a_table_that_must_be_there_is_asked_for(p, name):
+    with pytest.raises(ValueError, match=f"{name} is NoneType; expected a float32 or float64 tensor"):
+        replace(p, **{name: None})
+
+
+def test_everything_lies_on_one_device(p):
+    with pytest.raises(ValueError, match="offsets are on meta, the tables on cpu"):
+        replace(p, offsets=p.offsets.to("meta"))
+    with pytest.raises(ValueError, match=r"left_censored is a torch.bool tensor .* on meta; expected .* on cpu"):
+        replace(p, left_censored=torch.ones(3, dtype=torch.bool, device="meta"))
+
+
 @pytest.mark.parametrize(
     "offsets",
     [
         torch.tensor([0, 4, 4, 10]),
+        torch.tensor([0, -3, 10]),
+        torch.tensor([0, 0, 10]),
+        torch.tensor([0, 10, 10]),
+        torch.tensor([0, 2**62, 10]),
         torch.tensor([0, 7, 5, 10]),
         torch.tensor([1, 5, 10]),
         torch.tensor([0, 5, 9]),
@@ -101,6 +128,37 @@ def test_offsets_that_do_not_rise_to_the_number_of_rows_are_refused(p, offsets):
 def test_flags_that_do_not_fit_the_series_are_refused(p, name, flag):
     with pytest.raises(ValueError, match=rf"{name} is a .*; expected True, False or .* of shape \(3,\)"):
         replace(p, **{name: flag})
+
+
+@pytest.mark.parametrize("name", ["left_censored", "right_censored"])
+@pytest.mark.parametrize("flag", [None, 1, "yes", [True, False, True]], ids=repr)
+def test_flags_are_not_guessed(p, name, flag):
+    with pytest.raises(ValueError, match=rf"{name} is .*; expected True, False or a boolean tensor of shape \(3,\)"):
+        replace(p, **{name: flag})
+
+
+def test_no_rows_are_refused(p):
+    with pytest.raises(ValueError, match="rise strictly from 0 to the number of rows, 0"):
+        replace(p, log_emission=p.log_emission[:, :0], offsets=torch.tensor([0, 0]))
+
+
+@pytest.mark.parametrize("layout", ["transposed", "strided", "expanded", "shared"])
+@pytest.mark.parametrize("query", QUERIES)
+def test_any_memory_layout_gives_the_same_bits(p, kernel: KernelName, query, layout):
+    def laid_out(table: Tensor) -> Tensor:
+        if layout == "transposed":
+            return table.transpose(0, -1).contiguous().transpose(0, -1)
+        if layout == "strided":
+            return torch.stack([torch.full_like(table, math.nan), table], -1)[..., 1]
+        if layout == "expanded":
+            return table[:1].expand_as(table)
+        return torch.cat([torch.full_like(table, math.nan), table])[len(table) :]
+
+    odd = replace(p, **{name: laid_out(table) for name, table in p.tables().items()}, left_censored=True)
+    plain = replace(odd, **{name: table.clone(memory_format=C) for name, table in odd.tables().items()})
+    found, wanted = (getattr(inference, query)(q, kernel=kernel) for q in (odd, plain))
+    for one, other in zip(_tensors(found), _tensors(wanted), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -212,3 +270,7 @@ def test_the_gradient_of_impossible_data_is_not_nan(kernel: KernelName):
     log_likelihood[:, :2].sum().backward()
     assert not emission.grad.isnan().any()
     assert not emission.grad[:, 5:].any()
+
+
+def _tensors(answer: object) -> list[Tensor]:
+    return [answer] if isinstance(answer, Tensor) else list(vars(answer).values())
