@@ -1,12 +1,17 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
+MINUTES ?= 10
+SANITIZE ?= $(if $(filter x86_64,$(shell uname -m)),avx2,portable)
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 NATIVE := $(wildcard setup.py hsmm/native/*.cpp hsmm/native/*.hpp hsmm/native/*.h)
 
-.PHONY: run test lint bench clean
+runtime = $(shell $(CXX) -print-file-name=$(1))
+SANITIZED := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 HSMM_NATIVE_BUILD=_sanitized
+
+.PHONY: run test lint bench sanitize fuzz clean
 
 run: $(VENV)/.package
 	@$(BIN)/hsmm run configs/markets.toml
@@ -22,6 +27,16 @@ lint: $(VENV)/.test $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks.estep
+
+# The runtimes come first, and with them the C++ library whose exceptions they watch.
+sanitize: $(VENV)/.test
+	@$(PIP) 'setuptools>=77'
+	@HSMM_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build_ext --inplace --force --build-temp build/sanitized
+	@LD_PRELOAD='$(call runtime,libasan.so) $(call runtime,libubsan.so) $(call runtime,libstdc++.so)' $(SANITIZED) \
+		$(BIN)/python -m pytest -q tests/hsmm/kernels tests/hsmm/inference
+
+fuzz: $(VENV)/.test
+	@$(BIN)/python -m tests.fuzz_kernels --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info out mlflow.db mlartifacts spool .pytest_cache .mypy_cache .ruff_cache .hypothesis
