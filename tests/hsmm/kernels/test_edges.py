@@ -1,0 +1,141 @@
+"""Where scaled arithmetic is weakest and shapes are oddest: every function still gives the reference's answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hsmm import inference
+from hsmm.kernels import native
+from hsmm.potentials import Potentials
+from tests.fuzz_kernels import Bound, answers, check_paths, in_double, in_single
+from tests.hsmm.inference.cases import random_potentials
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="no native kernel was built")
+
+LAWS = {
+    "hmm": {"n_durations": None, "self_transitions": True},
+    "segments": {"n_durations": 6},
+    "tail": {"n_durations": 3, "tail": True, "left_censored": True},
+    "self_transitions": {"n_durations": 4, "self_transitions": True},
+    "ending": {"n_durations": 6, "right_censored": False, "left_censored": True},
+    "time_varying": {"n_durations": 3, "time_varying": True},
+}
+SWINGS = {
+    "float32 -120": (120.0, torch.float32),
+    "float32 -2000": (2e3, torch.float32),
+    "float64 -800": (800.0, torch.float64),
+    "float64 -20000": (2e4, torch.float64),
+}
+
+
+@pytest.fixture(params=LAWS, ids=str)
+def law(request: pytest.FixtureRequest) -> dict:
+    return LAWS[request.param]
+
+
+def assert_exact(p: Potentials) -> None:
+    """Every function of the kernel in use equals the reference in float64 and gives no NaN."""
+    exact = in_double(p)
+    bound = Bound(exact, single=p.log_emission.dtype == torch.float32)
+    wanted = dict(answers(exact, None, "reference"))
+    for name, found in answers(p, None, "auto"):
+        assert not found.isnan().any(), name
+        if native.supports(p):
+            bound.compare(name, found, wanted[name])
+    check_paths(p, exact, bound)
+
+
+@pytest.mark.parametrize("n_steps", [1, 15])
+@pytest.mark.parametrize("swing", SWINGS.values(), ids=SWINGS)
+def test_what_was_all_but_ruled_out_comes_back(law, swing, n_steps):
+    """State 0 is ruled out by so many nats, then preferred by as many: the probability it kept decides."""
+    nats, dtype = swing
+    p = random_potentials(0, (3 * n_steps + 2, 4 * n_steps), n_restarts=1, **law)
+    emission = p.log_emission.clone()
+    for start in p.offsets[:-1].tolist():
+        emission[:, start : start + n_steps, 0] -= nats / n_steps
+        emission[:, start + n_steps : start + 3 * n_steps, 1:] -= nats / n_steps
+    p = replace(p, log_emission=emission)
+    if p.log_transition.ndim == 3:
+        p = replace(p, log_transition=p.log_transition - nats / 40 * (1 - torch.eye(3, dtype=torch.float64)))
+    assert_exact(p if dtype == torch.float64 else in_single(p))
+
+
+def test_the_example_in_which_float32_lost_five_nats():
+    """Two models of the whole series, and no way between them; the data change their mind by 120 nats."""
+    emission = torch.zeros(1, 40, 2)
+    emission[0, :20, 0] = emission[0, 20:, 1] = -6.0
+    half, apart = torch.tensor([[0.5, 0.5]]).log(), torch.eye(2)[None].log()
+    p = Potentials(half, apart, None, emission, torch.tensor([0, 40]))
+    counts = inference.expected_counts(p)
+    assert inference.log_partition(p).item() == pytest.approx(-120.0, rel=1e-6)
+    torch.testing.assert_close(counts.initial, torch.tensor([[0.5, 0.5]]))
+    assert_exact(p)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_state_that_no_row_allows(law, dtype):
+    p = random_potentials(1, (9, 14, 1), **law)
+    emission = p.log_emission.clone()
+    emission[:, :, 1] = -math.inf
+    emission[:, 3:5, 0] = -math.inf
+    emission[1, 12] = -math.inf
+    p = replace(p, log_emission=emission)
+    assert_exact(p if dtype == torch.float64 else in_single(p))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_series_of_which_nothing_was_seen(law, dtype):
+    p = random_potentials(2, (9, 14, 1), **law)
+    p = replace(p, log_emission=torch.zeros_like(p.log_emission))
+    assert_exact(p if dtype == torch.float64 else in_single(p))
+    if p.right_censored is True:
+        assert inference.log_partition(p).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_outliers_of_any_size(law, dtype):
+    """A row at 1e6 standard deviations, and one at 1e12, lies far under every state, under each unlike the others."""
+    p = random_potentials(3, (9, 14, 1), **law)
+    emission = p.log_emission.clone()
+    emission[:, 4] *= 5e11
+    emission[:, 15] *= 5e23
+    p = replace(p, log_emission=-emission.abs())
+    p = p if dtype == torch.float64 else in_single(p)
+    for name, value in answers(p, None, "auto"):
+        assert not value.isnan().any(), name
+        assert not value.isposinf().any(), name
+    found, wanted = inference.log_partition(p).double(), inference.log_partition(in_double(p), kernel="reference")
+    torch.testing.assert_close(found, wanted, rtol=1e-12 if dtype == torch.float64 else 1e-5, atol=0)
+
+
+SHAPES = {
+    "one row": ((1,), {}),
+    "rows of one": ((1,) * 9, {}),
+    "one state": ((7, 20, 1), {"n_states": 1}),
+    "one state, one step": ((7, 20, 1), {"n_states": 1, "n_durations": 1}),
+    "one step": ((7, 20, 1), {"n_durations": 1, "self_transitions": True}),
+    "one step, then the tail": ((7, 20, 1), {"n_durations": 1, "tail": True}),
+    "durations beyond every series": ((3, 5, 1, 2), {"n_durations": 40}),
+    "durations beyond every series, and a tail": ((3, 5, 1, 2), {"n_durations": 40, "tail": True}),
+    "two thousand durations": ((50, 1), {"n_durations": 2000, "tail": True}),
+    "sixty-four states": ((40, 3), {"n_states": 64, "n_durations": None}),
+    "sixty-four states of segments": ((12, 3), {"n_states": 64, "n_durations": 5}),
+}
+
+
+@pytest.mark.parametrize("left_censored", [False, True])
+@pytest.mark.parametrize(("lengths", "options"), SHAPES.values(), ids=SHAPES)
+def test_shapes_at_the_edge(lengths, options, left_censored):
+    p = random_potentials(4, lengths, left_censored=left_censored, **options)
+    assert_exact(p)
+    assert_exact(in_single(p))
+
+
+def test_ten_thousand_series_of_five_rows(law):
+    p = random_potentials(5, (5,) * 10_000, n_restarts=1, n_states=2, **law)
+    assert_exact(p)
