@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ MODELS = {
     "wide": {"n_states": 7, "n_durations": 37, "tail": True},
     "time_varying": {"time_varying": True, "tail": True},
     "residual": {"residual": True, "left_censored": True},
+    "time_varying_hmm": {"n_durations": None, "time_varying": True},
     "sparse": {"sparse": True, "tail": True, "left_censored": True},
     "ending": {"right_censored": False, "self_transitions": True, "n_durations": 9},
     "hmm": {"n_durations": None},
@@ -36,7 +38,7 @@ def batch(request: pytest.FixtureRequest, kernel: KernelName) -> Potentials:
 
 def test_alone_or_together(batch: Potentials, kernel: KernelName):
     together = dict(_answers(batch, kernel))
-    for s in range(batch.n_series):
+    for s in range(0, batch.n_series, 3 if kernel == "reference" else 1):
         _assert_same_bits(batch, [s % batch.n_restarts], [s], together, kernel)
 
 
@@ -56,15 +58,34 @@ def test_among_many(kernel: KernelName):
     _assert_same_bits(p, [0, 1, 0, 1, 1], crowd, together, kernel)
 
 
-@pytest.mark.parametrize("n_threads", [1, 2, 3])
-def test_with_any_number_of_threads(batch: Potentials, kernel: KernelName, n_threads):
-    before, wanted = torch.get_num_threads(), dict(_answers(batch, kernel))
-    torch.set_num_threads(n_threads)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_with_any_number_of_threads(batch: Potentials, kernel: KernelName, dtype):
+    if kernel == "reference" and dtype == torch.float32:
+        pytest.skip("the reference does the same operations in either type")
+    p = replace(batch, **{name: table.to(dtype) for name, table in batch.tables().items()})
+    before, answers = torch.get_num_threads(), []
     try:
-        found = dict(_answers(batch, kernel))
+        for n_threads in (1, 4) if kernel == "reference" else (1, 2, 4):
+            torch.set_num_threads(n_threads)
+            answers.append({**dict(_answers(p, kernel)), **dict(_sums(p, kernel))})
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    for found in answers[1:]:
+        for name, wanted in answers[0].items():
+            assert torch.equal(found[name], wanted), name
+
+
+def test_likelihoods_and_their_gradients_in_float32(kernel: KernelName):
+    """The batch changes no bit in single precision either, nor of the slopes of one series."""
+    p = random_potentials(2, LENGTHS, n_restarts=3, tail=True, left_censored=True)
+    p = replace(p, **{name: table.float() for name, table in p.tables().items()})
+    together = dict(_answers(p, kernel))
+    for s in range(p.n_series):
+        _assert_same_bits(p, [s % 3], [s], together, kernel)
+    slopes = _emission_slopes(p, kernel)
+    for s in (0, 3, 8):
+        one = selected(p, [1], [s])
+        assert torch.equal(_emission_slopes(one, kernel)[0], slopes[1, rows_of(p, [s])])
 
 
 def test_every_count_is_repeatable(batch: Potentials, kernel: KernelName):
@@ -88,12 +109,31 @@ def _answers(p: Potentials, kernel: KernelName) -> Iterator[tuple[str, Tensor]]:
     """Everything that belongs to one series or row under one model."""
     yield "log_partition", inference.log_partition(p, kernel=kernel)
     posterior, decoded = inference.posterior(p, kernel=kernel), inference.viterbi(p, kernel=kernel)
+    counts = inference.expected_counts(p, kernel=kernel)
+    yield from ((name, getattr(counts, name)) for name in ("transition", "duration") if getattr(counts, name).ndim == 4)
     yield "log_likelihood", posterior.log_likelihood
     yield "state", posterior.state
     yield "viterbi", decoded.states
     yield "score", decoded.log_probability
     for query in CAUSAL:
         yield query, getattr(inference, query)(p, kernel=kernel)
+
+
+def _sums(p: Potentials, kernel: KernelName) -> Iterator[tuple[str, Tensor]]:
+    """What is added up over series, drawn at random, or differentiated."""
+    weight = torch.linspace(-1, 2, p.n_restarts * p.n_series, dtype=p.log_emission.dtype)
+    counts = inference.expected_counts(p, weight.view(p.n_restarts, p.n_series), kernel=kernel)
+    yield from ((f"weighted {name}", value) for name, value in vars(counts).items())
+    yield from ((f"summed {name}", value) for name, value in vars(inference.posterior(p, kernel=kernel)).items())
+    yield "slopes", _emission_slopes(p, kernel)
+    yield "paths", inference.sample_paths(p, 3, torch.Generator().manual_seed(0))
+
+
+def _emission_slopes(p: Potentials, kernel: KernelName) -> Tensor:
+    emission = p.log_emission.clone().requires_grad_()
+    inference.log_partition(replace(p, log_emission=emission), kernel=kernel).sum().backward()
+    assert emission.grad is not None
+    return emission.grad
 
 
 def _assert_same_bits(
