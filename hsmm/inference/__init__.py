@@ -4,25 +4,29 @@ from hsmm.inference.engine import (
     elapsed,
     expected_counts,
     filter_pass,
+    filter_state,
     filtered,
     log_density,
     log_partition,
     posterior,
     remaining,
     sample_paths,
+    smoothed,
     viterbi,
 )
 from hsmm.inference.impossible import first_impossible, impossible_rows
 from hsmm.inference.simulation import simulate_states
-from hsmm.kernels.results import Decoded, Filtered, Posterior
+from hsmm.kernels.results import Decoded, Filtered, FilterState, Posterior
 
 __all__ = [
     "Decoded",
+    "FilterState",
     "Filtered",
     "Posterior",
     "elapsed",
     "expected_counts",
     "filter_pass",
+    "filter_state",
     "filtered",
     "first_impossible",
     "impossible_rows",
@@ -32,5 +36,6 @@ __all__ = [
     "remaining",
     "sample_paths",
     "simulate_states",
+    "smoothed",
     "viterbi",
 ]

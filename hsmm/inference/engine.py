@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hsmm.errors import KernelWarning
 from hsmm.kernels import native, reference
-from hsmm.kernels.results import Decoded, Filtered, Posterior
-from hsmm.potentials import Potentials, equilibrium_residual
+from hsmm.kernels.results import Decoded, Filtered, FilterState, Posterior
+from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries, KernelName, PerSeries, StateSeries
 
 KERNELS: dict[str, ModuleType] = {"reference": reference, "native": native}
@@ -29,8 +29,8 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
     check_finite(p)
     if not any(table.requires_grad for table in p.tables().values()):
         return run("log_partition", p, kernel)
-    if p.log_residual is None and p.log_duration is not None and bool(p.censored("left").any()):
-        p = replace(p, log_residual=_residual_law(p.log_duration, p))
+    if p.log_residual is None:
+        p = replace(p, log_residual=p.residual_law())
     names = tuple(p.tables())
     return _LogPartition.apply(p.detach(), kernel, names, *p.tables().values())
 
@@ -50,39 +50,58 @@ def posterior(p: Potentials, *, kernel: KernelName = "auto") -> Posterior:
     return replace(counts, **{name: table.sum(1) for name, table in per_row.items()})
 
 
-def filtered(p: Potentials, *, kernel: KernelName = "auto") -> StateSeries:
-    """P(z_n | y up to n), causal: (R, N, K)."""
-    return filter_pass(p, kernel=kernel).state
+def filtered(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> StateSeries:
+    """P(z_n | y up to n), causal: (R, N, K). With ``after`` the rows follow those that led to that state."""
+    return filter_pass(p, after=after, kernel=kernel).state
 
 
-def log_density(p: Potentials, *, kernel: KernelName = "auto") -> Tensor:
+def log_density(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> Tensor:
     """log p(y_n | y before n), causal: (R, N)."""
-    return filter_pass(p, kernel=kernel).log_density
+    return filter_pass(p, after=after, kernel=kernel).log_density
 
 
-def filter_pass(p: Potentials, *, kernel: KernelName = "auto") -> Filtered:
+def filter_pass(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> Filtered:
     """Filtered states and log-densities of one forward pass."""
-    check_finite(p)
-    return run("filtered", p.detach(), kernel)
+    return _causal("filtered", p, after, kernel)
 
 
-def elapsed(p: Potentials, *, kernel: KernelName = "auto") -> DurationSeries:
+def elapsed(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> DurationSeries:
     """P(the segment is r steps old, this one counted | y up to n), causal: (R, N, D), column r - 1.
 
     Counts visible steps: a left-censored first segment has age 1 at its series' first row. With a tail the last
-    column is P(r >= D).
+    column is P(r >= D). With ``after`` the duration table must be stationary: those of the rows before are needed.
     """
-    check_finite(p)
-    return run("elapsed", p.detach(), kernel)
+    if after is not None and p.log_duration is not None and p.log_duration.ndim == 4:
+        raise ValueError(
+            "elapsed cannot go on after a state where the duration table changes with time, because a segment's age "
+            "is weighed with the table of the row where it started; give all rows at once."
+        )
+    return _causal("elapsed", p, after, kernel)
 
 
-def remaining(p: Potentials, *, kernel: KernelName = "auto") -> DurationSeries:
+def remaining(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> DurationSeries:
     """P(the segment has r steps left, this one counted | y up to n), causal: (R, N, D), column r - 1.
 
     With a tail the last column is P(r >= D).
     """
+    return _causal("remaining", p, after, kernel)
+
+
+def filter_state(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> FilterState:
+    """What the rows of each series say about the rows to come: give it as ``after`` with the next rows.
+
+    Pieces give the same bits as one pass over all rows, with the same kernel. Tables that change with time must hold
+    the transition out of each piece's last row.
+    """
+    return _causal("filter_state", p, after, kernel)
+
+
+def smoothed(p: Potentials, lag: int, *, kernel: KernelName = "auto") -> StateSeries:
+    """P(z_n | y up to n + ``lag``, or up to the series' last row): (R, N, K). Fixed-lag smoothing in O(N·lag·K·D)."""
+    if lag < 0:
+        raise ValueError(f"lag is {lag}; expected a number of rows, 0 or more.")
     check_finite(p)
-    return run("remaining", p.detach(), kernel)
+    return run("smoothed", p.detach(), kernel, lag)
 
 
 def viterbi(p: Potentials, *, kernel: KernelName = "auto") -> Decoded:
@@ -101,6 +120,29 @@ def sample_paths(
 
 def run(function: str, p: Potentials, kernel: KernelName, *arguments: Any) -> Any:
     return getattr(_choose(function, p, kernel), function)(p, *arguments)
+
+
+def _causal(function: str, p: Potentials, after: FilterState | None, kernel: KernelName) -> Any:
+    check_finite(p)
+    if after is not None:
+        _check_state(p, after)
+    return run(function, p.detach(), kernel, after)
+
+
+def _check_state(p: Potentials, after: FilterState) -> None:
+    shape = (p.n_restarts, p.n_series, p.n_states)
+    expected = {
+        "starting": shape,
+        "steps_left": (*shape, p.n_durations),
+        "by_age": (*shape, p.n_durations),
+        "n_rows": (p.n_series,),
+    }
+    for name, wanted in expected.items():
+        if tuple(getattr(after, name).shape) != wanted:
+            raise ValueError(
+                f"the state's {name} has shape {tuple(getattr(after, name).shape)}; expected {wanted}, of the same "
+                "models and series in the same order."
+            )
 
 
 def check_finite(p: Potentials) -> None:
@@ -134,13 +176,6 @@ def _native_is_available() -> bool:
         stacklevel=5,
     )
     return False
-
-
-def _residual_law(log_duration: Tensor, p: Potentials) -> Tensor:
-    """(R, K, D) or, where the table changes with time, (R, S, K, D) equilibrium laws of first segments."""
-    if log_duration.ndim == 3:
-        return equilibrium_residual(log_duration, p.log_tail)
-    return equilibrium_residual(log_duration[:, p.offsets[:-1]], None if p.log_tail is None else p.log_tail[:, None])
 
 
 class _LogPartition(torch.autograd.Function):

@@ -51,6 +51,25 @@ class Filtered:
 
 
 @dataclass(frozen=True, eq=False)
+class FilterState:
+    """All that the rows so far say about the rows to come, so that a forward pass can go on where another stopped.
+
+    - ``starting`` (R, S, K): log P(a segment of k begins at the next row | y so far)
+    - ``steps_left`` (R, S, K, D): log P(z_n = k, d steps left, this one counted | y so far) at the last row n
+    - ``by_age`` (R, S, K, D): log-weights of the open segments by the steps since their start, before the law of their
+      duration is applied; with a tail the last column holds all in the tail slot, law and stays applied
+    - ``n_rows`` (S,): rows seen so far
+
+    Float64 whatever the tables' dtype.
+    """
+
+    starting: Tensor
+    steps_left: Tensor
+    by_age: Tensor
+    n_rows: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Decoded:
     """The most probable sequence of segments; a right-censored last one of n steps weighs log P(d >= n).
 

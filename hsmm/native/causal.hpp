@@ -1,116 +1,175 @@
-// What the forward pass alone knows of every row: states, density, steps left, steps so far.
+// What is known at each row from that row and those before it: states, density, steps left, steps so far; and what a
+// later pass needs in order to go on.
 #pragma once
 
 #include <optional>
 
-#include "drive.hpp"
-#include "threads.hpp"
+#include "log_backward.hpp"
 
 namespace hsmm {
 
+// Mirrored field by field in structures.py.
+struct FilterState {
+    double* starting;    // (R, S, K) log P(a segment begins at the next row)
+    double* steps_left;  // (R, S, K, D) log P(state, steps left) at the last row
+    double* by_age;      // (R, S, K, D) see Ages
+    int64_t* n_rows;     // (S,) rows seen so far
+};
+
 // Mirrored field by field in structures.py; any of the arrays may be null.
 struct CausalOut {
-    const double *survival, *residual_survival;  // (R, K, D) P(d >= n) of the tables; for `elapsed`
+    const double *survival, *residual_survival;  // log P(d >= n), shaped as the tables; null where ages are not wanted
     double* state;                               // (R, N, K)
     double* log_density;                         // (R, N)
     double* remaining;                           // (R, N, D)
     double* elapsed;                             // (R, N, D)
-    uint8_t* doubtful;                           // (R, S)
+    const FilterState *before, *after;           // where to go on from; to be filled
 };
 
-// Open segments by the steps since their start; a slot belongs to the row at which its segments started.
-template <class F, int N>
-class Ages {
-    using V = typename Lanes<F, N>::V;
-    const Group<F, N>& g_;
-    const int64_t K_, D_;
-    Buffer<V> survival_, first_survival_, stay_, ring_, tail_;
+// Mirrored field by field in structures.py.
+struct SmoothedOut {
+    int64_t lag;
+    double* state;  // (R, N, K) P(state | y up to `lag` rows later)
+};
 
-    static const F* of(const double* table, int64_t restart, int64_t size) { return table + restart * size; }
+// Log-weights of the open segments by the steps since their start, before the law of their duration is applied; with a
+// tail, the last age holds all that entered the tail slot, law and stays applied.
+class Ages {
+    using V = logs::V;
+
+    const Sequence& s_;
+    const Problem& p_;
+    const CausalOut& out_;
+    const int64_t row_, seen_;  // row_: of by_age_, one slot before the first is read when time passes
+    Buffer<double> by_age_, law_;
+
+    double* ages(int64_t j) { return by_age_.data() + j * row_ + logs::width; }
+
+    static const double* entry(const double* table, bool varies, int64_t n, int64_t restart, int64_t row, int64_t size) {
+        return table + (varies ? restart * n + row : restart) * size;
+    }
+
+    const double* survival(int64_t t, int64_t age) const {
+        const int64_t size = s_.K * s_.D, start = t - age + 1;
+        if (start + seen_ == 0 && p_.left_censored[s_.series])
+            return entry(out_.residual_survival, p_.residual_varies, p_.n_series, s_.restart, s_.series, size);
+        return entry(out_.survival, p_.duration_varies, p_.n_rows, s_.restart, s_.offset + start, size);
+    }
+
+    void age(int64_t t, int64_t j, double start, double relative) {
+        double* x = ages(j);
+        const double in_tail = x[s_.D - 1];
+        for (int64_t a = s_.Dp - logs::width; a >= 0; a -= logs::width)
+            logs::store(x + a, logs::load(x + a - 1) + relative);
+        x[0] = start + relative;
+        if (!s_.has_tail) return;
+        const double entering =
+            t + seen_ + 1 >= s_.D ? x[s_.D - 1] + survival(t, s_.D)[j * s_.D + s_.D - 1] : logs::zero;
+        x[s_.D - 1] = logs::add(entering, in_tail + s_.stay()[j] + relative);
+    }
 
 public:
-    Ages(const Group<F, N>& g, const CausalOut& out)
-        : g_(g), K_(g.K), D_(g.D), survival_(K_ * D_), first_survival_(K_ * D_), stay_(K_), ring_(K_ * D_), tail_(K_) {
-        const int64_t size = K_ * D_;
-        g.spread([&](int l) { return of(out.survival, g.restart[l], size); }, size, survival_.data());
-        const auto first = [&](int l) { return of(g.left[l] ? out.residual_survival : out.survival, g.restart[l], size); };
-        g.spread(first, size, first_survival_.data());
-        if (g.has_tail) g.spread([&](int l) { return g.view.tail_stay(g.restart[l]); }, K_, stay_.data());
-        fill_zero(ring_, size);
-        fill_zero(tail_, K_);
+    Ages(const Sequence& s, const Problem& p, const CausalOut& out)
+        : s_(s), p_(p), out_(out), row_(s.Dp + logs::width), seen_(out.before ? out.before->n_rows[s.series] : 0),
+          by_age_(s.K * row_), law_(s.Dp) {
+        logs::fill(by_age_, s.K * row_, logs::zero);
+        logs::fill(law_, s.Dp, logs::zero);
+        for (int64_t j = 0; out.before && j < s.K; ++j)
+            std::copy_n(out.before->by_age + (s.pair * s.K + j) * s.D, s.D, ages(j));
     }
 
-    // by_age (D,): mass over all states; with a tail its last entry holds every age from D on.
-    void step(int64_t t, const V* start, const V* weight, V* by_age) {
-        std::fill_n(by_age, D_, V{});
-        for (int64_t j = 0; j < K_; ++j) {
-            V* slot = ring_.data() + j * D_;
-            for (int64_t i = 0; i < D_; ++i) slot[i] *= weight[j];
-            slot[t % D_] = start[j] * weight[j];
-            for (int64_t age = 1; age <= std::min(D_, t + 1); ++age) {
-                const V survival = (age == t + 1 ? first_survival_ : survival_)[j * D_ + age - 1];
-                const V mass = slot[(t - age + 1) % D_] * survival;
-                if (g_.has_tail && age == D_) tail_[j] = fma(tail_[j] * weight[j], stay_[j], mass);
-                else by_age[age - 1] += mass;
-            }
-            by_age[D_ - 1] += tail_[j];
+    // Adds P(age = a + 1 | y up to t) to by_age (Dp,).
+    void step(int64_t t, const LogForward& forward, double* by_age) {
+        const int64_t oldest = std::min(s_.D, t + seen_ + 1);
+        for (int64_t j = 0; j < s_.K; ++j) {
+            age(t, j, forward.start[j], s_.emission(t)[j] - logs::finite(forward.log_density));
+            for (int64_t a = 1; a <= oldest; ++a) law_[a - 1] = survival(t, a)[j * s_.D + a - 1];
+            if (s_.has_tail) law_[s_.D - 1] = 0;
+            for (int64_t a = 0; a < s_.Dp; a += logs::width)
+                logs::store(by_age + a, logs::load(by_age + a) + exponential<double, logs::width>(
+                                                                     logs::load(ages(j) + a) + logs::load(law_.data() + a)));
         }
+    }
+
+    void save(double* by_age) {
+        for (int64_t j = 0; j < s_.K; ++j) std::copy_n(ages(j), s_.D, by_age + j * s_.D);
     }
 };
 
-template <class F, int N, class ForwardPass>
-void causal_rows(const Group<F, N>& g, ForwardPass& forward, const CausalOut& out) {
-    using V = typename Lanes<F, N>::V;
-    // Mass lost below the range of float64, exp(-708), can come to matter after this many nats of misfit in excess of what
-    // ordinary ambiguity between states costs a row.
-    constexpr double dangerous = 400.0, ordinary = 0.25;
-    const auto& p = g.view.p;
-    const int64_t K = g.K, D = g.D;
-    Buffer<V> end(K), by_step(D);
-    std::optional<Ages<F, N>> ages;
-    if (out.elapsed) ages.emplace(g, out);
-    double excess[N] = {};
-    bool endangered[N] = {};
-    const auto row = [&](int l, int64_t t) { return g.restart[l] * p.n_rows + p.offsets[g.series[l]] + t; };
-    const auto write = [&](double* table, int64_t size, int64_t t, const V* values) {
-        const int n = g.running(t);
-        for (int l = 0; l < n; ++l)
-            for (int64_t i = 0; i < size; ++i) table[row(l, t) * size + i] = values[i][l];
-    };
-    Buffer<V> state(K);
-    const auto seen = [&](int64_t t, const V* ended) {
-        const int n = g.running(t);
-        for (int l = 0; l < n; ++l) {
-            excess[l] = forward.lost(l) ? std::max(0.0, excess[l] + forward.scale.step_deficit[l] - ordinary) : 0;
-            endangered[l] |= excess[l] > dangerous;
-            if (out.log_density) out.log_density[row(l, t)] = forward.scale.step_log[l];
+class CausalPass {
+    Sequence s_;
+    const CausalOut& out_;
+    LogForward forward_;
+    std::optional<Ages> ages_;
+    Buffer<double> by_step_;
+    const int64_t row_;
+
+    double* row(double* table, int64_t t, int64_t size) const { return table + (row_ + t) * size; }
+
+    void filter(int64_t t) {
+        const auto collect = [&](int64_t, int64_t r, logs::V terms) {
+            logs::store(by_step_.data() + r, logs::load(by_step_.data() + r) + terms);
+        };
+        if (!out_.remaining || s_.is_hmm) return forward_.step(t);
+        logs::fill(by_step_, s_.Dp, 0);
+        const double sum = forward_.step(t, collect);
+        for (int64_t r = 0; r < s_.D; ++r) row(out_.remaining, t, s_.D)[r] = sum > 0 ? by_step_[r] / sum : 0.0;
+    }
+
+    void write(int64_t t) {
+        if (out_.state) std::copy_n(forward_.state.data(), s_.K, row(out_.state, t, s_.K));
+        if (out_.log_density) *row(out_.log_density, t, 1) = forward_.log_density;
+        if (!ages_) return;
+        logs::fill(by_step_, s_.Dp, 0);
+        ages_->step(t, forward_, by_step_.data());
+        if (out_.elapsed) std::copy_n(by_step_.data(), s_.D, row(out_.elapsed, t, s_.D));
+    }
+
+    void save(const FilterState& state) {
+        const int64_t K = s_.K, D = s_.D;
+        forward_.begin_next(s_.length - 1);
+        std::copy_n(forward_.start.data(), K, state.starting + s_.pair * K);
+        for (int64_t j = 0; j < K; ++j)
+            for (int64_t r = 1; r <= D; ++r) state.steps_left[(s_.pair * K + j) * D + r - 1] = forward_.steps_left(j, r);
+        if (ages_) ages_->save(state.by_age + s_.pair * K * D);
+    }
+
+public:
+    CausalPass(const Problem& p, int64_t pair, const CausalOut& out)
+        : s_(p, pair, out.before), out_(out), forward_(s_), by_step_(s_.Dp), row_(s_.restart * p.n_rows + s_.offset) {
+        if (out.before)
+            forward_.resume(out.before->starting + pair * s_.K, out.before->steps_left + pair * s_.K * s_.D);
+        if (out.survival) ages_.emplace(s_, p, out);
+    }
+
+    void run() {
+        for (int64_t t = 0; t < s_.length; ++t) {
+            if (t > 0) forward_.begin_next(t - 1);
+            filter(t);
+            write(t);
         }
-        for (int64_t j = 0; j < K; ++j) state[j] = forward.occupancy(j);
-        if (out.state) write(out.state, K, t, state.data());
-        if (out.remaining) {
-            for (int64_t r = 1; r <= D; ++r) {
-                by_step[r - 1] = V{};
-                for (int64_t j = 0; j < K; ++j) by_step[r - 1] += forward.residual(j, t, r, ended);
-            }
-            write(out.remaining, D, t, by_step.data());
-        }
-        if (ages) {
-            ages->step(t, forward.start(), forward.weight(), by_step.data());
-            write(out.elapsed, D, t, by_step.data());
-        }
-    };
-    const auto finish = [&](int l, const V*) {
-        const bool impossible_through_loss = forward.scale.impossible[l] && forward.lost(l);
-        out.doubtful[g.pair[l]] = is_suspect(g, forward, l) || endangered[l] || impossible_through_loss;
-    };
-    run_forward<F, N, true>(g, forward, [&](int64_t) { return end.data(); }, seen, finish);
-}
+        if (out_.after) save(*out_.after);
+    }
+};
 
 inline void causal(const Problem& p, const CausalOut& out) {
+    for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) { CausalPass(p, p.lanes[index], out).run(); });
+}
+
+inline void smoothed(const Problem& p, const SmoothedOut& out) {
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) {
-        with_group<double>(p, index, [&](const auto& g) {
-            with_segments(g, [&](auto& forward) { causal_rows(g, forward, out); });
-        });
+        Sequence s(p, p.lanes[index]);
+        const LogTrace trace(s);
+        LogBackward backward(s, trace, nullptr);
+        for (int64_t t = 0; t < s.length; ++t) {
+            const int64_t last = std::min(t + out.lag, s.length - 1);
+            double* row = out.state + (s.restart * p.n_rows + s.offset + t) * s.K;
+            std::fill_n(row, s.K, 0.0);
+            if (!std::isfinite(trace.density(last))) continue;
+            backward.enter(last);
+            for (int64_t u = last - 1; u >= t; --u) backward.step(u);
+            for (int64_t j = 0; j < s.K; ++j) row[j] = std::min(1.0, std::max(0.0, backward.state()[j]));
+        }
     });
 }
 

@@ -84,9 +84,10 @@ public:
         add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
         add(out.tail_stay + r * K, stay, K, nullptr);
         add(out.tail_leave + r * K, leave, K, nullptr);
-        if (g_.left[l])
-            for (int64_t i = 0; i < K * D; ++i)
-                out.residual[r * K * D + i] += series_weight * double(residual[i][l]) * double(view.residual(r)[i]);
+        if (!g_.left[l]) return;
+        const F* law = view.residual(r, g_.series[l]);
+        double* sum = out.residual + (view.p.residual_varies ? g_.pair[l] : r) * K * D;
+        for (int64_t i = 0; i < K * D; ++i) sum[i] += series_weight * double(residual[i][l]) * double(law[i]);
     }
 };
 

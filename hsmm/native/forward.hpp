@@ -96,17 +96,10 @@ public:
 
     V occupancy(int64_t j) const { return occupancy_[j] * weight_[j]; }
 
-    // Mass with r steps left at t, after step t.
-    V residual(int64_t j, int64_t t, int64_t r, const V* end) const {
-        if (g_.has_tail && r == D_) return tail_mass[j];
-        return r == 1 ? end[j] : ring_[j * D_ + (t + r - 1) % D_];
-    }
-
-    template <bool KeepLogs = false>
     void step(int64_t t, V* end) {
         const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass.data();
         for (int64_t j = 0; j < K_; ++j) occupancy_[j] = fma(start_[j], mass[j], open_[j]);
-        scale.template weigh<KeepLogs>(t, occupancy_.data(), weight_.data());
+        scale.weigh(t, occupancy_.data(), weight_.data());
         const Table<F, N, false> first{reinterpret_cast<const F*>(tables_.first.data())};
         for (int64_t j = 0; j < K_; ++j)
             end[j] = t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));

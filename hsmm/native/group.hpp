@@ -7,7 +7,7 @@
 
 namespace hsmm {
 
-// Mirrored field by field in structures.py. Tables are linear for the sums, logarithmic for Viterbi.
+// Mirrored field by field in structures.py. Tables are linear for scaled sums, else logarithmic.
 struct Problem {
     int64_t n_restarts, n_series, n_rows, n_states, n_durations;
     const void* initial;     // (R, K)
@@ -24,6 +24,7 @@ struct Problem {
     const int64_t* lanes;  // (n_groups, width): restart * n_series + series, longest first, -1 for an empty lane
     int64_t n_groups;
     int64_t n_threads;
+    int64_t transition_varies, duration_varies, residual_varies;  // a table for every row (residual: every series)
 };
 
 template <class F>
@@ -32,13 +33,25 @@ struct View {
     int64_t K = p.n_states, D = p.n_durations;
 
     const F* initial(int64_t r) const { return static_cast<const F*>(p.initial) + r * K; }
-    const F* transition(int64_t r) const { return static_cast<const F*>(p.transition) + r * K * K; }
-    const F* duration(int64_t r) const { return static_cast<const F*>(p.duration) + r * K * D; }
-    const F* residual(int64_t r) const { return static_cast<const F*>(p.residual) + r * K * D; }
+    // Tables that vary have one for every row (residual: for every series).
+    const F* transition(int64_t r, int64_t row = 0) const {
+        return of(p.transition, p.transition_varies, p.n_rows, r, row, K * K);
+    }
+    const F* duration(int64_t r, int64_t row = 0) const {
+        return of(p.duration, p.duration_varies, p.n_rows, r, row, K * D);
+    }
+    const F* residual(int64_t r, int64_t s = 0) const {
+        return of(p.residual, p.residual_varies, p.n_series, r, s, K * D);
+    }
     const F* tail_stay(int64_t r) const { return static_cast<const F*>(p.tail_stay) + r * K; }
     const F* tail_leave(int64_t r) const { return static_cast<const F*>(p.tail_leave) + r * K; }
     const F* emission(int64_t r, int64_t s) const {
         return static_cast<const F*>(p.emission) + (r * p.n_rows + p.offsets[s]) * K;
+    }
+
+private:
+    static const F* of(const void* tables, bool varies, int64_t n, int64_t r, int64_t i, int64_t size) {
+        return static_cast<const F*>(tables) + (varies ? r * n + i : r) * size;
     }
 };
 
@@ -93,8 +106,24 @@ struct Group {
         }
     }
 
+    // Of the packed rows: lane l's row t, or its last one if it has ended.
+    int64_t row(int l, int64_t t) const {
+        return view.p.offsets[series[l]] + std::max<int64_t>(0, std::min(t, length[l] - 1));
+    }
+
+    void spread_transition(int64_t t, V* out) const {
+        spread([&](int l) { return view.transition(restart[l], row(l, t)); }, K * K, out);
+    }
+
+    void spread_duration(int64_t t, V* out) const {
+        spread([&](int l) { return view.duration(restart[l], row(l, t)); }, K * D, out);
+    }
+
     void spread_first(V* out) const {
-        spread([&](int l) { return left[l] ? view.residual(restart[l]) : view.duration(restart[l]); }, K * D, out);
+        const auto law = [&](int l) {
+            return left[l] ? view.residual(restart[l], series[l]) : view.duration(restart[l], row(l, 0));
+        };
+        spread(law, K * D, out);
     }
 
     // Row t of the log-emissions; lanes that have ended see an impossible row.
@@ -148,7 +177,7 @@ struct Tables {
           least_transition(g.K), mass(g.K), first_mass(g.K), duration{nullptr} {
         const auto& view = g.view;
         g.spread([&](int l) { return view.initial(g.restart[l]); }, g.K, initial.data());
-        g.spread([&](int l) { return view.transition(g.restart[l]); }, g.K * g.K, transition.data());
+        g.spread_transition(0, transition.data());
         for (int64_t i = 0; i < g.K; ++i) {
             least_transition[i] = broadcast<V>(F(1));
             for (int64_t j = 0; j < g.K; ++j) {
@@ -165,7 +194,7 @@ struct Tables {
         if constexpr (Shared) {
             duration.entries = view.duration(g.restart[0]);
         } else {
-            g.spread([&](int l) { return view.duration(g.restart[l]); }, g.K * g.D, spread_duration.data());
+            g.spread_duration(0, spread_duration.data());
             duration.entries = reinterpret_cast<const F*>(spread_duration.data());
         }
         for (int64_t j = 0; j < g.K; ++j) {
@@ -173,6 +202,14 @@ struct Tables {
             for (int64_t d = 0; d < g.D; ++d) mass[j] += duration[j * g.D + d];
             for (int64_t d = 0; d < g.D; ++d) first_mass[j] += g.any_left ? first[j * g.D + d] : duration[j * g.D + d];
         }
+    }
+
+    // Of the moves from t to t + 1, and of the segments that start at t.
+    void read_transition(const Group<F, N>& g, int64_t t) {
+        if (g.view.p.transition_varies) g.spread_transition(t, transition.data());
+    }
+    void read_duration(const Group<F, N>& g, int64_t t) {
+        if (!Shared && g.view.p.duration_varies) g.spread_duration(t, spread_duration.data());
     }
 };
 

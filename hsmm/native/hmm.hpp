@@ -25,9 +25,8 @@ public:
     const V* weight() const { return weight_.data(); }
     V occupancy(int64_t j) const { return start_[j] * weight_[j]; }
 
-    template <bool KeepLogs = false>
     void step(int64_t t, V* state) {
-        scale.template weigh<KeepLogs>(t, start_.data(), weight_.data());
+        scale.weigh(t, start_.data(), weight_.data());
         for (int64_t j = 0; j < K_; ++j) {
             state[j] = occupancy(j);
             if constexpr (Watch) lost_ |= (state[j] <= V{}) & (start_[j] > V{}) & scale.allows(j);

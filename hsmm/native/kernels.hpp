@@ -2,7 +2,9 @@
 #pragma once
 
 #include "backward.hpp"
+#include "drive.hpp"
 #include "causal.hpp"
+#include "sampling.hpp"
 #include "threads.hpp"
 #include "viterbi.hpp"
 
@@ -46,7 +48,7 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
         trace.last_end[l] = ended_mass<F, N>(g, end, l);
         for (int64_t j = 0; j < K; ++j) trace.last_occupancy[j][l] = forward.occupancy(j)[l];
     };
-    run_forward<F, N, false>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
+    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
     Counts<F, N> counts(g);
     Backward<F, N, Shared>(g, tables, trace, counts).run(StateRows<F, N>(g, out));
     commit_counts(g, index, forward, trace, counts, out, order);
@@ -61,7 +63,7 @@ void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOr
     const int64_t K = g.K;
     const auto keep = [&](int64_t t, const V*) { forward.scale.bound(trace.weight.data() + t * K); };
     const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
-    run_forward<F, N, false>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
+    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
     Counts<F, N> counts(g);
     hmm_backward(g, tables, trace, counts, StateRows<F, N>(g, out));
     commit_counts(g, index, forward, trace, counts, out, order);
@@ -90,7 +92,7 @@ void score(const Group<F, N>& g, const LikelihoodOut& out) {
             out.deficit[pair] = forward.scale.deficit(l) - last;
             out.lost[pair] = forward.lost(l) || is_suspect(g, forward, l);
         };
-        run_forward<F, N, false>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
+        run_forward<F, N>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
     });
 }
 
@@ -140,6 +142,22 @@ int hsmm_log_partition(const Problem* p, const LikelihoodOut* out) {
     return guarded([&] { log_partition(*p, *out); });
 }
 
+int hsmm_log_counts(const Problem* p, const CountsOut* out) {
+    return guarded([&] { log_counts(*p, *out); });
+}
+
+int hsmm_log_score(const Problem* p, const LikelihoodOut* out) {
+    return guarded([&] { log_score(*p, out->log_likelihood); });
+}
+
+int hsmm_smoothed(const Problem* p, const SmoothedOut* out) {
+    return guarded([&] { smoothed(*p, *out); });
+}
+
+int hsmm_sample_paths(const Problem* p, const SamplesOut* out) {
+    return guarded([&] { sample_paths(*p, *out); });
+}
+
 int hsmm_causal(const Problem* p, const CausalOut* out) {
     return guarded([&] { causal(*p, *out); });
 }
@@ -148,7 +166,7 @@ int hsmm_viterbi(const Problem* p, const PathsOut* out) {
     return guarded([&] {
         for_each_group(p->n_groups, p->n_threads, [&](int64_t index, InOrder&) {
             with_group<double>(*p, index, [&](const auto& g) {
-                if (g.one_restart) decode<true>(g, *out);
+                if (g.one_restart && !p->duration_varies) decode<true>(g, *out);
                 else decode<false>(g, *out);
             });
         });

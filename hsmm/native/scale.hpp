@@ -20,7 +20,7 @@ class Scale {
     V inverse_{};
     bool rescaled_now_[N] = {};
     LogProduct<F, N> product_;
-    double row_maximum_[N] = {}, deficit_[N] = {};
+    double row_maximum_[N] = {}, deficit_[N] = {}, log_scale_[N] = {};
 
     void read_ahead(int64_t t) {
         for (int64_t row = 0; row < block && t + row < g_.longest; ++row) {
@@ -49,21 +49,18 @@ class Scale {
             const bool reached = occupancy[j][l] > 0 && !impossible[l];
             weight[j][l] = reached ? F(std::exp(double(now_[j][l]) - log_scale)) : F(0);
         }
-        step_log[l] = log_scale;
-        step_deficit[l] = impossible[l] ? 0 : row_maximum - log_scale;
-        deficit_[l] += step_deficit[l];
+        log_scale_[l] = log_scale;
+        deficit_[l] += impossible[l] ? 0 : row_maximum - log_scale;
     }
 
 public:
     bool collapsed[N] = {}, impossible[N] = {};
-    double step_log[N] = {}, step_deficit[N] = {};  // of the last row, where asked for: log p(y_t | y before t), and its deficit
 
     explicit Scale(const Group<F, N>& g) : g_(g), K_(g.K), log_emission_(block * K_), likelihood_(block * K_) {
         fill_zero(likelihood_, block * K_);
     }
 
     // weight_j = p(y_t | j) / p(y_t | before) for the states j that can be occupied at t, else 0.
-    template <bool KeepLogs = false>
     void weigh(int64_t t, const V* occupancy, V* weight) {
         const int64_t row = t % block;
         if (row == 0) read_ahead(t);
@@ -82,10 +79,6 @@ public:
         for (int l = 0; l < N; ++l) row_maximum_[l] += double(largest[l]);
         const int n = g_.running(t);
         for (int l = 0; l < n; ++l) {
-            if constexpr (KeepLogs) {
-                step_deficit[l] = -std::log(double(scale[l]));
-                step_log[l] = double(largest[l]) - step_deficit[l];
-            }
             rescaled_now_[l] = false;
             if (!(sum[l] > Limits<F>::collapsed)) rescale(l, occupancy, weight, double(largest[l]));
         }
@@ -101,7 +94,7 @@ public:
         }
         for (int l = 0; l < g_.n_lanes; ++l)
             for (int64_t j = 0; j < K_ && rescaled_now_[l]; ++j)
-                if (weight[j][l] > 0) weight[j][l] = std::max(floor, F(std::exp(double(now_[j][l]) - step_log[l])));
+                if (weight[j][l] > 0) weight[j][l] = std::max(floor, F(std::exp(double(now_[j][l]) - log_scale_[l])));
     }
 
     // Lanes that the last row does not forbid in state j.

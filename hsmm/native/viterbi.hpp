@@ -4,11 +4,11 @@
 #pragma once
 
 #include "group.hpp"
+#include "logs.hpp"
 
 namespace hsmm {
 
 struct PathsOut {
-    const double *survival, *residual_survival;  // (R, K, D) log P(d >= n) of the tables
     double* log_probability;                     // (R, S)
     int64_t* states;                             // (R, N)
 };
@@ -30,7 +30,7 @@ class Viterbi {
     };
 
     const Group<F, N>& g_;
-    const Tables<F, N, Shared>& tables_;
+    Tables<F, N, Shared>& tables_;
     const int64_t K_, D_;
     Buffer<V> ring_, tail_, emission_, start_, end_, tail_score_;
     Buffer<Integers> tail_start_;
@@ -62,6 +62,7 @@ class Viterbi {
     }
 
     void begin(int64_t t) {
+        tables_.read_transition(g_, t - 1);
         for (int64_t j = 0; j < K_; ++j) {
             V best = broadcast<V>(impossible);
             for (int64_t i = 0; i < K_; ++i)
@@ -70,9 +71,17 @@ class Viterbi {
         }
     }
 
-    // The best segment of state j whose last visible row is `last`; `law(start)` gives the log-weights of its length.
-    template <class Law>
-    void improve(Segment& best, int l, int64_t j, int64_t last, Law law, F leave_tail) const {
+    // Log-law (D,) of a segment of state j that starts at t.
+    const F* law(int l, int64_t t, int64_t j) const {
+        const auto& view = g_.view;
+        const bool residual = t == 0 && g_.left[l];
+        const F* laws = residual ? view.residual(g_.restart[l], g_.series[l]) : view.duration(g_.restart[l], g_.row(l, t));
+        return laws + j * D_;
+    }
+
+    // The best segment of state j whose last visible row is `last`; `weight(start, n)` is that of its length.
+    template <class Weight>
+    void improve(Segment& best, int l, int64_t j, int64_t last, Weight weight, F leave_tail) const {
         const F* rows = g_.view.emission(g_.restart[l], g_.series[l]);
         const int64_t direct = std::min(g_.has_tail ? D_ - 1 : D_, last + 1);
         F emission = 0;
@@ -80,23 +89,23 @@ class Viterbi {
             const int64_t start = last - n + 1;
             emission += rows[start * K_ + j];
             if (emission == impossible) return;
-            best.improve(start_[start * K_ + j][l] + law(start)[n - 1] + emission, j, start);
+            best.improve(start_[start * K_ + j][l] + weight(start, n) + emission, j, start);
         }
         const int64_t left = last - D_ + 1;
         if (g_.has_tail && left >= 0)
             best.improve(tail_score_[left * K_ + j][l] + leave_tail + emission, j, tail_start_[left * K_ + j][l]);
     }
 
-    Segment last_segment(int l, const PathsOut& out) const {
-        const int64_t r = g_.restart[l], last = g_.length[l] - 1;
+    Segment last_segment(int l) const {
+        const int64_t last = g_.length[l] - 1;
         Segment best;
         for (int64_t j = 0; j < K_; ++j) {
             if (!g_.right[l]) {
                 if (end_[last * K_ + j][l] > best.score) best = ended_segment(l, j, last);
                 continue;
             }
-            const auto survival = [&](int64_t start) {
-                return (start == 0 && g_.left[l] ? out.residual_survival : out.survival) + (r * K_ + j) * D_;
+            const auto survival = [&](int64_t start, int64_t n) {
+                return logs::sum_scalar(law(l, start, j) + n - 1, D_ - n + 1);
             };
             improve(best, l, j, last, survival, F(0));
         }
@@ -104,21 +113,18 @@ class Viterbi {
     }
 
     Segment ended_segment(int l, int64_t j, int64_t last) const {
-        const auto& view = g_.view;
-        const int64_t r = g_.restart[l];
-        const auto law = [&](int64_t start) {
-            return (start == 0 && g_.left[l] ? view.residual(r) : view.duration(r)) + j * D_;
-        };
+        const auto ended = [&](int64_t start, int64_t n) { return law(l, start, j)[n - 1]; };
         Segment best;
-        improve(best, l, j, last, law, g_.has_tail ? tables_.leave[j][l] : F(0));
+        improve(best, l, j, last, ended, g_.has_tail ? tables_.leave[j][l] : F(0));
         return best;
     }
 
     int64_t predecessor(int l, int64_t j, int64_t last) const {
+        const F* transition = g_.view.transition(g_.restart[l], g_.row(l, last));
         int64_t best = 0;
         F score = impossible;
         for (int64_t i = 0; i < K_; ++i) {
-            const F candidate = end_[last * K_ + i][l] + tables_.transition[i * K_ + j][l];
+            const F candidate = end_[last * K_ + i][l] + transition[i * K_ + j];
             if (candidate > score) score = candidate, best = i;
         }
         return best;
@@ -128,7 +134,7 @@ class Viterbi {
         const auto& p = g_.view.p;
         int64_t* states = out.states + g_.restart[l] * p.n_rows + p.offsets[g_.series[l]];
         int64_t last = g_.length[l] - 1;
-        Segment segment = last_segment(l, out);
+        Segment segment = last_segment(l);
         out.log_probability[g_.pair[l]] = segment.score;
         if (segment.score == impossible) {
             std::fill_n(states, last + 1, int64_t(-1));
@@ -143,7 +149,7 @@ class Viterbi {
     }
 
 public:
-    Viterbi(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
+    Viterbi(const Group<F, N>& g, Tables<F, N, Shared>& tables)
         : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), emission_(K_), start_(g.longest * K_),
           end_(g.longest * K_), tail_score_(g.has_tail ? g.longest * K_ : 0),
           tail_start_(g.has_tail ? g.longest * K_ : 0) {
@@ -156,6 +162,7 @@ public:
         std::copy_n(tables_.initial.data(), K_, start_.data());
         for (int64_t t = 0; t < g_.longest; ++t) {
             if (t > 0) begin(t);
+            tables_.read_duration(g_, t);
             g_.emission(t, emission_.data());
             for (int64_t j = 0; j < K_; ++j)
                 t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));
@@ -166,7 +173,7 @@ public:
 
 template <bool Shared, int N>
 void decode(const Group<double, N>& g, const PathsOut& out) {
-    const Tables<double, N, Shared> tables(g);
+    Tables<double, N, Shared> tables(g);
     Viterbi<N, Shared>(g, tables).run(out);
 }
 

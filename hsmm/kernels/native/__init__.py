@@ -1,30 +1,33 @@
-"""C++ on the CPU for tables that do not change with time; same names and results as ``reference``.
+"""C++ on the CPU; same names and results as ``reference``.
 
-Sequences (restart, series) are worked on side by side in the lanes of vector registers, in scaled linear arithmetic.
-Where that arithmetic may have lost probability, the sequence is computed again: float32 in float64, and float64 in log
-space by ``reference``. A sequence's results have the same bits whatever else is in the batch and on how many threads.
+Sums over stationary tables run in scaled linear arithmetic, sequences (restart, series) side by side in the lanes of
+vector registers. Where that may have lost probability the sequence is computed again, float32 in float64 and float64
+in log space. What is causal, what changes with time and what is sampled is computed in log space from the start. A
+sequence's results have the same bits whatever else is in the batch and on how many threads.
 """
 
-from hsmm.kernels.native.causal import elapsed, filtered, remaining
+from hsmm.kernels.native.causal import elapsed, filter_state, filtered, remaining, smoothed
 from hsmm.kernels.native.counts import expected_counts, log_partition
-from hsmm.kernels.native.paths import viterbi
+from hsmm.kernels.native.paths import sample_paths, viterbi
 from hsmm.native.library import available
 from hsmm.potentials import Potentials
 
 
 def supports(p: Potentials) -> bool:
-    """Whether the library is there and ``p`` is stationary, with one residual law for all series, on the CPU."""
-    one_law = p.log_residual is None or p.log_residual.ndim == 3
-    return p.is_stationary and one_law and p.log_emission.device.type == "cpu" and available()
+    """Whether the library is there and ``p`` is on the CPU."""
+    return p.log_emission.device.type == "cpu" and available()
 
 
 __all__ = [
     "available",
     "elapsed",
     "expected_counts",
+    "filter_state",
     "filtered",
     "log_partition",
     "remaining",
+    "sample_paths",
+    "smoothed",
     "supports",
     "viterbi",
 ]

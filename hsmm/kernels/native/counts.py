@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hsmm.kernels.native.inputs import Arguments, alone, in_float64, rows_of
+from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, scaled
 from hsmm.kernels.native.structures import CountsOut, LikelihoodOut
 from hsmm.kernels.results import Posterior
 from hsmm.potentials import Potentials
@@ -18,37 +18,40 @@ _SAFE_DEFICIT = 500.0
 
 
 def log_partition(p: Potentials) -> PerSeries:
-    exact = in_float64(p.detach())
-    arguments = Arguments(exact)
-    log_likelihood, deficit = (exact.log_emission.new_empty(p.n_restarts, p.n_series) for _ in range(2))
-    lost = torch.empty_like(deficit, dtype=torch.bool)
-    out = LikelihoodOut(arguments.point(log_likelihood), arguments.point(deficit), arguments.point(lost))
-    arguments.run("hsmm_log_partition", out)
-    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & _normalised(exact)[:, None]
-    doubtful = (lost & ~harmless) | log_likelihood.isnan()
-    for restart, series in _by_restart(doubtful):
-        checked = expected_counts(alone(exact, restart, series))
-        log_likelihood[restart, series] = checked.log_likelihood[0]
+    p = p.detach()
+    log_likelihood = torch.empty(p.n_restarts, p.n_series, dtype=torch.float64)
+    doubtful = _scaled_log_partition(in_float64(p), log_likelihood) if p.is_stationary else None
+    if doubtful is None or len(doubtful):
+        arguments = in_logarithms(p, doubtful)
+        arguments.run("hsmm_log_score", LikelihoodOut(log_likelihood=arguments.point(log_likelihood)))
     return log_likelihood.to(p.log_emission.dtype)
 
 
 def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Posterior:
     p = p.detach()
     weight = None if series_weight is None else series_weight.detach().double()
-    sums, doubtful = _scaled_counts(p, weight)
-    if p.log_emission.dtype == torch.float32:
-        for restart, series in _by_restart(doubtful):
-            part = in_float64(alone(p, restart, series))
-            sums.replace(p, restart, series, expected_counts(part, _part(weight, restart, series)))
-    else:
-        from hsmm.kernels import reference
-
-        for restart, several in _by_restart(doubtful):
-            for series in several.split(1):
-                part = alone(p, restart, series)
-                found = reference.expected_counts(part, _part(weight, restart, series))
-                sums.replace(p, restart, series, found)
+    sums = _Sums.zeros(p)
+    doubtful = None
+    if p.is_stationary:
+        doubtful = sums.add_scaled(p, weight)
+        if p.log_emission.dtype == torch.float32 and len(doubtful):
+            doubtful = sums.add_scaled(in_float64(p), weight, doubtful)
+    if doubtful is None or len(doubtful):
+        sums.add_in_logarithms(p, weight, doubtful)
     return sums.posterior(p)
+
+
+def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
+    """Fills ``log_likelihood`` (R, S); returns the pairs that scaled arithmetic may have got wrong."""
+    arguments = scaled(p)
+    deficit = torch.empty_like(log_likelihood)
+    lost = torch.empty_like(deficit, dtype=torch.bool)
+    out = LikelihoodOut(arguments.point(log_likelihood), arguments.point(deficit), arguments.point(lost))
+    arguments.run("hsmm_log_partition", out)
+    if not bool(lost.any()):
+        return lost.flatten().nonzero().squeeze(1)
+    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & _normalised(p)[:, None]
+    return (lost & ~harmless).flatten().nonzero().squeeze(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,45 +70,66 @@ class _Sums:
     @classmethod
     def zeros(cls, p: Potentials) -> _Sums:
         r, s, k, d = p.n_restarts, p.n_series, p.n_states, p.n_durations
-        shapes = [(r, k), (r, k, k), (r, k, d), (r, k, d), (r, k), (r, k)]
-        counts = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
-        return cls(torch.zeros(r, s, dtype=torch.float64), torch.empty_like(p.log_emission.contiguous()), *counts)
+        law = p.residual_law() if p.log_residual is None else p.log_residual
+        duration = (r, k, d) if p.log_duration is None else p.log_duration.shape
+        residual = (r, k, d) if law is None else law.shape
+        shapes = [(r, s), (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
+        likelihood, *counts = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
+        return cls(likelihood, torch.zeros(p.log_emission.shape, dtype=p.log_emission.dtype), *counts)
 
-    def replace(self, p: Potentials, restart: int, series: Tensor, found: Posterior) -> None:
-        """Put in the results of series that the sums left out."""
-        self.log_likelihood[restart, series] = found.log_likelihood[0].double()
-        self.state[restart, rows_of(p, series)] = found.state[0].to(self.state.dtype)
-        for name in ("initial", "transition", "duration", "residual", "tail_stay", "tail_leave"):
-            getattr(self, name)[restart] += getattr(found, name)[0]
+    def add_scaled(self, p: Potentials, weight: PerSeries | None, pairs: Tensor | None = None) -> Tensor:
+        """Add sequences in scaled arithmetic; returns those that it may have got wrong, which are left out."""
+        suffix = "f32" if p.log_emission.dtype == torch.float32 else "f64"
+        doubtful = torch.zeros(p.n_restarts, p.n_series, dtype=torch.bool)
+        self._add(f"hsmm_expected_counts_{suffix}", p, scaled(p, pairs), weight, pairs, doubtful)
+        return doubtful.flatten().nonzero().squeeze(1)
+
+    def add_in_logarithms(self, p: Potentials, weight: PerSeries | None, pairs: Tensor | None = None) -> None:
+        """Add sequences in log space, where nothing goes wrong."""
+        p = in_float64(p)
+        self._add("hsmm_log_counts", p, in_logarithms(p, pairs), weight, pairs)
+
+    def _add(
+        self,
+        function: str,
+        p: Potentials,
+        arguments: Arguments,
+        weight: PerSeries | None,
+        pairs: Tensor | None,
+        doubtful: Tensor | None = None,
+    ) -> None:
+        state = self.state
+        if state.dtype != p.log_emission.dtype:
+            state = torch.zeros(state.shape, dtype=p.log_emission.dtype)
+        sums = {name: arguments.point(x) for name, x in vars(self).items() if name != "state"}
+        out = CountsOut(
+            series_weight=arguments.point(weight),
+            doubtful=arguments.point(doubtful),
+            state=arguments.point(state),
+            **sums,
+        )
+        arguments.run(function, out)
+        if state is not self.state:
+            rows = _rows(p, pairs).unsqueeze(-1)
+            self.state.copy_(torch.where(rows, state.to(self.state.dtype), self.state))
 
     def posterior(self, p: Potentials) -> Posterior:
-        return Posterior(**{name: x.to(p.log_emission.dtype) for name, x in vars(self).items()})
+        fields = {name: x.to(p.log_emission.dtype) for name, x in vars(self).items()}
+        if p.log_residual is None and self.residual.ndim == 4:
+            fields["residual"] = fields["residual"].sum(1)
+        return Posterior(**fields)
 
 
-def _scaled_counts(p: Potentials, weight: PerSeries | None) -> tuple[_Sums, Tensor]:
-    arguments = Arguments(p)
-    sums = _Sums.zeros(p)
-    doubtful = torch.zeros(p.n_restarts, p.n_series, dtype=torch.bool)
-    fields = {name: arguments.point(x) for name, x in vars(sums).items()}
-    out = CountsOut(series_weight=arguments.point(weight), doubtful=arguments.point(doubtful), **fields)
-    arguments.run(
-        "hsmm_expected_counts_f32" if p.log_emission.dtype == torch.float32 else "hsmm_expected_counts_f64",
-        out,
-    )
-    return sums, doubtful
-
-
-def _part(weight: PerSeries | None, restart: int, series: Tensor) -> PerSeries | None:
-    return None if weight is None else weight[restart : restart + 1, series]
+def _rows(p: Potentials, pairs: Tensor | None) -> Tensor:
+    """(R, N) whether a row belongs to one of the pairs."""
+    belongs = torch.full((p.n_restarts, p.n_series), pairs is None)
+    if pairs is not None:
+        belongs.view(-1)[pairs] = True
+    return belongs.repeat_interleave(p.lengths, dim=1)
 
 
 def _normalised(p: Potentials) -> Tensor:
     """(R,) whether no table gives out more probability than it gets."""
     tables = [p.log_initial.unsqueeze(1), p.log_transition]
-    tables += [table for table in (p.log_duration, p.log_residual) if table is not None]
-    return torch.stack([(table.logsumexp(-1) < 1e-6).all(1) for table in tables]).all(0)
-
-
-def _by_restart(pairs: Tensor) -> list[tuple[int, Tensor]]:
-    """Restarts with any of these (R, S) pairs, and which series."""
-    return [(int(r), pairs[r].nonzero().squeeze(1)) for r in pairs.any(1).nonzero().squeeze(1)]
+    tables += [table for table in (p.log_duration, p.residual_law()) if table is not None]
+    return torch.stack([(table.logsumexp(-1) < 1e-6).flatten(1).all(1) for table in tables]).all(0)

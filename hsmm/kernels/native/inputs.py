@@ -1,4 +1,4 @@
-"""Potentials as the library takes them: linear or logarithmic tables, and series sorted into lanes."""
+"""Potentials as the library takes them: linear or logarithmic tables, and the (restart, series) pairs to work on."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor
 
 from hsmm.kernels.native.structures import Problem
 from hsmm.native import library
-from hsmm.numerics import log_one_minus_exp, log_survival
-from hsmm.potentials import Potentials, equilibrium_residual
+from hsmm.numerics import log_one_minus_exp
+from hsmm.potentials import Potentials
 
 _WASTE = 1.25  # idle lanes worth having so that a lane group shares one restart's tables
 
 
 class Arguments:
-    """A ``Problem`` and the tensors it points into, which must live as long as it."""
+    """A ``Problem`` and what it points into, which must live as long as it."""
 
-    def __init__(self, p: Potentials, *, logarithmic: bool = False) -> None:
-        self._kept: list[Tensor] = []
-        lanes = _lanes(p)
+    def __init__(self, p: Potentials, lanes: Tensor, *, logarithmic: bool) -> None:
+        self._kept: list[object] = []
         log_tables = _log_tables(p)
         tables = log_tables if logarithmic else _linear(log_tables)
         pointers = {name: self.point(table) for name, table in tables.items()}
@@ -35,21 +34,45 @@ class Arguments:
             offsets=self.point(p.offsets),
             left_censored=self.point(p.censored("left").to(torch.uint8)),
             right_censored=self.point(p.censored("right").to(torch.uint8)),
-            fragile=self.point(_fragile(log_tables)),
+            fragile=None if logarithmic else self.point(_fragile(log_tables)),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
             n_threads=torch.get_num_threads(),
+            transition_varies=p.log_transition.ndim == 4,
+            duration_varies=p.log_duration is not None and p.log_duration.ndim == 4,
+            residual_varies=tables["residual"] is not None and tables["residual"].ndim == 4,
             **pointers,
         )
 
     def point(self, x: Tensor | None) -> int | None:
+        """The address of a tensor's first number, in C order; kept alive."""
         if x is None:
             return None
-        self._kept.append(x.detach().contiguous())
-        return self._kept[-1].data_ptr()
+        self._kept.append(x := x.detach().contiguous())
+        return x.data_ptr()
+
+    def refer(self, x: ctypes.Structure | None) -> int | None:
+        """The address of a structure; kept alive."""
+        self._kept.append(x)
+        return None if x is None else ctypes.addressof(x)
 
     def run(self, function: str, out: ctypes.Structure) -> None:
         library.call(function, self.problem, out)
+
+
+def scaled(p: Potentials, pairs: Tensor | None = None) -> Arguments:
+    """For sums in scaled linear arithmetic, sequences side by side in lanes; stationary tables.
+
+    ``pairs`` (P,) int64 are the sequences to work on, restart * S + series; None is all of them.
+    """
+    return Arguments(p, side_by_side(p, pairs), logarithmic=False)
+
+
+def in_logarithms(p: Potentials, pairs: Tensor | None = None) -> Arguments:
+    """For sums in log space, one sequence at a time."""
+    if pairs is None:
+        pairs = _longest_first(p)
+    return Arguments(in_float64(p), pairs.unsqueeze(-1), logarithmic=True)
 
 
 def in_float64(p: Potentials) -> Potentials:
@@ -64,32 +87,25 @@ def with_segments(p: Potentials) -> Potentials:
     return replace(p, log_duration=one_step, left_censored=False, right_censored=False)
 
 
-def first_law(p: Potentials) -> Tensor | None:
-    """(R, K, D) law of the steps left to a left-censored first segment, where there may be one."""
-    if p.log_duration is None or not bool(p.censored("left").any()):
-        return None
-    return equilibrium_residual(p.log_duration, p.log_tail) if p.log_residual is None else p.log_residual
+def side_by_side(p: Potentials, pairs: Tensor | None = None) -> Tensor:
+    """(groups, width) pairs, longest series first, -1 where a lane stays empty.
+
+    The order of the series within a restart is the same whichever way the groups are cut.
+    """
+    width = library.lane_width(p.log_emission.element_size())
+    if pairs is not None:
+        lanes = pairs[p.lengths[pairs % p.n_series].argsort(descending=True, stable=True)].unsqueeze(0)
+    elif -(-p.n_series // width) * width <= _WASTE * p.n_series:
+        lanes = _longest_first(p).view(p.n_series, p.n_restarts).T
+    else:
+        lanes = _longest_first(p).unsqueeze(0)
+    idle = -lanes.shape[1] % width
+    return torch.nn.functional.pad(lanes, (0, idle), value=-1).reshape(-1, width)
 
 
-def survivals(p: Potentials) -> tuple[Tensor, Tensor | None]:
-    """Log P(d >= n) of the duration table and of the first segment's law."""
-    assert p.log_duration is not None
-    law = first_law(p)
-    return log_survival(p.log_duration), None if law is None else log_survival(law)
-
-
-def alone(p: Potentials, restart: int, series: Tensor) -> Potentials:
-    """One model over some of the series."""
-    rows = rows_of(p, series)
-    flags = {f"{side}_censored": p.censored(side)[series].clone() for side in ("left", "right")}
-    tables = {name: table[restart : restart + 1] for name, table in p.tables().items()}
-    tables["log_emission"] = tables["log_emission"][:, rows]
-    offsets = torch.cat([p.offsets.new_zeros(1), p.lengths[series].cumsum(0)])
-    return replace(p, **tables, offsets=offsets, **flags)
-
-
-def rows_of(p: Potentials, series: Tensor) -> Tensor:
-    return torch.cat([torch.arange(int(p.offsets[s]), int(p.offsets[s + 1])) for s in series.tolist()])
+def _longest_first(p: Potentials) -> Tensor:
+    by_length = p.lengths.argsort(descending=True, stable=True)
+    return (by_length[:, None] + p.n_series * torch.arange(p.n_restarts)).flatten()
 
 
 def _log_tables(p: Potentials) -> dict[str, Tensor | None]:
@@ -98,7 +114,7 @@ def _log_tables(p: Potentials) -> dict[str, Tensor | None]:
         "initial": p.log_initial,
         "transition": p.log_transition,
         "duration": p.log_duration,
-        "residual": first_law(p),
+        "residual": p.residual_law(),
         "tail_stay": p.log_tail,
         "tail_leave": leave,
     }
@@ -119,20 +135,3 @@ def _fragile(log_tables: dict[str, Tensor | None]) -> Tensor:
         if table is not None
     ]
     return torch.stack(flags).any(0).to(torch.uint8)
-
-
-def _lanes(p: Potentials) -> Tensor:
-    """(groups, width) restart * S + series, longest series first, -1 where a lane stays empty.
-
-    The order of the series within a restart is the same whichever way the groups are cut.
-    """
-    width = library.lane_width(p.log_emission.element_size())
-    n_restarts, n_series = p.n_restarts, p.n_series
-    by_length = p.lengths.argsort(descending=True, stable=True)
-    first_of_restart = n_series * torch.arange(n_restarts)
-    if -(-n_series // width) * width <= _WASTE * n_series:
-        pairs = first_of_restart[:, None] + by_length
-    else:
-        pairs = (by_length[:, None] + first_of_restart).reshape(1, -1)
-    idle = -pairs.shape[1] % width
-    return torch.nn.functional.pad(pairs, (0, idle), value=-1).reshape(-1, width)

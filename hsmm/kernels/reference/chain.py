@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hsmm.kernels.results import FilterState
 from hsmm.numerics import log_one_minus_exp, log_vector_matrix, logaddexp, logsumexp
-from hsmm.potentials import Potentials, equilibrium_residual
+from hsmm.potentials import Potentials
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,8 @@ class Step:
     """The forward pass at row t of the A series that are that long; K states, D durations.
 
     - ``rows`` (A,): their rows in the packed tables
-    - ``started`` (R, A, K): log P(a segment of k starts at t | y before t); -inf where a left-censored one is under way
+    - ``started`` (R, A, K): log P(a segment of k starts at t | y before t); at a series' first row also that one is
+      under way, where it is left-censored
     - ``filtered`` (R, A, K, D): log P(z_t = k, steps left = d | y up to t)
     - ``ended`` (R, A, K): log P(a segment of k ends at t | y up to t)
     - ``log_density`` (R, A): log p(y_t | y before t)
@@ -35,13 +37,14 @@ class Step:
 class Chain:
     """Tables of the series side by side, longest first: those still running at step t are a prefix."""
 
-    def __init__(self, p: Potentials) -> None:
-        self.p = p
+    def __init__(self, p: Potentials, after: FilterState | None = None) -> None:
+        self.p, self.after = p, after
         lengths, self.order = p.lengths.sort(descending=True, stable=True)
         self.starts = p.offsets[:-1][self.order]
         self._negated_lengths = (-lengths).tolist()
         self.left_censored = p.censored("left")[self.order]
         self.right_censored = p.censored("right")[self.order]
+        self.is_cut = bool(self.left_censored.any())
         self.stay = None if p.log_tail is None else p.log_tail[:, None]
         self.leave = None if self.stay is None else log_one_minus_exp(self.stay)
 
@@ -70,12 +73,15 @@ class Chain:
 
     def first_law(self) -> Tensor:
         """(R, S or 1, K, D) law of the steps left to a left-censored first segment; zero where there is none."""
-        if not bool(self.left_censored.any()):
+        law = self.p.residual_law()
+        if law is None:
             return torch.zeros_like(self.duration_at(self.starts))
-        if self.p.log_residual is not None:
-            law = self.p.log_residual
-            return law[:, None] if law.ndim == 3 else law[:, self.order]
-        return equilibrium_residual(self.duration_at(self.starts), self.stay)
+        return law[:, None] if law.ndim == 3 else law[:, self.order]
+
+    def first_durations(self) -> Tensor:
+        """(R, S or 1, K, D) law of the steps left to the first segment."""
+        law = self.duration_at(self.starts)
+        return torch.where(self.left_censored[:, None, None], self.first_law(), law) if self.is_cut else law
 
     def advance(self, steps_left: Tensor) -> Tensor:
         """Move (R, A, K, D) one step on without a new segment: steps left fall by one, or stay in the tail slot."""
@@ -85,6 +91,20 @@ class Chain:
             return torch.cat([steps_left[..., 1:], torch.full_like(last, -torch.inf)], -1)
         left = last + self.leave.unsqueeze(-1)
         return torch.cat([gone, *([left] if steps_left.shape[-1] > 1 else []), last + self.stay.unsqueeze(-1)], -1)
+
+    def recede(self, continued: Tensor, after_end: Tensor) -> Tensor:
+        """The mirror of ``advance``: (R, A, K, D) value of each slot at t, given those reached from it at t + 1.
+
+        ``after_end`` (R, A, K) is the value for a segment that ends at t.
+        """
+        if self.stay is None or self.leave is None:
+            return torch.cat([after_end.unsqueeze(-1), continued[..., :-1]], -1)
+        n_durations = continued.shape[-1]
+        one_less = continued[..., -2] if n_durations > 1 else after_end
+        tail = logaddexp(self.stay + continued[..., -1], self.leave + one_less)
+        if n_durations == 1:
+            return tail.unsqueeze(-1)
+        return torch.cat([after_end.unsqueeze(-1), continued[..., :-2], tail.unsqueeze(-1)], -1)
 
     def ending(self, steps_left: Tensor) -> Tensor:
         """(R, A, K) the part of (R, A, K, D) that ends with this step."""
@@ -97,19 +117,18 @@ class Chain:
         steps_left = ended = p.log_emission.new_empty(0)
         for t in range(self.n_steps):
             rows = self.rows(t)
-            if t == 0:
-                entering = p.log_initial[:, None].expand(-1, len(rows), -1)
-                started = entering.masked_fill(self.left_censored[:, None], -torch.inf)
-                law = self.duration_at(rows)
-                if self.left_censored.any():
-                    law = torch.where(self.left_censored[:, None, None], self.first_law(), law)
-                predicted = entering.unsqueeze(-1) + law
-            else:
-                active = len(rows)
+            active = len(rows)
+            if t > 0:
                 started = log_vector_matrix(ended[:, :active], self.transition_into(rows))
-                predicted = logaddexp(
-                    self.advance(steps_left[:, :active]), started.unsqueeze(-1) + self.duration_at(rows)
-                )
+                going_on = self.advance(steps_left[:, :active])
+                predicted = logaddexp(going_on, started.unsqueeze(-1) + self.duration_at(rows))
+            elif self.after is None:
+                started = p.log_initial[:, None].expand(-1, active, -1)
+                predicted = started.unsqueeze(-1) + self.first_durations()
+            else:
+                started = self.after.starting[:, self.order].to(p.log_emission)
+                going_on = self.advance(self.after.steps_left[:, self.order].to(p.log_emission))
+                predicted = logaddexp(going_on, started.unsqueeze(-1) + self.duration_at(rows))
             joint = predicted + p.log_emission[:, rows].unsqueeze(-1)
             log_density = logsumexp(joint.flatten(-2))
             steps_left = joint - _finite(log_density)[..., None, None]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain
 from hsmm.kernels.results import Posterior
-from hsmm.numerics import log_matrix_vector, logaddexp, logsumexp, ordered_sum
+from hsmm.numerics import log_matrix_vector, logsumexp, ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import PerSeries
 
@@ -34,7 +34,8 @@ class _Forward:
         self.log_likelihood = p.log_emission.new_zeros(p.n_restarts, p.n_series)
         for step in chain.forward():
             rows, active = step.rows, len(step.rows)
-            self.started[:, rows] = step.started
+            under_way = chain.left_censored[: len(rows), None] & (step.t == 0)
+            self.started[:, rows] = step.started.masked_fill(under_way, -torch.inf)
             self.ended[:, rows] = step.ended
             self.in_last_slot[:, rows] = step.filtered[..., -1]
             self.log_density[:, rows] = step.log_density
@@ -93,7 +94,7 @@ class _Backward:
             self._count_tail(rows, running, continued, after_end)
             value = torch.cat(
                 [
-                    self._step_back(continued, after_end[:, :running]),
+                    chain.recede(continued, after_end[:, :running]),
                     self._last_value(after_end, running, active),
                 ],
                 1,
@@ -141,16 +142,6 @@ class _Backward:
         closing = -self.forward.log_ending[:, running:active]
         closing = torch.where(closing.isposinf(), 0.0, closing)
         return torch.cat([moving, closing.unsqueeze(-1).expand(-1, -1, self.p.n_states)], 1)
-
-    def _step_back(self, continued: Tensor, after_end: Tensor) -> Tensor:
-        stay, leave = self.chain.stay, self.chain.leave
-        if stay is None or leave is None:
-            return torch.cat([after_end.unsqueeze(-1), continued[..., :-1]], -1)
-        one_less = continued[..., -2] if self.p.n_durations > 1 else after_end
-        tail = logaddexp(stay + continued[..., -1], leave + one_less)
-        if self.p.n_durations == 1:
-            return tail.unsqueeze(-1)
-        return torch.cat([after_end.unsqueeze(-1), continued[..., :-2], tail.unsqueeze(-1)], -1)
 
     def _last_value(self, after_end: Tensor, running: int, active: int) -> Tensor:
         """(R, ·, K, D) value at a series' last row: anything may follow a censored segment, else it must end."""

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from hsmm.kernels.reference.chain import Chain
-from hsmm.kernels.results import Decoded
+from hsmm.kernels.reference.chain import Chain, Step
+from hsmm.kernels.results import Decoded, FilterState
 from hsmm.numerics import log_survival, logaddexp, ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries
 
 
-def elapsed(p: Potentials) -> DurationSeries:
-    chain = Chain(p)
-    segments = _OpenSegments(chain, logaddexp)
+def elapsed(p: Potentials, after: FilterState | None = None) -> DurationSeries:
     result = p.log_emission.new_empty(p.n_restarts, p.n_rows, p.n_durations)
+    for step, segments in open_segments(p, after):
+        result[:, step.rows] = ordered_sum(segments.weighed(ended=False).exp(), 2)
+    return result
+
+
+def open_segments(p: Potentials, after: FilterState | None) -> Iterator[tuple[Step, _OpenSegments]]:
+    """The forward pass and the segments under way, step by step."""
+    chain = Chain(p, after)
+    segments = _OpenSegments(chain, logaddexp)
     for step in chain.forward():
         density = torch.where(step.log_density.isneginf(), 0.0, step.log_density)
         segments.advance(step.rows, step.started, p.log_emission[:, step.rows] - density[..., None])
-        by_age = segments.weighed(ended=False).exp()
-        age, first = by_age[..., :-1], by_age[..., -1]
-        age[..., min(step.t, p.n_durations - 1)] += first
-        result[:, step.rows] = ordered_sum(age, 2)
-    return result
+        yield step, segments
 
 
 def viterbi(p: Potentials) -> Decoded:
@@ -37,7 +40,7 @@ class _OpenSegments:
 
     ``by_age`` (R, A, K, D): column e - 1 holds those that started e steps ago (this one counted), before the law of
     their duration is applied; with a tail the last column holds all that entered the tail slot, its P(d >= D) and its
-    stays applied, and ``tail_age`` their ages. ``first`` (R, A, K) holds left-censored first segments.
+    stays applied, and ``tail_age`` their ages.
     """
 
     def __init__(self, chain: Chain, combine: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -47,8 +50,11 @@ class _OpenSegments:
         self.rows = chain.starts
         shape = (p.n_restarts, p.n_series, p.n_states)
         self.by_age = p.log_emission.new_full((*shape, p.n_durations), -torch.inf)
+        self.n_before = torch.zeros_like(p.lengths)
+        if chain.after is not None:
+            self.by_age = chain.after.by_age[:, chain.order].to(self.by_age)
+            self.n_before = chain.after.n_rows[chain.order]
         self.tail_age = torch.ones(shape, dtype=torch.int64, device=p.log_emission.device)
-        self.first = p.log_initial[:, None].expand(shape).masked_fill(~chain.left_censored[:, None], -torch.inf)
         self.first_law = chain.first_law()
 
     def advance(self, rows: Tensor, started: Tensor, log_emission: Tensor) -> None:
@@ -59,46 +65,37 @@ class _OpenSegments:
         self.rows = rows
         by_age = torch.cat([started.unsqueeze(-1), previous[..., :-1]], -1)
         if self.chain.stay is not None:
-            entering = by_age[..., -1] + self._law_by_age(self.chain.p.log_duration)[..., -1]
+            entering = by_age[..., -1] + self._law_by_age(survival=False)[..., -1]
             staying = previous[..., -1] + self.chain.stay
             grown = self.tail_age[:, :active] + 1
             self.tail_age = torch.where(staying > entering, grown, torch.full_like(grown, self.p.n_durations))
             by_age = torch.cat([by_age[..., :-1], self.combine(entering, staying).unsqueeze(-1)], -1)
         self.by_age = by_age + log_emission.unsqueeze(-1)
-        self.first = self.first[:, :active] + log_emission
 
     def weighed(self, *, ended: bool) -> Tensor:
-        """(R, A, K, D + 1) by age, first segments last: ended with this row, or still open."""
-        table = self.p.log_duration
-        if table is not None and not ended:
-            table = log_survival(table)
-        law = self._law_by_age(table)
+        """(R, A, K, D) by age: ended with this row, or still open."""
+        law = self._law_by_age(survival=not ended)
         if self.chain.leave is not None:
             closing = self.chain.leave if ended else torch.zeros_like(self.chain.leave)
             law = torch.cat([law[..., :-1], closing.expand(law.shape[:-1]).unsqueeze(-1)], -1)
-        return torch.cat([self.by_age + law, (self.first + self._law_of_first(ended=ended)).unsqueeze(-1)], -1)
+        return self.by_age + law
 
-    def _law_by_age(self, table: Tensor | None) -> Tensor:
-        """(R, A or 1, K, D) a duration table read, for each age, at the row where such a segment started."""
+    def _law_by_age(self, *, survival: bool) -> Tensor:
+        """(R, A or 1, K, D) the duration table, or P(d >= n), read for each age where such a segment started."""
+        table = self.p.log_duration
         if table is None:
             return self.p.log_emission.new_zeros(1, 1, 1, 1)
-        if table.ndim == 3:
-            return table[:, None]
+        table, first = (log_survival(x) if survival else x for x in (table, self.first_law))
         ages = torch.arange(self.p.n_durations, device=table.device)
-        origin = torch.maximum(self.rows[:, None] - ages, (self.rows - self.t)[:, None])
-        return table[:, origin, :, ages].permute(2, 0, 3, 1)
-
-    def _law_of_first(self, *, ended: bool) -> Tensor:
-        """(R, A or 1, K) law of a left-censored first segment of t + 1 visible steps."""
-        active, last = len(self.rows), self.p.n_durations - 1
-        law = self.first_law[:, : min(active, self.first_law.shape[1])]
-        beyond = self.t - last
-        if self.chain.stay is not None and self.chain.leave is not None and beyond >= 0:
-            stays = beyond * self.chain.stay if beyond else 0.0
-            return law[..., -1] + stays + (self.chain.leave if ended else 0.0)
-        if beyond > 0:
-            return torch.full_like(law[..., 0], -torch.inf)
-        return law[..., self.t] if ended else log_survival(law)[..., self.t]
+        if table.ndim == 3:
+            law = table[:, None]
+        else:
+            origin = torch.maximum(self.rows[:, None] - ages, (self.rows - self.t)[:, None])
+            law = table[:, origin, :, ages].permute(2, 0, 3, 1)
+        active = len(self.rows)
+        is_first = ages == (self.n_before[:active] + self.t)[:, None]
+        is_first &= self.chain.left_censored[:active, None]
+        return torch.where(is_first[:, None], first[:, :active], law)
 
 
 class _MostProbable:
@@ -126,7 +123,6 @@ class _MostProbable:
             active = len(rows)
             if t == 0:
                 started = p.log_initial[:, None].expand(-1, active, -1)
-                started = started.masked_fill(chain.left_censored[:, None], -torch.inf)
             else:
                 joint = ended[:, :active, :, None] + chain.transition_into(rows)
                 started, self.before[:, rows] = joint.max(-2)
@@ -142,7 +138,7 @@ class _MostProbable:
         age = column + 1
         if segments.chain.stay is not None:
             age = torch.where(column == self.p.n_durations - 1, segments.tail_age, age)
-        return best, torch.where(column == self.p.n_durations, segments.t + 1, age)
+        return best, age
 
     def _finish(self, segments: _OpenSegments, ended: Tensor, rows: Tensor, stopping: slice) -> None:
         still_open, open_length = self._best_age(segments, segments.weighed(ended=False))

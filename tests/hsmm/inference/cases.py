@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -103,6 +104,22 @@ def selected(p: Potentials, restarts: list[int], series: list[int], n_rows: list
         left_censored=_of_series(p.left_censored, series),
         right_censored=_of_series(p.right_censored, series),
     )
+
+
+def heads(p: Potentials, n_rows: Sequence[int]) -> Potentials:
+    """The first rows of every series."""
+    return selected(p, list(range(p.n_restarts)), list(range(p.n_series)), list(n_rows))
+
+
+def tails(p: Potentials, n_rows: Sequence[int]) -> tuple[Potentials, Tensor]:
+    """What follows the first rows of every series, and which rows of ``p`` that is."""
+    rows = torch.cat([torch.arange(p.offsets[s] + n, p.offsets[s + 1]) for s, n in enumerate(n_rows)])
+
+    def cut(name: str, table: Tensor) -> Tensor:
+        return table[:, rows] if name == "log_emission" or table.ndim == 4 else table
+
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), (p.lengths - torch.tensor(n_rows)).cumsum(0)])
+    return replace(p, **{name: cut(name, table) for name, table in p.tables().items()}, offsets=offsets), rows
 
 
 def rows_of(p: Potentials, series: list[int], n_rows: list[int] | None = None) -> Tensor:

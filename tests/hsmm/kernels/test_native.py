@@ -240,10 +240,3 @@ def test_ordinary_data_never_need_the_reference(hmm, monkeypatch):
     p = replace(p, log_duration=None, log_tail=None, log_residual=None) if hmm else p
     for _, value in answers(native, p):
         assert value.isfinite().all()
-
-
-def test_tables_that_change_with_time_are_refused():
-    p = potentials(9, [3])
-    varying = replace(p, log_transition=p.log_transition[:, None].expand(-1, 3, -1, -1))
-    assert native.supports(p)
-    assert not native.supports(varying)
