@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -23,12 +23,23 @@ Rows: TypeAlias = Tensor | slice
 
 
 @dataclass(frozen=True, eq=False)
-class Pattern:
-    """Rows that observe the same cells: their indices, and the observed and missing features."""
+class Block:
+    """Rows that observe equally many cells.
+
+    - ``rows``: their indices, or a slice of all
+    - ``features`` (f,): the columns of which each row observes ``n_observed``
+    - ``missing``: the other columns, which none of the rows observes
+    """
 
     rows: Rows
-    observed: Tensor
+    features: Tensor
     missing: Tensor
+    n_observed: int
+
+    @property
+    def is_gappy(self) -> bool:
+        """Whether the rows miss some of ``features``."""
+        return self.n_observed < len(self.features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,25 +105,36 @@ class Sequences:
         return bool(self.observed.all())
 
     @cached_property
-    def patterns(self) -> list[Pattern]:
+    def patterns(self) -> list[Block]:
         """Rows grouped by what they observe; rows without any observed cell are left out."""
         if self.is_complete:
-            every = torch.arange(self.n_features, device=self.values.device)
-            return [Pattern(slice(None), every, every[:0])]
+            return [self._everything]
         kinds, kind_of_row = self.observed.unique(dim=0, return_inverse=True)
         return [
-            Pattern((kind_of_row == i).nonzero().flatten(), kind.nonzero().flatten(), (~kind).nonzero().flatten())
+            Block(
+                (kind_of_row == i).nonzero().flatten(),
+                kind.nonzero().flatten(),
+                (~kind).nonzero().flatten(),
+                int(kind.sum()),
+            )
             for i, kind in enumerate(kinds)
             if bool(kind.any())
         ]
 
     @cached_property
-    def rows_by_count(self) -> list[tuple[int, Rows]]:
+    def rows_by_count(self) -> list[Block]:
         """Rows grouped by how many cells they observe, without those that observe none."""
         if self.is_complete:
-            return [(self.n_features, slice(None))]
-        count = self.observed.sum(1)
-        return [(n, (count == n).nonzero().flatten()) for n in count.unique().tolist() if n]
+            return [self._everything]
+        count, every = self.observed.sum(1), self._everything
+        return [
+            replace(every, rows=(count == n).nonzero().flatten(), n_observed=n) for n in count.unique().tolist() if n
+        ]
+
+    @property
+    def _everything(self) -> Block:
+        every = torch.arange(self.n_features, device=self.values.device)
+        return Block(slice(None), every, every[:0], self.n_features)
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:

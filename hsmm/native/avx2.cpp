@@ -1,2 +1,3 @@
 #define HSMM_VECTOR_BYTES 32
 #include "kernels.hpp"
+#include "elliptical.hpp"

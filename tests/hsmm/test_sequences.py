@@ -60,7 +60,7 @@ def test_what_is_missing_is_known() -> None:
     rows = torch.cat([pattern.rows for pattern in made.patterns]).sort().values
     assert rows.tolist() == [0, 1, 3, 4]
     for pattern in made.patterns:
-        assert made.observed[pattern.rows][:, pattern.observed].all()
+        assert made.observed[pattern.rows][:, pattern.features].all()
         assert not made.observed[pattern.rows][:, pattern.missing].any()
 
 

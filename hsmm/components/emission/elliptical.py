@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,22 +14,22 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Constraint, as_parameter
+from hsmm.components.emission import native, reference
 from hsmm.components.emission.base import Emission
+from hsmm.components.emission.geometry import Geometry, Moments, Radial
 from hsmm.components.emission.scatter import (
-    LOG_2PI,
-    Block,
     CovarianceType,
-    axis_blocks,
-    axis_moments,
+    Measured,
+    axis_scatter,
     floor_eigenvalues,
-    matrix_blocks,
-    matrix_moments,
+    matrix_scatter,
 )
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
 _COVARIANCES: tuple[CovarianceType, ...] = ("full", "diag", "tied", "spherical")
 _EMPTY = 1e-8
+_LOG_2PI = math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,21 +84,30 @@ class Elliptical(Emission):
         return value[0] if self.covariance == "tied" else value[:, 0] if self.covariance == "spherical" else value
 
     @abstractmethod
-    def log_density(self, block: Block) -> Tensor:
-        """(R, K, n) log-density of a block's rows."""
+    def radial(self, n_observed: int) -> Radial:
+        """The density's fall with distance in this many dimensions."""
 
-    def with_latent_scales(self, blocks: list[Block], weights: Tensor) -> tuple[Self, Tensor]:  # noqa: ARG002
-        """This law with its shape parameters improved, and weights (R, K, N) times the rows' precisions."""
-        return self, weights
+    def improved(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, Measured]:
+        """This law with its shape parameters improved, and the moments of the rows under it."""
+        return self, self.measured(sequences, self._geometries(sequences), weights)
 
     def log_potentials(self, sequences: Sequences) -> StateSeries:
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
         mean = self.parameters["mean"]
-        density = mean.new_zeros(mean.shape[0], sequences.n_rows, mean.shape[1])
-        for block in self._blocks(sequences):
-            density[:, block.rows] = self.log_density(block).mT
+        density = mean.new_empty(mean.shape[0], sequences.n_rows, mean.shape[1])
+        if not sequences.is_complete:
+            density.zero_()
+        for geometry in self._geometries(sequences):
+            _measures(sequences, geometry).fill_log_density(density, sequences, geometry, self._radial(geometry))
         return density
+
+    def measured(self, sequences: Sequences, geometries: list[Geometry], weights: StateSeries) -> Measured:
+        """Moments of each block of rows for posterior weights (R, N, K)."""
+        return [
+            (geometry, _measures(sequences, geometry).moments(sequences, geometry, self._radial(geometry), weights))
+            for geometry in geometries
+        ]
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
         mean, variance = sequences.moments[0], _feature_scale(sequences) ** 2
@@ -113,15 +124,14 @@ class Elliptical(Emission):
         return fitted.with_parameters(covariance=spread)
 
     def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
-        weights = weights.mT.contiguous()
-        law, scales = self.with_latent_scales(self._blocks(sequences), weights)
+        law, measured = self.improved(sequences, weights)
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]
         if self._by_axis:
-            mean, scatter, mass = axis_moments(sequences, weights, scales, old_mean)
+            mean, scatter, mass = axis_scatter(measured, old_mean)
             if self.covariance == "spherical":
                 scatter, mass = (x.sum(-1, keepdim=True).expand_as(x) for x in (scatter, mass))
         else:
-            mean, scatter, weight = matrix_moments(sequences, weights, scales, old_mean, old)
+            mean, scatter, weight = matrix_scatter(measured, old_mean, old)
             if self.covariance == "tied":
                 scatter, weight = scatter.sum(1, keepdim=True).expand_as(scatter), weight.sum(1, keepdim=True)
             mass = weight.expand(old.shape[:2])[..., None, None]
@@ -182,14 +192,20 @@ class Elliptical(Emission):
             covariance, self.min_covariance * (scale**2 if self.covariance == "diag" else (scale**2).mean())
         )
 
-    def _blocks(self, sequences: Sequences) -> list[Block]:
-        """Measured once for the E-step and the M-step that follows it."""
-        measured: tuple[Sequences, list[Block]] | None = self.__dict__.get("_measured")
-        if measured is None or measured[0] is not sequences:
-            measure = axis_blocks if self._by_axis else matrix_blocks
-            blocks = measure(sequences, self.parameters["mean"], self.parameters["covariance"])
-            measured = self.__dict__["_measured"] = (sequences, blocks)
-        return measured[1]
+    def _geometries(self, sequences: Sequences) -> list[Geometry]:
+        """Made once for the E-step and the M-step that follows it."""
+        made: tuple[Sequences, list[Geometry]] | None = self.__dict__.get("_made")
+        if made is None or made[0] is not sequences:
+            mean, covariance = self.parameters["mean"], self.parameters["covariance"]
+            if self._by_axis:
+                geometries = [Geometry.by_variances(block, mean, covariance) for block in sequences.rows_by_count]
+            else:
+                geometries = [Geometry.by_matrices(block, mean, covariance) for block in sequences.patterns]
+            made = self.__dict__["_made"] = (sequences, geometries)
+        return made[1]
+
+    def _radial(self, geometry: Geometry) -> Radial:
+        return self.radial(geometry.block.n_observed)
 
     def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
         return self.with_parameters(mean=mean, covariance=covariance)
@@ -208,8 +224,9 @@ class Gaussian(Elliptical):
         made.check()
         return made
 
-    def log_density(self, block: Block) -> Tensor:
-        return -0.5 * (block.squared + (block.log_det + LOG_2PI * block.n_observed))
+    def radial(self, n_observed: int) -> Radial:
+        mean = self.parameters["mean"]
+        return Radial(mean.new_full(mean.shape[:2], -0.5 * _LOG_2PI * n_observed))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -246,45 +263,42 @@ class StudentT(Elliptical):
         """(K,) degrees of freedom."""
         return self.fitted("dof")
 
-    def with_latent_scales(self, blocks: list[Block], weights: Tensor) -> tuple[Self, Tensor]:
-        law = self._with_better_dof(blocks, weights)
-        dof = law.parameters["dof"].unsqueeze(-1)
-        scales = torch.zeros_like(weights)
-        for block in blocks:
-            precision = (dof + block.n_observed) / (dof + block.squared)
-            scales[..., block.rows] = weights[..., block.rows] * precision
-        return law, scales
-
-    def log_density(self, block: Block) -> Tensor:
+    def radial(self, n_observed: int) -> Radial:
         dof = self.parameters["dof"]
-        constant = _log_constant(dof, block.n_observed).unsqueeze(-1)
-        power = -0.5 * (dof + block.n_observed).unsqueeze(-1)
-        return torch.log1p(block.squared / dof.unsqueeze(-1)).mul_(power).add_(constant - 0.5 * block.log_det)
+        return Radial(_log_constant(dof, n_observed), dof)
 
-    def _with_better_dof(self, blocks: list[Block], weights: Tensor) -> Self:
-        """One guarded Newton step in log(dof) on the exact weighted log-density: docs/maths/em.md."""
+    def improved(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, Measured]:
+        geometries = self._geometries(sequences)
+        here = self.measured(sequences, geometries, weights)
+        law = self.with_parameters(dof=self._proposed_dof(here))
+        there = law.measured(sequences, geometries, weights)
+        better = law._shape_value(there) > self._shape_value(here)
+        kept = [(geometry, new.where(better, old)) for (geometry, new), (_, old) in zip(there, here, strict=True)]
+        return self.with_parameters(dof=torch.where(better, law.parameters["dof"], self.parameters["dof"])), kept
+
+    def _proposed_dof(self, measured: Measured) -> Tensor:
+        """One Newton step in log(dof) on the exact weighted log-density: docs/maths/em.md."""
         dof = self.parameters["dof"]
-        slope, bend, value = (torch.zeros_like(dof) for _ in range(3))
-        for block in blocks:
-            n, weight = block.n_observed, weights[..., block.rows]
-            ratio = block.squared / dof.unsqueeze(-1)
-            share = ratio / (1.0 + ratio)
-            shared = weight * share
-            mass, spread = weight.sum(-1), (weight * torch.log1p(ratio)).sum(-1)
-            first, second = shared.sum(-1), (shared * share).sum(-1)
+        slope, bend = torch.zeros_like(dof), torch.zeros_like(dof)
+        for geometry, sums in measured:
+            n = geometry.block.n_observed
             profile = torch.digamma(0.5 * (dof + n)) - torch.digamma(0.5 * dof) - n / dof
             curvature = 0.5 * (_trigamma(0.5 * (dof + n)) - _trigamma(0.5 * dof)) + n / dof**2
-            slope += 0.5 * (profile * mass - spread + (dof + n) / dof * first)
-            bend += 0.5 * (curvature * mass + 2.0 * first / dof - (dof + n) / dof**2 * (2.0 * first - second))
-            value += _log_constant(dof, n) * mass - 0.5 * (dof + n) * spread
+            slope += 0.5 * (profile * sums.weight - sums.spread + (dof + n) / dof * sums.share)
+            bend += 0.5 * (curvature * sums.weight + 2.0 * sums.share / dof)
+            bend -= 0.5 * (dof + n) / dof**2 * (2.0 * sums.share - sums.share_squared)
         gradient, bend = dof * slope, dof**2 * bend + dof * slope
         step = torch.where(bend < 0, -gradient / bend.clamp(max=-1e-12), gradient.sign()).clamp(-1.0, 1.0)
-        proposed = (dof.log() + step).exp().clamp(*self.dof_bounds)
-        for block in blocks:
-            n, weight = block.n_observed, weights[..., block.rows]
-            spread = (weight * torch.log1p(block.squared / proposed.unsqueeze(-1))).sum(-1)
-            value -= _log_constant(proposed, n) * weight.sum(-1) - 0.5 * (proposed + n) * spread
-        return self.with_parameters(dof=torch.where(value < 0, proposed, dof))
+        return (dof.log() + step).exp().clamp(*self.dof_bounds)
+
+    def _shape_value(self, measured: Measured) -> Tensor:
+        """(R, K) weighted log-density, without what does not depend on the degrees of freedom."""
+        value = torch.zeros_like(self.parameters["dof"])
+        for geometry, sums in measured:
+            n = geometry.block.n_observed
+            dof = self.parameters["dof"]
+            value += _log_constant(dof, n) * sums.weight - 0.5 * (dof + n) * sums.spread
+        return value
 
     def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:
         half = 0.5 * self.parameters["dof"][0][states]
@@ -302,6 +316,10 @@ class StudentT(Elliptical):
 
     def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
         return self.with_parameters(mean=mean, covariance=covariance, dof=torch.full_like(mean[..., 0], 10.0))
+
+
+def _measures(sequences: Sequences, geometry: Geometry) -> ModuleType:
+    return native if native.supports(sequences, geometry) else reference
 
 
 def _feature_scale(sequences: Sequences) -> Tensor:

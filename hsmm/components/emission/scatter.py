@@ -1,127 +1,61 @@
-"""Mean and scatter of elliptical laws: four shapes of matrix, one set of operations each.
-
-A scatter knows how to measure squared distances, to estimate itself from weighted rows, and to floor its variances.
-"""
+"""Mean and scatter from the moments of blocks of rows."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hsmm.numerics import ordered_sum
-from hsmm.sequences import Pattern, Rows, Sequences
+from hsmm.components.emission.geometry import Geometry, Moments
+from hsmm.sequences import Block
 
-LOG_2PI = math.log(2.0 * math.pi)
 _TINY = 1e-300
 
 CovarianceType = Literal["full", "diag", "tied", "spherical"]
+Measured = list[tuple[Geometry, Moments]]
 
 
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Rows that observe equally many cells, measured: ``squared`` (R, K, n) Mahalanobis distances over those cells and
-    ``log_det`` (R, K, n or 1) of their scatter. States come before rows, so that rows fill the vector registers."""
-
-    rows: Rows
-    n_observed: int
-    squared: Tensor
-    log_det: Tensor
-
-
-def axis_blocks(sequences: Sequences, mean: Tensor, variance: Tensor) -> list[Block]:
-    """Distances under per-feature variances (R, K, F), one feature at a time."""
-    precision, log_variance = 1.0 / variance, variance.log()
-    blocks = []
-    for n_observed, rows in sequences.rows_by_count:
-        values, seen = sequences.values[rows], sequences.observed[rows]
-        squared = mean.new_zeros(*mean.shape[:2], len(values))
-        log_det = torch.zeros_like(squared)
-        for f in range(mean.shape[-1]):
-            term = (values[:, f] - mean[..., f, None]).square_().mul_(precision[..., f, None])
-            squared += term if n_observed == mean.shape[-1] else torch.where(seen[:, f], term, 0.0)
-            log_det += torch.where(seen[:, f], log_variance[..., f, None], 0.0)
-        blocks.append(Block(rows, n_observed, squared, log_det))
-    return blocks
-
-
-def matrix_blocks(sequences: Sequences, mean: Tensor, covariance: Tensor) -> list[Block]:
-    """Distances under full matrices (R, K, F, F), whitened feature by feature for each pattern of missing cells."""
-    return [_whitened(sequences.values[pattern.rows], pattern, mean, covariance) for pattern in sequences.patterns]
-
-
-def _whitened(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> Block:
-    seen = pattern.observed
-    factor = torch.linalg.cholesky(covariance[..., seen[:, None], seen])
-    whitener = torch.linalg.inv(factor)
-    offsets = [values[:, f] - mean[..., f, None] for f in seen.tolist()]
-    squared = torch.zeros_like(offsets[0])
-    for i in range(len(offsets)):
-        whitened = whitener[..., i, 0, None] * offsets[0]
-        for j in range(1, i + 1):
-            whitened += whitener[..., i, j, None] * offsets[j]
-        squared += whitened.square_()
-    log_det = 2.0 * ordered_sum(factor.diagonal(dim1=-2, dim2=-1).log())
-    return Block(pattern.rows, len(offsets), squared, log_det.unsqueeze(-1))
-
-
-def axis_moments(sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def axis_scatter(measured: Measured, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean, summed squared deviations and weight, each (R, K, F), over observed cells.
 
-    ``weights`` (R, K, N) are posterior weights, ``scales`` the same times the latent precision of each row.
     States without weight in a feature keep ``mean``.
     """
-    seen = sequences.observed.to(weights.dtype)
-    centre, _ = sequences.moments
-    values = (sequences.values - centre) * seen
-    total, first, second = (scales @ x for x in (seen, values, values**2))
-    new_mean = torch.where(total > 0, first / total.clamp(min=_TINY), mean - centre)
-    squares = (second - new_mean * (2.0 * first - new_mean * total)).clamp(min=0.0)
-    return new_mean + centre, squares, total if scales is weights else weights @ seen
+    first, second = (_sum([getattr(moments, name) for _, moments in measured]) for name in ("first", "second"))
+    weight, scaled = (_sum([getattr(m, name) for _, m in measured]) for name in ("cell_weight", "cell_scaled"))
+    shift = torch.where(scaled > 0, first / scaled.clamp(min=_TINY), 0.0)
+    return mean + shift, (second - shift * first).clamp(min=0.0), weight.expand_as(mean)
 
 
-def matrix_moments(
-    sequences: Sequences, weights: Tensor, scales: Tensor, mean: Tensor, covariance: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def matrix_scatter(measured: Measured, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean (R, K, F), scatter (R, K, F, F) and weight (R, K); missing cells enter by conditional moments."""
-    centre, _ = sequences.moments
-    total, first, second = mean.new_zeros(mean.shape[:2]), torch.zeros_like(mean), torch.zeros_like(covariance)
-    mass = torch.zeros_like(total)
-    for pattern in sequences.patterns:
-        weight, scale = weights[..., pattern.rows], scales[..., pattern.rows]
-        values = sequences.values[pattern.rows] - centre
-        total += scale.sum(-1)
-        mass += weight.sum(-1)
-        if len(pattern.missing):
-            filled, spread = _conditional(values, pattern, mean - centre, covariance)
-            scaled = filled * scale.unsqueeze(-1)
-            first += scaled.sum(2)
-            second += scaled.mT @ filled + weight.sum(-1)[..., None, None] * spread
-        else:
-            first += scale @ values
-            products = (values[:, :, None] * values[:, None, :]).flatten(1)
-            second += (scale @ products).view_as(second)
-    new_mean = torch.where(total[..., None] > 0, first / total[..., None].clamp(min=_TINY), mean - centre)
-    cross = new_mean[..., None] * first[..., None, :]
-    outer = new_mean[..., None] * new_mean[..., None, :]
-    scatter = second - cross - cross.mT + total[..., None, None] * outer
-    return new_mean + centre, 0.5 * (scatter + scatter.mT), mass
+    weight, scaled = (_sum([getattr(moments, name) for _, moments in measured]) for name in ("weight", "scaled"))
+    completed = [_completed(geometry.block, moments, covariance) for geometry, moments in measured]
+    first, second = (_sum(list(parts)) for parts in zip(*completed, strict=True))
+    total = scaled.unsqueeze(-1)
+    shift = torch.where(total > 0, first / total.clamp(min=_TINY), 0.0)
+    moved = shift * total.sqrt()
+    return mean + shift, second - moved.unsqueeze(-1) * moved.unsqueeze(-2), weight
 
 
-def _conditional(values: Tensor, pattern: Pattern, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (R, K, n, F) with missing cells at their conditional mean, and that covariance (R, K, F, F)."""
-    seen, gone = pattern.observed, pattern.missing
+def _completed(block: Block, moments: Moments, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """First and second moments of all features, the missing ones at their conditional mean and with its covariance."""
+    if not len(block.missing):
+        return moments.first, moments.second
+    seen, gone = block.features, block.missing
     cross = covariance[..., gone[:, None], seen]
     regression = torch.linalg.solve(covariance[..., seen[:, None], seen], cross.mT).mT
-    offset = values[..., seen] - mean[:, :, None, seen]
-    filled = values.expand(*mean.shape[:2], -1, -1).clone()
-    filled[..., gone] = mean[:, :, None, gone] + offset @ regression.mT
-    spread = torch.zeros_like(covariance)
-    spread[..., gone[:, None], gone] = covariance[..., gone[:, None], gone] - regression @ cross.mT
-    return filled, spread
+    lift = covariance.new_zeros(*covariance.shape[:-1], len(seen))
+    lift[..., seen, torch.arange(len(seen))] = 1.0
+    lift[..., gone, :] = regression
+    second = lift @ moments.second @ lift.mT
+    spread = covariance[..., gone[:, None], gone] - regression @ cross.mT
+    second[..., gone[:, None], gone] += moments.weight[..., None, None] * spread
+    return (lift @ moments.first.unsqueeze(-1)).squeeze(-1), 0.5 * (second + second.mT)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return sum(parts[1:], parts[0])
 
 
 def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor:

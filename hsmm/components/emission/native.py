@@ -1,0 +1,119 @@
+"""Densities and moments of blocks of rows in C++, on the CPU; same names and results as ``reference``."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from hsmm.components.emission.geometry import Geometry, Moments, Radial
+from hsmm.native.library import INT, POINTER, available, call, structure
+from hsmm.sequences import Sequences
+
+_Rows = structure(
+    "Rows",
+    **dict.fromkeys(("values", "observed", "rows", "features"), POINTER),
+    **dict.fromkeys(("n_table_rows", "n_columns", "n_rows", "n_features", "n_threads"), INT),
+)
+_Law = structure(
+    "Law",
+    parameters=POINTER,
+    **dict.fromkeys(("n_restarts", "n_states", "n_parameters", "by_axis", "has_dof"), INT),
+    n_observed=ctypes.c_double,
+)
+_DensityOut = structure("DensityOut", log_density=POINTER)
+_MomentsOut = structure("MomentsOut", weights=POINTER, sums=POINTER, n_sums=INT)
+_OF_LATENT_PRECISION = ("scaled", "spread", "share", "share_squared")
+
+
+def supports(sequences: Sequences, geometry: Geometry) -> bool:
+    """Whether the library is there, and nobody asks for derivatives."""
+    learnt = geometry.mean.requires_grad or geometry.precision.requires_grad
+    values = sequences.values
+    return values.device.type == "cpu" and values.is_contiguous() and not learnt and available()
+
+
+def fill_log_density(density: Tensor, sequences: Sequences, geometry: Geometry, radial: Radial) -> None:
+    """Write the log-densities of the block's rows into ``density`` (R, N, K)."""
+    parameters = _parameters(geometry, radial)
+    call(
+        "hsmm_elliptical_density",
+        _rows(sequences, geometry),
+        _law(geometry, radial, parameters),
+        _DensityOut(density.data_ptr()),
+    )
+
+
+def moments(sequences: Sequences, geometry: Geometry, radial: Radial, weights: Tensor) -> Moments:
+    """Moments of the block's rows for posterior weights (R, N, K) of all rows."""
+    f = geometry.mean.shape[-1]
+    sizes = {"weight": 1, **dict.fromkeys(_OF_LATENT_PRECISION if radial.dof is not None else (), 1)}
+    sizes |= {"first": f, "second": f if geometry.by_axis else f * (f + 1) // 2}
+    sizes |= {"cells": 2 * f} if geometry.block.is_gappy else {}
+    weights, parameters = weights.contiguous(), _parameters(geometry, radial)
+    sums = weights.new_zeros(*geometry.mean.shape[:2], sum(sizes.values()))
+    call(
+        "hsmm_elliptical_moments",
+        _rows(sequences, geometry),
+        _law(geometry, radial, parameters),
+        _MomentsOut(weights.data_ptr(), sums.data_ptr(), sums.shape[-1]),
+    )
+    found = dict(zip(sizes, sums.split(list(sizes.values()), -1), strict=True))
+    if not geometry.by_axis:
+        found["second"] = _symmetric(found["second"], f)
+    weight, scaled = found["weight"], found.get("scaled", found["weight"])
+    cells = found.pop("cells", None)
+    cell_weight, cell_scaled = (weight, scaled) if cells is None else (cells[..., ::2], cells[..., 1::2])
+    of_rows = {name: found[name].squeeze(-1) for name in ("weight", *_OF_LATENT_PRECISION) if name in found}
+    return Moments(
+        **{"scaled": of_rows["weight"], **of_rows},
+        first=found["first"],
+        second=found["second"],
+        cell_weight=cell_weight,
+        cell_scaled=cell_scaled,
+    )
+
+
+def _rows(sequences: Sequences, geometry: Geometry) -> ctypes.Structure:
+    block = geometry.block
+    return _Rows(
+        values=sequences.values.data_ptr(),
+        observed=sequences.observed.data_ptr() if block.is_gappy else None,
+        rows=None if isinstance(block.rows, slice) else block.rows.data_ptr(),
+        features=block.features.data_ptr(),
+        n_table_rows=sequences.n_rows,
+        n_columns=sequences.n_features,
+        n_rows=sequences.n_rows if isinstance(block.rows, slice) else len(block.rows),
+        n_features=len(block.features),
+        n_threads=torch.get_num_threads(),
+    )
+
+
+def _law(geometry: Geometry, radial: Radial, parameters: Tensor) -> ctypes.Structure:
+    return _Law(
+        parameters=parameters.data_ptr(),
+        n_restarts=parameters.shape[0],
+        n_states=parameters.shape[1],
+        n_parameters=parameters.shape[2],
+        by_axis=geometry.by_axis,
+        has_dof=radial.dof is not None,
+        n_observed=geometry.block.n_observed,
+    )
+
+
+def _parameters(geometry: Geometry, radial: Radial) -> Tensor:
+    """(R, K, P), in the order that the library's header gives."""
+    precision = geometry.precision
+    if not geometry.by_axis:
+        precision = precision[(..., *torch.tril_indices(*precision.shape[-2:]))]
+    of_distance = (radial.peak,) if radial.dof is None else (radial.peak, radial.dof)
+    return torch.cat([geometry.mean, precision, *(x.unsqueeze(-1) for x in of_distance), geometry.log_variance], -1)
+
+
+def _symmetric(triangle: Tensor, size: int) -> Tensor:
+    """(..., size, size) matrices from their packed lower triangles."""
+    row, column = torch.tril_indices(size, size)
+    position = torch.empty(size, size, dtype=torch.int64)
+    position[row, column] = position[column, row] = torch.arange(len(row))
+    return triangle[..., position]
