@@ -11,7 +11,7 @@ NATIVE := $(wildcard setup.py hsmm/native/*.cpp hsmm/native/*.hpp hsmm/native/*.
 runtime = $(shell $(CXX) -print-file-name=$(1))
 SANITIZED := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 HSMM_NATIVE_BUILD=_sanitized
 
-.PHONY: run test lint bench sanitize fuzz clean
+.PHONY: run test lint bench bench-peers sanitize fuzz clean
 
 run: $(VENV)/.package
 	@$(BIN)/hsmm run configs/markets.toml
@@ -26,7 +26,11 @@ lint: $(VENV)/.test $(VENV)/.lint
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.bench
-	@$(BIN)/python -m benchmarks.estep
+	@$(BIN)/python -m benchmarks.run --suite cpu
+
+bench-peers: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks.run --install
+	@$(BIN)/python -m benchmarks.run --suite cpu --peers
 
 # The runtimes come first, and with them the C++ library whose exceptions they watch.
 sanitize: $(VENV)/.test
@@ -39,7 +43,7 @@ fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.fuzz_kernels --minutes $(MINUTES)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info out mlflow.db mlartifacts spool .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist *.egg-info out mlflow.db mlartifacts spool .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 run")'

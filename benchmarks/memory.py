@@ -1,0 +1,60 @@
+"""Peak memory of one E-step, beyond the tables it is given, in a process of its own.
+
+python -m benchmarks.memory N_STEPS
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+N_STATES, MAX_DURATION = 5, 100
+ARRAYS_KEPT = 2
+"""Arrays of T·K numbers that outlive the forward pass: its messages at segment ends, and the state posteriors."""
+TIMES = 3
+
+
+def memory(steps: tuple[int, ...] = (10_000, 1_000_000)) -> list[dict[str, Any]]:
+    """Megabytes of the E-step of work e, and of a hundred times its length, against ``TIMES`` the arrays kept."""
+    found = []
+    for n_steps in steps:
+        command = [sys.executable, "-m", "benchmarks.memory", str(n_steps)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        bound = TIMES * ARRAYS_KEPT * n_steps * N_STATES * 8 / 1e6
+        found.append({"n_steps": n_steps, "megabytes": json.loads(done.stdout), "bound": bound})
+    return found
+
+
+def growth(n_steps: int) -> float:
+    """Megabytes by which one E-step raises this process's peak above what the tables need."""
+    import torch
+
+    from benchmarks.tables import random_tables
+    from hsmm import inference
+
+    torch.set_num_threads(1)
+    inference.expected_counts(random_tables(N_STATES, MAX_DURATION, 100))
+    p = random_tables(N_STATES, MAX_DURATION, n_steps)
+    before = _forget_peak()
+    inference.expected_counts(p)
+    return _status("VmHWM") - before
+
+
+def _forget_peak() -> float:
+    """Make the present memory the peak; what it is."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
+    return int(kilobytes) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    print(growth(int(sys.argv[1])))  # noqa: T201 - the parent reads it

@@ -1,0 +1,1 @@
+"""Libraries to measure, one small file each, each run in an environment of its own."""

@@ -1,0 +1,75 @@
+"""The scaling curves as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.figures.style import MUTED, PALETTE, STYLE, headline, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABELS = {"T": "steps T", "K": "states K (HMM)", "D": "longest duration D", "restarts": "restarts fitted together"}
+LINE_OF_TYPE = {"float64": "-", "float32": "--"}
+
+
+def draw(
+    curves: list[dict[str, Any]], per_cell: list[dict[str, Any]], threads: list[dict[str, Any]], path: Path
+) -> Path:
+    """Six panels: the E-step against T, K, D, restarts and threads, and nanoseconds a cell against the bound."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        figure = new_figure(11, 6.5)
+        headline(figure, "Time of one E-step (forward, backward and all counts), one thread")
+        panels = figure.subplots(2, 3)
+        for panel, axis in zip(panels.flat, LABELS, strict=False):
+            _curves(panel, [curve for curve in curves if curve["axis"] == axis], axis)
+        _threads(panels[1, 1], threads)
+        _cells(panels[1, 2], per_cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    return path
+
+
+def _curves(panel: Axes, curves: list[dict[str, Any]], axis: str) -> None:
+    by_restart = axis == "restarts"
+    titles = list(dict.fromkeys(curve["title"] for curve in curves))
+    for curve in curves:
+        values = [point["value"] for point in curve["points"]]
+        seconds = [point["seconds"] * 1e3 / (point["value"] if by_restart else 1) for point in curve["points"]]
+        label = curve["title"] if curve["type"] == "float64" else None
+        colour = PALETTE[titles.index(curve["title"])]
+        panel.plot(values, seconds, LINE_OF_TYPE[curve["type"]], marker="o", ms=3, color=colour, label=label)
+    panel.set(xscale="log", yscale="log", xlabel=LABELS[axis], ylabel="ms a restart" if by_restart else "ms")
+    if axis == "K":
+        panel.set_xticks(values, [str(value) for value in values])
+        panel.minorticks_off()
+    panel.set_title(f"against {LABELS[axis]}")
+    panel.plot([], [], "--", color=MUTED, label="dashed: float32")
+    panel.legend(fontsize=7)
+
+
+def _threads(panel: Axes, threads: list[dict[str, Any]]) -> None:
+    names = [str(row["threads"]) for row in threads]
+    panel.bar(names, [threads[0]["seconds"] / row["seconds"] for row in threads], color=PALETTE[0], width=0.5)
+    panel.set(xlabel="threads", ylabel="times as fast", title="64 series, K=5 D=100")
+
+
+def _cells(panel: Axes, rows: list[dict[str, Any]]) -> None:
+    rows = [row for row in rows if row["max_duration"]]
+    places = range(len(rows))
+    panel.plot([row["nanoseconds"]["both passes"] for row in rows], places, "o", color=PALETTE[0], label="measured")
+    bounds = [(row["bound"], place) for row, place in zip(rows, places, strict=True) if row["bound"]]
+    if bounds:
+        panel.plot(*zip(*bounds, strict=True), "|", ms=14, mew=2, color=PALETTE[5], label="one store a cycle")
+    panel.set_yticks(places, [_shape(row) for row in rows], fontsize=7)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set(xscale="log", xlabel="ns a cell, both passes", title="against the bound of stores")
+    panel.grid(axis="y", lw=0.4)
+    panel.legend(fontsize=7, loc="upper right")
+
+
+def _shape(row: dict[str, Any]) -> str:
+    return f"K={row['n_states']} D={row['max_duration']}, {row['n_series']} series, {row['type'].replace('float', 'f')}"

@@ -1,0 +1,141 @@
+"""Measure, print, and keep every figure; nothing is printed unless all is correct first.
+
+python -m benchmarks.run --suite cpu [--peers] [--install]
+"""
+
+# ruff: noqa: T201 - tables on standard output are what it is for
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks import accuracy, gate, machine, memory, picture, report, scaling
+from benchmarks.peers import environments
+from benchmarks.peers.table import PEERS
+from benchmarks.side_by_side import Figures, entrants, find_peers, measure
+from benchmarks.targets import verdicts
+from benchmarks.works import WORKS
+
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "pictures" / "benchmark-scaling.png"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.install:
+        return install()
+    started = time.perf_counter()
+    _say("the gate: enumeration, exact values, native against reference")
+    if wrong := gate.faults():
+        print("Not measured, because what would be measured is wrong:", *wrong, sep="\n", file=sys.stderr)
+        return 1
+    found = cpu_suite(options)
+    found["seconds"] = time.perf_counter() - started
+    path = options.results / f"{date.today().isoformat()}-{options.suite}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"\nEvery figure: {_relative(path)}; the curves: {_relative(options.picture)}")
+    return 0
+
+
+def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+        "gate": "passed",
+    }
+    clock = found["machine"]["gigahertz"]
+    here, missing = find_peers(PEERS) if options.peers else ([], {})
+    figures: list[Figures] = []
+    for name in options.works:
+        _say(f"work {name}: {WORKS[name]}")
+        several = list(entrants(WORKS[name], here))
+        figures += measure(WORKS[name], several, core=options.core, repeats=options.repeats, budget=options.budget)
+    judged = list(verdicts(figures, missing)) if options.peers else []
+    _say("the recursions alone")
+    with pinned(options.core):
+        found |= {"per_cell": scaling.per_cell(clock), "curves": scaling.curves()}
+    found |= {
+        "threads": scaling.threads(found["machine"]["cores"]),
+        "accuracy": accuracy.accuracy(),
+        "memory": memory.memory(),
+        "side_by_side": [asdict(f) for f in figures],
+        "targets": [{**asdict(v), "met": v.met} for v in judged],
+        "missing": missing,
+    }
+    picture.draw(found["curves"], found["per_cell"], found["threads"], options.picture)
+    _print(report.side_by_side(figures, missing))
+    if judged:
+        _print(report.targets(judged))
+    _print(report.cells(found["per_cell"], clock))
+    _print(report.threads(found["threads"]))
+    _print(report.accuracy(found["accuracy"]))
+    _print(report.memory(found["memory"]))
+    return found
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """This process on one core, and then where it was before."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def install() -> int:
+    """Make the environment of every peer that has none, and name those that could not be made."""
+    faults = {}
+    for peer in {peer.distribution: peer for peer in PEERS}.values():
+        _say(peer.name)
+        if fault := environments.install(peer):
+            faults[peer.name] = fault
+    for name, fault in faults.items():
+        print(f"not installed: {name} ({fault})", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--suite", choices=["cpu"], default="cpu")
+    parser.add_argument("--peers", action="store_true", help="measure the peers that are installed, side by side")
+    parser.add_argument(
+        "--install", action="store_true", help=f"install the peers below {environments.FOLDER} and stop"
+    )
+    parser.add_argument("--works", default="".join(WORKS), help="which works, by letter")
+    parser.add_argument("--repeats", type=int, default=5, help="samples of every figure, at most")
+    parser.add_argument("--budget", type=float, default=6.0, help="seconds for each figure, about")
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the core to measure on")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
+    parser.add_argument("--picture", type=Path, default=PICTURE, help="where the curves are drawn")
+    return parser
+
+
+def _print(lines: Iterable[str]) -> None:
+    print(*lines, sep="\n", flush=True)
+
+
+def _say(what: str) -> None:
+    print(f"... {what}", file=sys.stderr, flush=True)
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

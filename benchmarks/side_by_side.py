@@ -1,0 +1,157 @@
+"""Every library on every work in one run: each in its own process, on one core, taking turns."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import environments
+from benchmarks.peers.process import PeerError, Process
+from benchmarks.peers.table import Peer
+from benchmarks.timing import Timing, interleave
+from benchmarks.works import Work, make_task
+
+OURS = "this library"
+ROUND = 10  # iterations before a fit of many restarts drops the worse half
+QUESTIONS = ("iterate", "e_step", "decode")
+TOGETHER = {"a": 32, "b": 32, "c": 32, "d": 8, "e": 8}
+"""Restarts fitted at once, besides one alone."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A library, and how many restarts it fits at once."""
+
+    name: str
+    adapter: str
+    python: str
+    distribution: str | None = None
+    n_restarts: int = 1
+    rows: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return self.name if self.n_restarts == 1 else f"{self.name}, {self.n_restarts} restarts"
+
+
+@dataclass
+class Figures:
+    """What was measured of one entrant on one work.
+
+    Seconds by question ("iterate", "e_step", "decode"): of the whole work and all restarts, the samples of one
+    repetition each, with ``median`` and ``least``; ``stretch`` is what they were multiplied by because the peer was
+    given fewer rows. ``log_likelihood`` at the true parameters, of the rows it was given.
+    """
+
+    work: str
+    name: str
+    label: str
+    n_restarts: int
+    n_rows: int
+    stretch: float = 1.0
+    version: str | None = None
+    seconds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log_likelihood: float | None = None
+    ending: str | None = None
+    peak_megabytes: float | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def median(self, question: str) -> float | None:
+        """Seconds a restart."""
+        found = self.seconds.get(question)
+        return None if found is None else found["median"] / self.n_restarts
+
+
+def entrants(work: Work, peers: list[tuple[Peer, str]]) -> Iterator[Entrant]:
+    """This library, alone and with restarts together, then the peers that do this work."""
+    for n_restarts in sorted({work.n_restarts, TOGETHER.get(work.name, work.n_restarts)}):
+        yield Entrant(OURS, "ours", sys.executable, n_restarts=n_restarts)
+    for peer, python in peers:
+        if work.name in peer.works:
+            n_restarts = work.n_restarts if peer.batched else 1
+            yield Entrant(peer.name, peer.adapter, python, peer.distribution, n_restarts, peer.rows)
+
+
+def measure(work: Work, several: list[Entrant], *, core: int, repeats: int, budget: float) -> list[Figures]:
+    """All entrants on one work, taking turns; ``budget`` are the seconds each has for one question."""
+    found = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        running: list[tuple[Figures, Process, list[str]]] = []
+        for entrant in several:
+            task = work.shortened(entrant.rows.get(work.name, work.n_steps))
+            figures = Figures(
+                work.name, entrant.name, entrant.label, entrant.n_restarts, task.n_rows, work.n_rows / task.n_rows
+            )
+            found.append(figures)
+            path = folder / f"{task.n_rows}.npz"
+            if not path.exists():
+                make_task(task).save(path)
+            process = stack.enter_context(Process(entrant.python, entrant.adapter, core, 20 * budget))
+            try:
+                details = {"n_restarts": entrant.n_restarts, "distribution": entrant.distribution}
+                opened = process.ask("open", task=str(path), **details)
+            except PeerError as error:
+                figures.failed["open"] = str(error)
+                continue
+            figures.version = opened["version"]
+            running.append((figures, process, opened["can"]))
+        for question in QUESTIONS:
+            able = [(f, p) for f, p, can in running if question in can and (question != "decode" or f.n_restarts == 1)]
+            _ask_all(question, able, repeats, budget)
+        for figures, process, can in running:
+            _finish(figures, process, can)
+    return found
+
+
+def _ask_all(question: str, running: list[tuple[Figures, Process]], repeats: int, budget: float) -> None:
+    timings: list[tuple[Figures, Timing]] = []
+    for figures, process in running:
+        few = question == "iterate" and figures.n_restarts > 1
+        try:
+            timing = Timing.calibrated(partial(_seconds, process, question), most=ROUND if few else 1000)
+        except PeerError as error:
+            figures.failed[question] = str(error)
+        else:
+            timings.append((figures, timing))
+    interleave([timing for _, timing in timings], repeats=repeats, budget=budget)
+    for figures, timing in timings:
+        each = [figures.stretch * seconds for seconds in timing.each]
+        figures.seconds[question] = {
+            "median": figures.stretch * timing.median,
+            "least": figures.stretch * timing.least,
+            "each": each,
+            "repetitions": [timing.few, timing.many],
+        }
+
+
+def _seconds(process: Process, question: str, n: int) -> float:
+    return float(process.ask(question, n=n)["seconds"])
+
+
+def _finish(figures: Figures, process: Process, can: list[str]) -> None:
+    try:
+        if "log_likelihood" in can:
+            answer = process.ask("log_likelihood")
+            figures.log_likelihood, figures.ending = answer["value"], answer["ending"]
+        figures.peak_megabytes = process.ask("peak")["megabytes"]
+    except PeerError as error:
+        figures.failed["log_likelihood"] = str(error)
+
+
+def find_peers(peers: tuple[Peer, ...]) -> tuple[list[tuple[Peer, str]], dict[str, str]]:
+    """Peers with their interpreters, and why the others are not here."""
+    here, missing = [], {}
+    for peer in peers:
+        python = environments.interpreter(peer)
+        if python is None:
+            missing[peer.name] = peer.by_hand or "not installed; see --install"
+        else:
+            here.append((peer, python))
+    return here, missing
