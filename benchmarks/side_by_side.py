@@ -80,67 +80,82 @@ def entrants(work: Work, peers: list[tuple[Peer, str]]) -> Iterator[Entrant]:
 
 def measure(work: Work, several: list[Entrant], *, core: int, repeats: int, budget: float) -> list[Figures]:
     """All entrants on one work, taking turns; ``budget`` are the seconds each has for one question."""
-    found = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        running: list[tuple[Figures, Process, list[str]]] = []
-        for entrant in several:
-            task = work.shortened(entrant.rows.get(work.name, work.n_steps))
-            figures = Figures(
-                work.name, entrant.name, entrant.label, entrant.n_restarts, task.n_rows, work.n_rows / task.n_rows
-            )
-            found.append(figures)
-            path = folder / f"{task.n_rows}.npz"
-            if not path.exists():
-                make_task(task).save(path)
-            process = stack.enter_context(Process(entrant.python, entrant.adapter, core, 20 * budget))
-            try:
-                details = {"n_restarts": entrant.n_restarts, "distribution": entrant.distribution}
-                opened = process.ask("open", task=str(path), **details)
-            except PeerError as error:
-                figures.failed["open"] = str(error)
-                continue
-            figures.version = opened["version"]
-            running.append((figures, process, opened["can"]))
+        found = [_open(stack, entrant, work, folder, core, 20 * budget) for entrant in several]
+        runners = [runner for runner in found if runner.can]
         for question in QUESTIONS:
-            able = [(f, p) for f, p, can in running if question in can and (question != "decode" or f.n_restarts == 1)]
+            able = [r for r in runners if question in r.can and (question != "decode" or r.figures.n_restarts == 1)]
             _ask_all(question, able, repeats, budget)
-        for figures, process, can in running:
-            _finish(figures, process, can)
-    return found
+        for runner in runners:
+            _finish(runner)
+    return [runner.figures for runner in found]
 
 
-def _ask_all(question: str, running: list[tuple[Figures, Process]], repeats: int, budget: float) -> None:
-    timings: list[tuple[Figures, Timing]] = []
-    for figures, process in running:
-        few = question == "iterate" and figures.n_restarts > 1
-        try:
-            timing = Timing.calibrated(partial(_seconds, process, question), most=ROUND if few else 1000)
-        except PeerError as error:
-            figures.failed[question] = str(error)
-        else:
-            timings.append((figures, timing))
-    interleave([timing for _, timing in timings], repeats=repeats, budget=budget)
-    for figures, timing in timings:
-        each = [figures.stretch * seconds for seconds in timing.each]
-        figures.seconds[question] = {
-            "median": figures.stretch * timing.median,
-            "least": figures.stretch * timing.least,
-            "each": each,
-            "repetitions": [timing.few, timing.many],
-        }
+@dataclass
+class _Runner:
+    """A library at work, what it ``can`` answer (nothing, if it failed to start), and what it has shown."""
+
+    figures: Figures
+    process: Process
+    can: list[str] = field(default_factory=list)
+
+    def seconds(self, question: str, n: int) -> float:
+        return float(self.process.ask(question, n=n)["seconds"])
 
 
-def _seconds(process: Process, question: str, n: int) -> float:
-    return float(process.ask(question, n=n)["seconds"])
-
-
-def _finish(figures: Figures, process: Process, can: list[str]) -> None:
+def _open(stack: ExitStack, entrant: Entrant, work: Work, folder: Path, core: int, limit: float) -> _Runner:
+    task = work.shortened(entrant.rows.get(work.name, work.n_steps))
+    path = folder / f"{task.n_rows}.npz"
+    if not path.exists():
+        make_task(task).save(path)
+    figures = Figures(
+        work.name, entrant.name, entrant.label, entrant.n_restarts, task.n_rows, work.n_rows / task.n_rows
+    )
+    runner = _Runner(figures, stack.enter_context(Process(entrant.python, entrant.adapter, core, limit)))
     try:
-        if "log_likelihood" in can:
-            answer = process.ask("log_likelihood")
+        details = {"n_restarts": entrant.n_restarts, "distribution": entrant.distribution}
+        opened = runner.process.ask("open", task=str(path), **details)
+        runner.can, figures.version = opened["can"], opened["version"]
+    except PeerError as error:
+        figures.failed["open"] = str(error)
+    return runner
+
+
+def _ask_all(question: str, runners: list[_Runner], repeats: int, budget: float) -> None:
+    timings: dict[str, Timing] = {}
+    for runner in runners:
+        dropped_later = question == "iterate" and runner.figures.n_restarts > 1
+        try:
+            measured = partial(runner.seconds, question)
+            timings[runner.figures.label] = Timing.calibrated(measured, most=ROUND if dropped_later else 1000)
+        except PeerError as error:
+            runner.figures.failed[question] = str(error)
+    faults = interleave(timings, repeats=repeats, budget=budget, may_fail=PeerError)
+    for runner in runners:
+        label = runner.figures.label
+        if label in faults:
+            runner.figures.failed[question] = faults[label]
+        elif label in timings:
+            runner.figures.seconds[question] = _summary(timings[label], runner.figures.stretch)
+
+
+def _summary(timing: Timing, stretch: float) -> dict[str, Any]:
+    return {
+        "median": stretch * timing.median,
+        "least": stretch * timing.least,
+        "each": [stretch * seconds for seconds in timing.each],
+        "repetitions": [timing.few, timing.many],
+    }
+
+
+def _finish(runner: _Runner) -> None:
+    figures = runner.figures
+    try:
+        if "log_likelihood" in runner.can:
+            answer = runner.process.ask("log_likelihood")
             figures.log_likelihood, figures.ending = answer["value"], answer["ending"]
-        figures.peak_megabytes = process.ask("peak")["megabytes"]
+        figures.peak_megabytes = runner.process.ask("peak")["megabytes"]
     except PeerError as error:
         figures.failed["log_likelihood"] = str(error)
 

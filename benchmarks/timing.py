@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 ENOUGH = 0.3  # seconds that a difference should take, so that the clock and other processes matter little
@@ -54,15 +54,23 @@ class Timing:
         return (many - few) / (self.many - self.few)
 
 
-def interleave(timings: Sequence[Timing], *, repeats: int, budget: float) -> None:
+def interleave(
+    timings: Mapping[str, Timing], *, repeats: int, budget: float, may_fail: type[Exception] = OSError
+) -> dict[str, str]:
     """Sample all in turn, so that what slows the machine slows all; each for about ``budget`` seconds at most.
 
-    Each is sampled at least twice, unless one sample alone is beyond the budget.
+    Each is sampled at least twice, unless two samples take more than twice the budget. Returns what failed, and how.
     """
-    spent = [0.0] * len(timings)
+    spent = dict.fromkeys(timings, 0.0)
+    faults: dict[str, str] = {}
     for repeat in range(repeats):
-        for i, timing in enumerate(timings):
-            if repeat and spent[i] + timing.cost > budget * (2 if repeat == 1 else 1):
+        for name, timing in timings.items():
+            limit = 2 * budget if repeat == 1 else budget
+            if name in faults or (repeat and spent[name] + timing.cost > limit):
                 continue
-            timing.sample()
-            spent[i] += timing.cost
+            try:
+                timing.sample()
+                spent[name] += timing.cost
+            except may_fail as error:
+                faults[name] = str(error)
+    return faults

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from benchmarks import accuracy, clock, gate, memory, picture, report, run, scal
 from benchmarks.peers import ours
 from benchmarks.peers.serve import answers
 from benchmarks.peers.table import PEERS
-from benchmarks.side_by_side import OURS, Figures, entrants, find_peers
+from benchmarks.side_by_side import OURS, Entrant, Figures, entrants, find_peers, measure
 from benchmarks.targets import TARGETS, verdicts
 from benchmarks.timing import Timing, interleave
 from benchmarks.works import WORKS, Task, Work, make_task
@@ -84,7 +86,7 @@ def test_a_failure_is_an_answer() -> None:
 
 def test_what_happens_once_cancels() -> None:
     timing = Timing.calibrated(lambda n: 5.0 + 0.25 * n, enough=1.0)
-    interleave([timing], repeats=3, budget=1e9)
+    interleave({"it": timing}, repeats=3, budget=1e9)
     assert len(timing.samples) == 3
     assert timing.median == pytest.approx(0.25)
     assert timing.least == pytest.approx(0.25)
@@ -98,8 +100,28 @@ def test_calibration_makes_differences_long_enough() -> None:
 
 def test_the_budget_ends_sampling() -> None:
     timing = Timing(lambda n: float(n), 1, 2)
-    interleave([timing], repeats=100, budget=9.0)
+    interleave({"it": timing}, repeats=100, budget=9.0)
     assert len(timing.samples) == 3
+
+
+def test_one_that_fails_does_not_stop_the_others() -> None:
+    def broken(_: int) -> float:
+        raise OSError("it ended by itself")
+
+    well = Timing(lambda n: float(n), 1, 2)
+    faults = interleave({"broken": Timing(broken, 1, 2), "well": well}, repeats=4, budget=1e9)
+    assert faults == {"broken": "it ended by itself"}
+    assert well.median == 1.0
+
+
+def test_libraries_take_turns_in_processes_of_their_own() -> None:
+    several = [Entrant(OURS, "ours", sys.executable), Entrant("absent", "no_such_peer", sys.executable)]
+    found, absent = measure(TINY[1], several, core=min(os.sched_getaffinity(0)), repeats=1, budget=5.0)
+    assert set(found.seconds) == {"iterate", "e_step", "decode"}
+    assert found.log_likelihood == pytest.approx(
+        ours.true_model(make_task(TINY[1])).score(make_task(TINY[1]).X, [30, 30])
+    )
+    assert "ModuleNotFoundError" in absent.failed["open"]
 
 
 def test_every_target_has_a_verdict() -> None:
