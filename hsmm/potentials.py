@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from hsmm.numerics import log_one_minus_exp, log_survival
 from hsmm.types import Offsets
 
+_TABLES = ("log_initial", "log_transition", "log_duration", "log_emission", "log_tail", "log_residual")
 _OPTIONAL = ("log_duration", "log_tail", "log_residual")
 
 
@@ -109,11 +110,14 @@ class Potentials:
 
     def tables(self) -> dict[str, Tensor]:
         """The tables that are present, by field name, in the order of the fields."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: table for name, table in named.items() if name.startswith("log_") and table is not None}
+        return {name: table for name in _TABLES if (table := getattr(self, name)) is not None}
 
     def detach(self) -> Potentials:
-        return replace(self, **{name: table.detach() for name, table in self.tables().items()})
+        """These tables without a history; themselves if they have none."""
+        tables = self.tables()
+        if not any(table.requires_grad for table in tables.values()):
+            return self
+        return replace(self, **{name: table.detach() for name, table in tables.items()})
 
     def take(self, restarts: Tensor) -> Potentials:
         """The models at these indices of the restart axis."""
@@ -170,7 +174,7 @@ def equilibrium_residual(log_duration: Tensor, log_tail: Tensor | None = None) -
 
 
 def _check_dtypes(p: Potentials) -> None:
-    for name in (field.name for field in fields(p) if field.name.startswith("log_")):
+    for name in _TABLES:
         table = getattr(p, name)
         if table is None and name in _OPTIONAL:
             continue

@@ -28,13 +28,14 @@ class Model:
     left_censored: bool = False
     right_censored: bool = True
 
-    def potentials(self, sequences: Sequences) -> Potentials:
+    def potentials(self, sequences: Sequences, log_emission: Tensor | None = None) -> Potentials:
+        """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given."""
         tables = self.duration_tables()
         return Potentials(
             log_initial=self.initial.log_potentials(),
             log_transition=self.transition.log_potentials(),
             log_duration=None if tables is None else tables.log_duration,
-            log_emission=self.emission.log_potentials(sequences),
+            log_emission=self.emission.log_potentials(sequences, log_emission),
             offsets=sequences.offsets,
             log_tail=None if tables is None else tables.log_tail,
             left_censored=self.left_censored,

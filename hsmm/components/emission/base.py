@@ -19,8 +19,11 @@ class Emission(Component):
     """log p(y_t | state). Missing cells are marginalised; a row with none observed has log-density 0."""
 
     @abstractmethod
-    def log_potentials(self, sequences: Sequences) -> StateSeries:
-        """(R, N, K) log-density of each row under each state, the same bits whatever else is in the batch."""
+    def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
+        """(R, N, K) log-density of each row under each state, the same bits whatever else is in the batch.
+
+        Written into ``out`` where it is given.
+        """
 
     @abstractmethod
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:

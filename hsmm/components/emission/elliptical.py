@@ -16,7 +16,7 @@ from torch import Tensor
 from hsmm.components.base import Constraint, as_parameter
 from hsmm.components.emission import native, reference
 from hsmm.components.emission.base import Emission
-from hsmm.components.emission.geometry import Geometry, Moments, Radial
+from hsmm.components.emission.geometry import Geometry, Radial
 from hsmm.components.emission.scatter import (
     CovarianceType,
     Measured,
@@ -91,11 +91,11 @@ class Elliptical(Emission):
         """This law with its shape parameters improved, and the moments of the rows under it."""
         return self, self.measured(sequences, self._geometries(sequences), weights)
 
-    def log_potentials(self, sequences: Sequences) -> StateSeries:
+    def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
         mean = self.parameters["mean"]
-        density = mean.new_empty(mean.shape[0], sequences.n_rows, mean.shape[1])
+        density = mean.new_empty(mean.shape[0], sequences.n_rows, mean.shape[1]) if out is None else out
         if not sequences.is_complete:
             density.zero_()
         for geometry in self._geometries(sequences):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -10,14 +10,16 @@ from torch import Tensor
 
 from hsmm.sequences import Block
 
+_NOTHING = torch.zeros((), dtype=torch.float64)
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """Place and scatter over the f features of a block, for R models of K states.
 
     - ``mean`` (R, K, f)
-    - ``precision``: by axis 1 / variance (R, K, f), else the lower triangular W (R, K, f, f) with WᵀW the inverse of the
-      covariance
+    - ``precision``: by axis 1 / variance (R, K, f), else the lower triangular W (R, K, f, f) with WᵀW the inverse of
+      the covariance
     - ``log_variance`` (R, K, f): for complete rows their sum is the log-determinant of the covariance
     """
 
@@ -64,7 +66,7 @@ class Moments:
     - ``second``: by axis Σ s x² (R, K, f), else Σ s x xᵀ (R, K, f, f)
     - ``cell_weight``, ``cell_scaled`` (R, K, f or 1): Σ w, Σ s over the rows that observe a feature
     - ``spread``, ``share``, ``share_squared`` (R, K): Σ w log(1 + r), Σ w q, Σ w q², where r is the squared distance
-      over the degrees of freedom and q = r / (1 + r); None for a Gaussian, whose s is w
+      over the degrees of freedom and q = r / (1 + r); 0 for a Gaussian, whose s is w
     """
 
     weight: Tensor
@@ -73,18 +75,16 @@ class Moments:
     second: Tensor
     cell_weight: Tensor
     cell_scaled: Tensor
-    spread: Tensor | None = None
-    share: Tensor | None = None
-    share_squared: Tensor | None = None
+    spread: Tensor = _NOTHING
+    share: Tensor = _NOTHING
+    share_squared: Tensor = _NOTHING
 
     def where(self, chosen: Tensor, other: Moments) -> Moments:
         """These sums for states where ``chosen`` (R, K) is True, the other's elsewhere."""
-        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
-        return replace(
-            self,
+        pairs = {name: (one, getattr(other, name)) for name, one in vars(self).items()}
+        return Moments(
             **{
                 name: torch.where(chosen.view(*chosen.shape, *[1] * (one.ndim - 2)), one, two)
                 for name, (one, two) in pairs.items()
-                if one is not None
-            },
+            }
         )

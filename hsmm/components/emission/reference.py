@@ -71,7 +71,10 @@ def _squared_distance(offsets: list[Tensor], geometry: Geometry) -> Tensor:
         if geometry.by_axis:
             squared += geometry.precision[..., i, None] * offset.square()
         else:
-            squared += sum(geometry.precision[..., i, j, None] * offsets[j] for j in range(i + 1)).square()
+            whitened = geometry.precision[..., i, 0, None] * offsets[0]
+            for j in range(1, i + 1):
+                whitened += geometry.precision[..., i, j, None] * offsets[j]
+            squared += whitened.square_()
     return squared
 
 
