@@ -16,8 +16,8 @@ class Backward {
     const Trace<F, N>& trace_;
     Counts<F, N>& counts_;
     const int64_t K_, D_;
-    Buffer<V> ring_, tail_, after_, began_, starting_, probability_;
-    Buffer<double> state_;  // (K, N), carried in float64 because it is a long sum of differences
+    Buffer<V> ring_, tail_, after_, began_, starting_;
+    Buffer<Doubles<N>> state_;  // (K,) carried in float64 because it is a long sum of differences
 
     template <class Row>
     static V pass(V* slot, V* count, Row duration, int64_t n, V weight, V entering, V sum) {
@@ -67,7 +67,7 @@ class Backward {
         const F ended = g_.right[l] ? F(1) : F(1 / trace_.last_end[l]);
         for (int64_t j = 0; j < K_; ++j) {
             const F end = trace_.end[t * K_ + j][l] * ended;
-            state_[j * N + l] = g_.right[l] ? double(trace_.last_occupancy[j][l]) : double(end);
+            state_[j][l] = g_.right[l] ? double(trace_.last_occupancy[j][l]) : double(end);
             began_[j][l] = 0;
             after_[j][l] = ended;
             for (int64_t r = 0; r < D_; ++r) ring_[j * D_ + r][l] = g_.right[l] ? F(1) : F(0);
@@ -83,8 +83,7 @@ class Backward {
         const V* end = trace_.end.data() + t * K_;
         for (int64_t j = 0; j < K_; ++j) {
             const V ended = end[j] * after_[j];
-            for (int l = 0; l < N; ++l)
-                if (t + 1 < g_.length[l]) state_[j * N + l] += double(ended[l]) - double(began_[j][l]);
+            state_[j] += to_doubles<F, N>(ended) - to_doubles<F, N>(began_[j]);
         }
     }
 
@@ -128,21 +127,22 @@ class Backward {
 public:
     Backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
         : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), after_(K_),
-          began_(K_), starting_(K_), probability_(K_), state_(K_ * N) {
+          began_(K_), starting_(K_), state_(K_) {
         fill_zero(ring_, K_ * D_);
         fill_zero(tail_, K_);
         fill_zero(after_, K_);
         fill_zero(began_, K_);
-        fill_zero(state_, K_ * N);
+        fill_zero(state_, K_);
     }
 
-    void run(const StateRows<F, N>& rows) {
+    void run(StateRows<F, N>& rows) {
         for (int64_t t = g_.longest - 1; t >= 0; --t) {
             update_state(t);
             for (int l = g_.running(t) - 1; l >= 0 && g_.length[l] == t + 1; --l) enter(l, t);
-            rows.write(t, [&](int64_t j, int l) {
-                const bool possible = trace_.weight[t * K_ + j][l] > 0;
-                return possible ? std::min(1.0, std::max(0.0, state_[j * N + l])) : 0.0;
+            rows.add(t, [&](int64_t j) {
+                const V state = __builtin_convertvector(state_[j], V);
+                const V possible = trace_.weight[t * K_ + j] > 0 ? state : V{};
+                return minimum(maximum(possible, V{}), broadcast<V>(F(1)));
             });
             step(t);
             if (t % Counts<F, N>::steps_between_flushes == 0) counts_.flush();

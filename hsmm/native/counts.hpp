@@ -91,27 +91,43 @@ public:
     }
 };
 
-// Writes the state probabilities of row t for the lanes still running.
+// Takes the state probabilities of every row, last row first, and writes them for the lanes that have that row.
 template <class F, int N>
 class StateRows {
+    using V = typename Lanes<F, N>::V;
+    static constexpr int64_t block = 8;
+
     const Group<F, N>& g_;
     F* rows_[N];
-    F factor_[N];
+    V factor_;
+    Buffer<V> waiting_;  // (block, K)
+
+    void write(int64_t t, int64_t n_rows) {
+        F* out[N] = {};
+        if (t + n_rows <= g_.shortest) {
+            for (int l = 0; l < g_.n_lanes; ++l) out[l] = rows_[l] + t * g_.K;
+            from_lanes<F, N>(waiting_.data(), n_rows * g_.K, out);
+            return;
+        }
+        for (int64_t row = 0; row < n_rows; ++row)
+            for (int l = 0; l < g_.running(t + row); ++l)
+                for (int64_t j = 0; j < g_.K; ++j) rows_[l][(t + row) * g_.K + j] = waiting_[row * g_.K + j][l];
+    }
 
 public:
-    StateRows(const Group<F, N>& g, const CountsOut& out) : g_(g) {
-        for (int l = 0; l < N; ++l) {
+    StateRows(const Group<F, N>& g, const CountsOut& out) : g_(g), factor_(broadcast<V>(F(1))), waiting_(block * g.K) {
+        for (int l = 0; l < g.n_lanes; ++l) {
             const auto& p = g.view.p;
             rows_[l] = static_cast<F*>(out.state) + (g.restart[l] * p.n_rows + p.offsets[g.series[l]]) * g.K;
-            factor_[l] = l < g.n_lanes && out.series_weight ? F(out.series_weight[g.pair[l]]) : F(1);
+            if (out.series_weight) factor_[l] = F(out.series_weight[g.pair[l]]);
         }
     }
 
     template <class Probability>
-    void write(int64_t t, Probability probability) const {
-        const int n = g_.running(t);
-        for (int l = 0; l < n; ++l)
-            for (int64_t j = 0; j < g_.K; ++j) rows_[l][t * g_.K + j] = factor_[l] * F(probability(j, l));
+    void add(int64_t t, Probability probability) {
+        V* row = waiting_.data() + t % block * g_.K;
+        for (int64_t j = 0; j < g_.K; ++j) row[j] = factor_ * probability(j);
+        if (t % block == 0) write(t, std::min(block, g_.longest - t));
     }
 };
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "lanes.hpp"
+#include "transpose.hpp"
 
 namespace hsmm {
 
@@ -124,6 +124,17 @@ struct Group {
             return left[l] ? view.residual(restart[l], series[l]) : view.duration(restart[l], row(l, 0));
         };
         spread(law, K * D, out);
+    }
+
+    // `n_rows` rows of the log-emissions from t on; lanes that have ended see impossible rows.
+    void emissions(int64_t t, int64_t n_rows, V* out) const {
+        if (t + n_rows > shortest) {
+            for (int64_t row = 0; row < n_rows; ++row) emission(t + row, out + row * K);
+            return;
+        }
+        const F* rows[N] = {};
+        for (int l = 0; l < n_lanes; ++l) rows[l] = view.emission(restart[l], series[l]) + t * K;
+        to_lanes<F, N>(rows, n_rows * K, -std::numeric_limits<F>::infinity(), out);
     }
 
     // Row t of the log-emissions; lanes that have ended see an impossible row.

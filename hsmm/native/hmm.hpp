@@ -49,7 +49,7 @@ public:
 
 template <class F, int N>
 void hmm_backward(const Group<F, N>& g, const Tables<F, N, true>& tables, const Trace<F, N>& trace,
-                  Counts<F, N>& counts, const StateRows<F, N>& rows) {
+                  Counts<F, N>& counts, StateRows<F, N>& rows) {
     using V = typename Lanes<F, N>::V;
     const int64_t K = g.K;
     Buffer<V> after(K), weighted(K), state(K);
@@ -63,7 +63,7 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, true>& tables, const 
             counts.duration[j] += state[j];
             weighted[j] = weight[j] * after[j];
         }
-        rows.write(t, [&](int64_t j, int l) { return std::min(F(1), std::max(F(0), state[j][l])); });
+        rows.add(t, [&](int64_t j) { return minimum(state[j], broadcast<V>(F(1))); });
         if (t == 0) break;
         const V* before = now - K;
         for (int64_t i = 0; i < K; ++i) {

@@ -50,7 +50,8 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
     };
     run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
     Counts<F, N> counts(g);
-    Backward<F, N, Shared>(g, tables, trace, counts).run(StateRows<F, N>(g, out));
+    StateRows<F, N> rows(g, out);
+    Backward<F, N, Shared>(g, tables, trace, counts).run(rows);
     commit_counts(g, index, forward, trace, counts, out, order);
 }
 
@@ -65,7 +66,8 @@ void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOr
     const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
     run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
     Counts<F, N> counts(g);
-    hmm_backward(g, tables, trace, counts, StateRows<F, N>(g, out));
+    StateRows<F, N> rows(g, out);
+    hmm_backward(g, tables, trace, counts, rows);
     commit_counts(g, index, forward, trace, counts, out, order);
 }
 

@@ -54,6 +54,11 @@ inline V maximum(V a, V b) {
     return a > b ? a : b;
 }
 
+template <class V>
+inline V minimum(V a, V b) {
+    return a < b ? a : b;
+}
+
 template <class Mask>
 inline bool any(Mask mask) {
     constexpr int width = sizeof(Mask) / sizeof(mask[0]);
@@ -117,32 +122,36 @@ inline void exponentiate(F* x, int64_t size) {
     for (int64_t i = 0; i < size / N; ++i) vectors[i] = exponential<F, N>(vectors[i]);
 }
 
+template <int N>
+using Doubles = typename Lanes<double, N>::V;
+
+template <class F, int N>
+inline Doubles<N> to_doubles(typename Lanes<F, N>::V x) {
+    return __builtin_convertvector(x, Doubles<N>);
+}
+
 // Product of many positive factors as mantissa and exponent, lane by lane, whose logarithm is taken once.
 template <class F, int N>
 class LogProduct {
-    static constexpr int steps_between_logs = 4;
-    double mantissa_[N], exponent_[N];
+    using Bits = typename Lanes<double, N>::Mask;
+    static constexpr int steps_between_splits = 4;
+    Doubles<N> mantissa_, exponent_{};
     int pending_ = 0;
 
     void split() {
-        for (int l = 0; l < N; ++l) {
-            int64_t bits;
-            std::memcpy(&bits, &mantissa_[l], sizeof bits);
-            exponent_[l] += double((bits >> 52) - 1023);
-            bits = (bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL;
-            std::memcpy(&mantissa_[l], &bits, sizeof bits);
-        }
+        const Bits bits = (Bits)mantissa_;
+        const Bits exponent = (bits >> 52) | 0x4330000000000000LL;  // 2^52 + the biased exponent, as a double
+        exponent_ += (Doubles<N>)exponent - (4503599627370496.0 + 1023.0);
+        mantissa_ = (Doubles<N>)((bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL);
         pending_ = 0;
     }
 
 public:
-    LogProduct() {
-        for (int l = 0; l < N; ++l) mantissa_[l] = 1, exponent_[l] = 0;
-    }
+    LogProduct() : mantissa_(broadcast<Doubles<N>>(1.0)) {}
 
     void multiply(typename Lanes<F, N>::V factor) {
-        for (int l = 0; l < N; ++l) mantissa_[l] *= double(factor[l]);
-        if (++pending_ == steps_between_logs) split();
+        mantissa_ *= to_doubles<F, N>(factor);
+        if (++pending_ == steps_between_splits) split();
     }
 
     // Split first: how many ones were multiplied after a lane's last row must not show in its bits.
@@ -155,12 +164,13 @@ public:
 
 template <class T>
 class Buffer {
+    static constexpr size_t alignment = 128;  // of the largest vector, 16 doubles
     T* data_ = nullptr;
 
 public:
     explicit Buffer(int64_t size) {
-        const size_t bytes = (size_t(size > 0 ? size : 1) * sizeof(T) + 63) / 64 * 64;
-        data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        const size_t bytes = (size_t(size > 0 ? size : 1) * sizeof(T) + alignment - 1) / alignment * alignment;
+        data_ = static_cast<T*>(std::aligned_alloc(alignment, bytes));
         if (!data_) throw std::bad_alloc();
     }
     Buffer(const Buffer&) = delete;

@@ -94,6 +94,8 @@ public:
         }
     }
 
+    void blank_state() const { std::fill_n(row_of(static_cast<double*>(out_.state), 0, s_.K), s_.length * s_.K, 0.0); }
+
     // Adds to the sums over sequences.
     void commit(const double* began) const {
         const int64_t r = s_.restart, K = s_.K, D = s_.D;
@@ -228,6 +230,7 @@ inline void log_counts(const Problem& p, const CountsOut& out) {
             else backward.enter_end(t);
             counts.close_row(t, backward.state());
         }
+        if (!possible) counts.blank_state();
         order.commit(index, [&] {
             if (possible) counts.commit(backward.began());
         });

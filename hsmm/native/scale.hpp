@@ -18,25 +18,28 @@ class Scale {
     V largest_[block];
     const V *now_ = nullptr, *likelihood_now_ = nullptr;
     V inverse_{};
-    bool rescaled_now_[N] = {};
+    bool any_rescaled_ = false, rescaled_now_[N] = {};
     LogProduct<F, N> product_;
-    double row_maximum_[N] = {}, deficit_[N] = {}, log_scale_[N] = {};
+    Doubles<N> row_maximum_{};
+    double deficit_[N] = {}, log_scale_[N] = {};
 
     void read_ahead(int64_t t) {
-        for (int64_t row = 0; row < block && t + row < g_.longest; ++row) {
-            V* log_emission = log_emission_.data() + row * K_;
-            g_.emission(t + row, log_emission);
+        const int64_t n_rows = std::min(block, g_.longest - t);
+        g_.emissions(t, n_rows, log_emission_.data());
+        for (int64_t row = 0; row < n_rows; ++row) {
+            const V* log_emission = log_emission_.data() + row * K_;
             V largest = log_emission[0];
             for (int64_t j = 1; j < K_; ++j) largest = maximum(largest, log_emission[j]);
-            largest_[row] = largest > -std::numeric_limits<F>::max() ? largest : V{};
-            for (int64_t j = 0; j < K_; ++j) likelihood_[row * K_ + j] = log_emission[j] - largest_[row];
+            largest = largest > -std::numeric_limits<F>::max() ? largest : V{};
+            for (int64_t j = 0; j < K_; ++j) likelihood_[row * K_ + j] = log_emission[j] - largest;
+            largest_[row] = largest;
         }
         exponentiate(reinterpret_cast<F*>(likelihood_.data()), block * K_ * N);
     }
 
     // The largest emission belongs to states that hardly anything reaches: take the maximum over those reached.
     void rescale(int l, const V* occupancy, V* weight, double row_maximum) {
-        collapsed[l] = rescaled_now_[l] = true;
+        collapsed[l] = true;
         double largest = none, sum = 0;
         const auto log_joint = [&](int64_t j) { return std::log(double(occupancy[j][l])) + double(now_[j][l]); };
         for (int64_t j = 0; j < K_; ++j)
@@ -76,11 +79,12 @@ public:
         inverse_ = F(1) / scale;
         for (int64_t j = 0; j < K_; ++j) weight[j] *= inverse_;
         product_.multiply(scale);
-        for (int l = 0; l < N; ++l) row_maximum_[l] += double(largest[l]);
-        const int n = g_.running(t);
-        for (int l = 0; l < n; ++l) {
-            rescaled_now_[l] = false;
-            if (!(sum[l] > Limits<F>::collapsed)) rescale(l, occupancy, weight, double(largest[l]));
+        row_maximum_ += to_doubles<F, N>(largest);
+        any_rescaled_ = any(sum <= Limits<F>::collapsed);
+        if (!any_rescaled_) return;
+        for (int l = 0; l < g_.n_lanes; ++l) {
+            rescaled_now_[l] = t < g_.length[l] && sum[l] <= Limits<F>::collapsed;
+            if (rescaled_now_[l]) rescale(l, occupancy, weight, double(largest[l]));
         }
     }
 
@@ -92,7 +96,7 @@ public:
             const V likelihood = maximum(likelihood_now_[j], broadcast<V>(floor));
             weight[j] = allows(j) ? likelihood * inverse_ : V{};
         }
-        for (int l = 0; l < g_.n_lanes; ++l)
+        for (int l = 0; any_rescaled_ && l < g_.n_lanes; ++l)
             for (int64_t j = 0; j < K_ && rescaled_now_[l]; ++j)
                 if (weight[j][l] > 0) weight[j][l] = std::max(floor, F(std::exp(double(now_[j][l]) - log_scale_[l])));
     }
