@@ -247,7 +247,8 @@ def _check_offsets(offsets: Offsets, n_rows: int, device: torch.device) -> None:
         raise ValueError("offsets must be an int64 tensor of at least two boundaries.")
     if offsets.device != device:
         raise ValueError(f"offsets are on {offsets.device}, the tables on {device}; put them on the same device.")
-    if offsets[0] != 0 or offsets[-1] != n_rows or bool((offsets.diff() < 1).any()):
+    bounds = offsets.numpy(force=True)
+    if bounds[0] != 0 or bounds[-1] != n_rows or (bounds[1:] <= bounds[:-1]).any():
         raise ValueError(
             f"offsets are {offsets[:8].tolist()}{'…' if offsets.numel() > 8 else ''}; expected them to rise strictly "
             f"from 0 to the number of rows, {n_rows}."

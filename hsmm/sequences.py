@@ -146,6 +146,12 @@ class Sequences:
         highest = self.values.where(self.observed, -torch.inf).amax(0)
         return mean, torch.where(lowest < highest, (centred**2).sum(0) / count, 0.0)
 
+    @cached_property
+    def scale(self) -> Tensor:
+        """(F,) standard deviation of each feature; 1 for a constant one."""
+        _, variance = self.moments
+        return torch.where(variance > 0, variance, 1.0).sqrt()
+
     def series(self, indices: Sequence[int]) -> Sequences:
         """The series at these indices, in this order."""
         rows = torch.cat([torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in indices])

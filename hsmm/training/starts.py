@@ -131,9 +131,8 @@ KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = 
 
 
 def _standardised(sequences: Sequences) -> Tensor:
-    mean, variance = sequences.moments
-    scale = torch.where(variance > 0, variance, 1.0).sqrt()
-    return torch.where(sequences.observed, (sequences.values - mean) / scale, 0.0).cpu()
+    mean, _ = sequences.moments
+    return torch.where(sequences.observed, (sequences.values - mean) / sequences.scale, 0.0).cpu()
 
 
 def _window_features(standard: Tensor, sequences: Sequences, width: int) -> Tensor:

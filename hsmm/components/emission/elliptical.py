@@ -110,7 +110,7 @@ class Elliptical(Emission):
         ]
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
-        mean, variance = sequences.moments[0], _feature_scale(sequences) ** 2
+        mean, variance = sequences.moments[0], sequences.scale**2
         if self.covariance == "spherical":
             variance = variance.mean().expand_as(variance)
         r = labels.shape[0]
@@ -144,7 +144,7 @@ class Elliptical(Emission):
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's variance lies at its floor although the data vary."""
         varying = sequences.moments[1] > 0
-        scale = _feature_scale(sequences)
+        scale = sequences.scale
         covariance = self.parameters["covariance"]
         if self._by_axis:
             smallest = (covariance / scale**2)[..., varying].flatten(1)
@@ -185,7 +185,7 @@ class Elliptical(Emission):
 
     def _floored(self, covariance: Tensor, sequences: Sequences) -> Tensor:
         """The likeliest scatter at or above the floor, given the likeliest of all."""
-        scale = _feature_scale(sequences)
+        scale = sequences.scale
         if not self._by_axis:
             return floor_eigenvalues(covariance, scale, self.min_covariance)
         return torch.maximum(
@@ -320,12 +320,6 @@ class StudentT(Elliptical):
 
 def _measures(sequences: Sequences, geometry: Geometry) -> ModuleType:
     return native if native.supports(sequences, geometry) else reference
-
-
-def _feature_scale(sequences: Sequences) -> Tensor:
-    """(F,) standard deviation of each feature; 1 for a constant one."""
-    _, variance = sequences.moments
-    return torch.where(variance > 0, variance, 1.0).sqrt()
 
 
 def _log_constant(dof: Tensor, n_observed: int) -> Tensor:

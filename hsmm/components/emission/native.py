@@ -24,7 +24,7 @@ _Law = structure(
 )
 _DensityOut = structure("DensityOut", log_density=POINTER)
 _MomentsOut = structure("MomentsOut", weights=POINTER, sums=POINTER, n_sums=INT)
-_OF_LATENT_PRECISION = ("scaled", "spread", "share", "share_squared")
+_OF_ROWS = ("weight", "scaled", "spread", "share", "share_squared")
 
 
 def supports(sequences: Sequences, geometry: Geometry) -> bool:
@@ -48,30 +48,25 @@ def fill_log_density(density: Tensor, sequences: Sequences, geometry: Geometry, 
 def moments(sequences: Sequences, geometry: Geometry, radial: Radial, weights: Tensor) -> Moments:
     """Moments of the block's rows for posterior weights (R, N, K) of all rows."""
     f = geometry.mean.shape[-1]
-    sizes = {"weight": 1, **dict.fromkeys(_OF_LATENT_PRECISION if radial.dof is not None else (), 1)}
-    sizes |= {"first": f, "second": f if geometry.by_axis else f * (f + 1) // 2}
-    sizes |= {"cells": 2 * f} if geometry.block.is_gappy else {}
+    sizes = [f, f if geometry.by_axis else f * (f + 1) // 2, 2 * f if geometry.block.is_gappy else 0]
+    of_rows = _OF_ROWS[:1] if radial.dof is None else _OF_ROWS
     weights, parameters = weights.contiguous(), _parameters(geometry, radial)
-    sums = weights.new_zeros(*geometry.mean.shape[:2], sum(sizes.values()))
+    sums = weights.new_zeros(*geometry.mean.shape[:2], len(of_rows) + sum(sizes))
     call(
         "hsmm_elliptical_moments",
         _rows(sequences, geometry),
         _law(geometry, radial, parameters),
         _MomentsOut(weights.data_ptr(), sums.data_ptr(), sums.shape[-1]),
     )
-    found = dict(zip(sizes, sums.split(list(sizes.values()), -1), strict=True))
-    if not geometry.by_axis:
-        found["second"] = _symmetric(found["second"], f)
-    weight, scaled = found["weight"], found.get("scaled", found["weight"])
-    cells = found.pop("cells", None)
-    cell_weight, cell_scaled = (weight, scaled) if cells is None else (cells[..., ::2], cells[..., 1::2])
-    of_rows = {name: found[name].squeeze(-1) for name in ("weight", *_OF_LATENT_PRECISION) if name in found}
+    found = dict(zip(of_rows, sums[..., : len(of_rows)].unbind(-1), strict=True))
+    found.setdefault("scaled", found["weight"])
+    first, second, cells = sums[..., len(of_rows) :].split(sizes, -1)
     return Moments(
-        **{"scaled": of_rows["weight"], **of_rows},
-        first=found["first"],
-        second=found["second"],
-        cell_weight=cell_weight,
-        cell_scaled=cell_scaled,
+        **found,
+        first=first,
+        second=second if geometry.by_axis else _symmetric(second, f),
+        cell_weight=cells[..., ::2] if geometry.block.is_gappy else found["weight"].unsqueeze(-1),
+        cell_scaled=cells[..., 1::2] if geometry.block.is_gappy else found["scaled"].unsqueeze(-1),
     )
 
 

@@ -152,7 +152,7 @@ def test_a_far_origin_changes_no_bit(name: str, covariance: str) -> None:
 
 
 def test_the_logarithm_of_one_plus_a_ratio_is_exact_from_the_smallest_to_the_largest() -> None:
-    ratios = torch.logspace(-280, 200, 4801, dtype=torch.float64).tolist() + [0.0, 0.41421356237309, 0.5, 1.0, 3.0]
+    ratios = [0.0, 0.41421356237309, 0.5, 1.0, 3.0, *torch.logspace(-280, 200, 4801, dtype=torch.float64).tolist()]
     ratios += (1.0 + torch.linspace(-0.7, 2.0, 1000, dtype=torch.float64)).tolist()
     mean = torch.tensor(ratios, dtype=torch.float64).sqrt()[None, :, None]
     unit = torch.ones_like(mean)
