@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import resident
+
 ROOT = Path(__file__).parents[1]
 N_STATES, MAX_DURATION = 5, 100
 ARRAYS_KEPT = 2
@@ -39,21 +41,9 @@ def growth(n_steps: int) -> float:
     torch.set_num_threads(1)
     inference.expected_counts(random_tables(N_STATES, MAX_DURATION, 100))
     p = random_tables(N_STATES, MAX_DURATION, n_steps)
-    before = _forget_peak()
+    before = resident.forget_peak()
     inference.expected_counts(p)
-    return _status("VmHWM") - before
-
-
-def _forget_peak() -> float:
-    """Make the present memory the peak; what it is."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    kilobytes = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
-    return int(kilobytes) * 1024 / 1e6
+    return resident.peak() - before
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def draw(
 
     with mpl.rc_context(STYLE):
         figure = new_figure(11, 6.5)
-        headline(figure, "Time of one E-step (forward, backward and all counts), one thread")
+        headline(figure, "Time of one E-step (forward, backward and all counts), on one thread unless said")
         panels = figure.subplots(2, 3)
         for panel, axis in zip(panels.flat, LABELS, strict=False):
             _curves(panel, [curve for curve in curves if curve["axis"] == axis], axis)
@@ -54,22 +54,31 @@ def _curves(panel: Axes, curves: list[dict[str, Any]], axis: str) -> None:
 def _threads(panel: Axes, threads: list[dict[str, Any]]) -> None:
     names = [str(row["threads"]) for row in threads]
     panel.bar(names, [threads[0]["seconds"] / row["seconds"] for row in threads], color=PALETTE[0], width=0.5)
-    panel.set(xlabel="threads", ylabel="times as fast", title="64 series, K=5 D=100")
+    panel.plot(
+        names, [row["threads"] for row in threads], "o", mfc="none", color=MUTED, label="as many times as threads"
+    )
+    panel.set(xlabel="threads", ylabel="times as fast", title="against threads (64 series, K=5 D=100)")
+    panel.legend(fontsize=7, loc="upper left")
 
 
 def _cells(panel: Axes, rows: list[dict[str, Any]]) -> None:
+    """Shapes from top to bottom; filled marks are float64, hollow ones float32."""
     rows = [row for row in rows if row["max_duration"]]
-    places = range(len(rows))
-    panel.plot([row["nanoseconds"]["both passes"] for row in rows], places, "o", color=PALETTE[0], label="measured")
-    bounds = [(row["bound"], place) for row, place in zip(rows, places, strict=True) if row["bound"]]
-    if bounds:
-        panel.plot(*zip(*bounds, strict=True), "|", ms=14, mew=2, color=PALETTE[5], label="one store a cycle")
-    panel.set_yticks(places, [_shape(row) for row in rows], fontsize=7)
-    panel.set_ylim(len(rows) - 0.5, -0.5)
+    shapes = list(dict.fromkeys(_shape(row) for row in rows))
+    for name, face in (("float64", None), ("float32", "none")):
+        chosen = [row for row in rows if row["type"] == name]
+        places = [shapes.index(_shape(row)) for row in chosen]
+        measured = [row["nanoseconds"]["both passes"] for row in chosen]
+        panel.plot(measured, places, "o", color=PALETTE[0], mfc=face, label=name)
+        if all(row["bound"] for row in chosen):
+            bounds = [row["bound"] for row in chosen]
+            panel.plot(bounds, places, "d", color=PALETTE[5], mfc=face, label=f"{name} bound")
+    panel.set_yticks(range(len(shapes)), shapes, fontsize=8)
+    panel.set_ylim(len(shapes) - 0.5, -1.6)
     panel.set(xscale="log", xlabel="ns a cell, both passes", title="against the bound of stores")
     panel.grid(axis="y", lw=0.4)
-    panel.legend(fontsize=7, loc="upper right")
+    panel.legend(fontsize=7, loc="upper center", ncols=2)
 
 
 def _shape(row: dict[str, Any]) -> str:
-    return f"K={row['n_states']} D={row['max_duration']}, {row['n_series']} series, {row['type'].replace('float', 'f')}"
+    return f"K={row['n_states']}\nD={row['max_duration']}\n{row['n_series']} series"

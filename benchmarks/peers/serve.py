@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -16,6 +15,8 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks import resident
 
 
 def answers(module: str, requests: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -52,7 +53,7 @@ def answer(adapter: Any, request: dict[str, Any]) -> dict[str, Any]:
         case "log_likelihood":
             return {"value": float(adapter.log_likelihood()), "ending": adapter.ending}
         case "peak":
-            return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+            return {"megabytes": resident.peak()}
     raise ValueError(f"unknown request {request!r}")
 
 
