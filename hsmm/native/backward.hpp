@@ -4,6 +4,7 @@
 #pragma once
 
 #include "counts.hpp"
+#include "moves.hpp"
 
 namespace hsmm {
 
@@ -98,16 +99,10 @@ class Backward {
 
     void end_previous(int64_t t) {
         const V* end = trace_.end.data() + (t - 1) * K_;
+        move_back(starting_.data(), tables_.transition, K_, end, counts_.transition, after_.data());
         for (int64_t i = 0; i < K_; ++i) {
-            V sum{};
-            for (int64_t j = 0; j < K_; ++j) {
-                sum = fma(tables_.transition[i * K_ + j], starting_[j], sum);
-                V& count = counts_.transition[i * K_ + j];
-                count = fma(end[i], starting_[j], count);
-            }
-            after_[i] = sum;
             if (g_.has_tail) recede_tail(i, t);
-            ring_[i * D_ + (t - 1) % D_] = sum;
+            ring_[i * D_ + (t - 1) % D_] = after_[i];
         }
     }
 

@@ -31,27 +31,15 @@ void run_forward(const Group<F, N>& g, ForwardPass& forward, EndOf end_of, Seen 
     }
 }
 
-// Calls work(forward) with the forward pass over segments that fits the group's tables.
-template <class F, int N, class Work>
-void with_segments(const Group<F, N>& g, Work work) {
-    if (g.one_restart) {
-        const Tables<F, N, true> tables(g);
-        Forward<F, N, true, true> forward(g, tables);
-        work(forward);
-    } else {
-        const Tables<F, N, false> tables(g);
-        Forward<F, N, false, true> forward(g, tables);
-        work(forward);
-    }
-}
-
-template <class F, int N, class Work>
+// Calls work(forward) with the forward pass that fits the group's tables.
+template <bool Shared, class F, int N, class Work>
 void with_forward(const Group<F, N>& g, Work work) {
+    const Tables<F, N, Shared> tables(g);
     if (g.view.p.duration) {
-        with_segments(g, work);
+        Forward<F, N, Shared, true> forward(g, tables);
+        work(forward);
     } else {
-        const Tables<F, N, true> tables(g);
-        HmmForward<F, N, true> forward(g, tables);
+        HmmForward<F, N, Shared, true> forward(g, tables);
         work(forward);
     }
 }

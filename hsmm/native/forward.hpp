@@ -4,6 +4,7 @@
 // With a tail slot, r = D is held apart, and what leaves it enters the ring with D - 1 steps left.
 #pragma once
 
+#include "moves.hpp"
 #include "scale.hpp"
 
 namespace hsmm {
@@ -108,11 +109,7 @@ public:
     void begin_next(const V* end) {
         for (int64_t i = 0; Watch && i < K_; ++i)
             lost_ |= (end[i] * tables_.least_transition[i] <= V{}) & (end[i] > V{});
-        for (int64_t j = 0; j < K_; ++j) {
-            V sum{};
-            for (int64_t i = 0; i < K_; ++i) sum = fma(end[i], tables_.transition[i * K_ + j], sum);
-            start_[j] = sum;
-        }
+        move_on(end, tables_.transition, K_, start_.data());
     }
 
     bool lost(int l) const { return lost_[l] != 0; }

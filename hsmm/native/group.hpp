@@ -160,6 +160,13 @@ void with_group(const Problem& p, int64_t index, Work work) {
     work(Group<F, wide>(p, index));
 }
 
+// Calls work(shared), a constant that says whether all lanes have the same stationary tables.
+template <class F, int N, class Work>
+void with_layout(const Group<F, N>& g, Work work) {
+    if (g.one_restart && !g.view.p.transition_varies && !g.view.p.duration_varies) work(std::true_type{});
+    else work(std::false_type{});
+}
+
 // A table whose entries are one number for all lanes, or a number for each.
 template <class F, int N, bool Shared>
 struct Table {
@@ -177,18 +184,23 @@ struct Table {
 template <class F, int N, bool Shared>
 struct Tables {
     using V = typename Lanes<F, N>::V;
-    Buffer<V> spread_duration, transition, initial, first, stay, leave;
+    Buffer<V> spread_duration, spread_transition, initial, first, stay, leave;
     Buffer<V> least_transition;  // (K,) smallest positive entry of each row
     Buffer<V> mass, first_mass;  // (K,) sums of a state's durations; tables need not be normalised
-    Table<F, N, Shared> duration;
+    Table<F, N, Shared> duration, transition;
 
     explicit Tables(const Group<F, N>& g)
-        : spread_duration(Shared ? 0 : g.K * g.D), transition(g.K * g.K), initial(g.K),
+        : spread_duration(Shared ? 0 : g.K * g.D), spread_transition(Shared ? 0 : g.K * g.K), initial(g.K),
           first(g.any_left ? g.K * g.D : 0), stay(g.K), leave(g.K),
-          least_transition(g.K), mass(g.K), first_mass(g.K), duration{nullptr} {
+          least_transition(g.K), mass(g.K), first_mass(g.K), duration{nullptr}, transition{nullptr} {
         const auto& view = g.view;
         g.spread([&](int l) { return view.initial(g.restart[l]); }, g.K, initial.data());
-        g.spread_transition(0, transition.data());
+        if constexpr (Shared) {
+            transition.entries = view.transition(g.restart[0]);
+        } else {
+            g.spread_transition(0, spread_transition.data());
+            transition.entries = reinterpret_cast<const F*>(spread_transition.data());
+        }
         for (int64_t i = 0; i < g.K; ++i) {
             least_transition[i] = broadcast<V>(F(1));
             for (int64_t j = 0; j < g.K; ++j) {
@@ -217,7 +229,7 @@ struct Tables {
 
     // Of the moves from t to t + 1, and of the segments that start at t.
     void read_transition(const Group<F, N>& g, int64_t t) {
-        if (g.view.p.transition_varies) g.spread_transition(t, transition.data());
+        if (!Shared && g.view.p.transition_varies) g.spread_transition(t, spread_transition.data());
     }
     void read_duration(const Group<F, N>& g, int64_t t) {
         if (!Shared && g.view.p.duration_varies) g.spread_duration(t, spread_duration.data());

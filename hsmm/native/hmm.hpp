@@ -2,22 +2,23 @@
 #pragma once
 
 #include "counts.hpp"
+#include "moves.hpp"
 #include "scale.hpp"
 
 namespace hsmm {
 
-template <class F, int N, bool Watch>
+template <class F, int N, bool Shared, bool Watch>
 class HmmForward {
     using V = typename Lanes<F, N>::V;
     typename Lanes<F, N>::Mask lost_{};
-    const Tables<F, N, true>& tables_;
+    const Tables<F, N, Shared>& tables_;
     const int64_t K_;
     Buffer<V> start_, weight_;
 
 public:
     Scale<F, N> scale;
 
-    HmmForward(const Group<F, N>& g, const Tables<F, N, true>& tables)
+    HmmForward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
         : tables_(tables), K_(g.K), start_(K_), weight_(K_), scale(g) {
         std::copy_n(tables.initial.data(), K_, start_.data());
     }
@@ -36,19 +37,15 @@ public:
     void begin_next(const V* state) {
         for (int64_t i = 0; Watch && i < K_; ++i)
             lost_ |= (state[i] * tables_.least_transition[i] <= V{}) & (state[i] > V{});
-        for (int64_t j = 0; j < K_; ++j) {
-            V sum{};
-            for (int64_t i = 0; i < K_; ++i) sum = fma(state[i], tables_.transition[i * K_ + j], sum);
-            start_[j] = sum;
-        }
+        move_on(state, tables_.transition, K_, start_.data());
     }
 
     // As Forward's: whether positive mass has rounded to zero.
     bool lost(int l) const { return lost_[l] != 0; }
 };
 
-template <class F, int N>
-void hmm_backward(const Group<F, N>& g, const Tables<F, N, true>& tables, const Trace<F, N>& trace,
+template <class F, int N, bool Shared>
+void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace,
                   Counts<F, N>& counts, StateRows<F, N>& rows) {
     using V = typename Lanes<F, N>::V;
     const int64_t K = g.K;
@@ -65,16 +62,7 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, true>& tables, const 
         }
         rows.add(t, [&](int64_t j) { return minimum(state[j], broadcast<V>(F(1))); });
         if (t == 0) break;
-        const V* before = now - K;
-        for (int64_t i = 0; i < K; ++i) {
-            V sum{};
-            for (int64_t j = 0; j < K; ++j) {
-                sum = fma(tables.transition[i * K + j], weighted[j], sum);
-                V& count = counts.transition[i * K + j];
-                count = fma(before[i], weighted[j], count);
-            }
-            after[i] = sum;
-        }
+        move_back(weighted.data(), tables.transition, K, now - K, counts.transition, after.data());
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();

@@ -55,11 +55,11 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
     commit_counts(g, index, forward, trace, counts, out, order);
 }
 
-template <class F, int N>
+template <bool Shared, class F, int N>
 void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
-    const Tables<F, N, true> tables(g);
-    HmmForward<F, N, false> forward(g, tables);
+    const Tables<F, N, Shared> tables(g);
+    HmmForward<F, N, Shared, false> forward(g, tables);
     Trace<F, N> trace(g, false, true);
     const int64_t K = g.K;
     const auto keep = [&](int64_t t, const V*) { forward.scale.bound(trace.weight.data() + t * K); };
@@ -75,18 +75,19 @@ template <class F>
 void expected_counts(const Problem& p, const CountsOut& out) {
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder& order) {
         with_group<F>(p, index, [&](const auto& g) {
-            if (!p.duration) count_steps(g, index, out, order);
-            else if (g.one_restart) count_segments<true>(g, index, out, order);
-            else count_segments<false>(g, index, out, order);
+            with_layout(g, [&](auto shared) {
+                if (p.duration) count_segments<shared()>(g, index, out, order);
+                else count_steps<shared()>(g, index, out, order);
+            });
         });
     });
 }
 
-template <class F, int N>
+template <bool Shared, class F, int N>
 void score(const Group<F, N>& g, const LikelihoodOut& out) {
     using V = typename Lanes<F, N>::V;
     Buffer<V> end(g.K);
-    with_forward(g, [&](auto& forward) {
+    with_forward<Shared>(g, [&](auto& forward) {
         const auto finish = [&](int l, const V* ended) {
             const double last = g.right[l] || !g.view.p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));
             const int64_t pair = g.pair[l];
@@ -100,7 +101,9 @@ void score(const Group<F, N>& g, const LikelihoodOut& out) {
 
 inline void log_partition(const Problem& p, const LikelihoodOut& out) {
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) {
-        with_group<double>(p, index, [&](const auto& g) { score(g, out); });
+        with_group<double>(p, index, [&](const auto& g) {
+            with_layout(g, [&](auto shared) { score<shared()>(g, out); });
+        });
     });
 }
 
@@ -168,8 +171,7 @@ int hsmm_viterbi(const Problem* p, const PathsOut* out) {
     return guarded([&] {
         for_each_group(p->n_groups, p->n_threads, [&](int64_t index, InOrder&) {
             with_group<double>(*p, index, [&](const auto& g) {
-                if (g.one_restart && !p->duration_varies) decode<true>(g, *out);
-                else decode<false>(g, *out);
+                with_layout(g, [&](auto shared) { decode<shared()>(g, *out); });
             });
         });
     });

@@ -61,6 +61,12 @@ inline V minimum(V a, V b) {
 
 template <class Mask>
 inline bool any(Mask mask) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(Mask) == 64) return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(Mask) == 32) return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#endif
     constexpr int width = sizeof(Mask) / sizeof(mask[0]);
     auto found = mask[0];
     for (int l = 1; l < width; ++l) found |= mask[l];

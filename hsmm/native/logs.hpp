@@ -106,6 +106,12 @@ inline double sum_scalar(const double* x, int64_t size) {
     return finite(most) + std::log(sum);
 }
 
+// log Σ of x_i and all after it.
+inline void sums_from(const double* x, int64_t size, double* out) {
+    double sum = zero;
+    for (int64_t i = size - 1; i >= 0; --i) out[i] = sum = add(sum, x[i]);
+}
+
 inline double sum(const double* x, int64_t size) {
     const double most = largest(x, size);
     return finite(most) + std::log(sum_relative(x, size, most, [](int64_t, V) {}));

@@ -82,12 +82,16 @@ class PathSampler {
     }
 
     void collect_ended(Choice& choice, int64_t j, int64_t last) const {
-        const auto law = [&](int64_t start, int64_t n) { return s_.log_duration(start, j, n); };
+        const auto law = [&](int64_t start, int64_t n) { return s_.law(start, j)[n - 1]; };
         collect(choice, j, last, law, s_.has_tail ? s_.leave()[j] : 0.0);
     }
 
     void collect_open(Choice& choice, int64_t j, int64_t last) const {
-        const auto law = [&](int64_t start, int64_t n) { return s_.log_survival(start, j, n); };
+        std::vector<double> later(s_.D);
+        if (s_.starts_alike(1)) logs::sums_from(s_.law(1, j), s_.D, later.data());
+        const auto law = [&](int64_t start, int64_t n) {
+            return s_.starts_alike(start) ? later[n - 1] : s_.log_survival(start, j, n);
+        };
         collect(choice, j, last, law, 0.0);
     }
 
@@ -95,7 +99,7 @@ class PathSampler {
         const int64_t j = segment.state;
         int64_t t = segment.start;
         for (; segment.in_tail && t > 0; --t) {
-            const double began = trace_.start(t)[j] + s_.log_duration(t, j, s_.D) + trace_.relative(t, j);
+            const double began = trace_.start(t)[j] + s_.law(t, j)[s_.D - 1] + trace_.relative(t, j);
             if (random.uniform() < std::exp(began - trace_.tail(t)[j])) break;
         }
         return t;

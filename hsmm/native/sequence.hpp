@@ -58,20 +58,21 @@ public:
         return duration_.data();
     }
 
-    // Of a segment of state j that starts at t: that it lasts n steps, and that it lasts at least n.
-    double log_duration(int64_t t, int64_t j, int64_t n) const { return law(t, j)[n - 1]; }
+    // Of a segment of state j that starts at t: its log-law (D,), and that it lasts at least n steps.
+    const double* law(int64_t t, int64_t j) const {
+        if (t == 0) return first_.data() + j * Dp;
+        return p_.duration_varies && !is_hmm ? view_.duration(restart, offset + t) + j * D : duration_.data() + j * Dp;
+    }
     double log_survival(int64_t t, int64_t j, int64_t n) const { return logs::sum_scalar(law(t, j) + n - 1, D - n + 1); }
+
+    // Whether segments that start at t have the same law as those that start at any row but the first.
+    bool starts_alike(int64_t t) const { return !p_.duration_varies && !(t == 0 && left); }
 
     // (K, Kp) from t to t + 1: rows are states left, or states entered.
     const double* transition(int64_t t) { return moves(t, transition_); }
     const double* transition_into(int64_t t) { return moves(t, into_); }
 
 private:
-    const double* law(int64_t t, int64_t j) const {
-        if (t == 0) return first_.data() + j * Dp;
-        return p_.duration_varies && !is_hmm ? view_.duration(restart, offset + t) + j * D : duration_.data() + j * Dp;
-    }
-
     const double* moves(int64_t t, const Buffer<double>& table) {
         if (p_.transition_varies) read_transition(t, transition_.data(), into_.data());
         return table.data();

@@ -34,6 +34,8 @@ class Viterbi {
     const int64_t K_, D_;
     Buffer<V> ring_, tail_, emission_, start_, end_, tail_score_;
     Buffer<Integers> tail_start_;
+    Buffer<F> survival_;  // (K, D)
+    int64_t survival_of_ = -1;
 
     template <class Row>
     static void pass(V* slot, Row duration, int64_t n, V emission, V entering) {
@@ -96,7 +98,17 @@ class Viterbi {
             best.improve(tail_score_[left * K_ + j][l] + leave_tail + emission, j, tail_start_[left * K_ + j][l]);
     }
 
-    Segment last_segment(int l) const {
+    // Log P(d >= n) (D,) of all segments of state j but a left-censored one; null where it depends on their start.
+    const F* later_survival(int l, int64_t j) {
+        if (g_.view.p.duration_varies) return nullptr;
+        if (survival_of_ != g_.restart[l])
+            for (int64_t i = 0; i < K_; ++i)
+                logs::sums_from(g_.view.duration(g_.restart[l]) + i * D_, D_, survival_.data() + i * D_);
+        survival_of_ = g_.restart[l];
+        return survival_.data() + j * D_;
+    }
+
+    Segment last_segment(int l) {
         const int64_t last = g_.length[l] - 1;
         Segment best;
         for (int64_t j = 0; j < K_; ++j) {
@@ -104,8 +116,10 @@ class Viterbi {
                 if (end_[last * K_ + j][l] > best.score) best = ended_segment(l, j, last);
                 continue;
             }
+            const F* later = later_survival(l, j);
             const auto survival = [&](int64_t start, int64_t n) {
-                return logs::sum_scalar(law(l, start, j) + n - 1, D_ - n + 1);
+                const bool of_later = later && !(start == 0 && g_.left[l]);
+                return of_later ? later[n - 1] : logs::sum_scalar(law(l, start, j) + n - 1, D_ - n + 1);
             };
             improve(best, l, j, last, survival, F(0));
         }
@@ -130,7 +144,7 @@ class Viterbi {
         return best;
     }
 
-    void walk_back(int l, const PathsOut& out) const {
+    void walk_back(int l, const PathsOut& out) {
         const auto& p = g_.view.p;
         int64_t* states = out.states + g_.restart[l] * p.n_rows + p.offsets[g_.series[l]];
         int64_t last = g_.length[l] - 1;
@@ -152,7 +166,7 @@ public:
     Viterbi(const Group<F, N>& g, Tables<F, N, Shared>& tables)
         : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), emission_(K_), start_(g.longest * K_),
           end_(g.longest * K_), tail_score_(g.has_tail ? g.longest * K_ : 0),
-          tail_start_(g.has_tail ? g.longest * K_ : 0) {
+          tail_start_(g.has_tail ? g.longest * K_ : 0), survival_(K_ * D_) {
         std::fill_n(ring_.data(), K_ * D_, broadcast<V>(impossible));
         std::fill_n(tail_.data(), K_, broadcast<V>(impossible));
     }

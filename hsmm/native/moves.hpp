@@ -1,0 +1,46 @@
+// Products with transition matrices, several rows or columns at a time: each sum runs in the order of the states.
+#pragma once
+
+#include "lanes.hpp"
+
+namespace hsmm {
+
+// Calls work(first, count) with blocks of up to 4 states, their number a constant.
+template <class Work>
+inline void in_blocks(int64_t K, Work work) {
+    int64_t i = 0;
+    for (; i + 4 <= K; i += 4) work(i, std::integral_constant<int, 4>{});
+    switch (K - i) {
+        case 3: return work(i, std::integral_constant<int, 3>{});
+        case 2: return work(i, std::integral_constant<int, 2>{});
+        case 1: return work(i, std::integral_constant<int, 1>{});
+    }
+}
+
+// into_j = Σ_i from_i A_ij
+template <class V, class Matrix>
+inline void move_on(const V* from, Matrix matrix, int64_t K, V* into) {
+    in_blocks(K, [&](int64_t j, auto count) {
+        V sum[count()] = {};
+        for (int64_t i = 0; i < K; ++i)
+            for (int b = 0; b < count(); ++b) sum[b] = fma(from[i], matrix[i * K + j + b], sum[b]);
+        for (int b = 0; b < count(); ++b) into[j + b] = sum[b];
+    });
+}
+
+// from_i = Σ_j A_ij into_j, and count_ij += weight_i into_j
+template <class V, class Matrix>
+inline void move_back(const V* into, Matrix matrix, int64_t K, const V* weight, V* counts, V* from) {
+    in_blocks(K, [&](int64_t i, auto count) {
+        V sum[count()] = {};
+        for (int64_t j = 0; j < K; ++j)
+            for (int b = 0; b < count(); ++b) {
+                sum[b] = fma(matrix[(i + b) * K + j], into[j], sum[b]);
+                V& pairs = counts[(i + b) * K + j];
+                pairs = fma(weight[i + b], into[j], pairs);
+            }
+        for (int b = 0; b < count(); ++b) from[i + b] = sum[b];
+    });
+}
+
+}  // namespace hsmm
