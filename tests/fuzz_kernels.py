@@ -22,6 +22,7 @@ from hsmm import inference
 from hsmm.kernels import native
 from hsmm.potentials import Potentials
 from hsmm.types import KernelName
+from tests.hsmm.inference.cases import heads, rows_of, selected, tails
 
 T = TypeVar("T")
 
@@ -185,6 +186,7 @@ def check(seed: int) -> None:
             bound.compare(name, found, wanted[name])
     check_paths(p, exact, bound)
     check_bits(case)
+    check_pieces(p)
 
 
 def answers(p: Potentials, weight: Tensor | None, kernel: KernelName) -> Iterator[tuple[str, Tensor]]:
@@ -196,6 +198,7 @@ def answers(p: Potentials, weight: Tensor | None, kernel: KernelName) -> Iterato
         yield f"filtered.{name}", value
     yield "elapsed", inference.elapsed(p, kernel=kernel)
     yield "remaining", inference.remaining(p, kernel=kernel)
+    yield "smoothed", inference.smoothed(p, int(p.lengths[0]) % 4, kernel=kernel)
     yield "viterbi.log_probability", inference.viterbi(p, kernel=kernel).log_probability
 
 
@@ -248,8 +251,8 @@ def joint_probability(p: Potentials, paths: Tensor) -> Tensor:
 def check_bits(case: Case) -> None:
     """Some series under one model give the bits they gave in the batch, on any number of threads."""
     p = case.p
-    rows = torch.cat([torch.arange(int(p.offsets[s]), int(p.offsets[s + 1])) for s in case.series])
-    several, alone = (dict(by_row_or_series(q)) for q in (p, taken(p, case.restarts, case.series, rows)))
+    rows = rows_of(p, case.series)
+    several, alone = (dict(by_row_or_series(q)) for q in (p, selected(p, case.restarts, case.series)))
     threads = torch.get_num_threads()
     torch.set_num_threads(3 if threads == 1 else 1)
     try:
@@ -260,6 +263,22 @@ def check_bits(case: Case) -> None:
         part = value[case.restarts][:, case.series if value.shape[1] == p.n_series and is_by_series(name) else rows]
         assert torch.equal(alone[name], part), f"{name} alone and in the batch differ"
         assert torch.equal(others[name], value), f"{name} depends on the number of threads"
+
+
+def check_pieces(p: Potentials) -> None:
+    """A forward pass that stops and goes on gives the bits of one that does not."""
+    by_row = p.log_duration is not None and p.log_duration.ndim == 4
+    series = (p.lengths > 1).nonzero().flatten().tolist()
+    if not series:
+        return
+    whole = selected(p, list(range(p.n_restarts)), series)
+    cuts = [1 + int(n) * 7 % (int(n) - 1) for n in whole.lengths]
+    state = inference.filter_state(heads(whole, cuts))
+    rest, rows = tails(whole, cuts)
+    for query in CAUSAL:
+        if query != "elapsed" or not by_row:
+            found, wanted = getattr(inference, query)(rest, after=state), getattr(inference, query)(whole)[:, rows]
+            assert torch.equal(found, wanted), f"{query} in pieces"
 
 
 def is_by_series(name: str) -> bool:
@@ -273,18 +292,6 @@ def by_row_or_series(p: Potentials) -> Iterator[tuple[str, Tensor]]:
     yield from (("states", decoded.states), ("log_probability", decoded.log_probability))
     for query in CAUSAL:
         yield query, getattr(inference, query)(p)
-
-
-def taken(p: Potentials, restarts: list[int], series: list[int], rows: Tensor) -> Potentials:
-    def cut(name: str, table: Tensor) -> Tensor:
-        table = table[restarts]
-        if name == "log_residual" and table.ndim == 4:
-            return table[:, series]
-        return table[:, rows] if name == "log_emission" or table.ndim == 4 else table
-
-    flags = {f"{side}_censored": p.censored(side)[series] for side in ("left", "right")}
-    tables = {name: cut(name, table) for name, table in p.tables().items()}
-    return replace(p, **tables, **flags, offsets=offsets_of(p.lengths[series].tolist()))
 
 
 def run_here(seeds: range, *, announce: bool) -> None:

@@ -94,6 +94,8 @@ def selected(p: Potentials, restarts: list[int], series: list[int], n_rows: list
     lengths = p.lengths[series] if n_rows is None else torch.tensor(n_rows)
 
     def cut(name: str, table: Tensor) -> Tensor:
+        if name == "log_residual" and table.ndim == 4:
+            return table[restarts][:, series]
         by_row = name == "log_emission" or table.ndim == 4
         return table[restarts][:, rows] if by_row else table[restarts]
 
@@ -116,7 +118,8 @@ def tails(p: Potentials, n_rows: Sequence[int]) -> tuple[Potentials, Tensor]:
     rows = torch.cat([torch.arange(p.offsets[s] + n, p.offsets[s + 1]) for s, n in enumerate(n_rows)])
 
     def cut(name: str, table: Tensor) -> Tensor:
-        return table[:, rows] if name == "log_emission" or table.ndim == 4 else table
+        by_row = name == "log_emission" or (name != "log_residual" and table.ndim == 4)
+        return table[:, rows] if by_row else table
 
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), (p.lengths - torch.tensor(n_rows)).cumsum(0)])
     return replace(p, **{name: cut(name, table) for name, table in p.tables().items()}, offsets=offsets), rows

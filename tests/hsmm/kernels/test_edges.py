@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -139,3 +142,27 @@ def test_shapes_at_the_edge(lengths, options, left_censored):
 def test_ten_thousand_series_of_five_rows(law):
     p = random_potentials(5, (5,) * 10_000, n_restarts=1, n_states=2, **law)
     assert_exact(p)
+
+
+MEASURE = r"""
+import re, torch
+from hsmm import inference
+from tests.hsmm.inference.cases import random_potentials
+
+def peak() -> int:
+    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
+
+p = random_potentials(0, (1_000_000,), n_restarts=1, n_durations=50)
+before = peak()
+assert inference.expected_counts(p).log_likelihood.isfinite().all()
+assert inference.viterbi(p).log_probability.isfinite().all()
+assert inference.filtered(p).isfinite().all()
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+def test_a_million_rows_need_memory_for_rows_not_for_rows_times_durations():
+    """A table of rows, states and durations would hold 1.2 GB; 24 MB are the states' own."""
+    found = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 400
