@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 NATIVE := $(wildcard setup.py hsmm/native/*.cpp hsmm/native/*.hpp hsmm/native/*.h)
 
 runtime = $(shell $(CXX) -print-file-name=$(1))
-SANITIZED := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 HSMM_NATIVE_BUILD=_sanitized
+SANITIZED := ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=32 UBSAN_OPTIONS=print_stacktrace=1 HSMM_NATIVE_BUILD=_sanitized
 
 .PHONY: run test lint bench bench-peers sanitize fuzz clean
 
@@ -37,7 +37,7 @@ sanitize: $(VENV)/.test
 	@$(PIP) 'setuptools>=77'
 	@HSMM_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build_ext --inplace --force --build-temp build/sanitized
 	@LD_PRELOAD='$(call runtime,libasan.so) $(call runtime,libubsan.so) $(call runtime,libstdc++.so)' $(SANITIZED) \
-		$(BIN)/python -m pytest -q tests/hsmm/kernels tests/hsmm/inference
+		$(BIN)/python -m pytest -q tests/hsmm/kernels tests/hsmm/inference tests/hsmm/components/test_elliptical_native.py
 
 fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.fuzz_kernels --minutes $(MINUTES)
