@@ -14,7 +14,7 @@ namespace hsmm::elliptical {
 constexpr int width = full_width<double>;
 constexpr int depth = 8;  // vectors in a column
 constexpr int64_t tile_rows = width * depth, block_rows = 8 * tile_rows, restarts_at_once = 8;
-constexpr int64_t cells_per_thread = 1 << 16;
+constexpr int64_t cells_per_thread = 1 << 16, cached_bytes = 1 << 22;
 
 using V = Lanes<double, width>::V;
 using Mask = Lanes<double, width>::Mask;
@@ -174,6 +174,7 @@ public:
 
     // The tile's part of one model's table (N, K), packed: where it lies, or a place from which put_back takes it.
     double* place(double* table) { return lies_packed() ? table + first_ * n_states_ : packed_.data(); }
+    const double* buffer() const { return packed_.data(); }
 
     void put_back(double* table) {
         if (lies_packed()) return;
@@ -199,6 +200,24 @@ inline Column load_column(const double* packed, int64_t v, int64_t n_states) {
 
 inline void store_column(const Column& column, double* packed, int64_t v, int64_t n_states) {
     each([&](int i) { std::memcpy(packed + (i * n_states + v) * width, &column.at[i], sizeof(V)); });
+}
+
+// The same past the caches, for a table that does not fit in them; `packed` is aligned to vectors.
+inline void stream_column(const Column& column, double* packed, int64_t v, int64_t n_states) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64)
+        return each([&](int i) { _mm512_stream_pd(packed + (i * n_states + v) * width, (__m512d)column.at[i]); });
+#elif defined(__AVX__)
+    if constexpr (sizeof(V) == 32)
+        return each([&](int i) { _mm256_stream_pd(packed + (i * n_states + v) * width, (__m256d)column.at[i]); });
+#endif
+    store_column(column, packed, v, n_states);
+}
+
+inline void finish_streams() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
 }
 
 // A column of rows as the law of its lanes measures them.
@@ -295,9 +314,10 @@ public:
         const Column scaled = law_.has_dof ? with_latent_precision(weight, sums) : weight;
         V* second = sums + n_features_;
         for (int64_t f = 0; f < n_features_; ++f) {
-            const Column moment = product(scaled, offset(f));
+            const Column x = offset(f), moment = product(scaled, x);
             *sums++ += total(moment);
-            for (int64_t g = law_.by_axis ? f : 0; g <= f; ++g) *second++ += dot(moment, offset(g));
+            for (int64_t g = law_.by_axis ? f : 0; g < f; ++g) *second++ += dot(moment, offset(g));
+            *second++ += dot(moment, x);
         }
         for (int64_t f = 0; seen_ && f < n_features_; ++f) {
             *second++ += total(where(seen_[f], weight));
@@ -347,15 +367,22 @@ void for_each_tile(const Rows& rows, const Law& law, int64_t block, int64_t firs
 }
 
 inline void log_density(const Rows& rows, const Law& law, const DensityOut& out) {
+    const int64_t size = rows.n_table_rows * law.n_states;
+    const bool is_large = law.n_restarts * size * int64_t(sizeof(double)) > cached_bytes;
     for_each_block(rows, law, [&](int64_t, int64_t block, int64_t first, int64_t end, InOrder&) {
         for_each_tile(rows, law, block, first, end, [&](Tile& tile, int64_t restart, const V* parameters) {
-            double* table = out.log_density + restart * rows.n_table_rows * law.n_states;
+            double* table = out.log_density + restart * size;
+            double* packed = tile.place(table);
+            const bool streams = is_large && packed != tile.buffer() && uintptr_t(packed) % sizeof(V) == 0;
             for (int64_t v = 0; v < law.n_states; ++v) {
                 const Measured measured(tile, v, rows, law, parameters);
-                store_column(measured.log_density(), tile.place(table), v, law.n_states);
+                const Column density = measured.log_density();
+                if (streams) stream_column(density, packed, v, law.n_states);
+                else store_column(density, packed, v, law.n_states);
             }
             tile.put_back(table);
         });
+        finish_streams();
     });
 }
 

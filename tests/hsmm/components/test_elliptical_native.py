@@ -121,7 +121,7 @@ def test_every_build_is_the_reference(name: str, covariance: str, build: str, mo
 def test_a_model_alone_and_threads_have_the_same_bits(
     name: str, covariance: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    n_rows, n_states = 3000, 5
+    n_rows, n_states = 6000, 5  # together more than the caches hold, alone less
     emission = law(name, covariance, 20, n_states, 3)
     sequences, weight = Sequences.from_arrays(rows(n_rows, 3, MISSING[missing])), weights(20, n_rows, n_states)
     density, sums = densities(native, emission, sequences), moments(native, emission, sequences, weight)
