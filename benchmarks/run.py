@@ -79,7 +79,7 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
     _print(report.side_by_side(figures, missing))
     if judged:
         _print(report.targets(judged))
-    _print(report.cells(found["per_cell"], clock))
+    _print([*report.cells(found["per_cell"], clock), *report.bound(found["per_cell"])])
     _print(report.threads(found["threads"]))
     _print(report.accuracy(found["accuracy"]))
     _print(report.memory(found["memory"]))

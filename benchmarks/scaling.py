@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,12 +62,12 @@ CURVES = (
 
 def curves() -> list[dict[str, Any]]:
     """Every curve in both types on one thread, CPU seconds."""
-    torch.set_num_threads(1)
-    return [
-        {"title": curve.title, "axis": curve.axis, "type": name, "points": list(_points(curve, dtype))}
-        for curve in CURVES
-        for name, dtype in TYPES.items()
-    ]
+    with on_threads(1):
+        return [
+            {"title": curve.title, "axis": curve.axis, "type": name, "points": list(_points(curve, dtype))}
+            for curve in CURVES
+            for name, dtype in TYPES.items()
+        ]
 
 
 def _points(curve: Curve, dtype: torch.dtype) -> Iterable[dict[str, float]]:
@@ -81,10 +82,9 @@ def threads(most: int, *, n_steps: int = 2_000) -> list[dict[str, float]]:
     p = random_tables(5, 100, n_steps, n_series=64)
     found = []
     for n in (n for n in (1, 2, 4, 8, 16, 32) if n <= most):
-        torch.set_num_threads(n)
-        wall = least(partial(inference.expected_counts, p, kernel="native"), clock=time.perf_counter)
+        with on_threads(n):
+            wall = least(partial(inference.expected_counts, p, kernel="native"), clock=time.perf_counter)
         found.append({"threads": n, "seconds": wall, "cells": n_cells(p)})
-    torch.set_num_threads(1)
     return found
 
 
@@ -100,11 +100,23 @@ def per_cell(clock: float | None, *, n_steps: int = 1_000) -> list[dict[str, Any
                 "both passes": native.expected_counts,
                 "Viterbi": native.viterbi,
             }
-            nanoseconds = {label: least(partial(kernel, p)) * 1e9 / n_cells(p) for label, kernel in kernels.items()}
+            with on_threads(1):
+                nanoseconds = {label: least(partial(kernel, p)) * 1e9 / n_cells(p) for label, kernel in kernels.items()}
             bound = store_bound(n_states, max_duration, dtype.itemsize, clock) if clock and max_duration else None
             shape = {"n_states": n_states, "max_duration": max_duration, "n_series": n_series, "n_steps": n_steps}
             found.append({**shape, "type": name, "nanoseconds": nanoseconds, "bound": bound})
     return found
+
+
+@contextmanager
+def on_threads(n: int) -> Iterator[None]:
+    """So many threads for torch and the kernels, and then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def least(work: Callable[[], object], *, clock: Callable[[], float] = time.process_time, enough: float = 0.15) -> float:

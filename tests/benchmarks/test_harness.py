@@ -193,12 +193,13 @@ def test_the_curves_are_drawn_and_the_tables_written(tmp_path: Path, monkeypatch
     monkeypatch.setattr(scaling, "least", lambda work, **_: [work(), 1e-3][1])
     n_threads = torch.get_num_threads()
     curves, cells, threads = scaling.curves(), scaling.per_cell(3.7, n_steps=20), scaling.threads(2, n_steps=5)
-    torch.set_num_threads(n_threads)
+    assert torch.get_num_threads() == n_threads
     assert {curve["axis"] for curve in curves} == {"T", "K", "D", "restarts"}
     assert picture.draw(curves, cells, threads, tmp_path / "curves.png").stat().st_size > 10_000
     text = "\n".join([*report.cells(cells, 3.7), *report.threads(threads), *report.cells(cells, None)])
     assert "GHz, measured" in text
     assert "nan" not in text
+    assert len(list(report.bound(cells))) == 1
     json.dumps([curves, cells, threads])
 
 
