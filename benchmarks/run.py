@@ -65,10 +65,10 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
         figures += measure(WORKS[name], several, core=options.core, repeats=options.repeats, budget=options.budget)
     judged = list(verdicts(figures, missing)) if options.peers else []
     _say("the recursions alone")
+    found["threads"] = scaling.threads(found["machine"]["cores"])
     with pinned(options.core):
         found |= {"per_cell": scaling.per_cell(clock), "curves": scaling.curves()}
     found |= {
-        "threads": scaling.threads(found["machine"]["cores"]),
         "accuracy": accuracy.accuracy(),
         "memory": memory.memory(),
         "side_by_side": [asdict(f) for f in figures],
@@ -88,7 +88,7 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """This process on one core, and then where it was before."""
+    """This thread, and those it starts, on one core; then this thread where it was before."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
