@@ -17,28 +17,18 @@ class Backward {
     const Trace<F, N>& trace_;
     Counts<F, N>& counts_;
     const int64_t K_, D_;
-    Buffer<V> ring_, tail_, after_, began_, starting_;
+    Buffer<V> ring_, tail_, after_, began_, starting_, probability_;
     Buffer<Doubles<N>> state_;  // (K,) carried in float64 because it is a long sum of differences
 
     template <class Row>
-    static V pass(V* slot, V* count, Row duration, int64_t n, V weight, V entering, V sum) {
-        V a0 = sum, a1{}, a2{}, a3{};
-        int64_t i = 0;
-        for (; i + 3 < n; i += 4) {
-            const V v0 = slot[i], v1 = slot[i + 1], v2 = slot[i + 2], v3 = slot[i + 3];
-            a0 = fma(v0, duration[i], a0), a1 = fma(v1, duration[i + 1], a1);
-            a2 = fma(v2, duration[i + 2], a2), a3 = fma(v3, duration[i + 3], a3);
-            count[i] = fma(entering, v0, count[i]), count[i + 1] = fma(entering, v1, count[i + 1]);
-            count[i + 2] = fma(entering, v2, count[i + 2]), count[i + 3] = fma(entering, v3, count[i + 3]);
-            slot[i] = v0 * weight, slot[i + 1] = v1 * weight, slot[i + 2] = v2 * weight, slot[i + 3] = v3 * weight;
-        }
-        for (; i < n; ++i) {
-            const V v = slot[i];
-            a0 = fma(v, duration[i], a0);
-            count[i] = fma(entering, v, count[i]);
-            slot[i] = v * weight;
-        }
-        return (a0 + a1) + (a2 + a3);
+    static void pass(V* slot, V* count, Row duration, int64_t n, V weight, V entering, Sum<F, N>& weighed) {
+        weighed.add(n, [&](int64_t i, auto part, auto& sum) {
+            using U = typename decltype(part)::Chunk;
+            const U value = load<U>(slot + i);
+            sum = fma(part.only(value), part.only(duration.template chunk<U>(i)), sum);
+            part.store(count + i, fma(widen<U>(entering), value, load<U>(count + i)));
+            part.store(slot + i, value * widen<U>(weight));
+        });
     }
 
     // Σ_r p(r) B(r) over the ring; counts the segments entered here and carries the ring over row t.
@@ -46,8 +36,10 @@ class Backward {
     V recede(int64_t j, int64_t t, Row duration, V* count, V weight, V entering) {
         const int64_t now = t % D_;
         V* slot = ring_.data() + j * D_;
-        const V sum = pass(slot + now, count, duration, D_ - now, weight, entering, V{});
-        return pass(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, sum);
+        Sum<F, N> weighed;
+        pass(slot + now, count, duration, D_ - now, weight, entering, weighed);
+        pass(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, weighed);
+        return weighed.total();
     }
 
     // A first segment counts as residual where its lane is left-censored, and as a duration elsewhere.
@@ -67,7 +59,7 @@ class Backward {
     void enter(int l, int64_t t) {
         const F ended = g_.right[l] ? F(1) : F(1 / trace_.last_end[l]);
         for (int64_t j = 0; j < K_; ++j) {
-            const F end = trace_.end[t * K_ + j][l] * ended;
+            const F end = trace_.end[t * g_.Kp + j][l] * ended;
             state_[j][l] = g_.right[l] ? double(trace_.last_occupancy[j][l]) : double(end);
             began_[j][l] = 0;
             after_[j][l] = ended;
@@ -81,7 +73,7 @@ class Backward {
     }
 
     void update_state(int64_t t) {
-        const V* end = trace_.end.data() + t * K_;
+        const V* end = trace_.end.data() + t * g_.Kp;
         for (int64_t j = 0; j < K_; ++j) {
             const V ended = end[j] * after_[j];
             state_[j] += to_doubles<F, N>(ended) - to_doubles<F, N>(began_[j]);
@@ -89,7 +81,7 @@ class Backward {
     }
 
     void recede_tail(int64_t j, int64_t t) {
-        const V stayed = trace_.weight[t * K_ + j] * tail_[j] * tables_.stay[j];
+        const V stayed = trace_.weight[t * g_.Kp + j] * tail_[j] * tables_.stay[j];
         const V left = tables_.leave[j] * (D_ == 1 ? after_[j] : ring_[j * D_ + (t + D_ - 2) % D_]);
         const V before = trace_.tail[(t - 1) * K_ + j];
         counts_.stay[j] = fma(before, stayed, counts_.stay[j]);
@@ -98,8 +90,8 @@ class Backward {
     }
 
     void end_previous(int64_t t) {
-        const V* end = trace_.end.data() + (t - 1) * K_;
-        move_back(starting_.data(), tables_.transition, K_, end, counts_.transition, after_.data());
+        const V* end = trace_.end.data() + (t - 1) * g_.Kp;
+        move_back<F, N>(starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
         for (int64_t i = 0; i < K_; ++i) {
             if (g_.has_tail) recede_tail(i, t);
             ring_[i * D_ + (t - 1) % D_] = after_[i];
@@ -107,7 +99,7 @@ class Backward {
     }
 
     void step(int64_t t) {
-        const V *weight = trace_.weight.data() + t * K_, *start = trace_.start.data() + t * K_;
+        const V *weight = trace_.weight.data() + t * g_.Kp, *start = trace_.start.data() + t * g_.Kp;
         for (int64_t j = 0; j < K_; ++j) {
             if (g_.has_tail) ring_[j * D_ + (t + D_ - 1) % D_] = tail_[j];
             const V entering = start[j] * weight[j];
@@ -121,11 +113,11 @@ class Backward {
 
 public:
     Backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
-        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), after_(K_),
-          began_(K_), starting_(K_), state_(K_) {
-        fill_zero(ring_, K_ * D_);
+        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), tail_(K_), after_(g.Kp),
+          began_(K_), starting_(g.Kp), probability_(g.Kp), state_(K_) {
+        fill_zero(ring_, K_ * D_ + full_width<F>);
         fill_zero(tail_, K_);
-        fill_zero(after_, K_);
+        for (auto* x : {&after_, &starting_, &probability_}) fill_zero(*x, g.Kp);
         fill_zero(began_, K_);
         fill_zero(state_, K_);
     }
@@ -134,11 +126,12 @@ public:
         for (int64_t t = g_.longest - 1; t >= 0; --t) {
             update_state(t);
             for (int l = g_.running(t) - 1; l >= 0 && g_.length[l] == t + 1; --l) enter(l, t);
-            rows.add(t, [&](int64_t j) {
+            for (int64_t j = 0; j < K_; ++j) {
                 const V state = __builtin_convertvector(state_[j], V);
-                const V possible = trace_.weight[t * K_ + j] > 0 ? state : V{};
-                return minimum(maximum(possible, V{}), broadcast<V>(F(1)));
-            });
+                const V possible = trace_.weight[t * g_.Kp + j] > 0 ? state : V{};
+                probability_[j] = minimum(maximum(possible, V{}), broadcast<V>(F(1)));
+            }
+            rows.add(t, probability_.data());
             step(t);
             if (t % Counts<F, N>::steps_between_flushes == 0) counts_.flush();
         }

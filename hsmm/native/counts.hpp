@@ -14,18 +14,19 @@ struct CountsOut {
     double *initial, *transition, *duration, *residual, *tail_stay, *tail_leave;
 };
 
-// What the forward pass keeps for the backward pass, (T, K) each.
+// What the forward pass keeps for the backward pass, (T, Kp) each, but (T, K) of the tail.
 template <class F, int N>
 struct Trace {
     using V = typename Lanes<F, N>::V;
-    int64_t K;
     Buffer<V> end, start, weight, tail;
     Buffer<V> last_occupancy;  // (K,) at each lane's last row
     double last_end[N] = {};   // mass of the segments that end at the last row
 
-    Trace(const Group<F, N>& g, bool keep_start, bool keep_weight)
-        : K(g.K), end(g.longest * K), start(keep_start ? g.longest * K : 0), weight(keep_weight ? g.longest * K : 0),
-          tail(g.has_tail ? g.longest * K : 0), last_occupancy(K) {}
+    Trace(const Group<F, N>& g, bool of_segments)
+        : end(g.longest * g.Kp), start(of_segments ? g.longest * g.Kp : 0), weight(g.longest * g.Kp),
+          tail(g.has_tail ? g.longest * g.K : 0), last_occupancy(g.K) {
+        if (g.Kp > g.K) fill_zero(end, g.longest * g.Kp);
+    }
 };
 
 // Sums over time run in the lanes' own type for a while and are then moved into float64.
@@ -43,11 +44,11 @@ public:
     Buffer<V> initial, residual;
 
     explicit Counts(const Group<F, N>& g)
-        : g_(g), size_(g.K * g.D + g.K * g.K + 2 * g.K), recent_(size_), total_(size_ * N),
+        : g_(g), size_(std::max(g.K * g.D, g.Kp) + g.K * g.Kp + 2 * g.K), recent_(size_ + full_width<F>), total_(size_ * N),
           initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
         duration = recent_.data();
-        transition = duration + g.K * g.D;
-        stay = transition + g.K * g.K;
+        transition = duration + std::max(g.K * g.D, g.Kp);
+        stay = transition + g.K * g.Kp;
         leave = stay + g.K;
         fill_zero(recent_, size_);
         fill_zero(total_, size_ * N);
@@ -80,7 +81,8 @@ public:
                 sum[i] += series_weight * total[i * N] * (factor ? double(factor[i]) : 1.0);
         };
         for (int64_t j = 0; j < K; ++j) out.initial[r * K + j] += series_weight * double(initial[j][l]);
-        add(out.transition + r * K * K, transition, K * K, view.transition(r));
+        for (int64_t i = 0; i < K; ++i)
+            add(out.transition + (r * K + i) * K, transition + i * g_.Kp, K, view.transition(r) + i * K);
         add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
         add(out.tail_stay + r * K, stay, K, nullptr);
         add(out.tail_leave + r * K, leave, K, nullptr);
@@ -100,22 +102,22 @@ class StateRows {
     const Group<F, N>& g_;
     F* rows_[N];
     V factor_;
-    Buffer<V> waiting_;  // (block, K)
+    Buffer<V> waiting_;  // (block, Kp)
 
     void write(int64_t t, int64_t n_rows) {
         F* out[N] = {};
-        if (t + n_rows <= g_.shortest) {
+        if (N > 1 && t + n_rows <= g_.shortest) {
             for (int l = 0; l < g_.n_lanes; ++l) out[l] = rows_[l] + t * g_.K;
             from_lanes<F, N>(waiting_.data(), n_rows * g_.K, out);
             return;
         }
         for (int64_t row = 0; row < n_rows; ++row)
             for (int l = 0; l < g_.running(t + row); ++l)
-                for (int64_t j = 0; j < g_.K; ++j) rows_[l][(t + row) * g_.K + j] = waiting_[row * g_.K + j][l];
+                for (int64_t j = 0; j < g_.K; ++j) rows_[l][(t + row) * g_.K + j] = waiting_[row * g_.Kp + j][l];
     }
 
 public:
-    StateRows(const Group<F, N>& g, const CountsOut& out) : g_(g), factor_(broadcast<V>(F(1))), waiting_(block * g.K) {
+    StateRows(const Group<F, N>& g, const CountsOut& out) : g_(g), factor_(broadcast<V>(F(1))), waiting_(block * g.Kp) {
         for (int l = 0; l < g.n_lanes; ++l) {
             const auto& p = g.view.p;
             rows_[l] = static_cast<F*>(out.state) + (g.restart[l] * p.n_rows + p.offsets[g.series[l]]) * g.K;
@@ -123,10 +125,12 @@ public:
         }
     }
 
-    template <class Probability>
-    void add(int64_t t, Probability probability) {
-        V* row = waiting_.data() + t % block * g_.K;
-        for (int64_t j = 0; j < g_.K; ++j) row[j] = factor_ * probability(j);
+    void add(int64_t t, const V* state) {
+        V* row = waiting_.data() + t % block * g_.Kp;
+        for_entries<F, N>(g_.Kp, [&](int64_t j, auto part) {
+            using U = typename decltype(part)::Chunk;
+            store(row + j, load<U>(state + j) * widen<U>(factor_));
+        });
         if (t % block == 0) write(t, std::min(block, g_.longest - t));
     }
 };

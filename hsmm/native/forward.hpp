@@ -16,36 +16,39 @@ class Forward {
     using V = typename Lanes<F, N>::V;
     using Mask = typename Lanes<F, N>::Mask;
 
+    // Of every number in a chunk, whether it was positive and has become zero.
+    template <class U>
+    using Lost = decltype(U{} > U{});
+
     const Group<F, N>& g_;
     const Tables<F, N, Shared>& tables_;
     const int64_t K_, D_;
     Mask lost_now_{}, lost_{};
     Buffer<V> ring_, open_, start_, occupancy_, tail_, weight_;
 
-    template <class Row>
-    V moved(const V& slot, Row duration, int64_t i, V weight, V entering) {
-        const V mass = fma(weight, slot, entering * duration[i]);
-        if constexpr (Watch) lost_now_ |= (mass <= V{}) & ((slot > V{}) | ((entering > V{}) & (duration[i] > V{})));
+    // One entry of the ring, carried over a row and joined by what enters.
+    template <class U, class Row>
+    static U moved(const V* slot, Row duration, V weight, V entering, Lost<U>& lost) {
+        const U before = load<U>(slot), joining = duration.template chunk<U>(0), entered = widen<U>(entering);
+        const U mass = fma(widen<U>(weight), before, entered * joining);
+        if constexpr (Watch) lost |= (mass <= U{}) & ((before > U{}) | ((entered > U{}) & (joining > U{})));
         return mass;
     }
 
     template <class Row>
-    V pass(V* slot, Row duration, int64_t n, V weight, V entering, V sum) {
-        V a0 = sum, a1{}, a2{}, a3{};
-        int64_t i = 0;
-        for (; i + 3 < n; i += 4) {
-            const V v0 = moved(slot[i], duration, i, weight, entering);
-            const V v1 = moved(slot[i + 1], duration, i + 1, weight, entering);
-            const V v2 = moved(slot[i + 2], duration, i + 2, weight, entering);
-            const V v3 = moved(slot[i + 3], duration, i + 3, weight, entering);
-            slot[i] = v0, slot[i + 1] = v1, slot[i + 2] = v2, slot[i + 3] = v3;
-            a0 += v0, a1 += v1, a2 += v2, a3 += v3;
-        }
-        for (; i < n; ++i) {
-            slot[i] = moved(slot[i], duration, i, weight, entering);
-            a0 += slot[i];
-        }
-        return (a0 + a1) + (a2 + a3);
+    void pass(V* slot, Row duration, int64_t n, V weight, V entering, Sum<F, N>& open) {
+        using Flags = Lost<Chunk<F, N>>;
+        Flags lost{};
+        open.add(n, [&](int64_t i, auto part, auto& sum) {
+            using U = typename decltype(part)::Chunk;
+            Flags lost_here{};
+            const U mass = moved<U>(slot + i, duration.from(i), weight, entering, lost_here);
+            if constexpr (Watch) lost |= (Flags)part.only((U)lost_here);
+            part.store(slot + i, mass);
+            sum += part.only(mass);
+        });
+        if constexpr (std::is_same_v<Flags, Mask>) lost_now_ |= lost;
+        else lost_now_ |= any(lost) ? ~Mask{} : Mask{};
     }
 
     // Returns the mass of state j that ends at t; what stays open is left in open_[j].
@@ -55,10 +58,12 @@ class Forward {
         V* slot = ring_.data() + j * D_;
         const V weight = weight_[j], entering = weight * start_[j];
         if constexpr (Watch) lost_now_ = (entering <= V{}) & (start_[j] > V{});
-        V end = moved(slot[now], duration, 0, weight, entering);
+        V end = moved<V>(slot + now, duration, weight, entering, lost_now_);
         slot[now] = V{};
-        V open = pass(slot + now + 1, duration.from(1), D_ - now - 1, weight, entering, V{});
-        open = pass(slot, duration.from(D_ - now), now, weight, entering, open);
+        Sum<F, N> still_open;
+        pass(slot + now + 1, duration.from(1), D_ - now - 1, weight, entering, still_open);
+        pass(slot, duration.from(D_ - now), now, weight, entering, still_open);
+        V open = still_open.total();
         if (g_.has_tail) {
             const V stayed = weight * tail_[j];
             V* leaving = slot + (now + D_ - 1) % D_;
@@ -84,12 +89,12 @@ public:
     Buffer<V> tail_mass;  // in the tail slot at t
 
     Forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
-        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_), open_(K_), start_(K_), occupancy_(K_), tail_(K_),
-          weight_(K_), scale(g), tail_mass(K_) {
-        fill_zero(ring_, K_ * D_);
-        fill_zero(open_, K_);
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), open_(g.Kp), start_(g.Kp), occupancy_(g.Kp),
+          tail_(K_), weight_(g.Kp), scale(g), tail_mass(K_) {
+        fill_zero(ring_, K_ * D_ + full_width<F>);
+        fill_zero(open_, g.Kp);
         fill_zero(tail_, K_);
-        std::copy_n(tables.initial.data(), K_, start_.data());
+        std::copy_n(tables.initial.data(), g.Kp, start_.data());
     }
 
     const V* start() const { return start_.data(); }    // begins at t (before step t)
@@ -99,7 +104,10 @@ public:
 
     void step(int64_t t, V* end) {
         const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass.data();
-        for (int64_t j = 0; j < K_; ++j) occupancy_[j] = fma(start_[j], mass[j], open_[j]);
+        for_entries<F, N>(g_.Kp, [&](int64_t j, auto part) {
+            using U = typename decltype(part)::Chunk;
+            store(occupancy_.data() + j, fma(load<U>(start_.data() + j), load<U>(mass + j), load<U>(open_.data() + j)));
+        });
         scale.weigh(t, occupancy_.data(), weight_.data());
         const Table<F, N, false> first{reinterpret_cast<const F*>(tables_.first.data())};
         for (int64_t j = 0; j < K_; ++j)
@@ -109,7 +117,7 @@ public:
     void begin_next(const V* end) {
         for (int64_t i = 0; Watch && i < K_; ++i)
             lost_ |= (end[i] * tables_.least_transition[i] <= V{}) & (end[i] > V{});
-        move_on(end, tables_.transition, K_, start_.data());
+        move_on<F, N>(end, tables_.transition, K_, start_.data());
     }
 
     bool lost(int l) const { return lost_[l] != 0; }

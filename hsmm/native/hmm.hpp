@@ -12,15 +12,15 @@ class HmmForward {
     using V = typename Lanes<F, N>::V;
     typename Lanes<F, N>::Mask lost_{};
     const Tables<F, N, Shared>& tables_;
-    const int64_t K_;
+    const int64_t K_, row_;  // row_: states in whole chunks
     Buffer<V> start_, weight_;
 
 public:
     Scale<F, N> scale;
 
     HmmForward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
-        : tables_(tables), K_(g.K), start_(K_), weight_(K_), scale(g) {
-        std::copy_n(tables.initial.data(), K_, start_.data());
+        : tables_(tables), K_(g.K), row_(g.Kp), start_(row_), weight_(row_), scale(g) {
+        std::copy_n(tables.initial.data(), row_, start_.data());
     }
 
     const V* weight() const { return weight_.data(); }
@@ -28,16 +28,17 @@ public:
 
     void step(int64_t t, V* state) {
         scale.weigh(t, start_.data(), weight_.data());
-        for (int64_t j = 0; j < K_; ++j) {
-            state[j] = occupancy(j);
-            if constexpr (Watch) lost_ |= (state[j] <= V{}) & (start_[j] > V{}) & scale.allows(j);
-        }
+        for_entries<F, N>(row_, [&](int64_t j, auto part) {
+            using U = typename decltype(part)::Chunk;
+            store(state + j, load<U>(start_.data() + j) * load<U>(weight_.data() + j));
+        });
+        for (int64_t j = 0; Watch && j < K_; ++j) lost_ |= (state[j] <= V{}) & (start_[j] > V{}) & scale.allows(j);
     }
 
     void begin_next(const V* state) {
         for (int64_t i = 0; Watch && i < K_; ++i)
             lost_ |= (state[i] * tables_.least_transition[i] <= V{}) & (state[i] > V{});
-        move_on(state, tables_.transition, K_, start_.data());
+        move_on<F, N>(state, tables_.transition, K_, start_.data());
     }
 
     // As Forward's: whether positive mass has rounded to zero.
@@ -48,21 +49,23 @@ template <class F, int N, bool Shared>
 void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace,
                   Counts<F, N>& counts, StateRows<F, N>& rows) {
     using V = typename Lanes<F, N>::V;
-    const int64_t K = g.K;
-    Buffer<V> after(K), weighted(K), state(K);
-    fill_zero(after, K);
+    const int64_t K = g.K, row = g.Kp;
+    Buffer<V> after(row), weighted(row), state(row);
+    fill_zero(after, row);
     for (int64_t t = g.longest - 1; t >= 0; --t) {
         for (int l = g.running(t) - 1; l >= 0 && g.length[l] == t + 1; --l)
             for (int64_t j = 0; j < K; ++j) after[j][l] = 1;
-        const V *weight = trace.weight.data() + t * K, *now = trace.end.data() + t * K;
-        for (int64_t j = 0; j < K; ++j) {
-            state[j] = now[j] * after[j];
-            counts.duration[j] += state[j];
-            weighted[j] = weight[j] * after[j];
-        }
-        rows.add(t, [&](int64_t j) { return minimum(state[j], broadcast<V>(F(1))); });
+        const V *weight = trace.weight.data() + t * row, *now = trace.end.data() + t * row;
+        for_entries<F, N>(row, [&](int64_t j, auto part) {
+            using U = typename decltype(part)::Chunk;
+            const U probability = load<U>(now + j) * load<U>(after.data() + j);
+            store(state.data() + j, minimum(probability, broadcast<U>(F(1))));
+            store(counts.duration + j, load<U>(counts.duration + j) + probability);
+            store(weighted.data() + j, load<U>(weight + j) * load<U>(after.data() + j));
+        });
+        rows.add(t, state.data());
         if (t == 0) break;
-        move_back(weighted.data(), tables.transition, K, now - K, counts.transition, after.data());
+        move_back<F, N>(weighted.data(), tables.transition, tables.transposed, K, now - row, counts.transition, after.data());
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();

@@ -36,19 +36,18 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
     using V = typename Lanes<F, N>::V;
     const Tables<F, N, Shared> tables(g);
     Forward<F, N, Shared, false> forward(g, tables);
-    Trace<F, N> trace(g, true, true);
-    const int64_t K = g.K;
-    std::copy_n(forward.start(), K, trace.start.data());
+    Trace<F, N> trace(g, true);
+    const int64_t K = g.K, row = g.Kp;
     const auto keep = [&](int64_t t, const V*) {
-        forward.scale.bound(trace.weight.data() + t * K);
-        std::copy_n(forward.start(), K, trace.start.data() + t * K);
+        forward.scale.bound(trace.weight.data() + t * row);
+        std::copy_n(forward.start(), row, trace.start.data() + t * row);
         if (g.has_tail) std::copy_n(forward.tail_mass.data(), K, trace.tail.data() + t * K);
     };
     const auto finish = [&](int l, const V* end) {
         trace.last_end[l] = ended_mass<F, N>(g, end, l);
         for (int64_t j = 0; j < K; ++j) trace.last_occupancy[j][l] = forward.occupancy(j)[l];
     };
-    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
+    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * g.Kp; }, keep, finish);
     Counts<F, N> counts(g);
     StateRows<F, N> rows(g, out);
     Backward<F, N, Shared>(g, tables, trace, counts).run(rows);
@@ -60,11 +59,10 @@ void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOr
     using V = typename Lanes<F, N>::V;
     const Tables<F, N, Shared> tables(g);
     HmmForward<F, N, Shared, false> forward(g, tables);
-    Trace<F, N> trace(g, false, true);
-    const int64_t K = g.K;
-    const auto keep = [&](int64_t t, const V*) { forward.scale.bound(trace.weight.data() + t * K); };
+    Trace<F, N> trace(g, false);
+    const auto keep = [&](int64_t t, const V*) { forward.scale.bound(trace.weight.data() + t * g.Kp); };
     const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
-    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * K; }, keep, finish);
+    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * g.Kp; }, keep, finish);
     Counts<F, N> counts(g);
     StateRows<F, N> rows(g, out);
     hmm_backward(g, tables, trace, counts, rows);
@@ -86,7 +84,8 @@ void expected_counts(const Problem& p, const CountsOut& out) {
 template <bool Shared, class F, int N>
 void score(const Group<F, N>& g, const LikelihoodOut& out) {
     using V = typename Lanes<F, N>::V;
-    Buffer<V> end(g.K);
+    Buffer<V> end(g.Kp);
+    fill_zero(end, g.Kp);
     with_forward<Shared>(g, [&](auto& forward) {
         const auto finish = [&](int l, const V* ended) {
             const double last = g.right[l] || !g.view.p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));

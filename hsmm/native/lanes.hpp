@@ -37,6 +37,7 @@ inline V fma(V a, V b, V c) {
 #if defined(__FMA__)
     using F = std::decay_t<decltype(a[0])>;
     constexpr bool is_double = sizeof(F) == 8;
+    if constexpr (sizeof(V) == sizeof(F)) return V{std::fma(a[0], b[0], c[0])};
     if constexpr (sizeof(V) == 16 && is_double) return (V)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
     if constexpr (sizeof(V) == 16 && !is_double) return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
     if constexpr (sizeof(V) == 32 && is_double) return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);

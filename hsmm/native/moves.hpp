@@ -1,7 +1,8 @@
-// Products with transition matrices, several rows or columns at a time: each sum runs in the order of the states.
+// Products with transition matrices: each sum runs in the order of the states. Rows of matrices are `row` entries apart;
+// where N = 1, they and the vectors are padded with zeros to whole chunks.
 #pragma once
 
-#include "lanes.hpp"
+#include "entries.hpp"
 
 namespace hsmm {
 
@@ -18,29 +19,50 @@ inline void in_blocks(int64_t K, Work work) {
 }
 
 // into_j = Σ_i from_i A_ij
-template <class V, class Matrix>
+template <class F, int N, class V, class Matrix>
 inline void move_on(const V* from, Matrix matrix, int64_t K, V* into) {
-    in_blocks(K, [&](int64_t j, auto count) {
-        V sum[count()] = {};
-        for (int64_t i = 0; i < K; ++i)
-            for (int b = 0; b < count(); ++b) sum[b] = fma(from[i], matrix[i * K + j + b], sum[b]);
-        for (int b = 0; b < count(); ++b) into[j + b] = sum[b];
-    });
+    if constexpr (N == 1) {
+        using U = Chunk<F, N>;
+        const int64_t row = whole_chunks<F, N>(K);
+        for (int64_t j = 0; j < row; j += chunk_size<F, N>) {
+            U sum{};
+            for (int64_t i = 0; i < K; ++i) sum = fma(widen<U>(from[i]), matrix.template chunk<U>(i * row + j), sum);
+            store(into + j, sum);
+        }
+    } else {
+        in_blocks(K, [&](int64_t j, auto count) {
+            V sum[count()] = {};
+            for (int64_t i = 0; i < K; ++i)
+                for (int b = 0; b < count(); ++b) sum[b] = fma(from[i], matrix[i * K + j + b], sum[b]);
+            for (int b = 0; b < count(); ++b) into[j + b] = sum[b];
+        });
+    }
 }
 
-// from_i = Σ_j A_ij into_j, and count_ij += weight_i into_j
-template <class V, class Matrix>
-inline void move_back(const V* into, Matrix matrix, int64_t K, const V* weight, V* counts, V* from) {
-    in_blocks(K, [&](int64_t i, auto count) {
-        V sum[count()] = {};
-        for (int64_t j = 0; j < K; ++j)
-            for (int b = 0; b < count(); ++b) {
-                sum[b] = fma(matrix[(i + b) * K + j], into[j], sum[b]);
-                V& pairs = counts[(i + b) * K + j];
-                pairs = fma(weight[i + b], into[j], pairs);
+// from_i = Σ_j A_ij into_j, and count_ij += weight_i into_j. `transposed` is A's transpose, asked for only where N = 1.
+template <class F, int N, class V, class Matrix>
+inline void move_back(const V* into, Matrix matrix, Matrix transposed, int64_t K, const V* weight, V* counts, V* from) {
+    if constexpr (N == 1) {
+        using U = Chunk<F, N>;
+        move_on<F, N>(into, transposed, K, from);
+        const int64_t row = whole_chunks<F, N>(K);
+        for (int64_t i = 0; i < K; ++i)
+            for (int64_t j = 0; j < row; j += chunk_size<F, N>) {
+                V* pairs = counts + i * row + j;
+                store(pairs, fma(widen<U>(weight[i]), load<U>(into + j), load<U>(pairs)));
             }
-        for (int b = 0; b < count(); ++b) from[i + b] = sum[b];
-    });
+    } else {
+        in_blocks(K, [&](int64_t i, auto count) {
+            V sum[count()] = {};
+            for (int64_t j = 0; j < K; ++j)
+                for (int b = 0; b < count(); ++b) {
+                    sum[b] = fma(matrix[(i + b) * K + j], into[j], sum[b]);
+                    V& pairs = counts[(i + b) * K + j];
+                    pairs = fma(weight[i + b], into[j], pairs);
+                }
+            for (int b = 0; b < count(); ++b) from[i + b] = sum[b];
+        });
+    }
 }
 
 }  // namespace hsmm

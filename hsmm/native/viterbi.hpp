@@ -39,7 +39,11 @@ class Viterbi {
 
     template <class Row>
     static void pass(V* slot, Row duration, int64_t n, V emission, V entering) {
-        for (int64_t i = 0; i < n; ++i) slot[i] = maximum(slot[i], entering + duration[i]) + emission;
+        for_entries<F, N>(n, [&](int64_t i, auto part) {
+            using U = typename decltype(part)::Chunk;
+            const U entered = widen<U>(entering) + duration.template chunk<U>(i);
+            part.store(slot + i, maximum(load<U>(slot + i), entered) + widen<U>(emission));
+        });
     }
 
     template <class Row>
@@ -68,7 +72,7 @@ class Viterbi {
         for (int64_t j = 0; j < K_; ++j) {
             V best = broadcast<V>(impossible);
             for (int64_t i = 0; i < K_; ++i)
-                best = maximum(best, end_[(t - 1) * K_ + i] + tables_.transition[i * K_ + j]);
+                best = maximum(best, end_[(t - 1) * K_ + i] + tables_.transition[i * g_.Kp + j]);
             start_[t * K_ + j] = best;
         }
     }
@@ -164,10 +168,10 @@ class Viterbi {
 
 public:
     Viterbi(const Group<F, N>& g, Tables<F, N, Shared>& tables)
-        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_), tail_(K_), emission_(K_), start_(g.longest * K_),
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), tail_(K_), emission_(K_), start_(g.longest * K_),
           end_(g.longest * K_), tail_score_(g.has_tail ? g.longest * K_ : 0),
           tail_start_(g.has_tail ? g.longest * K_ : 0), survival_(K_ * D_) {
-        std::fill_n(ring_.data(), K_ * D_, broadcast<V>(impossible));
+        std::fill_n(ring_.data(), K_ * D_ + full_width<F>, broadcast<V>(impossible));
         std::fill_n(tail_.data(), K_, broadcast<V>(impossible));
     }
 
