@@ -92,7 +92,7 @@ def random_tables(
     r, k, d, s, n = n_restarts, n_states, n_durations, len(lengths), sum(lengths)
     spread = dice.one_of(0.0, 1.0, 1.0, 5.0, 40.0, 300.0)
     holes = dice.one_of(0.0, 0.0, 0.1, 0.5)
-    normalised = spread > 5.0 or not dice.chance(4)
+    normalised = not dice.chance(4)
 
     def law(*shape: int) -> Tensor:
         table = spread * dice.normal(*shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from dataclasses import replace
 from types import ModuleType
@@ -38,6 +39,8 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
 def expected_counts(p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto") -> Posterior:
     """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times."""
     check_finite(p)
+    if series_weight is not None:
+        _check_weight(p, series_weight)
     return run("expected_counts", p.detach(), kernel, series_weight)
 
 
@@ -115,6 +118,8 @@ def sample_paths(
 ) -> Tensor:
     """``n`` state paths from their posterior: (n, R, N) int64."""
     check_finite(p)
+    if not isinstance(n, int) or n < 0:
+        raise ValueError(f"n is {n!r}; expected a number of paths, 0 or more.")
     return run("sample_paths", p.detach(), kernel, n, generator)
 
 
@@ -129,6 +134,19 @@ def _causal(function: str, p: Potentials, after: FilterState | None, kernel: Ker
     return run(function, p.detach(), kernel, after)
 
 
+def _check_weight(p: Potentials, weight: Tensor) -> None:
+    expected = (
+        f"expected finite floating-point numbers of shape {(p.n_restarts, p.n_series)} on {p.log_emission.device}."
+    )
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        found = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise ValueError(f"series_weight is {found}; {expected}")
+    if weight.shape != (p.n_restarts, p.n_series) or weight.device != p.log_emission.device:
+        raise ValueError(f"series_weight has shape {tuple(weight.shape)} on {weight.device}; {expected}")
+    if not bool(weight.isfinite().all()):
+        raise ValueError(f"series_weight holds NaN or infinity; {expected}")
+
+
 def _check_state(p: Potentials, after: FilterState) -> None:
     shape = (p.n_restarts, p.n_series, p.n_states)
     expected = {
@@ -138,6 +156,11 @@ def _check_state(p: Potentials, after: FilterState) -> None:
         "n_rows": (p.n_series,),
     }
     for name, wanted in expected.items():
+        dtype, found = torch.int64 if name == "n_rows" else torch.float64, getattr(after, name)
+        if found.dtype != dtype or found.device != p.log_emission.device:
+            raise ValueError(
+                f"the state's {name} is {found.dtype} on {found.device}; expected {dtype} on {p.log_emission.device}."
+            )
         if tuple(getattr(after, name).shape) != wanted:
             raise ValueError(
                 f"the state's {name} has shape {tuple(getattr(after, name).shape)}; expected {wanted}, of the same "
@@ -148,10 +171,12 @@ def _check_state(p: Potentials, after: FilterState) -> None:
 def check_finite(p: Potentials) -> None:
     """Tables hold log-weights: finite or -inf, never NaN or +inf."""
     for name, table in p.tables().items():
-        if not bool((table.detach() < torch.inf).all()):
-            where = (~(table.detach() < torch.inf)).nonzero()[0].tolist()
+        table = table.detach()
+        largest = float(table.amax()) if table.numel() else -math.inf
+        if not largest < math.inf:
+            where = (~(table < math.inf)).nonzero()[0].tolist()
             raise ValueError(f"{name} is {float(table[tuple(where)])} at {where}; expected finite values or -inf.")
-        if name == "log_tail" and bool((table.detach() > 0).any()):
+        if name == "log_tail" and largest > 0:
             raise ValueError("log_tail is above 0; expected the log of a probability.")
 
 

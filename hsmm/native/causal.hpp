@@ -56,6 +56,9 @@ class Ages {
         return entry(out_.survival, p_.duration_varies, p_.n_rows, s_.restart, s_.offset + start, size);
     }
 
+    // The oldest age whose law can be read: laws that change with time are not known before the first row given.
+    int64_t oldest(int64_t t) const { return std::min(s_.D, t + 1 + (p_.duration_varies ? 0 : seen_)); }
+
     void age(int64_t t, int64_t j, double start, double relative) {
         double* x = ages(j);
         const double in_tail = x[s_.D - 1];
@@ -64,7 +67,7 @@ class Ages {
         x[0] = start + relative;
         if (!s_.has_tail) return;
         const double entering =
-            t + seen_ + 1 >= s_.D ? x[s_.D - 1] + survival(t, s_.D)[j * s_.D + s_.D - 1] : logs::zero;
+            oldest(t) == s_.D ? x[s_.D - 1] + survival(t, s_.D)[j * s_.D + s_.D - 1] : logs::zero;
         x[s_.D - 1] = logs::add(entering, in_tail + s_.stay()[j] + relative);
     }
 
@@ -80,10 +83,9 @@ public:
 
     // Adds P(age = a + 1 | y up to t) to by_age (Dp,).
     void step(int64_t t, const LogForward& forward, double* by_age) {
-        const int64_t oldest = std::min(s_.D, t + seen_ + 1);
         for (int64_t j = 0; j < s_.K; ++j) {
             age(t, j, forward.start[j], s_.emission(t)[j] - logs::finite(forward.log_density));
-            for (int64_t a = 1; a <= oldest; ++a) law_[a - 1] = survival(t, a)[j * s_.D + a - 1];
+            for (int64_t a = 1; a <= oldest(t); ++a) law_[a - 1] = survival(t, a)[j * s_.D + a - 1];
             if (s_.has_tail) law_[s_.D - 1] = 0;
             for (int64_t a = 0; a < s_.Dp; a += logs::width)
                 logs::store(by_age + a, logs::load(by_age + a) + exponential<double, logs::width>(

@@ -92,7 +92,8 @@ void score(const Group<F, N>& g, const LikelihoodOut& out) {
             const int64_t pair = g.pair[l];
             out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
             out.deficit[pair] = forward.scale.deficit(l) - last;
-            out.lost[pair] = forward.lost(l) || is_suspect(g, forward, l);
+            out.lost[pair] =
+                forward.lost(l) || is_suspect(g, forward, l) || !std::isfinite(out.log_likelihood[pair]);
         };
         run_forward<F, N>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
     });

@@ -1,6 +1,7 @@
 // Arithmetic on N sequences at once: every operation is lane by lane, so no lane can alter another's bits.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include <limits>
 #include <new>
 #include <type_traits>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -169,20 +171,64 @@ public:
     }
 };
 
-template <class T>
-class Buffer {
-    static constexpr size_t alignment = 128;  // of the largest vector, 16 doubles
-    T* data_ = nullptr;
+// Freed work space of this thread, kept for the next call: fresh memory costs a page fault for every 4 KiB.
+class Spare {
+    static constexpr size_t alignment = 128, most = size_t(64) << 20;  // 128: of the largest vector, 16 doubles
+    struct Block {
+        void* data;
+        size_t size;
+    };
+    std::vector<Block> blocks_;
+    size_t kept_ = 0;
 
 public:
-    explicit Buffer(int64_t size) {
-        const size_t bytes = (size_t(size > 0 ? size : 1) * sizeof(T) + alignment - 1) / alignment * alignment;
-        data_ = static_cast<T*>(std::aligned_alloc(alignment, bytes));
-        if (!data_) throw std::bad_alloc();
+    static Spare& of_thread() {
+        static thread_local Spare spare;
+        return spare;
     }
+    ~Spare() {
+        for (const Block& block : blocks_) std::free(block.data);
+    }
+
+    static size_t rounded(size_t size) { return (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment; }
+
+    void* take(size_t size) {
+        for (Block& block : blocks_) {
+            if (block.size != size) continue;
+            void* data = block.data;
+            kept_ -= size;
+            block = blocks_.back();
+            blocks_.pop_back();
+            return data;
+        }
+        void* data = std::aligned_alloc(alignment, size);
+        if (!data) throw std::bad_alloc();
+        return data;
+    }
+
+    void give_back(void* data, size_t size) {
+#if !defined(__SANITIZE_ADDRESS__)
+        if (size >= 4096 && kept_ + size <= most && blocks_.size() < 64) {
+            blocks_.push_back({data, size});
+            kept_ += size;
+            return;
+        }
+#endif
+        std::free(data);
+    }
+};
+
+template <class T>
+class Buffer {
+    const size_t bytes_;
+    T* data_;
+
+public:
+    explicit Buffer(int64_t size)
+        : bytes_(Spare::rounded(size_t(size) * sizeof(T))), data_(static_cast<T*>(Spare::of_thread().take(bytes_))) {}
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { std::free(data_); }
+    ~Buffer() { Spare::of_thread().give_back(data_, bytes_); }
 
     T* data() { return data_; }
     const T* data() const { return data_; }

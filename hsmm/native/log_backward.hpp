@@ -164,8 +164,8 @@ class LogBackward {
             const double relative = trace_.relative(t, j), *duration = durations + j * s_.Dp;
             for (int64_t r = 0; r < s_.Dp; r += logs::width)
                 logs::store(scratch_.data() + r, logs::load(duration + r) + relative + logs::load(value(j) + r));
-            const double most = logs::finite(logs::largest(scratch_.data(), s_.Dp));
-            const V share = broadcast<V>(std::exp(start[j] + most));
+            const double largest = logs::largest(scratch_.data(), s_.Dp), most = logs::finite(largest);
+            const V share = broadcast<V>(largest == logs::zero ? 0.0 : std::exp(start[j] + most));
             double* count = counts_ ? counts_->duration(t) + j * s_.Dp : nullptr;
             const double sum = logs::sum_relative(scratch_.data(), s_.Dp, most, [&](int64_t r, V terms) {
                 if (count) logs::add_product(count + r, share, terms);

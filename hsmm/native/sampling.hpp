@@ -99,6 +99,7 @@ class PathSampler {
         const int64_t j = segment.state;
         int64_t t = segment.start;
         for (; segment.in_tail && t > 0; --t) {
+            if (trace_.tail(t - 1)[j] == logs::zero) break;
             const double began = trace_.start(t)[j] + s_.law(t, j)[s_.D - 1] + trace_.relative(t, j);
             if (random.uniform() < std::exp(began - trace_.tail(t)[j])) break;
         }

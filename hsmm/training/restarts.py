@@ -17,7 +17,8 @@ from hsmm.training.starts import draw_starts, initial_model, longest_dwell
 
 ROUNDS: tuple[tuple[int, float], ...] = ((10, 0.5), (20, 0.5), (40, 0.5), (80, 0.5))
 FEWEST = 2
-_CELLS_AT_ONCE = 40_000_000
+_LANES = 8  # restarts that the E-step works on side by side
+_FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of (R, N, K) tables: for the caches, for the memory
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,9 @@ def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
 
 
 def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:
-    """``climb`` in chunks of restarts that fit in memory."""
-    n_states = model.initial.log_potentials().shape[-1]
-    size = max(1, _CELLS_AT_ONCE // (sequences.n_rows * n_states))
+    """``climb`` in chunks of restarts: as few as share the caches, but enough for all lanes, if memory allows."""
+    cells = sequences.n_rows * model.initial.log_potentials().shape[-1]
+    size = max(_FITTING_CELLS // cells // _LANES * _LANES, min(_LANES, _MOST_CELLS // cells), 1)
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
     fits = [climb(model.take(chunk)) for chunk in chunks]
     return fits[0] if len(fits) == 1 else _join(fits)

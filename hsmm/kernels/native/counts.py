@@ -30,7 +30,7 @@ def log_partition(p: Potentials) -> PerSeries:
 def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Posterior:
     p = p.detach()
     weight = None if series_weight is None else series_weight.detach().double()
-    sums = _Sums.zeros(p)
+    sums = _Sums.empty(p)
     doubtful = None
     if p.is_stationary:
         doubtful = sums.add_scaled(p, weight)
@@ -56,7 +56,7 @@ def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """The fields of a Posterior in float64, but ``state`` in the type it is asked for."""
+    """The fields of a Posterior in float64, but ``state`` in the type it is asked for; every pair's rows are written."""
 
     log_likelihood: Tensor
     state: Tensor
@@ -68,14 +68,14 @@ class _Sums:
     tail_leave: Tensor
 
     @classmethod
-    def zeros(cls, p: Potentials) -> _Sums:
+    def empty(cls, p: Potentials) -> _Sums:
         r, s, k, d = p.n_restarts, p.n_series, p.n_states, p.n_durations
         law = p.residual_law() if p.log_residual is None else p.log_residual
         duration = (r, k, d) if p.log_duration is None else p.log_duration.shape
         residual = (r, k, d) if law is None else law.shape
         shapes = [(r, s), (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
         likelihood, *counts = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
-        return cls(likelihood, torch.zeros(p.log_emission.shape, dtype=p.log_emission.dtype), *counts)
+        return cls(likelihood, torch.empty(p.log_emission.shape, dtype=p.log_emission.dtype), *counts)
 
     def add_scaled(self, p: Potentials, weight: PerSeries | None, pairs: Tensor | None = None) -> Tensor:
         """Add sequences in scaled arithmetic; returns those that it may have got wrong, which are left out."""
@@ -100,7 +100,7 @@ class _Sums:
     ) -> None:
         state = self.state
         if state.dtype != p.log_emission.dtype:
-            state = torch.zeros(state.shape, dtype=p.log_emission.dtype)
+            state = torch.empty(state.shape, dtype=p.log_emission.dtype)
         sums = {name: arguments.point(x) for name, x in vars(self).items() if name != "state"}
         out = CountsOut(
             series_weight=arguments.point(weight),

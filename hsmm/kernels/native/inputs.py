@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import replace
 
 import torch
@@ -48,7 +49,7 @@ class Arguments:
         """The address of a tensor's first number, in C order; kept alive."""
         if x is None:
             return None
-        self._kept.append(x := x.detach().contiguous())
+        self._kept.append(x := x.detach().contiguous().resolve_neg())
         return x.data_ptr()
 
     def refer(self, x: ctypes.Structure | None) -> int | None:
@@ -128,10 +129,10 @@ def _linear(log_tables: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
 
 
 def _fragile(log_tables: dict[str, Tensor | None]) -> Tensor:
-    """(R,) whether some entry is positive but too small for its type."""
-    flags = [
-        (table.isfinite() & (table.exp() < torch.finfo(table.dtype).tiny)).flatten(1).any(1)
-        for table in log_tables.values()
-        if table is not None
-    ]
-    return torch.stack(flags).any(0).to(torch.uint8)
+    """(R,) 1 if some entry is positive but too small for its type, 2 if some is so large that products may overflow."""
+    tables = [table for table in log_tables.values() if table is not None]
+    limits = torch.finfo(tables[0].dtype)
+    smallest, largest = math.log(limits.tiny), math.log(limits.max) / 32
+    small = torch.stack([((table < smallest) & table.isfinite()).flatten(1).any(1) for table in tables]).any(0)
+    large = torch.stack([(table > largest).flatten(1).any(1) for table in tables]).any(0)
+    return torch.where(large, 2, small.long()).to(torch.uint8)

@@ -272,5 +272,41 @@ def test_the_gradient_of_impossible_data_is_not_nan(kernel: KernelName):
     assert not emission.grad[:, 5:].any()
 
 
+@pytest.mark.parametrize(
+    "weight", [torch.ones(1, 3), torch.ones(2, 1), torch.ones(6), torch.ones(2, 3).long(), 3.0], ids=str
+)
+def test_weights_that_do_not_fit_are_refused(p, kernel, weight):
+    with pytest.raises(ValueError, match=r"series_weight .*expected .*\(2, 3\)"):
+        inference.expected_counts(p, weight, kernel=kernel)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_are_finite(p, kernel, value):
+    with pytest.raises(ValueError, match="series_weight"):
+        inference.expected_counts(p, torch.full((2, 3), value).double(), kernel=kernel)
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "2"])
+def test_a_number_of_paths_is_a_whole_number(p, kernel, n):
+    with pytest.raises(ValueError, match="expected a number of paths"):
+        inference.sample_paths(p, n, torch.Generator(), kernel=kernel)
+
+
+def test_a_negative_view_keeps_its_sign(kernel):
+    p = random_potentials(0, (1,), n_restarts=1, n_states=1, n_durations=None)
+    view = torch.complex(torch.zeros_like(p.log_emission), -p.log_emission).conj().imag
+    assert view.is_neg()
+    found = inference.log_partition(replace(p, log_emission=view), kernel=kernel)
+    assert torch.equal(found, inference.log_partition(p, kernel=kernel))
+
+
+@pytest.mark.parametrize("name", ["starting", "steps_left", "by_age", "n_rows"])
+def test_a_state_of_another_type_is_refused(p, kernel, name):
+    state = inference.filter_state(p, kernel=kernel)
+    for wrong in (getattr(state, name).to(torch.float32), getattr(state, name).to("meta")):
+        with pytest.raises(ValueError, match=f"{name} "):
+            inference.filtered(p, after=replace(state, **{name: wrong}), kernel=kernel)
+
+
 def _tensors(answer: object) -> list[Tensor]:
     return [answer] if isinstance(answer, Tensor) else list(vars(answer).values())
