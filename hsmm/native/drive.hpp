@@ -20,13 +20,14 @@ double ended_mass(const Group<F, N>& g, const typename Lanes<F, N>::V* end, int 
     return sum;
 }
 
-// Calls done(lane, end) at every lane's last row and seen(t, end) at every row.
-template <class F, int N, class ForwardPass, class EndOf, class Seen, class Done>
-void run_forward(const Group<F, N>& g, ForwardPass& forward, EndOf end_of, Seen seen, Done done) {
+// Calls seen(t) after every row and done(lane, end) at every lane's last row. Ends go to rows end_of(t), bounds of the
+// weights to bounds_of(t).
+template <class F, int N, class ForwardPass, class EndOf, class BoundsOf, class Seen, class Done>
+void run_forward(const Group<F, N>& g, ForwardPass& forward, EndOf end_of, BoundsOf bounds_of, Seen seen, Done done) {
     for (int64_t t = 0; t < g.longest; ++t) {
         auto* end = end_of(t);
-        forward.step(t, end);
-        seen(t, end);
+        forward.step(t, end, bounds_of(t));
+        seen(t);
         for (int l = g.running(t) - 1; l >= 0 && g.length[l] == t + 1; --l) done(l, end);
         if (t + 1 < g.longest) forward.begin_next(end);
     }

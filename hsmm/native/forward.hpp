@@ -97,18 +97,21 @@ public:
         std::copy_n(tables.initial.data(), g.Kp, start_.data());
     }
 
-    const V* start() const { return start_.data(); }    // begins at t (before step t)
-    const V* weight() const { return weight_.data(); }  // of the emissions at t
+    const V* start() const { return start_.data(); }  // begins at t (before step t)
 
     V occupancy(int64_t j) const { return occupancy_[j] * weight_[j]; }
 
-    void step(int64_t t, V* end) {
+    // `bounds` (Kp,), if wanted, are those of Scale::weigh.
+    void step(int64_t t, V* end, V* bounds) {
         const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass.data();
         for_entries<F, N>(g_.Kp, [&](int64_t j, auto part) {
             using U = typename decltype(part)::Chunk;
             store(occupancy_.data() + j, fma(load<U>(start_.data() + j), load<U>(mass + j), load<U>(open_.data() + j)));
         });
-        scale.weigh(t, occupancy_.data(), weight_.data());
+        scale.weigh(t, occupancy_.data(), [&](int64_t j, auto part, auto weight, auto bound) {
+            part.store(weight_.data() + j, weight);
+            if (bounds) part.store(bounds + j, bound);
+        });
         const Table<F, N, false> first{reinterpret_cast<const F*>(tables_.first.data())};
         for (int64_t j = 0; j < K_; ++j)
             end[j] = t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));

@@ -12,25 +12,21 @@ class HmmForward {
     using V = typename Lanes<F, N>::V;
     typename Lanes<F, N>::Mask lost_{};
     const Tables<F, N, Shared>& tables_;
-    const int64_t K_, row_;  // row_: states in whole chunks
-    Buffer<V> start_, weight_;
+    const int64_t K_;
+    Buffer<V> start_;
 
 public:
     Scale<F, N> scale;
 
     HmmForward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
-        : tables_(tables), K_(g.K), row_(g.Kp), start_(row_), weight_(row_), scale(g) {
-        std::copy_n(tables.initial.data(), row_, start_.data());
+        : tables_(tables), K_(g.K), start_(g.Kp), scale(g) {
+        std::copy_n(tables.initial.data(), g.Kp, start_.data());
     }
 
-    const V* weight() const { return weight_.data(); }
-    V occupancy(int64_t j) const { return start_[j] * weight_[j]; }
-
-    void step(int64_t t, V* state) {
-        scale.weigh(t, start_.data(), weight_.data());
-        for_entries<F, N>(row_, [&](int64_t j, auto part) {
-            using U = typename decltype(part)::Chunk;
-            store(state + j, load<U>(start_.data() + j) * load<U>(weight_.data() + j));
+    void step(int64_t t, V* state, V* bounds) {
+        scale.weigh(t, start_.data(), [&](int64_t j, auto part, auto weight, auto bound) {
+            part.store(state + j, load<decltype(weight)>(start_.data() + j) * weight);
+            if (bounds) part.store(bounds + j, bound);
         });
         for (int64_t j = 0; Watch && j < K_; ++j) lost_ |= (state[j] <= V{}) & (start_[j] > V{}) & scale.allows(j);
     }

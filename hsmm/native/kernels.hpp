@@ -16,6 +16,11 @@ struct LikelihoodOut {
     uint8_t* lost;           // (R, S) some mass fell below the range of float64
 };
 
+template <class V>
+auto row_of(Buffer<V>& rows, int64_t size) {
+    return [&rows, size](int64_t t) { return rows.data() + t * size; };
+}
+
 template <class F, int N, class Pass>
 void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, const Trace<F, N>& trace,
                    const Counts<F, N>& counts, const CountsOut& out, InOrder& order) {
@@ -38,8 +43,7 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
     Forward<F, N, Shared, false> forward(g, tables);
     Trace<F, N> trace(g, true);
     const int64_t K = g.K, row = g.Kp;
-    const auto keep = [&](int64_t t, const V*) {
-        forward.scale.bound(trace.weight.data() + t * row);
+    const auto keep = [&](int64_t t) {
         std::copy_n(forward.start(), row, trace.start.data() + t * row);
         if (g.has_tail) std::copy_n(forward.tail_mass.data(), K, trace.tail.data() + t * K);
     };
@@ -47,7 +51,7 @@ void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, I
         trace.last_end[l] = ended_mass<F, N>(g, end, l);
         for (int64_t j = 0; j < K; ++j) trace.last_occupancy[j][l] = forward.occupancy(j)[l];
     };
-    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * g.Kp; }, keep, finish);
+    run_forward(g, forward, row_of(trace.end, row), row_of(trace.weight, row), keep, finish);
     Counts<F, N> counts(g);
     StateRows<F, N> rows(g, out);
     Backward<F, N, Shared>(g, tables, trace, counts).run(rows);
@@ -60,9 +64,8 @@ void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOr
     const Tables<F, N, Shared> tables(g);
     HmmForward<F, N, Shared, false> forward(g, tables);
     Trace<F, N> trace(g, false);
-    const auto keep = [&](int64_t t, const V*) { forward.scale.bound(trace.weight.data() + t * g.Kp); };
     const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
-    run_forward<F, N>(g, forward, [&](int64_t t) { return trace.end.data() + t * g.Kp; }, keep, finish);
+    run_forward(g, forward, row_of(trace.end, g.Kp), row_of(trace.weight, g.Kp), [](int64_t) {}, finish);
     Counts<F, N> counts(g);
     StateRows<F, N> rows(g, out);
     hmm_backward(g, tables, trace, counts, rows);
@@ -95,7 +98,8 @@ void score(const Group<F, N>& g, const LikelihoodOut& out) {
             out.lost[pair] =
                 forward.lost(l) || is_suspect(g, forward, l) || !std::isfinite(out.log_likelihood[pair]);
         };
-        run_forward<F, N>(g, forward, [&](int64_t) { return end.data(); }, [](int64_t, const V*) {}, finish);
+        const auto no_bounds = [](int64_t) -> V* { return nullptr; };
+        run_forward(g, forward, row_of(end, 0), no_bounds, [](int64_t) {}, finish);
     });
 }
 

@@ -11,18 +11,19 @@ class Scale {
     using Mask = typename Lanes<F, N>::Mask;
     static constexpr int64_t block = 8;  // rows read ahead: their exponentials wait for nothing
     static constexpr double none = -std::numeric_limits<double>::infinity();
+    static constexpr F floor = 4 * std::numeric_limits<F>::min();
 
     const Group<F, N>& g_;
     const int64_t K_, row_;  // row_: states in whole chunks
     const int64_t size_;     // of a block, in whole vectors
     Buffer<V> log_emission_, likelihood_;  // (block, row)
+    Buffer<V> weight_, bound_;             // (row,)
     V largest_[block];
     const V *now_ = nullptr, *likelihood_now_ = nullptr;
     V inverse_{};
-    bool any_rescaled_ = false, rescaled_now_[N] = {};
     LogProduct<F, N> product_;
     Doubles<N> row_maximum_{};
-    double deficit_[N] = {}, log_scale_[N] = {};
+    double deficit_[N] = {};
 
     void read_ahead(int64_t t) {
         const int64_t n_rows = std::min(block, g_.longest - t);
@@ -47,8 +48,30 @@ class Scale {
         return one;
     }
 
-    // The largest emission belongs to states that hardly anything reaches: take the maximum over those reached.
-    void rescale(int l, const V* occupancy, V* weight, double row_maximum) {
+    template <class Part>
+    typename Part::Chunk bound(int64_t j, Part) const {
+        using U = typename Part::Chunk;
+        const U likelihood = maximum(load<U>(likelihood_now_ + j), broadcast<U>(floor));
+        return load<U>(now_ + j) > -std::numeric_limits<F>::max() ? likelihood : U{};
+    }
+
+    // In some lanes the largest emission belongs to states that hardly anything reaches.
+    template <class Each>
+    void weigh_rescaled(int64_t t, V sum, const V* occupancy, Each each) {
+        for (int64_t j = 0; j < row_; ++j) {
+            weight_[j] = (occupancy[j] > 0 ? likelihood_now_[j] : V{}) * inverse_;
+            bound_[j] = bound(j, All<V>{}) * inverse_;
+        }
+        for (int l = 0; l < g_.n_lanes; ++l)
+            if (t < g_.length[l] && sum[l] <= Limits<F>::collapsed) rescale(l, occupancy, double(largest_[t % block][l]));
+        for_entries<F, N>(row_, [&](int64_t j, auto part) {
+            using U = typename decltype(part)::Chunk;
+            each(j, part, load<U>(weight_.data() + j), load<U>(bound_.data() + j));
+        });
+    }
+
+    // Takes the maximum over the states that are reached.
+    void rescale(int l, const V* occupancy, double row_maximum) {
         collapsed[l] = true;
         double largest = none, sum = 0;
         const auto log_joint = [&](int64_t j) { return std::log(double(occupancy[j][l])) + double(now_[j][l]); };
@@ -59,10 +82,10 @@ class Scale {
             if (occupancy[j][l] > 0) sum += std::exp(log_joint(j) - largest);
         const double log_scale = impossible[l] ? none : largest + std::log(sum);
         for (int64_t j = 0; j < K_; ++j) {
-            const bool reached = occupancy[j][l] > 0 && !impossible[l];
-            weight[j][l] = reached ? F(std::exp(double(now_[j][l]) - log_scale)) : F(0);
+            const F likelihood = F(std::exp(double(now_[j][l]) - log_scale));
+            weight_[j][l] = occupancy[j][l] > 0 && !impossible[l] ? likelihood : F(0);
+            if (bound_[j][l] > 0) bound_[j][l] = std::max(floor, likelihood);
         }
-        log_scale_[l] = log_scale;
         deficit_[l] += impossible[l] ? 0 : row_maximum - log_scale;
     }
 
@@ -71,13 +94,16 @@ public:
 
     explicit Scale(const Group<F, N>& g)
         : g_(g), K_(g.K), row_(g.Kp), size_((block * row_ * N + full_width<F> - 1) / full_width<F> * full_width<F>),
-          log_emission_(block * row_), likelihood_(size_ / N) {
+          log_emission_(block * row_), likelihood_(size_ / N), weight_(row_), bound_(row_) {
         std::fill_n(log_emission_.data(), block * row_, broadcast<V>(-std::numeric_limits<F>::infinity()));
         fill_zero(likelihood_, size_ / N);
     }
 
-    // weight_j = p(y_t | j) / p(y_t | before) for the states j that can be occupied at t, else 0.
-    void weigh(int64_t t, const V* occupancy, V* weight) {
+    // Calls each(j, part, weight, bound) over the states. weight_j = p(y_t | j) / p(y_t | before) for states that can be
+    // occupied at t, else 0. bound_j is no less than that would be: neither rounded to zero nor zero where nothing was
+    // found to arrive; a backward pass with these shows by its total whether the forward pass lost anything.
+    template <class Each>
+    void weigh(int64_t t, const V* occupancy, Each each) {
         const int64_t row = t % block;
         if (row == 0) read_ahead(t);
         now_ = log_emission_.data() + row * row_;
@@ -85,38 +111,19 @@ public:
         const V sum = sum_entries<F, N>(row_, [&](int64_t j, auto part, auto& sum) {
             using U = typename decltype(part)::Chunk;
             const U occupied = load<U>(occupancy + j);
-            const U likelihood = occupied > 0 ? load<U>(likelihood_now_ + j) : U{};
-            store(weight + j, likelihood);
-            sum = fma(occupied, likelihood, sum);
+            sum = fma(occupied, occupied > 0 ? load<U>(likelihood_now_ + j) : U{}, sum);
         });
         const V scale = sum > Limits<F>::collapsed ? sum : broadcast<V>(F(1));
         inverse_ = F(1) / scale;
-        for_entries<F, N>(row_, [&](int64_t j, auto part) {
-            using U = typename decltype(part)::Chunk;
-            store(weight + j, load<U>(weight + j) * widen<U>(inverse_));
-        });
         product_.multiply(scale);
         row_maximum_ += to_doubles<F, N>(largest_[row]);
-        any_rescaled_ = any(sum <= Limits<F>::collapsed);
-        if (!any_rescaled_) return;
-        for (int l = 0; l < g_.n_lanes; ++l) {
-            rescaled_now_[l] = t < g_.length[l] && sum[l] <= Limits<F>::collapsed;
-            if (rescaled_now_[l]) rescale(l, occupancy, weight, double(largest_[row][l]));
-        }
-    }
-
-    // The weights of the last row as no less than they are: neither rounded to zero nor zero where nothing was found
-    // to arrive. A backward pass with these shows by its total whether the forward pass lost anything.
-    void bound(V* weight) const {
-        const F floor = 4 * std::numeric_limits<F>::min();
+        if (any(sum <= Limits<F>::collapsed)) return weigh_rescaled(t, sum, occupancy, each);
         for_entries<F, N>(row_, [&](int64_t j, auto part) {
             using U = typename decltype(part)::Chunk;
-            const U likelihood = maximum(load<U>(likelihood_now_ + j), broadcast<U>(floor)) * widen<U>(inverse_);
-            store(weight + j, load<U>(now_ + j) > -std::numeric_limits<F>::max() ? likelihood : U{});
+            const U inverse = widen<U>(inverse_);
+            const U weight = (load<U>(occupancy + j) > 0 ? load<U>(likelihood_now_ + j) : U{}) * inverse;
+            each(j, part, weight, bound(j, part) * inverse);
         });
-        for (int l = 0; any_rescaled_ && l < g_.n_lanes; ++l)
-            for (int64_t j = 0; j < K_ && rescaled_now_[l]; ++j)
-                if (weight[j][l] > 0) weight[j][l] = std::max(floor, F(std::exp(double(now_[j][l]) - log_scale_[l])));
     }
 
     // Lanes that the last row does not forbid in state j.
