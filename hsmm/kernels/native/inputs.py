@@ -105,6 +105,8 @@ def side_by_side(p: Potentials, pairs: Tensor | None = None) -> Tensor:
 
 
 def _longest_first(p: Potentials) -> Tensor:
+    if p.n_series == 1:
+        return torch.arange(p.n_restarts)
     by_length = p.lengths.argsort(descending=True, stable=True)
     return (by_length[:, None] + p.n_series * torch.arange(p.n_restarts)).flatten()
 
@@ -130,9 +132,8 @@ def _linear(log_tables: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
 
 def _fragile(log_tables: dict[str, Tensor | None]) -> Tensor:
     """(R,) 1 if some entry is positive but too small for its type, 2 if some is so large that products may overflow."""
-    tables = [table for table in log_tables.values() if table is not None]
-    limits = torch.finfo(tables[0].dtype)
+    entries = torch.cat([table.flatten(1) for table in log_tables.values() if table is not None], 1)
+    limits = torch.finfo(entries.dtype)
     smallest, largest = math.log(limits.tiny), math.log(limits.max) / 32
-    small = torch.stack([((table < smallest) & table.isfinite()).flatten(1).any(1) for table in tables]).any(0)
-    large = torch.stack([(table > largest).flatten(1).any(1) for table in tables]).any(0)
-    return torch.where(large, 2, small.long()).to(torch.uint8)
+    least = torch.where(entries.isneginf(), 0.0, entries).amin(1)
+    return (least < smallest).to(torch.uint8).masked_fill_(entries.amax(1) > largest, 2)
