@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +75,9 @@ class _Sums:
         duration = (r, k, d) if p.log_duration is None else p.log_duration.shape
         residual = (r, k, d) if law is None else law.shape
         shapes = [(r, s), (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
-        likelihood, *counts = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
+        sizes = [math.prod(shape) for shape in shapes]
+        zeros = torch.zeros(sum(sizes), dtype=torch.float64).split(sizes)
+        likelihood, *counts = (zero.view(shape) for zero, shape in zip(zeros, shapes, strict=True))
         return cls(likelihood, torch.empty(p.log_emission.shape, dtype=p.log_emission.dtype), *counts)
 
     def add_scaled(self, p: Potentials, weight: PerSeries | None, pairs: Tensor | None = None) -> Tensor:
@@ -114,7 +117,9 @@ class _Sums:
             self.state.copy_(torch.where(rows, state.to(self.state.dtype), self.state))
 
     def posterior(self, p: Potentials) -> Posterior:
-        fields = {name: x.to(p.log_emission.dtype) for name, x in vars(self).items()}
+        fields = dict(vars(self))
+        if p.log_emission.dtype != torch.float64:
+            fields = {name: x.to(p.log_emission.dtype) for name, x in fields.items()}
         if p.log_residual is None and self.residual.ndim == 4:
             fields["residual"] = fields["residual"].sum(1)
         return Posterior(**fields)

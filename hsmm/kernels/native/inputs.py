@@ -33,8 +33,8 @@ class Arguments:
             n_durations=p.n_durations,
             emission=self.point(p.log_emission),
             offsets=self.point(p.offsets),
-            left_censored=self.point(p.censored("left").to(torch.uint8)),
-            right_censored=self.point(p.censored("right").to(torch.uint8)),
+            left_censored=self.point(p.censored("left")),
+            right_censored=self.point(p.censored("right")),
             fragile=None if logarithmic else self.point(_fragile(log_tables)),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
@@ -49,7 +49,9 @@ class Arguments:
         """The address of a tensor's first number, in C order; kept alive."""
         if x is None:
             return None
-        self._kept.append(x := x.detach().contiguous().resolve_neg())
+        if x.is_neg() or not x.is_contiguous():
+            x = x.resolve_neg().contiguous()
+        self._kept.append(x)
         return x.data_ptr()
 
     def refer(self, x: ctypes.Structure | None) -> int | None:

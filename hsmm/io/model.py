@@ -1,49 +1,39 @@
-"""Save and load models: safetensors for numbers, JSON for words; nothing that is read is ever executed."""
+"""Fitted models on disc, and what tells one from another."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.families import KINDS
 from hsmm.components.model import Model
+from hsmm.io.files import check_dtype, read_manifest, read_tables, write
 
 FORMAT = 1
-MANIFEST, TABLES = "model.json", "model.safetensors"
-_LARGEST_MANIFEST = 1 << 20
-_LARGEST_TABLES = 1 << 30
+NAME = "model"
 _LONGEST_DURATION = 1 << 20
 _FLAGS = ("left_censored", "right_censored")
 
 
 def save_model(folder: str | Path, model: Model, details: Mapping[str, Any]) -> Path:
     """Write a fitted model and JSON-able ``details`` into ``folder``, which is made if need be."""
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    parts = {kind: getattr(model, kind) for kind in KINDS if getattr(model, kind) is not None}
-    manifest = {
-        "format": FORMAT,
-        "components": {kind: {"name": part.name, **part.hyperparameters()} for kind, part in parts.items()},
-        **{flag: getattr(model, flag) for flag in _FLAGS},
-        "details": dict(details),
-    }
-    tables = {
-        f"{kind}.{name}": value.detach().cpu().contiguous()
-        for kind, part in parts.items()
-        for name, value in part.parameters.items()
-    }
-    save_file(tables, path / TABLES)
-    (path / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-    return path
+    return write(folder, NAME, {"format": FORMAT, **_described(model), "details": dict(details)}, _tables(model))
+
+
+def digest(model: Model) -> str:
+    """SHA-256 of all that decides a model's answers; it survives saving and loading."""
+    content = hashlib.sha256(json.dumps(_described(model), sort_keys=True).encode())
+    for name, value in sorted(_tables(model).items()):
+        content.update(f"{name}{tuple(value.shape)}".encode())
+        content.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
 
 
 def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
@@ -52,55 +42,40 @@ def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
     Raises ``FileNotFoundError`` where a file is missing and ``ValueError`` for anything that is not such a model:
     other formats, unknown families or fields, files beyond the size caps, wrong shapes, non-finite numbers.
     """
-    path = Path(folder)
-    manifest = _read_manifest(path / MANIFEST)
-    tables = _read_tables(path / TABLES)
+    described, numbers = (Path(folder) / f"{NAME}.{kind}" for kind in ("json", "safetensors"))
+    manifest = read_manifest(described, FORMAT, {"components": dict, "details": dict, **dict.fromkeys(_FLAGS, bool)})
+    tables = _read_finite(numbers)
     parts = {kind: _component(kind, manifest["components"].get(kind), tables) for kind in KINDS}
     if tables:
-        raise ValueError(f"{path / TABLES} holds tables that no component owns: {', '.join(sorted(tables))}.")
+        raise ValueError(f"{numbers} holds tables that no component owns: {', '.join(sorted(tables))}.")
     missing = [kind for kind, part in parts.items() if part is None and kind != "duration"]
     if missing:
-        raise ValueError(f"{path / MANIFEST} lacks {', '.join(missing)}; it is not a complete model.")
+        raise ValueError(f"{described} lacks {', '.join(missing)}; it is not a complete model.")
     model = Model(**parts, **{flag: bool(manifest[flag]) for flag in _FLAGS})  # type: ignore[arg-type]
     _check_consistent(model)
     return model, manifest["details"]
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    _check_size(path, _LARGEST_MANIFEST)
-    try:
-        manifest = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}).") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ValueError(f"{path} has format {found!r}; this version reads format {FORMAT}.")
-    wanted = {"format": int, "components": dict, "details": dict, **dict.fromkeys(_FLAGS, bool)}
-    for key, kind in wanted.items():
-        if not isinstance(manifest.get(key), kind):
-            raise ValueError(f"{path} has {key} = {manifest.get(key)!r}; expected a {kind.__name__}.")
-    return manifest
+def _described(model: Model) -> dict[str, Any]:
+    parts = model.components()
+    return {
+        "components": {kind: {"name": part.name, **part.hyperparameters()} for kind, part in parts.items()},
+        **{flag: getattr(model, flag) for flag in _FLAGS},
+    }
 
 
-def _read_tables(path: Path) -> dict[str, Tensor]:
-    _check_size(path, _LARGEST_TABLES)
-    try:
-        tables = load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is not a safetensors file ({error}).") from None
+def _tables(model: Model) -> dict[str, Tensor]:
+    parts = model.components()
+    return {f"{kind}.{name}": value for kind, part in parts.items() for name, value in part.parameters.items()}
+
+
+def _read_finite(path: Path) -> dict[str, Tensor]:
+    tables = read_tables(path)
     for name, value in tables.items():
-        if value.dtype != torch.float64:
-            raise ValueError(f"{path}: {name} is {value.dtype}; expected float64.")
+        check_dtype(path, name, value)
         if not bool(value.isfinite().all()):
             raise ValueError(f"{path}: {name} holds NaN or infinite values.")
     return tables
-
-
-def _check_size(path: Path, largest: int) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; expected a folder that a model's save() wrote.")
-    if path.stat().st_size > largest:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {largest} are read.")
 
 
 def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Component | None:
