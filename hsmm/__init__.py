@@ -7,7 +7,7 @@ from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
 from hsmm.components import transition as transitions
-from hsmm.models import HMM, HSMM, load
+from hsmm.models import HMM, HSMM, StreamState, load, load_filter_state
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, select_model
 from hsmm.sequences import Sequences
@@ -23,11 +23,13 @@ __all__ = [
     "Potentials",
     "Selection",
     "Sequences",
+    "StreamState",
     "durations",
     "emissions",
     "inference",
     "initials",
     "load",
+    "load_filter_state",
     "select_model",
     "transitions",
 ]

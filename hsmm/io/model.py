@@ -28,8 +28,8 @@ def save_model(folder: str | Path, model: Model, details: Mapping[str, Any]) -> 
 
 
 def digest(model: Model) -> str:
-    """SHA-256 of all that decides a model's answers; it survives saving and loading."""
-    content = hashlib.sha256(json.dumps(_described(model), sort_keys=True).encode())
+    """SHA-256 of a model's families, options and parameters; the same after saving and loading."""
+    content = hashlib.sha256(json.dumps(_described(model), sort_keys=True, default=repr).encode())
     for name, value in sorted(_tables(model).items()):
         content.update(f"{name}{tuple(value.shape)}".encode())
         content.update(value.detach().cpu().contiguous().numpy().tobytes())

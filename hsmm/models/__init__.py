@@ -8,6 +8,7 @@ from hsmm.io import load_model
 from hsmm.models.base import Estimator
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
+from hsmm.models.streaming import StreamState, load_filter_state
 
 ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
 
@@ -27,4 +28,4 @@ def load(folder: str | Path) -> Estimator:
         raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
 
 
-__all__ = ["ESTIMATORS", "HMM", "HSMM", "Estimator", "load"]
+__all__ = ["ESTIMATORS", "HMM", "HSMM", "Estimator", "StreamState", "load", "load_filter_state"]

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from hsmm import inference
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.models.base import Device, Estimator, whole
+from hsmm.models.base import Device, Estimator
+from hsmm.potentials import Potentials
 
 
 class HMM(Estimator):
@@ -62,23 +62,13 @@ class HMM(Estimator):
         with np.errstate(divide="ignore"):
             return 1.0 / (1.0 - stay)
 
-    def elapsed_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
-        """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
-
-        (n_samples, max_duration); the last column is P(r >= max_duration).
-        """
-        p = self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1))
-        return inference.elapsed(p)[0].numpy()
-
-    def remaining_duration(self, X: Any, lengths: Any = None, *, max_duration: int = 100) -> np.ndarray:
-        """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
-
-        (n_samples, max_duration); the last column is P(r >= max_duration).
-        """
-        p = self._query(X, lengths).with_dwell_times(whole("max_duration", max_duration, 1))
-        return inference.remaining(p)[0].numpy()
-
     def _structure(self) -> Model:
         shared = self._shared_components()
         shared["transition"] = replace(shared["transition"], self_transitions=True)
         return Model(**shared, duration=None)
+
+    def _default_columns(self) -> int:
+        return 100
+
+    def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
+        return p.with_dwell_times(n_columns)

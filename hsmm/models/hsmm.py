@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from hsmm import inference
 from hsmm.components.duration import Categorical, Duration
@@ -19,7 +17,8 @@ from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.errors import DurationWallWarning
-from hsmm.models.base import Device, Estimator, refuse_impossible, whole
+from hsmm.models.base import Device, Estimator
+from hsmm.models.parameters import whole
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
@@ -133,21 +132,6 @@ class HSMM(Estimator):
         log_tail = self._duration().tables().log_tail
         return None if log_tail is None else log_tail[0].exp().numpy()
 
-    def elapsed_duration(self, X: Any, lengths: Any = None, *, max_duration: int | None = None) -> np.ndarray:
-        """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
-
-        (n_samples, max_duration), by default the model's; the last column is P(r >= max_duration). Counts steps within
-        the series.
-        """
-        return self._by_steps(inference.elapsed, X, lengths, max_duration)
-
-    def remaining_duration(self, X: Any, lengths: Any = None, *, max_duration: int | None = None) -> np.ndarray:
-        """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
-
-        (n_samples, max_duration), by default the model's; the last column is P(r >= max_duration).
-        """
-        return self._by_steps(inference.remaining, X, lengths, max_duration)
-
     def describe(self) -> dict[str, Any]:
         name = self.duration if isinstance(self.duration, str) else self.duration.name
         return {**super().describe(), "duration": name}
@@ -187,21 +171,11 @@ class HSMM(Estimator):
         assert duration is not None
         return duration
 
-    def _by_steps(
-        self, question: Callable[[Potentials], torch.Tensor], X: Any, lengths: Any, max_duration: int | None
-    ) -> np.ndarray:
-        """Answer in exactly ``max_duration`` columns: tables with a tail are lengthened, what lies beyond is summed."""
-        n_columns = self._duration().max_duration if max_duration is None else whole("max_duration", max_duration, 1)
-        p = self._query(X, lengths)
-        if p.log_tail is not None and p.n_durations < n_columns:
-            p = p.lengthened(n_columns)
-        answers = question(p)
-        refuse_impossible(p, answers.any(-1))
-        answer = answers[0]
-        if answer.shape[1] < n_columns:
-            return torch.nn.functional.pad(answer, (0, n_columns - answer.shape[1])).numpy()
-        last = answer[:, n_columns - 1 :].sum(1, keepdim=True)
-        return torch.cat([answer[:, : n_columns - 1], last], 1).numpy()
+    def _default_columns(self) -> int:
+        return self._duration().max_duration
+
+    def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
+        return p.lengthened(n_columns) if p.log_tail is not None and p.n_durations < n_columns else p
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         super()._warn_of_fit(best, sequences)

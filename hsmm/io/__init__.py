@@ -1,0 +1,6 @@
+"""Save and load: safetensors for numbers, JSON for words; nothing that is read is ever executed."""
+
+from hsmm.io.model import digest, load_model, save_model
+from hsmm.io.state import load_states, save_states
+
+__all__ = ["digest", "load_model", "load_states", "save_model", "save_states"]

@@ -1,0 +1,71 @@
+"""A JSON manifest and a safetensors file beside it, both capped in size and checked in form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_LARGEST_MANIFEST = 1 << 20
+_LARGEST_TABLES = 1 << 30
+
+
+def write(folder: str | Path, name: str, manifest: Mapping[str, Any], tables: Mapping[str, Tensor]) -> Path:
+    """Write ``name``.json and ``name``.safetensors into ``folder``, which is made if need be."""
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    own = {key: value.detach().cpu().contiguous().clone() for key, value in tables.items()}
+    _replace(path / f"{name}.safetensors", lambda new: save_file(own, new))
+    _replace(path / f"{name}.json", lambda new: new.write_text(text))
+    return path
+
+
+def read_manifest(path: Path, version: int, wanted: Mapping[str, type]) -> dict[str, Any]:
+    """The JSON object at ``path``, if it has this format ``version`` and the ``wanted`` keys of these types."""
+    _check_size(path, _LARGEST_MANIFEST)
+    try:
+        manifest = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}).") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != version:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ValueError(f"{path} has format {found!r}; this version reads format {version}.")
+    for key, kind in {"format": int, **wanted}.items():
+        if not isinstance(manifest.get(key), kind):
+            raise ValueError(f"{path} has {key} = {manifest.get(key)!r}; expected a {kind.__name__}.")
+    return manifest
+
+
+def read_tables(path: Path) -> dict[str, Tensor]:
+    """The tensors at ``path``, by name."""
+    _check_size(path, _LARGEST_TABLES)
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}).") from None
+
+
+def check_dtype(path: Path, name: str, value: Tensor, expected: torch.dtype = torch.float64) -> None:
+    if value.dtype != expected:
+        raise ValueError(f"{path}: {name} is {value.dtype}; expected {str(expected).removeprefix('torch.')}.")
+
+
+def _replace(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Write beside ``path`` first, so that a crash leaves what was there."""
+    new = path.with_name(f"{path.name}.new")
+    write_to(new)
+    new.replace(path)
+
+
+def _check_size(path: Path, largest: int) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a folder that save() wrote.")
+    if path.stat().st_size > largest:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {largest} are read.")

@@ -1,0 +1,230 @@
+"""What can be asked of a fitted model."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm import inference
+from hsmm.components.model import Model
+from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError
+from hsmm.inference import FilterState
+from hsmm.io import digest
+from hsmm.models.parameters import whole
+from hsmm.models.streaming import StreamState, check_state
+from hsmm.numerics import ordered_sum
+from hsmm.potentials import Potentials
+from hsmm.sequences import Sequences
+
+
+class Queries(ABC):
+    """Questions to a fitted model, answered in NumPy arrays.
+
+    X and ``lengths`` are as in ``fit``. Causal answers to the rows that come ``after`` a state of :meth:`filter_state`
+    have the same bits as those of one pass over all rows.
+    """
+
+    random_state: int
+    _model: Model
+
+    def score(self, X: Any, lengths: Any = None) -> float:
+        """Σ log p(series), in nats; -inf, with a warning that says where, if a series is impossible."""
+        sequences = self._sequences(X, lengths)
+        total = self.score_sequences(sequences)
+        if total == -np.inf:
+            warnings.warn(_impossible(self._potentials(sequences)), DataWarning, stacklevel=2)
+        return total
+
+    def score_sequences(self, sequences: Sequences) -> float:
+        """:meth:`score` for packed data."""
+        return float(inference.log_partition(self._potentials(sequences)).sum())
+
+    def log_joint(self, sequences: Sequences) -> float:
+        """Σ log p(series, its most probable segments), in nats."""
+        return float(inference.viterbi(self._potentials(sequences)).log_probability.sum())
+
+    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
+        """States of the most probable segments (Viterbi): int64 (n_samples,)."""
+        p = self._query(X, lengths)
+        decoded = inference.viterbi(p)
+        _refuse_impossible(p, decoded.log_probability.isfinite())
+        return decoded.states[0].numpy()
+
+    def predict_proba(self, X: Any, lengths: Any = None, *, lag: int | None = None) -> np.ndarray:
+        """p(state_t | all of the series): (n_samples, n_states). Uses the future: never for decisions at t.
+
+        With a ``lag``, p(state_t | the series up to t + lag), the part of it that exists: known ``lag`` rows later and
+        never revised. A lag of 0 is :meth:`filter_proba`.
+        """
+        p = self._query(X, lengths)
+        if lag is not None:
+            states = inference.smoothed(p, whole("lag", lag, 0))
+            _refuse_impossible(p, states.any(-1))
+            return states[0].numpy()
+        posterior = inference.posterior(p)
+        _refuse_impossible(p, posterior.log_likelihood.isfinite())
+        return posterior.state[0].numpy()
+
+    def filter_proba(self, X: Any, lengths: Any = None, *, after: StreamState | None = None) -> np.ndarray:
+        """p(state_t | the series up to t), causal: (n_samples, n_states)."""
+        return self._filtered(self._query(X, lengths), after).numpy()
+
+    def log_density(self, X: Any, lengths: Any = None, *, after: StreamState | None = None) -> np.ndarray:
+        """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
+        p = self._query(X, lengths)
+        return inference.log_density(p, after=self._own(after, p))[0].numpy()
+
+    def elapsed_duration(
+        self, X: Any, lengths: Any = None, *, max_duration: int | None = None, after: StreamState | None = None
+    ) -> np.ndarray:
+        """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
+
+        (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
+        Counts steps within the series.
+        """
+        return self._by_steps(inference.elapsed, X, lengths, max_duration, after)
+
+    def remaining_duration(
+        self, X: Any, lengths: Any = None, *, max_duration: int | None = None, after: StreamState | None = None
+    ) -> np.ndarray:
+        """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
+
+        (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
+        """
+        return self._by_steps(inference.remaining, X, lengths, max_duration, after)
+
+    def filter_state(
+        self, X: Any, lengths: Any = None, *, max_duration: int | None = None, after: StreamState | None = None
+    ) -> StreamState:
+        """What the rows of each series say about the rows to come: give it as ``after`` with the next rows.
+
+        The work of the next call is then that of the new rows alone. The state answers :meth:`elapsed_duration` and
+        :meth:`remaining_duration` with the ``max_duration`` it was made for. Raises ``ValueError`` for a state of
+        another model, of other series or for another ``max_duration``.
+        """
+        p, columns = self._query(X, lengths), self._columns(max_duration)
+        before, wider = self._own(after, p), self._with_columns(p, columns)
+        own = inference.filter_state(p, after=before)
+        _refuse_impossible(p, own.steps_left.isfinite().flatten(-2).any(-1), before)
+        wide = None
+        if wider is not p:
+            wide = inference.filter_state(wider, after=None if after is None else after.wide(wider, columns))
+        return StreamState.of(digest(self._fitted_model()), own, wide)
+
+    def forecast(self, X: Any, horizon: int, lengths: Any = None, *, after: StreamState | None = None) -> np.ndarray:
+        """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states)."""
+        steps = whole("horizon", horizon, 1)
+        sequences = self._sequences(X, lengths).extended(steps)
+        states = self._filtered(self._potentials(sequences), after)
+        ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
+        return states[ahead].numpy()
+
+    def sample(self, n_samples: int, random_state: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """One simulated series: X (n_samples, n_features) and its states (n_samples,)."""
+        model = self._fitted_model()
+        whole("n_samples", n_samples, 1)
+        generator = torch.Generator().manual_seed(self.random_state if random_state is None else random_state)
+        states = inference.simulate_states(self._potentials_of_missing(1), n_samples, generator)
+        return model.emission.sample(states, generator).numpy(), states.numpy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_model")
+
+    def _fitted_model(self) -> Model:
+        if not hasattr(self, "_model"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first.")
+        return self._model
+
+    @abstractmethod
+    def _default_columns(self) -> int:
+        """Columns of answers by number of steps, where none are asked for."""
+
+    @abstractmethod
+    def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
+        """The same law in tables that tell ``n_columns`` - 1 steps apart; ``p`` itself if it does."""
+
+    def _sequences(self, X: Any, lengths: Any) -> Sequences:
+        return Sequences.from_arrays(X, lengths)
+
+    def _potentials(self, sequences: Sequences) -> Potentials:
+        return self._fitted_model().potentials(sequences)
+
+    def _query(self, X: Any, lengths: Any) -> Potentials:
+        return self._potentials(self._sequences(X, lengths))
+
+    def _potentials_of_missing(self, n_rows: int) -> Potentials:
+        n_features = self._fitted_model().emission.n_features
+        blank = torch.zeros(n_rows, n_features, dtype=torch.float64)
+        return self._potentials(Sequences(blank, blank.bool(), torch.tensor([0, n_rows])))
+
+    def _own(self, after: StreamState | None, p: Potentials) -> FilterState | None:
+        if after is None:
+            return None
+        check_state(after, digest(self._fitted_model()), p.n_series)
+        return after.own()
+
+    def _filtered(self, p: Potentials, after: StreamState | None) -> Tensor:
+        before = self._own(after, p)
+        states = inference.filtered(p, after=before)
+        _refuse_impossible(p, states.any(-1), before)
+        return states[0]
+
+    def _columns(self, max_duration: int | None) -> int:
+        return self._default_columns() if max_duration is None else whole("max_duration", max_duration, 1)
+
+    def _by_steps(
+        self,
+        question: Callable[..., Tensor],
+        X: Any,
+        lengths: Any,
+        max_duration: int | None,
+        after: StreamState | None,
+    ) -> np.ndarray:
+        """Answer in exactly ``max_duration`` columns."""
+        columns = self._columns(max_duration)
+        p = self._query(X, lengths)
+        before, wider = self._own(after, p), self._with_columns(p, columns)
+        if after is not None and wider is not p:
+            before = after.wide(wider, columns)
+        answers = question(wider, after=before)
+        _refuse_impossible(wider, answers.any(-1), before)
+        return _folded(answers[0], columns).numpy()
+
+
+def _folded(answer: Tensor, n_columns: int) -> Tensor:
+    """(N, D) → (N, n_columns); what lies beyond is added to the last column."""
+    if answer.shape[1] < n_columns:
+        return torch.nn.functional.pad(answer, (0, n_columns - answer.shape[1]))
+    last = ordered_sum(answer[:, n_columns - 1 :]).unsqueeze(1)
+    return torch.cat([answer[:, : n_columns - 1], last], 1)
+
+
+def _refuse_impossible(p: Potentials, possible: Tensor, after: FilterState | None = None) -> None:
+    """Raise ``ImpossibleDataError``, naming series and rows, unless all is ``possible``."""
+    if not bool(possible.all()):
+        raise ImpossibleDataError(_impossible(p, after))
+
+
+def _impossible(p: Potentials, after: FilterState | None = None) -> str:
+    rows = inference.impossible_rows(p)[0] if after is None else _impossible_rows(p, after)
+    series = (rows >= 0).nonzero().flatten()
+    named = ", ".join(f"series {s} at its row {rows[s]}" for s in series[:5].tolist())
+    more = f" and {len(series) - 5} more" if len(series) > 5 else ""
+    counted = "both count from 0" if after is None else "both count from 0, rows after the state"
+    return (
+        f"probability zero under the model: {named}{more} ({counted}); look there for values outside the "
+        "emission's range or runs that no duration allows, and mend or leave out those series."
+    )
+
+
+def _impossible_rows(p: Potentials, after: FilterState) -> Tensor:
+    """(S,) the first row, of those after a state, that is impossible; -1 if none is."""
+    possible = inference.log_density(p, after=after)[0].isfinite().long()
+    n_possible = torch.zeros_like(p.lengths).index_add_(0, p.series_of_row, possible)
+    return torch.where(n_possible < p.lengths, n_possible, -1)
