@@ -65,7 +65,8 @@ def load_filter_state(folder: str | Path) -> StreamState:
     """The state that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
     model, states = load_states(folder)
     if _OWN not in states or states.keys() - {_OWN, _WIDE}:
-        raise ValueError(f"{folder} holds the states {', '.join(sorted(states))}; expected {_OWN}, and maybe {_WIDE}.")
+        found = ", ".join(sorted(states)) or "nothing"
+        raise ValueError(f"{folder} holds {found}; expected {_OWN}, and maybe {_WIDE}.")
     rows = [state.n_rows.tolist() for state in states.values()]
     if rows[0] != rows[-1]:
         raise ValueError(f"{folder} holds states after {rows[0]} and {rows[-1]} rows; expected the same rows.")
