@@ -91,7 +91,8 @@ class Backward {
 
     void end_previous(int64_t t) {
         const V* end = trace_.end.data() + (t - 1) * g_.Kp;
-        move_back<F, N>(starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
+        move_back<F, N>(
+            starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
         for (int64_t i = 0; i < K_; ++i) {
             if (g_.has_tail) recede_tail(i, t);
             ring_[i * D_ + (t - 1) % D_] = after_[i];
@@ -105,7 +106,8 @@ class Backward {
             const V entering = start[j] * weight[j];
             starting_[j] = t == 0 && g_.any_left
                 ? recede_to_first(j, weight[j], entering)
-                : weight[j] * recede(j, t, tables_.duration.from(j * D_), counts_.duration + j * D_, weight[j], entering);
+                : weight[j] * recede(
+                      j, t, tables_.duration.from(j * D_), counts_.duration + j * D_, weight[j], entering);
             began_[j] = start[j] * starting_[j];
         }
         if (t > 0) end_previous(t);
@@ -113,8 +115,8 @@ class Backward {
 
 public:
     Backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
-        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), tail_(K_), after_(g.Kp),
-          began_(K_), starting_(g.Kp), probability_(g.Kp), state_(K_) {
+        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D),
+          ring_(K_ * D_ + full_width<F>), tail_(K_), after_(g.Kp), began_(K_), starting_(g.Kp), probability_(g.Kp), state_(K_) {
         fill_zero(ring_, K_ * D_ + full_width<F>);
         fill_zero(tail_, K_);
         for (auto* x : {&after_, &starting_, &probability_}) fill_zero(*x, g.Kp);

@@ -45,7 +45,8 @@ class Ages {
 
     double* ages(int64_t j) { return by_age_.data() + j * row_ + logs::width; }
 
-    static const double* entry(const double* table, bool varies, int64_t n, int64_t restart, int64_t row, int64_t size) {
+    static const double* entry(
+        const double* table, bool varies, int64_t n, int64_t restart, int64_t row, int64_t size) {
         return table + (varies ? restart * n + row : restart) * size;
     }
 
@@ -87,9 +88,10 @@ public:
             age(t, j, forward.start[j], s_.emission(t)[j] - logs::finite(forward.log_density));
             for (int64_t a = 1; a <= oldest(t); ++a) law_[a - 1] = survival(t, a)[j * s_.D + a - 1];
             if (s_.has_tail) law_[s_.D - 1] = 0;
-            for (int64_t a = 0; a < s_.Dp; a += logs::width)
-                logs::store(by_age + a, logs::load(by_age + a) + exponential<double, logs::width>(
-                                                                     logs::load(ages(j) + a) + logs::load(law_.data() + a)));
+            for (int64_t a = 0; a < s_.Dp; a += logs::width) {
+                const V weighed = logs::load(ages(j) + a) + logs::load(law_.data() + a);
+                logs::store(by_age + a, logs::load(by_age + a) + exponential<double, logs::width>(weighed));
+            }
         }
     }
 
@@ -132,7 +134,8 @@ class CausalPass {
         forward_.begin_next(s_.length - 1);
         std::copy_n(forward_.start.data(), K, state.starting + s_.pair * K);
         for (int64_t j = 0; j < K; ++j)
-            for (int64_t r = 1; r <= D; ++r) state.steps_left[(s_.pair * K + j) * D + r - 1] = forward_.steps_left(j, r);
+            for (int64_t r = 1; r <= D; ++r)
+                state.steps_left[(s_.pair * K + j) * D + r - 1] = forward_.steps_left(j, r);
         if (ages_) ages_->save(state.by_age + s_.pair * K * D);
     }
 

@@ -1,7 +1,7 @@
 // What a backward pass leaves behind: state probabilities of every row and expected counts of every lane.
 #pragma once
 
-#include "group.hpp"
+#include "tables.hpp"
 
 namespace hsmm {
 
@@ -44,8 +44,8 @@ public:
     Buffer<V> initial, residual;
 
     explicit Counts(const Group<F, N>& g)
-        : g_(g), size_(std::max(g.K * g.D, g.Kp) + g.K * g.Kp + 2 * g.K), recent_(size_ + full_width<F>), total_(size_ * N),
-          initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
+        : g_(g), size_(std::max(g.K * g.D, g.Kp) + g.K * g.Kp + 2 * g.K), recent_(size_ + full_width<F>),
+          total_(size_ * N),          initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
         duration = recent_.data();
         transition = duration + std::max(g.K * g.D, g.Kp);
         stay = transition + g.K * g.Kp;

@@ -1,5 +1,5 @@
 // Loops over entries (states or durations) of N sequences side by side. Where N = 1, vectors hold entries instead of
-// sequences. Sums are the same bits either way: entry i is added to accumulator i mod A, and the A accumulators as a tree.
+// sequences. Sums are the same bits either way: entry i is added to accumulator i mod A, and these as a tree.
 #pragma once
 
 #include <algorithm>

@@ -9,7 +9,6 @@
 
 namespace hsmm {
 
-//
 // Watch: notice, at some cost, when positive mass rounds to zero. A backward pass makes that unnecessary.
 template <class F, int N, bool Shared, bool Watch>
 class Forward {
@@ -51,6 +50,16 @@ class Forward {
         else lost_now_ |= any(lost) ? ~Mask{} : Mask{};
     }
 
+    // What is in the tail slot stays there, or leaves for the slot of D - 1 steps left; where D = 1, it ends.
+    void pass_tail(int64_t j, V weight, V& leaving, V& end, V& open) {
+        const V stayed = weight * tail_[j], mass = stayed + (D_ == 1 ? end : leaving);
+        tail_mass[j] = mass;
+        if constexpr (Watch) lost_now_ |= (mass <= V{}) & (tail_[j] > V{});
+        tail_[j] = mass * tables_.stay[j];
+        (D_ == 1 ? end : leaving) = mass * tables_.leave[j];
+        open = D_ == 1 ? tail_[j] : open + stayed;
+    }
+
     // Returns the mass of state j that ends at t; what stays open is left in open_[j].
     template <class Row>
     V advance(int64_t j, int64_t t, Row duration) {
@@ -64,21 +73,7 @@ class Forward {
         pass(slot + now + 1, duration.from(1), D_ - now - 1, weight, entering, still_open);
         pass(slot, duration.from(D_ - now), now, weight, entering, still_open);
         V open = still_open.total();
-        if (g_.has_tail) {
-            const V stayed = weight * tail_[j];
-            V* leaving = slot + (now + D_ - 1) % D_;
-            const V mass = stayed + (D_ == 1 ? end : *leaving);
-            tail_mass[j] = mass;
-            if constexpr (Watch) lost_now_ |= (mass <= V{}) & (tail_[j] > V{});
-            tail_[j] = mass * tables_.stay[j];
-            if (D_ == 1) {
-                end = mass * tables_.leave[j];
-                open = tail_[j];
-            } else {
-                *leaving = mass * tables_.leave[j];
-                open += stayed;
-            }
-        }
+        if (g_.has_tail) pass_tail(j, weight, slot[(now + D_ - 1) % D_], end, open);
         if constexpr (Watch) lost_ |= lost_now_ & scale.allows(j);
         open_[j] = open;
         return end;
@@ -89,8 +84,8 @@ public:
     Buffer<V> tail_mass;  // in the tail slot at t
 
     Forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
-        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), open_(g.Kp), start_(g.Kp), occupancy_(g.Kp),
-          tail_(K_), weight_(g.Kp), scale(g), tail_mass(K_) {
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), open_(g.Kp), start_(g.Kp),
+          occupancy_(g.Kp), tail_(K_), weight_(g.Kp), scale(g), tail_mass(K_) {
         fill_zero(ring_, K_ * D_ + full_width<F>);
         fill_zero(open_, g.Kp);
         fill_zero(tail_, K_);
@@ -114,7 +109,8 @@ public:
         });
         const Table<F, N, false> first{reinterpret_cast<const F*>(tables_.first.data())};
         for (int64_t j = 0; j < K_; ++j)
-            end[j] = t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));
+            end[j] = t == 0 && g_.any_left ? advance(j, t, first.from(j * D_))
+                                           : advance(j, t, tables_.duration.from(j * D_));
     }
 
     void begin_next(const V* end) {

@@ -61,7 +61,8 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, cons
         });
         rows.add(t, state.data());
         if (t == 0) break;
-        move_back<F, N>(weighted.data(), tables.transition, tables.transposed, K, now - row, counts.transition, after.data());
+        move_back<F, N>(
+            weighted.data(), tables.transition, tables.transposed, K, now - row, counts.transition, after.data());
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();

@@ -1,15 +1,11 @@
 // Arithmetic on N sequences at once: every operation is lane by lane, so no lane can alter another's bits.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <type_traits>
-#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -137,108 +133,6 @@ using Doubles = typename Lanes<double, N>::V;
 template <class F, int N>
 inline Doubles<N> to_doubles(typename Lanes<F, N>::V x) {
     return __builtin_convertvector(x, Doubles<N>);
-}
-
-// Product of many positive factors as mantissa and exponent, lane by lane, whose logarithm is taken once.
-template <class F, int N>
-class LogProduct {
-    using Bits = typename Lanes<double, N>::Mask;
-    static constexpr int steps_between_splits = 4;
-    Doubles<N> mantissa_, exponent_{};
-    int pending_ = 0;
-
-    void split() {
-        const Bits bits = (Bits)mantissa_;
-        const Bits exponent = (bits >> 52) | 0x4330000000000000LL;  // 2^52 + the biased exponent, as a double
-        exponent_ += (Doubles<N>)exponent - (4503599627370496.0 + 1023.0);
-        mantissa_ = (Doubles<N>)((bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL);
-        pending_ = 0;
-    }
-
-public:
-    LogProduct() : mantissa_(broadcast<Doubles<N>>(1.0)) {}
-
-    void multiply(typename Lanes<F, N>::V factor) {
-        mantissa_ *= to_doubles<F, N>(factor);
-        if (++pending_ == steps_between_splits) split();
-    }
-
-    // Split first: how many ones were multiplied after a lane's last row must not show in its bits.
-    double log(int lane) const {
-        LogProduct split_now = *this;
-        split_now.split();
-        return std::log(split_now.mantissa_[lane]) + split_now.exponent_[lane] * 0.6931471805599453;
-    }
-};
-
-// Freed work space of this thread, kept for the next call: fresh memory costs a page fault for every 4 KiB.
-class Spare {
-    static constexpr size_t alignment = 128, most = size_t(64) << 20;  // 128: of the largest vector, 16 doubles
-    struct Block {
-        void* data;
-        size_t size;
-    };
-    std::vector<Block> blocks_;
-    size_t kept_ = 0;
-
-public:
-    static Spare& of_thread() {
-        static thread_local Spare spare;
-        return spare;
-    }
-    ~Spare() {
-        for (const Block& block : blocks_) std::free(block.data);
-    }
-
-    static size_t rounded(size_t size) { return (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment; }
-
-    void* take(size_t size) {
-        for (Block& block : blocks_) {
-            if (block.size != size) continue;
-            void* data = block.data;
-            kept_ -= size;
-            block = blocks_.back();
-            blocks_.pop_back();
-            return data;
-        }
-        void* data = std::aligned_alloc(alignment, size);
-        if (!data) throw std::bad_alloc();
-        return data;
-    }
-
-    void give_back(void* data, size_t size) {
-#if !defined(__SANITIZE_ADDRESS__)
-        if (size >= 4096 && kept_ + size <= most && blocks_.size() < 64) {
-            blocks_.push_back({data, size});
-            kept_ += size;
-            return;
-        }
-#endif
-        std::free(data);
-    }
-};
-
-template <class T>
-class Buffer {
-    const size_t bytes_;
-    T* data_;
-
-public:
-    explicit Buffer(int64_t size)
-        : bytes_(Spare::rounded(size_t(size) * sizeof(T))), data_(static_cast<T*>(Spare::of_thread().take(bytes_))) {}
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { Spare::of_thread().give_back(data_, bytes_); }
-
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    T& operator[](int64_t i) { return data_[i]; }
-    const T& operator[](int64_t i) const { return data_[i]; }
-};
-
-template <class T>
-inline void fill_zero(Buffer<T>& buffer, int64_t size) {
-    std::memset(static_cast<void*>(buffer.data()), 0, size_t(size) * sizeof(T));
 }
 
 // Denormals are worth nothing here (see Limits::collapsed) and cost much on some processors.

@@ -86,13 +86,14 @@ public:
     // Goes on after `starting` (K,) and `steps_left` (K, D), as left by a pass over the rows before.
     void resume(const double* starting, const double* steps_left) {
         std::copy_n(starting, s_.K, start.data());
-        for (int64_t j = 0; j < s_.K && !s_.is_hmm; ++j) std::copy_n(steps_left + j * s_.D, s_.D, open_.data() + j * row_);
+        for (int64_t j = 0; j < s_.K && !s_.is_hmm; ++j)
+            std::copy_n(steps_left + j * s_.D, s_.D, open_.data() + j * row_);
     }
 
     // log P(z_t = j, r steps left | y up to t), r from 1.
     double steps_left(int64_t j, int64_t r) const { return s_.is_hmm ? end[j] : open_[j * row_ + r - 1]; }
 
-    // `each(j, r, terms)` sees what P(z_t = j, steps left = r + 1, ... | y up to t) is proportional to; returns their sum.
+    // `each(j, r, terms)` sees what P(z_t = j, steps left = r + 1, ... | y up to t) is proportional to; returns the sum.
     template <class Each>
     double step(int64_t t, Each each) {
         const double sum = s_.is_hmm ? step_hmm(t) : normalise_segments(advance_segments(t), each);

@@ -1,8 +1,9 @@
-// Arrays of logarithms in float64, worked on in full vectors; -inf is log 0. Arrays are padded with it to whole vectors.
+// Arrays of logarithms in float64, worked on in full vectors; -inf is log 0, and pads arrays to whole vectors.
 #pragma once
 
 #include <algorithm>
 
+#include "buffer.hpp"
 #include "lanes.hpp"
 
 namespace hsmm::logs {

@@ -1,5 +1,5 @@
-// Products with transition matrices: each sum runs in the order of the states. Rows of matrices are `row` entries apart;
-// where N = 1, they and the vectors are padded with zeros to whole chunks.
+// Products with transition matrices: each sum runs in the order of the states. Where N = 1, vectors and the rows of
+// matrices are padded with zeros to whole chunks.
 #pragma once
 
 #include "entries.hpp"

@@ -1,9 +1,41 @@
 // Emission weights of one row, scaled so that the state probabilities stay of order one.
 #pragma once
 
-#include "group.hpp"
+#include "tables.hpp"
 
 namespace hsmm {
+
+// Product of many positive factors as mantissa and exponent, lane by lane, whose logarithm is taken once.
+template <class F, int N>
+class LogProduct {
+    using Bits = typename Lanes<double, N>::Mask;
+    static constexpr int steps_between_splits = 4;
+    Doubles<N> mantissa_, exponent_{};
+    int pending_ = 0;
+
+    void split() {
+        const Bits bits = (Bits)mantissa_;
+        const Bits exponent = (bits >> 52) | 0x4330000000000000LL;  // 2^52 + the biased exponent, as a double
+        exponent_ += (Doubles<N>)exponent - (4503599627370496.0 + 1023.0);
+        mantissa_ = (Doubles<N>)((bits & 0x000fffffffffffffLL) | 0x3ff0000000000000LL);
+        pending_ = 0;
+    }
+
+public:
+    LogProduct() : mantissa_(broadcast<Doubles<N>>(1.0)) {}
+
+    void multiply(typename Lanes<F, N>::V factor) {
+        mantissa_ *= to_doubles<F, N>(factor);
+        if (++pending_ == steps_between_splits) split();
+    }
+
+    // Split first: how many ones were multiplied after a lane's last row must not show in its bits.
+    double log(int lane) const {
+        LogProduct split_now = *this;
+        split_now.split();
+        return std::log(split_now.mantissa_[lane]) + split_now.exponent_[lane] * 0.6931471805599453;
+    }
+};
 
 template <class F, int N>
 class Scale {
@@ -63,7 +95,8 @@ class Scale {
             bound_[j] = bound(j, All<V>{}) * inverse_;
         }
         for (int l = 0; l < g_.n_lanes; ++l)
-            if (t < g_.length[l] && sum[l] <= Limits<F>::collapsed) rescale(l, occupancy, double(largest_[t % block][l]));
+            if (t < g_.length[l] && sum[l] <= Limits<F>::collapsed)
+                rescale(l, occupancy, double(largest_[t % block][l]));
         for_entries<F, N>(row_, [&](int64_t j, auto part) {
             using U = typename decltype(part)::Chunk;
             each(j, part, load<U>(weight_.data() + j), load<U>(bound_.data() + j));
@@ -99,9 +132,9 @@ public:
         fill_zero(likelihood_, size_ / N);
     }
 
-    // Calls each(j, part, weight, bound) over the states. weight_j = p(y_t | j) / p(y_t | before) for states that can be
-    // occupied at t, else 0. bound_j is no less than that would be: neither rounded to zero nor zero where nothing was
-    // found to arrive; a backward pass with these shows by its total whether the forward pass lost anything.
+    // Calls each(j, part, weight, bound) over the states. weight_j = p(y_t | j) / p(y_t | before) for states that can
+    // be occupied at t, else 0. bound_j is no less than that would be: neither rounded to zero nor zero where nothing
+    // was found to arrive; a backward pass with these shows by its total whether the forward pass lost anything.
     template <class Each>
     void weigh(int64_t t, const V* occupancy, Each each) {
         const int64_t row = t % block;

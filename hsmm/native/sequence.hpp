@@ -63,7 +63,9 @@ public:
         if (t == 0) return first_.data() + j * Dp;
         return p_.duration_varies && !is_hmm ? view_.duration(restart, offset + t) + j * D : duration_.data() + j * Dp;
     }
-    double log_survival(int64_t t, int64_t j, int64_t n) const { return logs::sum_scalar(law(t, j) + n - 1, D - n + 1); }
+    double log_survival(int64_t t, int64_t j, int64_t n) const {
+        return logs::sum_scalar(law(t, j) + n - 1, D - n + 1);
+    }
 
     // Whether segments that start at t have the same law as those that start at any row but the first.
     bool starts_alike(int64_t t) const { return !p_.duration_varies && !(t == 0 && left); }

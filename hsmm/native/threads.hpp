@@ -61,4 +61,15 @@ void for_each_group(int64_t n_groups, int64_t n_threads, Work work) {
     if (failure) std::rethrow_exception(failure);
 }
 
+// 0, or 1 if there was no memory for the work: nothing may be thrown at a C caller.
+template <class Work>
+int guarded(Work work) {
+    try {
+        work();
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
 }  // namespace hsmm

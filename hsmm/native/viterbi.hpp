@@ -3,7 +3,7 @@
 // No duration pointers are kept: the walk repeats each maximum over durations on the decoded path only.
 #pragma once
 
-#include "group.hpp"
+#include "tables.hpp"
 #include "logs.hpp"
 
 namespace hsmm {
@@ -81,7 +81,8 @@ class Viterbi {
     const F* law(int l, int64_t t, int64_t j) const {
         const auto& view = g_.view;
         const bool residual = t == 0 && g_.left[l];
-        const F* laws = residual ? view.residual(g_.restart[l], g_.series[l]) : view.duration(g_.restart[l], g_.row(l, t));
+        const int64_t r = g_.restart[l];
+        const F* laws = residual ? view.residual(r, g_.series[l]) : view.duration(r, g_.row(l, t));
         return laws + j * D_;
     }
 
@@ -168,8 +169,8 @@ class Viterbi {
 
 public:
     Viterbi(const Group<F, N>& g, Tables<F, N, Shared>& tables)
-        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), tail_(K_), emission_(K_), start_(g.longest * K_),
-          end_(g.longest * K_), tail_score_(g.has_tail ? g.longest * K_ : 0),
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), tail_(K_), emission_(K_),
+          start_(g.longest * K_), end_(g.longest * K_), tail_score_(g.has_tail ? g.longest * K_ : 0),
           tail_start_(g.has_tail ? g.longest * K_ : 0), survival_(K_ * D_) {
         std::fill_n(ring_.data(), K_ * D_ + full_width<F>, broadcast<V>(impossible));
         std::fill_n(tail_.data(), K_, broadcast<V>(impossible));
@@ -183,7 +184,8 @@ public:
             tables_.read_duration(g_, t);
             g_.emission(t, emission_.data());
             for (int64_t j = 0; j < K_; ++j)
-                t == 0 && g_.any_left ? advance(j, t, first.from(j * D_)) : advance(j, t, tables_.duration.from(j * D_));
+                t == 0 && g_.any_left ? advance(j, t, first.from(j * D_))
+                                      : advance(j, t, tables_.duration.from(j * D_));
         }
         for (int l = 0; l < g_.n_lanes; ++l) walk_back(l, out);
     }
