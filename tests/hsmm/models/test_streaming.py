@@ -112,6 +112,29 @@ class TestRefusals:
             with pytest.raises(ValueError, match=r"belongs to a model with digest .*refit"):
                 query(X, LENGTHS, after=state)
 
+    @pytest.mark.parametrize("changed", ["initial_prob", "transition_prob", "duration_prob", "mean", "right_censored"])
+    def test_a_model_that_differs_in_one_bit(self, changed: str) -> None:
+        known: dict[str, Any] = {
+            "initial_prob": np.array([0.5, 0.5]),
+            "transition_prob": np.array([[0.0, 1.0], [1.0, 0.0]]),
+            "duration_prob": np.array([[0.25, 0.75], [0.5, 0.5]]),
+            "mean": np.array([[0.0], [1.0]]),
+            "right_censored": True,
+        }
+
+        def made(mean: np.ndarray, **known: Any) -> hsmm.HSMM:
+            emission = hsmm.emissions.Gaussian.from_parameters(mean=mean, covariance=[[1.0], [1.0]])
+            return hsmm.HSMM.from_parameters(emission=emission, **known)
+
+        state = made(**known).filter_state([0.0, 1.0])
+        assert np.isfinite(made(**known).log_density([0.5], after=state)).all()
+        if changed == "transition_prob":
+            known[changed] = np.array([[0.0, np.nextafter(1.0, 0.0)], [1.0, 0.0]])
+        else:
+            known[changed] = False if changed == "right_censored" else np.nextafter(known[changed], 2.0)
+        with pytest.raises(ValueError, match="digest"):
+            made(**known).log_density([0.5], after=state)
+
     def test_other_series(self) -> None:
         state = fitted("hsmm").filter_state(X, LENGTHS)
         with pytest.raises(ValueError, match="state is of 3 series but the rows are of 1"):
