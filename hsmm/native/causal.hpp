@@ -82,14 +82,14 @@ public:
             std::copy_n(out.before->by_age + (s.pair * s.K + j) * s.D, s.D, ages(j));
     }
 
-    // Adds P(age = a + 1 | y up to t) to by_age (Dp,).
+    // Adds P(age = a + 1 | y up to t) to by_age (Dp,); never more than 1 a state, however violent the data.
     void step(int64_t t, const LogForward& forward, double* by_age) {
         for (int64_t j = 0; j < s_.K; ++j) {
             age(t, j, forward.start[j], s_.emission(t)[j] - logs::finite(forward.log_density));
             for (int64_t a = 1; a <= oldest(t); ++a) law_[a - 1] = survival(t, a)[j * s_.D + a - 1];
             if (s_.has_tail) law_[s_.D - 1] = 0;
             for (int64_t a = 0; a < s_.Dp; a += logs::width) {
-                const V weighed = logs::load(ages(j) + a) + logs::load(law_.data() + a);
+                const V weighed = minimum(logs::load(ages(j) + a) + logs::load(law_.data() + a), V{});
                 logs::store(by_age + a, logs::load(by_age + a) + exponential<double, logs::width>(weighed));
             }
         }
@@ -126,7 +126,8 @@ class CausalPass {
         if (!ages_) return;
         logs::fill(by_step_, s_.Dp, 0);
         ages_->step(t, forward_, by_step_.data());
-        if (out_.elapsed) std::copy_n(by_step_.data(), s_.D, row(out_.elapsed, t, s_.D));
+        if (!out_.elapsed) return;
+        for (int64_t a = 0; a < s_.D; ++a) row(out_.elapsed, t, s_.D)[a] = std::min(1.0, by_step_[a]);
     }
 
     void save(const FilterState& state) {

@@ -264,7 +264,7 @@ class Measured {
         Column sum = zeros();
         for (int64_t f = 0; f < n_features_; ++f) {
             const V half = 0.5 * log_variance(f);
-            each([&](int i) { sum.at[i] += !seen_ || seen_[f].at[i] != 0 ? half : V{}; });
+            each([&](int i) { sum.at[i] += !seen_ ? half : seen_[f].at[i] != 0 ? half : V{}; });
         }
         return sum;
     }

@@ -18,9 +18,8 @@ constexpr int full_width = HSMM_VECTOR_BYTES / sizeof(F);
 
 template <class F, int N>
 struct Lanes {
-    using Integer = std::conditional_t<sizeof(F) == 8, int64_t, int32_t>;
     typedef F V __attribute__((vector_size(sizeof(F) * N)));
-    typedef Integer Mask __attribute__((vector_size(sizeof(F) * N)));
+    using Mask = decltype(V{} > V{});  // of long or of long long, as the compiler has it
     static constexpr int width = N;
 };
 

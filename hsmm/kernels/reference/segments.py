@@ -17,7 +17,8 @@ from hsmm.types import DurationSeries
 def elapsed(p: Potentials, after: FilterState | None = None) -> DurationSeries:
     result = p.log_emission.new_empty(p.n_restarts, p.n_rows, p.n_durations)
     for step, segments in open_segments(p, after):
-        result[:, step.rows] = ordered_sum(segments.weighed(ended=False).exp(), 2)
+        by_age = ordered_sum(segments.weighed(ended=False).exp(), 2)
+        result[:, step.rows] = by_age.clamp(max=1.0)
     return result
 
 
