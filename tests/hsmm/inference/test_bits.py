@@ -14,7 +14,11 @@ from hsmm.potentials import Potentials
 from hsmm.types import KernelName
 from tests.hsmm.inference.cases import random_potentials, require_support, rows_of, selected
 
-LENGTHS = (17, 3, 40, 1, 8, 23, 17, 2, 5, 31, 12)
+# The reference is slow, and has no lanes to fill.
+LENGTHS: dict[KernelName, tuple[int, ...]] = {
+    "native": (17, 3, 40, 1, 8, 23, 17, 2, 5, 31, 12),
+    "reference": (7, 3, 11, 1, 7),
+}
 MODELS = {
     "stationary": {},
     "tail": {"tail": True},
@@ -31,14 +35,14 @@ CAUSAL = ("filtered", "log_density", "elapsed", "remaining")
 
 @pytest.fixture(params=MODELS, ids=str)
 def batch(request: pytest.FixtureRequest, kernel: KernelName) -> Potentials:
-    p = random_potentials(0, LENGTHS, n_restarts=5, **MODELS[request.param])
+    p = random_potentials(0, LENGTHS[kernel], n_restarts=5, **MODELS[request.param])
     require_support(kernel, p)
     return p
 
 
 def test_alone_or_together(batch: Potentials, kernel: KernelName):
     together = dict(_answers(batch, kernel))
-    for s in range(0, batch.n_series, 3 if kernel == "reference" else 1):
+    for s in range(batch.n_series):
         _assert_same_bits(batch, [s % batch.n_restarts], [s], together, kernel)
 
 
@@ -52,7 +56,7 @@ def test_in_any_order(batch: Potentials, kernel: KernelName):
 
 
 def test_among_many(kernel: KernelName):
-    p = random_potentials(1, LENGTHS, n_restarts=2, tail=True)
+    p = random_potentials(1, LENGTHS[kernel], n_restarts=2, tail=True)
     together = dict(_answers(p, kernel))
     crowd = [s % p.n_series for s in range(40 * p.n_series)]
     _assert_same_bits(p, [0, 1, 0, 1, 1], crowd, together, kernel)
@@ -77,13 +81,13 @@ def test_with_any_number_of_threads(batch: Potentials, kernel: KernelName, dtype
 
 def test_likelihoods_and_their_gradients_in_float32(kernel: KernelName):
     """The batch changes no bit in single precision either, nor of the slopes of one series."""
-    p = random_potentials(2, LENGTHS, n_restarts=3, tail=True, left_censored=True)
+    p = random_potentials(2, LENGTHS[kernel], n_restarts=3, tail=True, left_censored=True)
     p = replace(p, **{name: table.float() for name, table in p.tables().items()})
     together = dict(_answers(p, kernel))
     for s in range(p.n_series):
         _assert_same_bits(p, [s % 3], [s], together, kernel)
     slopes = _emission_slopes(p, kernel)
-    for s in (0, 3, 8):
+    for s in (0, 3, 4):
         one = selected(p, [1], [s])
         assert torch.equal(_emission_slopes(one, kernel)[0], slopes[1, rows_of(p, [s])])
 
@@ -96,7 +100,7 @@ def test_every_count_is_repeatable(batch: Potentials, kernel: KernelName):
 @pytest.mark.parametrize("n_rows", [1, 2, 9])
 def test_what_comes_later_changes_nothing_causal(batch: Potentials, kernel: KernelName, n_rows):
     series = list(range(batch.n_series))
-    kept = [min(n_rows, length) for length in LENGTHS]
+    kept = [min(n_rows, length) for length in batch.lengths.tolist()]
     restarts = list(range(batch.n_restarts))
     cut = selected(batch, restarts, series, kept)
     rows = rows_of(batch, series, kept)

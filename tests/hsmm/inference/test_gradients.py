@@ -94,7 +94,8 @@ def test_the_gradient_is_the_slope(kernel: KernelName, left_censored, right_cens
         return inference.log_partition(replace(p, **dict(zip(names, tables, strict=True))), kernel=kernel)
 
     tables = tuple(table.clone().requires_grad_() for table in p.tables().values())
-    assert torch.autograd.gradcheck(log_likelihood, tables, atol=1e-6)
+    along_one_direction = kernel == "reference"
+    assert torch.autograd.gradcheck(log_likelihood, tables, atol=1e-6, fast_mode=along_one_direction)
 
 
 @pytest.mark.parametrize("tail", [False, True])

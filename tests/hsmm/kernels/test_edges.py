@@ -52,7 +52,7 @@ def assert_exact(p: Potentials) -> None:
     check_paths(p, exact, bound)
 
 
-@pytest.mark.parametrize("n_steps", [1, 15])
+@pytest.mark.parametrize("n_steps", [1, 9])
 @pytest.mark.parametrize("swing", SWINGS.values(), ids=SWINGS)
 def test_what_was_all_but_ruled_out_comes_back(law, swing, n_steps):
     """State 0 is ruled out by so many nats, then preferred by as many: the probability it kept decides."""
@@ -125,7 +125,7 @@ SHAPES = {
     "one step, then the tail": ((7, 20, 1), {"n_durations": 1, "tail": True}),
     "durations beyond every series": ((3, 5, 1, 2), {"n_durations": 40}),
     "durations beyond every series, and a tail": ((3, 5, 1, 2), {"n_durations": 40, "tail": True}),
-    "two thousand durations": ((50, 1), {"n_durations": 2000, "tail": True}),
+    "two thousand durations": ((15, 1), {"n_durations": 2000, "tail": True}),
     "sixty-four states": ((40, 3), {"n_states": 64, "n_durations": None}),
     "sixty-four states of segments": ((12, 3), {"n_states": 64, "n_durations": 5}),
 }
@@ -139,8 +139,8 @@ def test_shapes_at_the_edge(lengths, options, left_censored):
     assert_exact(in_single(p))
 
 
-def test_ten_thousand_series_of_five_rows(law):
-    p = random_potentials(5, (5,) * 10_000, n_restarts=1, n_states=2, **law)
+def test_thousands_of_series_of_five_rows(law):
+    p = random_potentials(5, (5,) * 3000, n_restarts=1, n_states=2, **law)
     assert_exact(p)
 
 
@@ -152,7 +152,7 @@ from tests.hsmm.inference.cases import random_potentials
 def peak() -> int:
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 
-p = random_potentials(0, (1_000_000,), n_restarts=1, n_durations=50)
+p = random_potentials(0, (300_000,), n_restarts=1, n_durations=50)
 before = peak()
 assert inference.expected_counts(p).log_likelihood.isfinite().all()
 assert inference.viterbi(p).log_probability.isfinite().all()
@@ -162,7 +162,7 @@ print((peak() - before) // 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
-def test_a_million_rows_need_memory_for_rows_not_for_rows_times_durations():
-    """A table of rows, states and durations would hold 1.2 GB; 24 MB are the states' own."""
+def test_many_rows_need_memory_for_rows_not_for_rows_times_durations():
+    """A table of rows, states and durations would hold 360 MB; 7 MB are the states' own."""
     found = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
-    assert int(found.stdout) < 400
+    assert int(found.stdout) < 120

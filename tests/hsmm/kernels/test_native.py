@@ -89,20 +89,20 @@ def refuse(*_: object) -> None:
     raise AssertionError("the reference was asked")
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(models())
 def test_it_agrees_with_the_reference(p):
     assert_agree(p)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(models())
 def test_float32_is_float64_but_for_rounding(p):
     p = as_float32(p)
     assert_agree(p, 5e-5, as_float64(p))
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(models(), st.integers(0, 2**31))
 def test_a_series_weighs_what_its_weight_says(p, seed):
     weight = torch.rand(p.n_restarts, p.n_series, generator=torch.Generator().manual_seed(seed)).double()
@@ -185,7 +185,7 @@ def swinging(swing: float, n_steps: int, dtype: torch.dtype) -> Potentials:
 
 
 @pytest.mark.parametrize("as_segments", [False, True])
-@pytest.mark.parametrize("n_steps", [1, 10, 400])
+@pytest.mark.parametrize("n_steps", [1, 10, 100])
 @pytest.mark.parametrize(("swing", "dtype"), [(120.0, torch.float32), (800.0, torch.float64), (5e3, torch.float32)])
 def test_a_swing_beyond_the_range_of_the_type_loses_nothing(swing, dtype, n_steps, as_segments):
     p = swinging(swing, n_steps, dtype)
