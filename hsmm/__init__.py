@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+import hsmm._waiting  # noqa: F401
 from hsmm import inference
 from hsmm.components import duration as durations
 from hsmm.components import emission as emissions

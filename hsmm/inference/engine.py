@@ -100,7 +100,10 @@ def filter_state(p: Potentials, *, after: FilterState | None = None, kernel: Ker
 
 
 def smoothed(p: Potentials, lag: int, *, kernel: KernelName = "auto") -> StateSeries:
-    """P(z_n | y up to n + ``lag``, or up to the series' last row): (R, N, K). Fixed-lag smoothing in O(N·lag·K·D)."""
+    """P(z_n | y up to n + ``lag``, or up to the series' last row): (R, N, K). Fixed-lag smoothing in O(N·lag·K·D).
+
+    That a segment ends with its series, without right-censoring, is not known before: it is not conditioned on.
+    """
     if lag < 0:
         raise ValueError(f"lag is {lag}; expected a number of rows, 0 or more.")
     check_finite(p)
@@ -172,12 +175,19 @@ def check_finite(p: Potentials) -> None:
     """Tables hold log-weights: finite or -inf, never NaN or +inf."""
     for name, table in p.tables().items():
         table = table.detach()
-        largest = float(table.amax()) if table.numel() else -math.inf
+        largest = _largest(table)
         if not largest < math.inf:
             where = (~(table < math.inf)).nonzero()[0].tolist()
             raise ValueError(f"{name} is {float(table[tuple(where)])} at {where}; expected finite values or -inf.")
         if name == "log_tail" and largest > 0:
             raise ValueError("log_tail is above 0; expected the log of a probability.")
+
+
+def _largest(table: Tensor) -> float:
+    """The largest entry, NaN if there is one. NumPy's threads do not stay awake to compete with the kernels'."""
+    if not table.numel():
+        return -math.inf
+    return float(table.resolve_neg().numpy().max() if table.device.type == "cpu" else table.amax())
 
 
 def _choose(function: str, p: Potentials, kernel: KernelName) -> ModuleType:

@@ -4,9 +4,11 @@ Every back end exports the same functions with the same arguments and results:
 
 - ``log_partition(p)`` → (R, S)
 - ``expected_counts(p, series_weight=None)`` → Posterior, each series counted ``series_weight`` (R, S) times
-- ``filtered(p)`` → Filtered
+- ``filtered(p, after=None)`` → Filtered; ``after`` is the FilterState that the rows go on from
+- ``elapsed(p, after=None)``, ``remaining(p, after=None)`` → (R, N, D)
+- ``filter_state(p, after=None)`` → FilterState
+- ``smoothed(p, lag)`` → (R, N, K)
 - ``viterbi(p)`` → Decoded
-- ``elapsed(p)``, ``remaining(p)`` → (R, N, D)
 - ``sample_paths(p, n, generator)`` → (n, R, N)
 
 and ``supports(p)``, which says whether it can. ``reference`` defines what is correct.

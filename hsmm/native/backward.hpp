@@ -116,7 +116,8 @@ class Backward {
 public:
     Backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
         : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D),
-          ring_(K_ * D_ + full_width<F>), tail_(K_), after_(g.Kp), began_(K_), starting_(g.Kp), probability_(g.Kp), state_(K_) {
+          ring_(K_ * D_ + full_width<F>), tail_(K_), after_(g.Kp), began_(K_), starting_(g.Kp),
+          probability_(g.Kp), state_(K_) {
         fill_zero(ring_, K_ * D_ + full_width<F>);
         fill_zero(tail_, K_);
         for (auto* x : {&after_, &starting_, &probability_}) fill_zero(*x, g.Kp);

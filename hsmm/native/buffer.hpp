@@ -5,74 +5,88 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <vector>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 namespace hsmm {
 
-// Freed work space of this thread, kept for the next call: fresh memory costs a page fault for every 4 KiB.
+struct Memory {
+    void* data;
+    size_t size;
+};
+
+// Freed work space, kept for the next call and any thread: fresh memory costs a page fault for every 4 KiB.
 class Spare {
-    static constexpr size_t alignment = 128, most = size_t(64) << 20;  // 128: of the largest vector, 16 doubles
-    struct Block {
-        void* data;
-        size_t size;
-    };
-    std::vector<Block> blocks_;
+    static constexpr size_t alignment = 128;  // of the largest vector, 16 doubles
+    static constexpr size_t least = 4096, most = size_t(128) << 20, most_blocks = 64;
+    std::mutex mutex_;
+    std::vector<Memory> blocks_;  // oldest first
     size_t kept_ = 0;
 
+    Memory remove(size_t i) {
+        const Memory block = blocks_[i];
+        blocks_.erase(blocks_.begin() + i);
+        kept_ -= block.size;
+        return block;
+    }
+
 public:
-    static Spare& of_thread() {
-        static thread_local Spare spare;
-        return spare;
-    }
-    ~Spare() {
-        for (const Block& block : blocks_) std::free(block.data);
+    static Spare& shared() {
+        static Spare* spare = new Spare;  // never destroyed: threads may outlive static objects
+        return *spare;
     }
 
-    static size_t rounded(size_t size) { return (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment; }
-
-    void* take(size_t size) {
-        for (Block& block : blocks_) {
-            if (block.size != size) continue;
-            void* data = block.data;
-            kept_ -= size;
-            block = blocks_.back();
-            blocks_.pop_back();
-            return data;
+    // At least `size` bytes, at most twice as many.
+    Memory take(size_t size) {
+        size = (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment;
+        if (size >= least) {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            for (size_t i = blocks_.size(); i-- > 0;)
+                if (blocks_[i].size >= size && blocks_[i].size <= 2 * size) return remove(i);
         }
         void* data = std::aligned_alloc(alignment, size);
         if (!data) throw std::bad_alloc();
-        return data;
+#if defined(__SANITIZE_ADDRESS__)
+        std::memset(data, 0xff, size);  // NaN, so that what is read before it is written shows
+#endif
+        return {data, size};
     }
 
-    void give_back(void* data, size_t size) {
+    void give_back(Memory memory) {
 #if !defined(__SANITIZE_ADDRESS__)
-        if (size >= 4096 && kept_ + size <= most && blocks_.size() < 64) {
-            blocks_.push_back({data, size});
-            kept_ += size;
+        if (memory.size >= least && memory.size <= most) {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            while (kept_ + memory.size > most || blocks_.size() == most_blocks) std::free(remove(0).data);
+            blocks_.push_back(memory);
+            kept_ += memory.size;
             return;
         }
 #endif
-        std::free(data);
+        std::free(memory.data);
     }
 };
 
 template <class T>
 class Buffer {
-    const size_t bytes_;
-    T* data_;
+    const Memory memory_;
 
 public:
-    explicit Buffer(int64_t size)
-        : bytes_(Spare::rounded(size_t(size) * sizeof(T))), data_(static_cast<T*>(Spare::of_thread().take(bytes_))) {}
+    explicit Buffer(int64_t size) : memory_(Spare::shared().take(size_t(size) * sizeof(T))) {}
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { Spare::of_thread().give_back(data_, bytes_); }
+    ~Buffer() { Spare::shared().give_back(memory_); }
 
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    T& operator[](int64_t i) { return data_[i]; }
-    const T& operator[](int64_t i) const { return data_[i]; }
+    T* data() { return static_cast<T*>(memory_.data); }
+    const T* data() const { return static_cast<const T*>(memory_.data); }
+    T& operator[](int64_t i) { return data()[i]; }
+    const T& operator[](int64_t i) const { return data()[i]; }
 };
 
 template <class T>

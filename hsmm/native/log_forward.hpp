@@ -93,7 +93,7 @@ public:
     // log P(z_t = j, r steps left | y up to t), r from 1.
     double steps_left(int64_t j, int64_t r) const { return s_.is_hmm ? end[j] : open_[j * row_ + r - 1]; }
 
-    // `each(j, r, terms)` sees what P(z_t = j, steps left = r + 1, ... | y up to t) is proportional to; returns the sum.
+    // `each(j, r, terms)` sees what P(z_t = j, steps left from r + 1 | y up to t) is proportional to; returns the sum.
     template <class Each>
     double step(int64_t t, Each each) {
         const double sum = s_.is_hmm ? step_hmm(t) : normalise_segments(advance_segments(t), each);

@@ -44,7 +44,8 @@ struct Tables {
     explicit Tables(const Group<F, N>& g)
         : spread_duration(spreads ? g.K * g.D + beyond : 0), spread_transition(spreads ? g.K * g.Kp : 0),
           transposed_transition(N == 1 ? g.K * g.Kp : 0), initial(g.Kp),
-          first(g.any_left ? g.K * g.D + beyond : 0), stay(g.K), leave(g.K), least_transition(g.K), mass(g.Kp), first_mass(g.Kp), duration{nullptr}, transition{nullptr},
+          first(g.any_left ? g.K * g.D + beyond : 0), stay(g.K), leave(g.K), least_transition(g.K),
+          mass(g.Kp), first_mass(g.Kp), duration{nullptr}, transition{nullptr},
           transposed{nullptr} {
         const auto& view = g.view;
         fill_zero(initial, g.Kp);

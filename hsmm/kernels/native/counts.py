@@ -57,7 +57,7 @@ def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """The fields of a Posterior in float64, but ``state`` in the type it is asked for; every pair's rows are written."""
+    """The fields of a Posterior in float64, but ``state`` in the type it is asked for, where all rows get written."""
 
     log_likelihood: Tensor
     state: Tensor

@@ -6,6 +6,7 @@ import ctypes
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,10 +127,16 @@ def _log_tables(p: Potentials) -> dict[str, Tensor | None]:
 
 
 def _linear(log_tables: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
-    linear = {name: None if table is None else table.contiguous().exp() for name, table in log_tables.items()}
+    """NumPy's exponential: torch's wakes a thread pool, even for small tables, that then competes with the kernel's."""
+    linear = {name: None if table is None else _apply(np.exp, table) for name, table in log_tables.items()}
     if (stay := log_tables["tail_stay"]) is not None:
-        linear["tail_leave"] = -torch.expm1(stay)
+        linear["tail_leave"] = -_apply(np.expm1, stay)
     return linear
+
+
+def _apply(function: np.ufunc, table: Tensor) -> Tensor:
+    with np.errstate(over="ignore", under="ignore"):
+        return torch.from_numpy(function(table.resolve_neg().contiguous().numpy()))
 
 
 def _fragile(log_tables: dict[str, Tensor | None]) -> Tensor:
