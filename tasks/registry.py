@@ -119,6 +119,12 @@ class Registry:
         return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
 
 
+def load_mlflow() -> None:
+    """Import mlflow ahead of its first use."""
+    _set_environment()
+    import mlflow.pyfunc  # noqa: F401
+
+
 def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield list(items[start : start + size])

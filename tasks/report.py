@@ -41,11 +41,27 @@ def pictures(data: ReportData, folder: Path) -> list[Path]:
     with mpl.rc_context(STYLE):
         for name, figure in _figures(data):
             paths.append(folder / f"{name}.png")
+            _lay_out(figure)
             figure.savefig(paths[-1], dpi=DOTS_PER_INCH)
     return paths
 
 
 pictures_task = task(name="report", cache_policy=NO_CACHE)(pictures)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Once, at the size of the file: a figure that lays itself out as it is saved draws everything twice."""
+    figure.set_dpi(DOTS_PER_INCH)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def load_matplotlib() -> None:
+    """Import matplotlib ahead of its first use."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
 
 
 def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:

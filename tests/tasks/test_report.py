@@ -118,6 +118,13 @@ def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM 
     assert drawn[-1].stem == "restarts"
 
 
+def test_laying_out_first_changes_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = report_data(n_series=1, n_states=2)
+    once = [path.read_bytes() for path in pictures(data, tmp_path / "once")]
+    monkeypatch.setattr("tasks.report._lay_out", lambda _: None)
+    assert [path.read_bytes() for path in pictures(data, tmp_path / "twice")] == once
+
+
 def test_the_series_are_drawn_in_the_colours_of_their_states(tmp_path: Path) -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
