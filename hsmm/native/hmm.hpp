@@ -66,7 +66,7 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, cons
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();
-    std::copy_n(state.data(), K, counts.initial.data());
+    for (int64_t j = 0; j < K; ++j) counts.initial[j] = trace.end[j] * after[j];  // uncut, to be doubted: see Counts
 }
 
 }  // namespace hsmm
