@@ -9,7 +9,7 @@ namespace hsmm {
 // An entry that rounds to zero in the tables could have been the only way out of a collapse.
 template <class F, int N, class ForwardPass>
 bool is_suspect(const Group<F, N>& g, const ForwardPass& forward, int l) {
-    const uint8_t fragile = g.view.p.fragile[g.restart[l]];
+    const uint8_t fragile = g.view.p.fragile[g.pair[l]];
     return fragile > 1 || (fragile && forward.scale.collapsed[l]);
 }
 

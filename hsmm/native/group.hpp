@@ -22,7 +22,7 @@ struct Problem {
     const int64_t* offsets;  // (S + 1,)
     const uint8_t* left_censored;   // (S,)
     const uint8_t* right_censored;  // (S,)
-    const uint8_t* fragile;         // (R,) 1: a table entry is positive but rounds to zero, 2: one may overflow
+    const uint8_t* fragile;         // (R, S) 1: a table entry is positive but rounds to zero, 2: one may overflow
     const int64_t* lanes;  // (n_groups, width): restart * n_series + series, longest first, -1 for an empty lane
     int64_t n_groups;
     int64_t n_threads;

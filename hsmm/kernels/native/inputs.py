@@ -36,7 +36,7 @@ class Arguments:
             offsets=self.point(p.offsets),
             left_censored=self.point(p.censored("left")),
             right_censored=self.point(p.censored("right")),
-            fragile=None if logarithmic else self.point(_fragile(log_tables)),
+            fragile=None if logarithmic else self.point(_fragile(log_tables, p.n_series)),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
             n_threads=torch.get_num_threads(),
@@ -139,10 +139,18 @@ def _apply(function: np.ufunc, table: Tensor) -> Tensor:
         return torch.from_numpy(function(table.resolve_neg().contiguous().numpy()))
 
 
-def _fragile(log_tables: dict[str, Tensor | None]) -> Tensor:
-    """(R,) 1 if some entry is positive but too small for its type, 2 if some is so large that products may overflow."""
-    entries = torch.cat([table.flatten(1) for table in log_tables.values() if table is not None], 1)
+def _fragile(log_tables: dict[str, Tensor | None], n_series: int) -> Tensor:
+    """(R, S) 1 if an entry is positive but too small for its type, 2 if one is so large that products may overflow."""
+    of_series = log_tables["residual"]
+    if of_series is None or of_series.ndim < 4:
+        return _fragile_entries([*log_tables.values()], 1)[:, None].repeat(1, n_series)
+    shared = _fragile_entries([table for name, table in log_tables.items() if name != "residual"], 1)
+    return torch.maximum(_fragile_entries([of_series], 2), shared[:, None]).contiguous()
+
+
+def _fragile_entries(log_tables: list[Tensor | None], n_axes: int) -> Tensor:
+    entries = torch.cat([table.flatten(n_axes) for table in log_tables if table is not None], -1)
     limits = torch.finfo(entries.dtype)
     smallest, largest = math.log(limits.tiny), math.log(limits.max) / 32
-    least = torch.where(entries.isneginf(), 0.0, entries).amin(1)
-    return (least < smallest).to(torch.uint8).masked_fill_(entries.amax(1) > largest, 2)
+    least = torch.where(entries.isneginf(), 0.0, entries).amin(-1)
+    return (least < smallest).to(torch.uint8).masked_fill_(entries.amax(-1) > largest, 2)
