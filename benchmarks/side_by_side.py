@@ -128,7 +128,8 @@ def _ask_all(question: str, runners: list[_Runner], repeats: int, budget: float)
         dropped_later = question == "iterate" and runner.figures.n_restarts > 1
         try:
             measured = partial(runner.seconds, question)
-            timings[runner.figures.label] = Timing.calibrated(measured, most=ROUND if dropped_later else 1000)
+            timing = Timing(measured, 1, ROUND) if dropped_later else Timing.calibrated(measured, most=1000)
+            timings[runner.figures.label] = timing
         except PeerError as error:
             runner.figures.failed[question] = str(error)
     faults = interleave(timings, repeats=repeats, budget=budget, may_fail=PeerError)
