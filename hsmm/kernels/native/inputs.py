@@ -36,7 +36,7 @@ class Arguments:
             offsets=self.point(p.offsets),
             left_censored=self.point(p.censored("left")),
             right_censored=self.point(p.censored("right")),
-            fragile=None if logarithmic else self.point(_fragile(log_tables, p.n_series)),
+            fragile=None if logarithmic else self.point(_fragile(log_tables, p.censored("left"))),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
             n_threads=torch.get_num_threads(),
@@ -139,13 +139,17 @@ def _apply(function: np.ufunc, table: Tensor) -> Tensor:
         return torch.from_numpy(function(table.resolve_neg().contiguous().numpy()))
 
 
-def _fragile(log_tables: dict[str, Tensor | None], n_series: int) -> Tensor:
-    """(R, S) 1 if an entry is positive but too small for its type, 2 if one is so large that products may overflow."""
-    of_series = log_tables["residual"]
-    if of_series is None or of_series.ndim < 4:
-        return _fragile_entries([*log_tables.values()], 1)[:, None].repeat(1, n_series)
+def _fragile(log_tables: dict[str, Tensor | None], left_censored: Tensor) -> Tensor:
+    """(R, S) 1 if an entry is positive but too small for its type, 2 if one is so large that products may overflow.
+
+    Only entries that the series uses, so that no other series of a batch decides how it is computed.
+    """
     shared = _fragile_entries([table for name, table in log_tables.items() if name != "residual"], 1)
-    return torch.maximum(_fragile_entries([of_series], 2), shared[:, None]).contiguous()
+    flags = shared[:, None].repeat(1, len(left_censored))
+    if (law := log_tables["residual"]) is None:
+        return flags
+    first = _fragile_entries([law], law.ndim - 2)
+    return torch.maximum(flags, (first if law.ndim == 4 else first[:, None]) * left_censored)
 
 
 def _fragile_entries(log_tables: list[Tensor | None], n_axes: int) -> Tensor:
