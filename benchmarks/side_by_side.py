@@ -128,6 +128,8 @@ def _ask_all(question: str, runners: list[_Runner], repeats: int, budget: float)
         dropped_later = question == "iterate" and runner.figures.n_restarts > 1
         try:
             measured = partial(runner.seconds, question)
+            if dropped_later:
+                measured(1)  # the first fit draws the starts
             timing = Timing(measured, 1, ROUND) if dropped_later else Timing.calibrated(measured, most=1000)
             timings[runner.figures.label] = timing
         except PeerError as error:

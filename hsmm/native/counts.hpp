@@ -66,6 +66,7 @@ public:
         double initial_sum = 0, sum = 0;
         for (int64_t j = 0; j < g_.K; ++j) initial_sum += double(initial[j][l]);
         for (int64_t i = 0; i < size_; ++i) sum += total_[i * N + l];
+        for (int64_t i = 0; g_.left[l] && i < g_.K * g_.D; ++i) sum += double(residual[i][l]);
         const double allowed = Limits<F>::tolerance + Limits<F>::drift * double(g_.length[l]);
         return !(std::fabs(initial_sum - 1) <= allowed) || !std::isfinite(sum);
     }
