@@ -57,7 +57,9 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, cons
             const U probability = load<U>(now + j) * load<U>(after.data() + j);
             store(state.data() + j, minimum(probability, broadcast<U>(F(1))));
             store(counts.duration + j, load<U>(counts.duration + j) + probability);
-            store(weighted.data() + j, load<U>(weight + j) * load<U>(after.data() + j));
+            const U following = load<U>(after.data() + j), weighing = load<U>(weight + j);
+            const U least = (following > 0) & (weighing > 0) ? broadcast<U>(Limits<F>::faint) : U{};
+            store(weighted.data() + j, maximum(weighing * following, least));
         });
         rows.add(t, state.data());
         if (t == 0) break;
@@ -66,7 +68,8 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, cons
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();
-    for (int64_t j = 0; j < K; ++j) counts.initial[j] = trace.end[j] * after[j];  // uncut, to be doubted: see Counts
+    // Neither cut nor rounded to zero, so that what the forward pass lost at the first row shows too: see Counts.
+    for (int64_t j = 0; j < K; ++j) counts.initial[j] = tables.initial[j] * trace.weight[j] * after[j];
 }
 
 }  // namespace hsmm
