@@ -203,13 +203,13 @@ def answers(p: Potentials, weight: Tensor | None, kernel: KernelName) -> Iterato
 
 
 class Bound:
-    """How far two answers may lie apart: 1e-10, or 5e-5 for float32, and what rounding does to logs this large."""
+    """How far two answers may lie apart: 1e-10, or 1e-5 for float32, and what rounding does to logs this large."""
 
     def __init__(self, p: Potentials, *, single: bool) -> None:
         finite = [table.masked_fill(table.isinf(), 0.0).abs().max().item() for table in p.tables().values()]
         largest = max(1.0, *finite)
         n_rows = int(p.lengths.max())
-        self.relative = 5e-5 if single else 1e-10
+        self.relative = 1e-5 if single else 1e-10
         self.absolute = self.relative * max(1.0, (1e-6 if single else 1e-5) * largest * n_rows)
         self.counts = float(p.n_rows)
 
