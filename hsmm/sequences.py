@@ -73,10 +73,14 @@ class Sequences:
         observed = ~values.isnan()
         if not bool(observed.any()):
             raise ValueError(f"all {values.numel()} cells of X are missing; expected at least one observed value.")
-        packed = None if covariates is None else torch.from_numpy(_matrix(covariates, "covariates"))
-        if packed is not None:
-            _check_covariates(packed, len(values))
-        return cls(torch.where(observed, values, 0.0), observed, _offsets(lengths, len(values)), packed)
+        made = cls(torch.where(observed, values, 0.0), observed, _offsets(lengths, len(values)))
+        return made if covariates is None else made.with_covariates(covariates)
+
+    def with_covariates(self, covariates: Any) -> Sequences:
+        """The same series beside covariates (n_samples, n_covariates), none of which may be missing."""
+        packed = torch.from_numpy(_matrix(covariates, "context"))
+        _check_covariates(packed, self.n_rows)
+        return replace(self, covariates=packed)
 
     @property
     def n_rows(self) -> int:
@@ -152,6 +156,14 @@ class Sequences:
         _, variance = self.moments
         return torch.where(variance > 0, variance, 1.0).sqrt()
 
+    def columns(self, columns: Sequence[int]) -> Sequences:
+        """These columns of X alone; the same object for the same columns, so that what it caches lasts."""
+        made: dict[tuple[int, ...], Sequences] = self.__dict__.setdefault("_columns", {})
+        key = tuple(columns)
+        if key not in made:
+            made[key] = replace(self, values=self.values[:, key].contiguous(), observed=self.observed[:, key])
+        return made[key]
+
     def series(self, indices: Sequence[int]) -> Sequences:
         """The series at these indices, in this order."""
         rows = torch.cat([torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in indices])
@@ -165,16 +177,26 @@ class Sequences:
         )
         return self._rows((position < lengths.repeat_interleave(self.lengths)).nonzero().squeeze(-1), lengths)
 
-    def extended(self, horizon: int) -> Sequences:
-        """Each series followed by ``horizon`` missing rows."""
-        if self.covariates is not None:
-            raise ValueError("series with covariates cannot be extended; their future covariates are unknown.")
+    def extended(self, horizon: int, covariates: Any = None) -> Sequences:
+        """Each series followed by ``horizon`` missing rows; ``covariates`` (S · horizon, H) are theirs."""
+        if (self.covariates is None) != (covariates is None):
+            there, wanted = ("none", "given") if self.covariates is None else ("given", "none")
+            raise ValueError(f"the context of the series is {there}, that of the steps ahead {wanted}; give both.")
         lengths = self.lengths + horizon
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         row = torch.arange(self.n_rows) + horizon * torch.arange(self.n_series).repeat_interleave(self.lengths)
         values = self.values.new_zeros(int(offsets[-1]), self.n_features).index_copy(0, row, self.values)
         observed = self.observed.new_zeros(values.shape).index_copy(0, row, self.observed)
-        return Sequences(values, observed, offsets)
+        made = Sequences(values, observed, offsets)
+        if self.covariates is None:
+            return made
+        ahead = torch.from_numpy(_matrix(covariates, "future_context"))
+        if ahead.shape != (self.n_series * horizon, self.covariates.shape[1]):
+            rows, columns = self.n_series * horizon, self.covariates.shape[1]
+            raise ValueError(f"future_context has shape {tuple(ahead.shape)}; expected ({rows}, {columns}).")
+        joined = values.new_empty(len(values), ahead.shape[1]).index_copy(0, row, self.covariates)
+        beyond = torch.ones(len(values), dtype=torch.bool).index_fill(0, row, False).nonzero().flatten()
+        return made.with_covariates(joined.index_copy(0, beyond, ahead))
 
     def in_canonical_order(self) -> Sequences:
         """The same series ordered by a digest of their content, so that no fit depends on the order given."""
@@ -272,11 +294,11 @@ def _refuse_infinite(values: Tensor, name: str) -> None:
 
 def _check_covariates(covariates: Tensor, n_rows: int) -> None:
     if len(covariates) != n_rows:
-        raise ValueError(f"covariates have {len(covariates)} rows but X has {n_rows}; give one row for each row of X.")
-    _refuse_infinite(covariates, "covariates")
+        raise ValueError(f"context has {len(covariates)} rows but X has {n_rows}; give one row for each row of X.")
+    _refuse_infinite(covariates, "context")
     if bool(covariates.isnan().any()):
         row = int(covariates.isnan().any(1).nonzero()[0])
-        raise ValueError(f"covariates are missing at row {row}; only X may have missing values, so fill them in.")
+        raise ValueError(f"context is missing at row {row}; only X may have missing values, so fill them in.")
 
 
 def _offsets(lengths: Sequence[int] | np.ndarray | None, n_rows: int) -> Tensor:

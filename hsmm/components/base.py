@@ -26,6 +26,7 @@ class Component(ABC):
 
     name: ClassVar[str]
     state_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    uses_covariates: ClassVar[bool] = False
 
     parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 

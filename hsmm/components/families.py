@@ -10,7 +10,7 @@ from hsmm.components.base import Component
 from hsmm.components.duration import DURATIONS, Duration
 from hsmm.components.emission import EMISSIONS, Emission
 from hsmm.components.initial import INITIALS, Initial
-from hsmm.components.transition import TRANSITIONS, Dense
+from hsmm.components.transition import TRANSITIONS, Transition
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "initial": Kind(Initial, INITIALS),
-    "transition": Kind(Dense, TRANSITIONS),
+    "transition": Kind(Transition, TRANSITIONS),
     "duration": Kind(Duration, DURATIONS),
     "emission": Kind(Emission, EMISSIONS),
 }

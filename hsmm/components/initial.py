@@ -44,7 +44,7 @@ class Initial(Component):
     @abstractmethod
     def initialise(self, n_restarts: int, n_states: int) -> Self: ...
 
-    def maximise(self, counts: StateVector) -> Self:  # noqa: ARG002 - fixed laws learn nothing
+    def maximise(self, counts: StateVector) -> Self:
         """Best law for these expected counts (R, K)."""
         return self
 

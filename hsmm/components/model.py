@@ -12,7 +12,7 @@ from torch import Tensor
 from hsmm.components.duration import Duration, DurationTables
 from hsmm.components.emission import Emission
 from hsmm.components.initial import Initial
-from hsmm.components.transition import Dense
+from hsmm.components.transition import Transition
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 
@@ -22,7 +22,7 @@ class Model:
     """R models of one structure; without a ``duration`` they are HMMs."""
 
     initial: Initial
-    transition: Dense
+    transition: Transition
     duration: Duration | None
     emission: Emission
     left_censored: bool = False
@@ -33,7 +33,7 @@ class Model:
         tables = self.duration_tables()
         return Potentials(
             log_initial=self.initial.log_potentials(),
-            log_transition=self.transition.log_potentials(),
+            log_transition=self.transition.log_potentials(sequences),
             log_duration=None if tables is None else tables.log_duration,
             log_emission=self.emission.log_potentials(sequences, log_emission),
             offsets=sequences.offsets,
@@ -51,7 +51,7 @@ class Model:
 
     def n_parameters(self) -> int:
         """Free parameters of one model; a single state never ends, so its durations are none."""
-        lone = self.initial.log_potentials().shape[-1] == 1
+        lone = self.transition.n_states == 1
         return sum(part.n_parameters() for kind, part in self.components().items() if not (lone and kind == "duration"))
 
     def check_sizes(self) -> int:
@@ -63,7 +63,7 @@ class Model:
                 )
         sizes = {
             "initial_prob": self.initial.log_potentials().shape[-1],
-            "transition_prob": self.transition.log_potentials().shape[-1],
+            "transition_prob": self.transition.n_states,
             "emission": len(self.emission.order()),
         }
         if self.duration is not None:
@@ -101,6 +101,15 @@ class Model:
             kind, _, name = key.partition(".")
             own[kind][name] = value
         return replace(self, **{kind: part.with_free(own[kind]) for kind, part in self.components().items()})
+
+    @property
+    def uses_covariates(self) -> bool:
+        return any(part.uses_covariates for part in self.components().values())
+
+    @property
+    def is_exchangeable(self) -> bool:
+        """Whether the states may be numbered anew without changing what was asked for."""
+        return self.initial.is_exchangeable and self.transition.is_exchangeable
 
     def permuted(self, order: Tensor) -> Self:
         """State ``order[k]`` becomes state k, in every table."""

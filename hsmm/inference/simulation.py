@@ -9,21 +9,28 @@ from hsmm.potentials import Potentials
 
 
 def simulate_states(p: Potentials, n_samples: int, generator: torch.Generator) -> Tensor:
-    """(n_samples,) states simulated from the first model's tables, segment by segment."""
-    initial, transition = p.log_initial[0].exp(), p.log_transition[0].exp()
+    """(n_samples,) states simulated from the first model's tables, segment by segment.
+
+    Tables that change with time have a row for each sample.
+    """
+    transition = p.log_transition[0].exp()
     states = torch.empty(n_samples, dtype=torch.int64)
-    start, state = 0, _draw(initial, generator)
+    start, state = 0, _draw(p.log_initial[0].exp(), generator)
     while start < n_samples:
-        steps = _draw_duration(p, state, generator, n_samples)
-        states[start : start + steps] = state
-        start, state = start + steps, _draw(transition[state], generator)
+        end = start + _draw_duration(p, start, state, generator, n_samples)
+        states[start:end] = state
+        if end < n_samples:
+            moves = transition if transition.ndim == 2 else transition[end - 1]
+            state = _draw(moves[state], generator)
+        start = end
     return states
 
 
-def _draw_duration(p: Potentials, state: int, generator: torch.Generator, longest: int) -> int:
+def _draw_duration(p: Potentials, row: int, state: int, generator: torch.Generator, longest: int) -> int:
     if p.log_duration is None:
         return 1
-    steps = 1 + _draw(p.log_duration[0, state].exp(), generator)
+    table = p.log_duration[0] if p.log_duration.ndim == 3 else p.log_duration[0, row]
+    steps = 1 + _draw(table[state].exp(), generator)
     if p.log_tail is None or steps < p.n_durations:
         return steps
     uniform = torch.rand((), generator=generator, dtype=torch.float64)

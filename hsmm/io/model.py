@@ -107,19 +107,21 @@ def _check_consistent(model: Model) -> None:
         raise ValueError(f"max_duration is {model.duration.max_duration}; at most {_LONGEST_DURATION} are read.")
     model.emission.check()
     try:
-        initial, transition = model.initial.log_potentials(), model.transition.log_potentials()
-        k = initial.shape[-1]
+        initial, k = model.initial.log_potentials(), model.transition.n_states
+        transition = None if model.transition.uses_covariates else model.transition.log_potentials()
         durations = model.duration_tables()
         n_features = model.emission.n_features
         order = model.emission.order()
     except (KeyError, RuntimeError, IndexError) as error:
         raise ValueError(f"the model's tables do not fit its components ({error}).") from None
-    shapes = {
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
         "initial": (tuple(initial.shape), (1, k)),
-        "transition": (tuple(transition.shape), (1, k, k)),
         "emission": ((len(order), n_features), (k, n_features)),
     }
-    rows = [initial, transition]
+    rows = [initial]
+    if transition is not None:
+        shapes["transition"] = (tuple(transition.shape), (1, k, k))
+        rows.append(transition)
     if durations is not None:
         d = durations.log_duration.shape[-1]
         shapes["duration"] = (tuple(durations.log_duration.shape), (1, k, d))

@@ -16,11 +16,11 @@ from hsmm.components.emission import Emission
 from hsmm.components.families import resolve
 from hsmm.components.initial import Initial
 from hsmm.components.model import Model
-from hsmm.components.transition import Dense
+from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, NotFittedError
 from hsmm.io import save_model
 from hsmm.models.parameters import Parameters, whole
-from hsmm.models.queries import Queries
+from hsmm.models.queries import Queries, check_context
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.restarts import BestFit, fit_restarts
@@ -39,7 +39,7 @@ class Estimator(Parameters, Queries):
 
     n_states: int
     emission: str | Emission
-    transition: str | Dense
+    transition: str | Transition
     initial: str | Initial
     n_init: int
     max_iter: int
@@ -47,8 +47,10 @@ class Estimator(Parameters, Queries):
     random_state: int
     device: Device
 
-    def fit(self, X: Any, lengths: Any = None, y: None = None) -> Self:
+    def fit(self, X: Any, lengths: Any = None, y: None = None, *, context: Any = None) -> Self:
         """Estimate all parameters by EM, keeping the best of ``n_init`` restarts.
+
+        ``context`` (n_samples, n_context) is what components that depend on covariates read; it may not be missing.
 
         ``y`` is there for scikit-learn and must be None: give its searches no target.
 
@@ -57,11 +59,12 @@ class Estimator(Parameters, Queries):
         """
         if y is not None:
             raise ValueError("y is given, but hidden states are not known in advance; leave it out.")
-        return self.fit_sequences(Sequences.from_arrays(X, lengths))
+        return self.fit_sequences(Sequences.from_arrays(X, lengths, context))
 
     def fit_sequences(self, sequences: Sequences) -> Self:
         """:meth:`fit` for packed data."""
         self.check_options()
+        check_context(self._structure(), sequences)
         if sequences.n_rows < self.n_states:
             raise ValueError(
                 f"X has {sequences.n_rows} rows for {self.n_states} states; give more data or fewer states."
@@ -159,7 +162,7 @@ class Estimator(Parameters, Queries):
     def _adopt(self, best: BestFit) -> None:
         self._fitted_with = self.get_params()
         model = best.model.to(torch.device("cpu"))
-        self._model = model.permuted(model.emission.order()) if model.initial.is_exchangeable else model
+        self._model = model.permuted(model.emission.order()) if model.is_exchangeable else model
         self._best = best
         self.log_likelihood_ = best.log_likelihood
         self.n_iter_ = best.n_iter

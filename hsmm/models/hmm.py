@@ -10,7 +10,7 @@ import numpy as np
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
-from hsmm.components.transition import Dense
+from hsmm.components.transition import Dense, Transition
 from hsmm.models.base import Device, Estimator
 from hsmm.potentials import Potentials
 
@@ -26,7 +26,7 @@ class HMM(Estimator):
         n_states: int = 2,
         *,
         emission: str | Emission = "gaussian",
-        transition: str | Dense = "dense",
+        transition: str | Transition = "dense",
         initial: str | Initial = "free",
         n_init: int = 16,
         max_iter: int = 1000,

@@ -15,7 +15,7 @@ from hsmm.components.emission import Emission
 from hsmm.components.families import resolve
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
-from hsmm.components.transition import Dense
+from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning
 from hsmm.models.base import Device, Estimator
 from hsmm.models.parameters import whole
@@ -55,7 +55,7 @@ class HSMM(Estimator):
         duration: str | Duration = "negative_binomial",
         max_duration: int = 100,
         min_duration: int = 1,
-        transition: str | Dense = "dense",
+        transition: str | Transition = "dense",
         initial: str | Initial = "free",
         left_censored: bool = False,
         right_censored: bool = True,

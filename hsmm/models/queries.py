@@ -26,16 +26,16 @@ from hsmm.sequences import Sequences
 class Queries(ABC):
     """Questions to a fitted model, answered in NumPy arrays.
 
-    X and ``lengths`` are as in ``fit``. Causal answers to the rows that come ``after`` a state of :meth:`filter_state`
-    have the same bits as those of one pass over all rows.
+    X, ``lengths`` and ``context`` are as in ``fit``. Causal answers to the rows that come ``after`` a state of
+    :meth:`filter_state` have the same bits as those of one pass over all rows.
     """
 
     random_state: int
     _model: Model
 
-    def score(self, X: Any, lengths: Any = None) -> float:
+    def score(self, X: Any, lengths: Any = None, *, context: Any = None) -> float:
         """Σ log p(series), in nats; -inf, with a warning that says where, if a series is impossible."""
-        sequences = self._sequences(X, lengths)
+        sequences = self._sequences(X, lengths, context)
         total = self.score_sequences(sequences)
         if total == -np.inf:
             warnings.warn(_impossible(self._potentials(sequences)), DataWarning, stacklevel=2)
@@ -49,20 +49,20 @@ class Queries(ABC):
         """Σ log p(series, its most probable segments), in nats."""
         return float(inference.viterbi(self._potentials(sequences)).log_probability.sum())
 
-    def predict(self, X: Any, lengths: Any = None) -> np.ndarray:
+    def predict(self, X: Any, lengths: Any = None, *, context: Any = None) -> np.ndarray:
         """States of the most probable segments (Viterbi): int64 (n_samples,)."""
-        p = self._query(X, lengths)
+        p = self._query(X, lengths, context)
         decoded = inference.viterbi(p)
         _refuse_impossible(p, decoded.log_probability.isfinite())
         return decoded.states[0].numpy()
 
-    def predict_proba(self, X: Any, lengths: Any = None, *, lag: int | None = None) -> np.ndarray:
+    def predict_proba(self, X: Any, lengths: Any = None, *, context: Any = None, lag: int | None = None) -> np.ndarray:
         """p(state_t | all of the series): (n_samples, n_states). Uses the future: never for decisions at t.
 
         With a ``lag``, p(state_t | the series up to t + lag), the part of it that exists: known ``lag`` rows later and
         never revised. A lag of 0 is :meth:`filter_proba`.
         """
-        p = self._query(X, lengths)
+        p = self._query(X, lengths, context)
         if lag is not None:
             states = inference.smoothed(p, whole("lag", lag, 0))
             _refuse_impossible(p, states.any(-1))
@@ -71,36 +71,58 @@ class Queries(ABC):
         _refuse_impossible(p, posterior.log_likelihood.isfinite())
         return posterior.state[0].numpy()
 
-    def filter_proba(self, X: Any, lengths: Any = None, *, after: StreamState | None = None) -> np.ndarray:
+    def filter_proba(
+        self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
+    ) -> np.ndarray:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        return self._filtered(self._query(X, lengths), after).numpy()
+        return self._filtered(self._query(X, lengths, context), after).numpy()
 
-    def log_density(self, X: Any, lengths: Any = None, *, after: StreamState | None = None) -> np.ndarray:
+    def log_density(
+        self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
+    ) -> np.ndarray:
         """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
-        p = self._query(X, lengths)
+        p = self._query(X, lengths, context)
         return inference.log_density(p, after=self._own(after, p))[0].numpy()
 
     def elapsed_duration(
-        self, X: Any, lengths: Any = None, *, max_duration: int | None = None, after: StreamState | None = None
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        max_duration: int | None = None,
+        after: StreamState | None = None,
     ) -> np.ndarray:
         """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         Counts steps within the series.
         """
-        return self._by_steps(inference.elapsed, X, lengths, max_duration, after)
+        return self._by_steps(inference.elapsed, self._query(X, lengths, context), max_duration, after)
 
     def remaining_duration(
-        self, X: Any, lengths: Any = None, *, max_duration: int | None = None, after: StreamState | None = None
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        max_duration: int | None = None,
+        after: StreamState | None = None,
     ) -> np.ndarray:
         """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         """
-        return self._by_steps(inference.remaining, X, lengths, max_duration, after)
+        return self._by_steps(inference.remaining, self._query(X, lengths, context), max_duration, after)
 
     def filter_state(
-        self, X: Any, lengths: Any = None, *, max_duration: int | None = None, after: StreamState | None = None
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        max_duration: int | None = None,
+        after: StreamState | None = None,
     ) -> StreamState:
         """What the rows of each series say about the rows to come: give it as ``after`` with the next rows.
 
@@ -108,7 +130,7 @@ class Queries(ABC):
         :meth:`remaining_duration` with the ``max_duration`` it was made for. Raises ``ValueError`` for a state of
         another model, of other series or for another ``max_duration``.
         """
-        p, columns = self._query(X, lengths), self._columns(max_duration)
+        p, columns = self._query(X, lengths, context), self._columns(max_duration)
         before, wider = self._own(after, p), self._with_columns(p, columns)
         own = inference.filter_state(p, after=before)
         _refuse_impossible(p, own.steps_left.isfinite().flatten(-2).any(-1), before)
@@ -117,21 +139,39 @@ class Queries(ABC):
             wide = inference.filter_state(wider, after=None if after is None else after.wide(wider, columns))
         return StreamState.of(digest(self._fitted_model()), own, wide)
 
-    def forecast(self, X: Any, horizon: int, lengths: Any = None, *, after: StreamState | None = None) -> np.ndarray:
-        """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states)."""
+    def forecast(
+        self,
+        X: Any,
+        horizon: int,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        future_context: Any = None,
+        after: StreamState | None = None,
+    ) -> np.ndarray:
+        """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states).
+
+        A model with context needs it for the steps ahead too: ``future_context`` (n_series · horizon, n_context).
+        """
         steps = whole("horizon", horizon, 1)
-        sequences = self._sequences(X, lengths).extended(steps)
+        sequences = self._sequences(X, lengths, context).extended(steps, future_context)
         states = self._filtered(self._potentials(sequences), after)
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
 
-    def sample(self, n_samples: int, random_state: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """One simulated series: X (n_samples, n_features) and its states (n_samples,)."""
+    def sample(
+        self, n_samples: int, random_state: int | None = None, *, context: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One simulated series: X (n_samples, n_features) and its states (n_samples,).
+
+        A model with context needs it for every step, (n_samples, n_context).
+        """
         model = self._fitted_model()
         whole("n_samples", n_samples, 1)
         generator = torch.Generator().manual_seed(self.random_state if random_state is None else random_state)
-        states = inference.simulate_states(self._potentials_of_missing(1), n_samples, generator)
-        return model.emission.sample(states, generator).numpy(), states.numpy()
+        unseen = self._unseen(n_samples if model.uses_covariates else 1, context)
+        states = inference.simulate_states(self._potentials(unseen), n_samples, generator)
+        return model.emission.sample(states, generator, unseen.covariates).numpy(), states.numpy()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_model")
@@ -149,19 +189,26 @@ class Queries(ABC):
     def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
         """The same law in tables that tell ``n_columns`` - 1 steps apart; ``p`` itself if it does."""
 
-    def _sequences(self, X: Any, lengths: Any) -> Sequences:
-        return Sequences.from_arrays(X, lengths)
+    def _sequences(self, X: Any, lengths: Any, context: Any = None) -> Sequences:
+        sequences = Sequences.from_arrays(X, lengths, context)
+        check_context(self._fitted_model(), sequences)
+        return sequences
 
     def _potentials(self, sequences: Sequences) -> Potentials:
         return self._fitted_model().potentials(sequences)
 
-    def _query(self, X: Any, lengths: Any) -> Potentials:
-        return self._potentials(self._sequences(X, lengths))
+    def _query(self, X: Any, lengths: Any, context: Any) -> Potentials:
+        return self._potentials(self._sequences(X, lengths, context))
 
-    def _potentials_of_missing(self, n_rows: int) -> Potentials:
-        n_features = self._fitted_model().emission.n_features
-        blank = torch.zeros(n_rows, n_features, dtype=torch.float64)
-        return self._potentials(Sequences(blank, blank.bool(), torch.tensor([0, n_rows])))
+    def _unseen(self, n_rows: int, context: Any) -> Sequences:
+        """One series of missing rows."""
+        model = self._fitted_model()
+        blank = torch.zeros(n_rows, model.emission.n_features, dtype=torch.float64)
+        sequences = Sequences(blank, blank.bool(), torch.tensor([0, n_rows]))
+        if context is not None:
+            sequences = sequences.with_covariates(context)
+        check_context(model, sequences)
+        return sequences
 
     def _own(self, after: StreamState | None, p: Potentials) -> FilterState | None:
         if after is None:
@@ -181,20 +228,28 @@ class Queries(ABC):
     def _by_steps(
         self,
         question: Callable[..., Tensor],
-        X: Any,
-        lengths: Any,
+        p: Potentials,
         max_duration: int | None,
         after: StreamState | None,
     ) -> np.ndarray:
         """Answer in exactly ``max_duration`` columns."""
         columns = self._columns(max_duration)
-        p = self._query(X, lengths)
         before, wider = self._own(after, p), self._with_columns(p, columns)
         if after is not None and wider is not p:
             before = after.wide(wider, columns)
         answers = question(wider, after=before)
         _refuse_impossible(wider, answers.any(-1), before)
         return _folded(answers[0], columns).numpy()
+
+
+def check_context(model: Model, sequences: Sequences) -> None:
+    """Raise ``ValueError`` where context is missing, or given to a model that would ignore it."""
+    if model.uses_covariates and sequences.covariates is None:
+        raise ValueError("this model depends on context; give context=, one row for each row of X.")
+    if not model.uses_covariates and sequences.covariates is not None:
+        raise ValueError(
+            "context is given, but no component of this model uses it; leave it out, or choose one that does."
+        )
 
 
 def _folded(answer: Tensor, n_columns: int) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from hsmm import inference
-from hsmm.components.duration import DurationCounts
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.acceleration import Extrapolation
+from hsmm.training.m_step import maximise
 
 FALL_TOLERANCE = 1e-8
 
@@ -36,22 +36,6 @@ class Fit:
     n_iter: Tensor
     converged: Tensor
     fall: Tensor
-
-
-def maximise(model: Model, sequences: Sequences, counts: Posterior) -> Model:
-    """The M-step: every component for itself."""
-    duration = model.duration
-    if duration is not None:
-        duration = duration.maximise(
-            DurationCounts(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave)
-        )
-    return replace(
-        model,
-        initial=model.initial.maximise(counts.initial),
-        transition=model.transition.maximise(counts.transition),
-        duration=duration,
-        emission=model.emission.maximise(sequences, counts.state),
-    )
 
 
 def expectation_maximisation(

@@ -188,7 +188,7 @@ def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
 
 def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:
     """``climb`` in chunks of restarts: as few as share the caches, but enough for all lanes, if memory allows."""
-    cells = sequences.n_rows * model.initial.log_potentials().shape[-1]
+    cells = sequences.n_rows * model.transition.n_states
     size = max(_FITTING_CELLS // cells // _LANES * _LANES, min(_LANES, _MOST_CELLS // cells), 1)
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
     fits = [climb(model.take(chunk)) for chunk in chunks]

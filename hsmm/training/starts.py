@@ -57,7 +57,7 @@ def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: 
     return replace(
         structure,
         initial=structure.initial.initialise(n_restarts, n_states),
-        transition=structure.transition.initialise(starts.mean_dwell, generator),
+        transition=structure.transition.initialise(sequences, starts.mean_dwell, generator),
         duration=None if structure.duration is None else structure.duration.initialise(starts.mean_dwell),
         emission=structure.emission.initialise(sequences, starts.labels.to(device), n_states),
     ).to(device)

@@ -109,7 +109,7 @@ def test_an_extension_is_the_series_and_missing_rows() -> None:
 def test_covariates_travel_with_their_rows() -> None:
     made = Sequences.from_arrays(VALUES, LENGTHS, covariates=np.arange(5.0))
     assert made.series([1]).covariates.flatten().tolist() == [2.0, 3.0, 4.0]
-    with pytest.raises(ValueError, match="future covariates"):
+    with pytest.raises(ValueError, match="steps ahead none"):
         made.extended(1)
 
 

@@ -34,18 +34,18 @@ class Emission(Component):
         """Parameters that do not lower Σ weights · log-density, for posterior weights (R, N, K)."""
 
     @abstractmethod
-    def sample(self, states: Tensor, generator: torch.Generator) -> Tensor:
-        """One row (N, F) for each state of ``states`` (N,), from the first model."""
+    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
+        """One row (N, F) for each state of ``states`` (N,), from the first model; ``covariates`` are (N, H)."""
 
     @abstractmethod
     def order(self) -> Tensor:
         """(K,) states of the first model in their canonical order, so that equal fits have equal names."""
 
-    def confined(self, sequences: Sequences) -> Self:  # noqa: ARG002 - most laws know no bounds but their own
+    def confined(self, sequences: Sequences) -> Self:
         """This law moved to where :meth:`maximise` could have put it, had a leap gone beyond."""
         return self
 
-    def collapsed(self, sequences: Sequences) -> Tensor:  # noqa: ARG002 - most laws are bounded
+    def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) models whose likelihood feeds on a degenerate state."""
         return torch.zeros(self.n_restarts, dtype=torch.bool)
 

@@ -155,14 +155,14 @@ class Elliptical(Emission):
             return torch.zeros(self.n_restarts, dtype=torch.bool, device=covariance.device)
         return smallest.amin(-1) <= 1.01 * self.min_covariance
 
-    def sample(self, states: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean, covariance = self.parameters["mean"][0], self.parameters["covariance"][0]
         factor = torch.diag_embed(covariance.sqrt()) if self._by_axis else torch.linalg.cholesky(covariance)
         noise = torch.randn(len(states), self.n_features, generator=generator, dtype=mean.dtype)
         noise = noise / self.sampled_precision(states, generator).sqrt()[:, None]
         return mean[states] + (factor[states] @ noise[..., None]).squeeze(-1)
 
-    def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:
         """(N,) latent precision of each row."""
         return torch.ones(len(states), dtype=torch.float64)
 

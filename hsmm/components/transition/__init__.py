@@ -1,7 +1,8 @@
 """Transition families by name."""
 
+from hsmm.components.transition.base import Transition
 from hsmm.components.transition.dense import Dense
 
-TRANSITIONS: dict[str, type[Dense]] = {Dense.name: Dense}
+TRANSITIONS: dict[str, type[Transition]] = {Dense.name: Dense}
 
-__all__ = ["TRANSITIONS", "Dense"]
+__all__ = ["TRANSITIONS", "Dense", "Transition"]

@@ -10,27 +10,24 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import (
-    Component,
     Constraint,
     as_parameter,
     check_concentration,
     check_distribution,
     dirichlet_mode,
 )
+from hsmm.components.transition.base import Transition
+from hsmm.sequences import Sequences
 from hsmm.types import StateMatrix, StateVector
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Dense(Component):
-    """P(next state | state), parameter ``probability`` (R, K, K), rows with a Dirichlet prior (1: none).
-
-    ``self_transitions`` is set by the model: True for an HMM; an HSMM's diagonal is zero, but for absorbing rows.
-    """
+class Dense(Transition):
+    """Parameter ``probability`` (R, K, K), rows with a Dirichlet prior of this ``concentration`` (1: none)."""
 
     name: ClassVar[str] = "dense"
     state_axes: ClassVar = {"probability": (1, 2)}
     concentration: float = 1.0
-    self_transitions: bool = False
 
     def __post_init__(self) -> None:
         check_concentration(self.concentration)
@@ -50,11 +47,19 @@ class Dense(Component):
             )
         return made
 
-    def log_potentials(self) -> StateMatrix:
+    @property
+    def n_states(self) -> int:
+        return self.parameters["probability"].shape[-1]
+
+    def log_potentials(self, sequences: Sequences | None = None) -> StateMatrix:
         return self.parameters["probability"].log()
 
-    def initialise(self, mean_dwell: StateVector, generator: torch.Generator) -> Self:
-        """Near-uniform moves, and for an HMM the diagonal that gives these mean dwell times (R, K) in steps."""
+    def initialise(
+        self,
+        sequences: Sequences,
+        mean_dwell: StateVector,
+        generator: torch.Generator,
+    ) -> Self:
         r, k = mean_dwell.shape
         moves = 1.0 + torch.rand((r, k, k), generator=generator, dtype=torch.float64)
         if k > 1:
@@ -65,8 +70,8 @@ class Dense(Component):
             moves = moves / mean_dwell[..., None] + stay
         return self.with_parameters(probability=moves)
 
-    def maximise(self, counts: StateMatrix) -> Self:
-        """Best rows for these expected counts (R, K, K); a row that was never left stays as it is."""
+    def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
+        """Best rows; one that was never left stays as it is."""
         old = self.parameters["probability"]
         return self.with_parameters(probability=dirichlet_mode(counts, self.concentration, old, allowed=old > 0))
 

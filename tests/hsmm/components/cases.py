@@ -13,7 +13,7 @@ from hsmm.components.base import Component
 from hsmm.components.duration import DURATIONS, Categorical, Duration, DurationCounts
 from hsmm.components.emission import EMISSIONS, Emission
 from hsmm.components.initial import INITIALS, Initial
-from hsmm.components.transition import TRANSITIONS, Dense
+from hsmm.components.transition import TRANSITIONS, Transition
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
@@ -91,7 +91,9 @@ class InitialCase(Case):
 
 @dataclass(frozen=True)
 class TransitionCase(Case):
-    def random(self, seed: int) -> Dense:
+    sequences: Sequences
+
+    def random(self, seed: int) -> Transition:
         weights = torch.rand((N_RESTARTS, N_STATES, N_STATES), generator=_generator(seed), dtype=torch.float64)
         return self.component.with_parameters(probability=_normalised(self._allowed(weights)))
 
@@ -99,16 +101,16 @@ class TransitionCase(Case):
         counts = torch.rand((N_RESTARTS, N_STATES, N_STATES), generator=_generator(seed), dtype=torch.float64)
         return {"counts": 20.0 * self._allowed(counts)}
 
-    def maximise(self, component: Dense, statistics: Statistics) -> Dense:
-        return component.maximise(statistics["counts"])
+    def maximise(self, component: Transition, statistics: Statistics) -> Transition:
+        return component.maximise(self.sequences, statistics["counts"])
 
-    def log_likelihood(self, component: Dense, statistics: Statistics) -> Tensor:
-        return weighted(statistics["counts"], component.log_potentials()).sum((-1, -2))
+    def log_likelihood(self, component: Transition, statistics: Statistics) -> Tensor:
+        return weighted(statistics["counts"], component.log_potentials(self.sequences)).sum((-1, -2))
 
     def permuted(self, statistics: Statistics, order: Tensor) -> Statistics:
         return {"counts": statistics["counts"][:, order][:, :, order]}
 
-    def log_table(self, component: Dense) -> Tensor:
+    def log_table(self, component: Transition) -> Tensor:
         return component.log_potentials()
 
     def _allowed(self, weights: Tensor) -> Tensor:
@@ -259,7 +261,8 @@ def initial_cases() -> list[Case]:
 
 def transition_cases() -> list[Case]:
     options = [{"self_transitions": stays, "concentration": prior} for stays in (False, True) for prior in (1.0, 2.0)]
-    return [TransitionCase(_id(name, o), TRANSITIONS[name](**o), 1) for name in TRANSITIONS for o in options]
+    data = odd_values(missing=0.0)
+    return [TransitionCase(_id(name, o), TRANSITIONS[name](**o), 1, data) for name in TRANSITIONS for o in options]
 
 
 def duration_cases() -> list[DurationCase]:

@@ -17,7 +17,8 @@ from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.errors import DataWarning, ImpossibleDataError
 from hsmm.sequences import Sequences
-from hsmm.training.em import expectation_maximisation, maximise
+from hsmm.training.em import expectation_maximisation
+from hsmm.training.m_step import maximise
 from hsmm.training.restarts import FEWEST, Restart, fit_restarts, ranking
 from hsmm.training.starts import KINDS, draw_starts, initial_model
 from tests.hsmm.models.cases import LENGTHS, regimes

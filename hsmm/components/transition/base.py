@@ -1,0 +1,44 @@
+"""What every law of the next state offers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from hsmm.components.base import Component
+from hsmm.sequences import Sequences
+from hsmm.types import StateMatrix, StateVector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transition(Component):
+    """P(next state | state): one table for all rows or, where it depends on covariates, one for each.
+
+    ``self_transitions`` is set by the model: True for an HMM; an HSMM's diagonal is zero, but for absorbing rows.
+    """
+
+    self_transitions: bool = False
+
+    @property
+    def is_exchangeable(self) -> bool:
+        """Whether the states may be numbered anew without changing what was asked for."""
+        return True
+
+    @property
+    @abstractmethod
+    def n_states(self) -> int: ...
+
+    @abstractmethod
+    def log_potentials(self, sequences: Sequences | None = None) -> StateMatrix:
+        """(R, K, K), or (R, N, K, K) with row n for the step from n to n + 1; only these need the ``sequences``."""
+
+    @abstractmethod
+    def initialise(self, sequences: Sequences, mean_dwell: StateVector, generator: torch.Generator) -> Self:
+        """Rough moves and, for an HMM, the diagonal that gives these mean dwell times (R, K) in steps."""
+
+    @abstractmethod
+    def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
+        """Parameters that do not lower Σ counts · log-potentials, for expected counts in the shape of these."""
