@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import AllQuarantinedError
 from tasks.settings import Settings
-from tasks.storage import append_names, append_quarantine, append_states, unpublished
+from tasks.storage import append_names, append_quarantine, publish_states, unpublished
 from tasks.validate import Validated
 
 Verdict = Literal["PUBLISHED", "ALREADY_PUBLISHED"]
@@ -31,14 +31,13 @@ def publish(
 ) -> Published:
     """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
     states = settings.output.states
-    rows = unpublished(states, decoded, settings.name)
-    if rows.is_empty():
+    if unpublished(states, decoded, settings.name).is_empty():
         return Published("ALREADY_PUBLISHED", 0)
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
     append_names(states, names, settings.name, validated.as_of, key)
     append_quarantine(states, quarantine_rows(validated, settings, key), key)
-    append_states(states, rows, key, {**summary, "verdict": "PUBLISHED", "n_published": len(rows)})
-    return Published("PUBLISHED", len(rows))
+    n_rows = publish_states(states, decoded, settings.name, key, {**summary, "verdict": "PUBLISHED"})
+    return Published("PUBLISHED" if n_rows else "ALREADY_PUBLISHED", n_rows)
 
 
 publish_task = task(name="publish", cache_policy=NO_CACHE)(publish)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS, Kind
 from tasks.errors import OutputError, PublishError
@@ -26,6 +26,7 @@ _DTYPES: dict[Kind, pl.DataType] = {
     "bool": pl.Boolean(),
 }
 _RUN_KEY, _SUMMARY = "run_key", "summary"
+_ATTEMPTS = 50
 
 
 def quarantine_table(states: str) -> str:
@@ -66,52 +67,45 @@ def published_summary(states: str, key: str) -> dict[str, Any] | None:
 
 def unpublished(states: str, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
     """The rows that the table lacks for this model, and those it only knows as missing from an earlier ``as_of``."""
-    if _open(states, STATE_COLUMNS) is None:
-        return rows
-    valued = (pl.col("status") != "MISSING").any()
-    seen = (
-        pl.scan_delta(states)
-        .filter(pl.col("model_name") == model_name)
-        .group_by("series_id", "time")
-        .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at"))
-        .collect()
-    )
-    arrived_late = ~pl.col("valued") & (pl.col("status") != "MISSING") & (pl.col("seen_at") < pl.col("as_of"))
-    return (
-        rows.join(seen, on=["series_id", "time"], how="left", maintain_order="left")
-        .filter(pl.col("valued").is_null() | arrived_late)
-        .drop("valued", "seen_at")
-    )
+    table = _open(states, STATE_COLUMNS)
+    return rows if table is None else _lacking(table, rows, model_name)
 
 
-def append_states(states: str, rows: pl.DataFrame, key: str, summary: Mapping[str, Any]) -> None:
-    """One commit: all rows or none."""
-    _append(states, rows, STATE_COLUMNS, key, {_SUMMARY: json.dumps(summary)})
+def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: Mapping[str, Any]) -> int:
+    """Add the rows that the table lacks for this model, in one commit; how many they are.
+
+    Of several runs that publish at once, each sees what those before it wrote: no row is written twice.
+    """
+    return _append(
+        states,
+        STATE_COLUMNS,
+        key,
+        lambda table: rows if table is None else _lacking(table, rows, model_name),
+        lambda added: {_SUMMARY: json.dumps({**summary, "n_published": len(added)})},
+    )
 
 
 def append_quarantine(states: str, rows: pl.DataFrame, key: str) -> None:
     """Note the series set aside by this run, once."""
-    if not rows.is_empty():
-        _append(quarantine_table(states), rows, QUARANTINE_COLUMNS, key, {})
+    _append(quarantine_table(states), QUARANTINE_COLUMNS, key, lambda _: rows)
 
 
 def append_names(states: str, names: Mapping[int, str], model_name: str, born: datetime, key: str) -> None:
     """Note states that have no name yet."""
-    known = read_names(states, model_name)
-    new = [(state, name) for state, name in names.items() if state not in known]
-    if new:
-        rows = pl.DataFrame(new, schema=["state", "name"], orient="row").with_columns(
-            born=pl.lit(born), died=None, model_name=pl.lit(model_name)
-        )
-        _append(names_table(states), rows, NAME_COLUMNS, key, {})
+
+    def nameless(table: DeltaTable | None) -> pl.DataFrame:
+        known = {} if table is None else _names(table, model_name)
+        new = [(state, name) for state, name in names.items() if state not in known]
+        rows = pl.DataFrame(new, schema={"state": pl.Int16, "name": pl.String}, orient="row")
+        return rows.with_columns(born=pl.lit(born), died=None, model_name=pl.lit(model_name))
+
+    _append(names_table(states), NAME_COLUMNS, key, nameless)
 
 
 def read_names(states: str, model_name: str) -> dict[int, str]:
     """State id to name, as far as the states of this model have one."""
-    if _open(names_table(states), NAME_COLUMNS) is None:
-        return {}
-    names = pl.scan_delta(names_table(states)).filter(pl.col("model_name") == model_name).select("state", "name")
-    return dict(names.collect().iter_rows())
+    table = _open(names_table(states), NAME_COLUMNS)
+    return {} if table is None else _names(table, model_name)
 
 
 def read_states(states: str, model_name: str, series: str | None = None, as_of: datetime | None = None) -> pl.DataFrame:
@@ -173,20 +167,73 @@ def _check_writable(path: Path) -> None:
         ) from None
 
 
+def _names(table: DeltaTable, model_name: str) -> dict[int, str]:
+    names = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select("state", "name")
+    return dict(names.collect().iter_rows())
+
+
+def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
+    valued = (pl.col("status") != "MISSING").any()
+    seen = (
+        pl.scan_delta(table)
+        .filter(pl.col("model_name") == model_name)
+        .group_by("series_id", "time")
+        .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at"))
+        .collect()
+    )
+    arrived_late = ~pl.col("valued") & (pl.col("status") != "MISSING") & (pl.col("seen_at") < pl.col("as_of"))
+    return (
+        rows.join(seen, on=["series_id", "time"], how="left", maintain_order="left")
+        .filter(pl.col("valued").is_null() | arrived_late)
+        .drop("valued", "seen_at")
+    )
+
+
 def _append(
-    location: str, rows: pl.DataFrame, columns: Mapping[str, Kind], key: str, metadata: Mapping[str, str]
-) -> None:
-    table = _open(location, columns)
-    if table is not None and table.transaction_version(key) is not None:
-        return
-    typed = rows.select(pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items())
-    commit = CommitProperties(custom_metadata={_RUN_KEY: key, **metadata}, app_transactions=[Transaction(key, 1)])
-    try:
-        write_deltalake(location, typed, mode="append", commit_properties=commit)
-    except (DeltaError, OSError) as error:
-        raise PublishError(
-            f"output.states: writing {location!r} failed: {_first_line(error)}; nothing was published there."
-        ) from error
+    location: str,
+    columns: Mapping[str, Kind],
+    key: str,
+    wanted: Callable[[DeltaTable | None], pl.DataFrame],
+    described: Callable[[pl.DataFrame], Mapping[str, str]] = lambda _: {},
+) -> int:
+    """Commit what is ``wanted`` of the table as it stands, under the key, at most once; how many rows that was.
+
+    A commit only succeeds on the version that was looked at: where another came first, look again.
+    """
+    for _ in range(_ATTEMPTS):
+        table = _open(location, columns)
+        if table is not None and table.transaction_version(key) is not None:
+            return 0
+        rows = wanted(table)
+        if rows.is_empty():
+            return 0
+        typed = rows.select(pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items())
+        commit = CommitProperties(
+            custom_metadata={_RUN_KEY: key, **described(rows)},
+            app_transactions=[Transaction(key, 1)],
+            max_commit_retries=0,
+        )
+        try:
+            if table is None:
+                write_deltalake(location, typed, mode="error", commit_properties=commit)
+            else:
+                write_deltalake(table, typed, mode="append", commit_properties=commit)
+        except (DeltaError, OSError) as error:
+            if isinstance(error, CommitFailedError) or _has_moved(location, columns, table):
+                continue
+            raise PublishError(
+                f"output.states: writing {location!r} failed: {_first_line(error)}; nothing was published there."
+            ) from error
+        return len(rows)
+    raise PublishError(
+        f"output.states: {location!r} changed {_ATTEMPTS} times while this run tried to write; run it again later."
+    )
+
+
+def _has_moved(location: str, columns: Mapping[str, Kind], table: DeltaTable | None) -> bool:
+    """Whether another writer came between."""
+    now = _open(location, columns)
+    return now is not None and (table is None or now.version() != table.version())
 
 
 def _first_line(error: Exception) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,9 +16,9 @@ from tasks.errors import OutputError
 from tasks.storage import (
     append_names,
     append_quarantine,
-    append_states,
     check_output,
     names_table,
+    publish_states,
     published_summary,
     quarantine_table,
     read_names,
@@ -50,19 +52,19 @@ def _rows(n_rows: int, as_of: int, missing: tuple[int, ...] = (), series: str = 
 
 def test_the_key_of_a_publish_is_known_afterwards_with_its_summary(states: str) -> None:
     assert published_summary(states, "k1") is None
-    append_states(states, _rows(3, as_of=3), "k1", {"n_published": 3})
+    publish_states(states, _rows(3, as_of=3), "toy", "k1", {"n_published": 3})
     assert published_summary(states, "k1") == {"n_published": 3}
     assert published_summary(states, "k2") is None
 
 
 def test_a_key_is_written_once(states: str) -> None:
     for _ in range(2):
-        append_states(states, _rows(3, as_of=3), "k1", {})
+        publish_states(states, _rows(3, as_of=3), "toy", "k1", {})
     assert pl.read_delta(states).height == 3
 
 
 def test_only_new_rows_are_unpublished(states: str) -> None:
-    append_states(states, _rows(3, as_of=3), "k1", {})
+    publish_states(states, _rows(3, as_of=3), "toy", "k1", {})
     assert unpublished(states, _rows(3, as_of=3), "toy").is_empty()
     assert unpublished(states, _rows(5, as_of=5), "toy")["time"].to_list() == [
         FIRST + timedelta(days=d) for d in (3, 4)
@@ -72,11 +74,11 @@ def test_only_new_rows_are_unpublished(states: str) -> None:
 
 
 def test_a_value_that_arrives_late_adds_a_row_under_a_later_as_of_only(states: str) -> None:
-    append_states(states, _rows(3, as_of=3, missing=(1,)), "k1", {})
+    publish_states(states, _rows(3, as_of=3, missing=(1,)), "toy", "k1", {})
     assert unpublished(states, _rows(3, as_of=3), "toy").is_empty()
     late = unpublished(states, _rows(3, as_of=4), "toy")
     assert late["time"].to_list() == [FIRST + timedelta(days=1)]
-    append_states(states, late, "k2", {})
+    assert publish_states(states, _rows(3, as_of=4), "toy", "k2", {}) == 1
     assert unpublished(states, _rows(3, as_of=5), "toy").is_empty()
     then, now = read_states(states, "toy", as_of=FIRST + timedelta(days=3)), read_states(states, "toy")
     assert then["status"].to_list() == ["OK", "MISSING", "OK"]
@@ -84,7 +86,7 @@ def test_a_value_that_arrives_late_adds_a_row_under_a_later_as_of_only(states: s
 
 
 def test_the_table_has_the_contract_types(states: str) -> None:
-    append_states(states, _rows(1, as_of=1), "k1", {})
+    publish_states(states, _rows(1, as_of=1), "toy", "k1", {})
     schema = pl.read_delta(states).schema
     assert list(schema) == list(STATE_COLUMNS)
     assert schema["p_filtered"] == pl.List(pl.Float64)
@@ -156,3 +158,24 @@ def test_checking_writes_nothing(states: str) -> None:
 def test_reading_a_table_that_is_not_there(states: str) -> None:
     with pytest.raises(OutputError, match="hsmm run"):
         read_states(states, "toy")
+
+
+def _publish(states: str, key: str, n_rows: int, ready: Any, written: Any) -> None:
+    rows = _rows(n_rows, as_of=3)
+    ready.wait()
+    written.put(publish_states(states, rows, "toy", key, {}))
+
+
+@pytest.mark.parametrize("keys", [["k1"] * 4, ["k1", "k2", "k3", "k4"]], ids=["one key", "four keys"])
+def test_of_runs_that_publish_at_once_each_row_is_written_by_one(states: str, keys: list[str]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ready, written = spawn.Barrier(len(keys)), spawn.Queue()
+    runs = [spawn.Process(target=_publish, args=(states, key, 3 + i, ready, written)) for i, key in enumerate(keys)]
+    for run in runs:
+        run.start()
+    counts = [written.get(timeout=120) for _ in runs]
+    for run in runs:
+        run.join()
+    table = pl.read_delta(states)
+    assert sum(counts) == table.height == table.unique(["series_id", "time", "as_of"]).height
+    assert keys[0] != keys[1] or sorted(counts)[:3] == [0, 0, 0]
