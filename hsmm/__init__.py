@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 import hsmm._waiting  # noqa: F401
-from hsmm import inference
+from hsmm import inference, metrics
 from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
@@ -31,6 +31,7 @@ __all__ = [
     "initials",
     "load",
     "load_filter_state",
+    "metrics",
     "select_model",
     "transitions",
 ]

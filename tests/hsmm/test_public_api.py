@@ -20,6 +20,7 @@ NAMES = {
     "initials",
     "load",
     "load_filter_state",
+    "metrics",
     "select_model",
     "transitions",
 }
