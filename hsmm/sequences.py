@@ -17,6 +17,7 @@ from hsmm.errors import DataWarning
 from hsmm.types import Covariates, Observed, Offsets, Values
 
 _LARGEST = 1e100
+_FEWEST_TO_COMPARE = 32
 
 
 Rows: TypeAlias = Tensor | slice
@@ -40,6 +41,14 @@ class Block:
     def is_gappy(self) -> bool:
         """Whether the rows miss some of ``features``."""
         return self.n_observed < len(self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Distinct:
+    """``rows`` without repetition and ``of_row`` (N,), the index of each row's own; None where that is the row's."""
+
+    rows: Sequences
+    of_row: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +172,24 @@ class Sequences:
         if key not in made:
             made[key] = replace(self, values=self.values[:, key].contiguous(), observed=self.observed[:, key])
         return made[key]
+
+    @cached_property
+    def distinct(self) -> Distinct:
+        """The rows that differ, where they are few beside all rows; otherwise all rows, each its own."""
+        every = Distinct(self, None)
+        code, n_codes = torch.zeros(self.n_rows, dtype=torch.int64, device=self.values.device), 1
+        if self.n_rows < _FEWEST_TO_COMPARE:
+            return every
+        for values, observed in zip(self.values.unbind(1), self.observed.unbind(1), strict=True):
+            _, level = torch.where(observed, values, torch.inf).unique(return_inverse=True)
+            joint, code = (code * (int(level.max()) + 1) + level).unique(return_inverse=True)
+            n_codes = len(joint)
+            if 2 * n_codes > self.n_rows:
+                return every
+        first = torch.full((n_codes,), self.n_rows, device=code.device)
+        first = first.scatter_reduce(0, code, torch.arange(self.n_rows, device=code.device), "amin")
+        rows = Sequences(self.values[first], self.observed[first], self.offsets.new_tensor([0, n_codes]))
+        return Distinct(rows, code)
 
     def series(self, indices: Sequence[int]) -> Sequences:
         """The series at these indices, in this order."""

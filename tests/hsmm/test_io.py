@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 import hsmm
 from hsmm.components.duration import DURATIONS
-from hsmm.components.emission import EMISSIONS
 from hsmm.errors import NotFittedError
 from hsmm.models import Estimator
+from tests.hsmm.components.cases import ELLIPTICAL
 
 pytestmark = pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
 
@@ -33,8 +33,8 @@ def data(n_features: int = 2) -> np.ndarray:
 def models() -> list[Estimator]:
     quick = {"n_init": 2, "max_iter": 4, "tol": 0.0}
     emissions = [
-        EMISSIONS[name](covariance=kind)
-        for name, kind in itertools.product(EMISSIONS, ["full", "diag", "tied", "spherical"])
+        ELLIPTICAL[name](covariance=kind)
+        for name, kind in itertools.product(ELLIPTICAL, ["full", "diag", "tied", "spherical"])
     ]
     durations = [DURATIONS[name]() for name in DURATIONS] + [hsmm.durations.Poisson(tail=False)]
     return [

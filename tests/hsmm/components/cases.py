@@ -11,7 +11,9 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.duration import DURATIONS, Categorical, Duration, DurationCounts
-from hsmm.components.emission import EMISSIONS, Emission
+from hsmm.components.emission import Categorical as CategoricalEmission
+from hsmm.components.emission import Emission, Gaussian, StudentT
+from hsmm.components.emission.elliptical import Elliptical
 from hsmm.components.initial import INITIALS, Initial
 from hsmm.components.transition import TRANSITIONS, Transition
 from hsmm.numerics import log_one_minus_exp
@@ -19,6 +21,8 @@ from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
 
 N_RESTARTS, N_STATES, N_FEATURES, N_ROWS = 3, 3, 2, 150
+
+ELLIPTICAL = {"gaussian": Gaussian, "student_t": StudentT}
 
 Statistics = dict[str, Tensor]
 
@@ -186,6 +190,9 @@ class EmissionCase(Case):
         generator = _generator(seed)
         labels = torch.randint(N_STATES, (N_RESTARTS, self.sequences.n_rows), generator=generator)
         made = self.component.initialise(self.sequences, labels, N_STATES)
+        if not isinstance(made, Elliptical):
+            noise = {x: 0.3 * torch.randn(v.shape, generator=generator, dtype=v.dtype) for x, v in made.free().items()}
+            return made.with_free({name: value + noise[name] for name, value in made.free().items()})
         mean = made.parameters["mean"]
         return made.with_parameters(mean=mean + torch.randn(mean.shape, generator=generator, dtype=mean.dtype))
 
@@ -208,6 +215,8 @@ class EmissionCase(Case):
         return component.log_potentials(self.sequences).mT
 
     def tied(self, component: Emission) -> Emission:
+        if not isinstance(component, Elliptical):
+            return component
         covariance = component.parameters["covariance"]
         if component.covariance == "tied":
             return component.with_parameters(covariance=covariance[:, :1].expand_as(covariance))
@@ -282,18 +291,44 @@ def duration_cases() -> list[DurationCase]:
     return cases
 
 
-def emission_cases() -> list[Case]:
+def counts(*, missing: float, largest: int = 60) -> Sequences:
+    """Counts of two kinds, many of one value, in three series; where some are missing, a whole row too."""
+    generator = _generator(8)
+    rate = torch.tensor([[1.5, 6.0], [9.0, 2.0], [4.0, 20.0]], dtype=torch.float64).repeat_interleave(N_ROWS // 3, 0)
+    values = torch.poisson(rate * torch.rand(rate.shape, generator=generator, dtype=torch.float64) * 2.0, generator)
+    gone = torch.rand(values.shape, generator=generator) < missing
+    gone[5] |= missing > 0
+    return Sequences.from_arrays(values.clamp(max=largest).masked_fill(gone, torch.nan), lengths=[N_ROWS - 41, 40, 1])
+
+
+def elliptical_cases() -> list[Case]:
     data = {"complete": odd_values(missing=0.0), "missing": odd_values(missing=0.2)}
     cases = []
-    for name, covariance, kind in itertools.product(EMISSIONS, ["full", "diag", "tied", "spherical"], data):
+    for name, covariance, kind in itertools.product(ELLIPTICAL, ["full", "diag", "tied", "spherical"], data):
         closed = name == "gaussian" and kind == "complete"
-        component = EMISSIONS[name](covariance=covariance)
+        component = ELLIPTICAL[name](covariance=covariance)
         cases.append(EmissionCase(f"{name}-{covariance}-{kind}", component, 1 if closed else 80, data[kind]))
     return cases
 
 
+# Laws by name, with the largest count they can be fitted to and the M-steps to their optimum.
+COLUMNWISE: dict[str, tuple[Emission, int, int]] = {
+    "categorical": (CategoricalEmission(), 4, 1),
+    "categorical-prior": (CategoricalEmission(concentration=1.5), 4, 1),
+    "categorical-priors": (CategoricalEmission(n_categories=5, concentration=(1.0, 2.0, 1.5, 3.0, 1.0)), 4, 1),
+}
+
+
+def columnwise_cases() -> list[Case]:
+    return [
+        EmissionCase(f"{name}-{kind}", law, steps, counts(missing=missing, largest=largest))
+        for name, (law, largest, steps) in COLUMNWISE.items()
+        for kind, missing in (("complete", 0.0), ("missing", 0.2))
+    ]
+
+
 def all_cases() -> list[Case]:
-    return [*initial_cases(), *transition_cases(), *duration_cases(), *emission_cases()]
+    return [*initial_cases(), *transition_cases(), *duration_cases(), *elliptical_cases(), *columnwise_cases()]
 
 
 def taken(statistics: Statistics, restarts: Tensor) -> Statistics:

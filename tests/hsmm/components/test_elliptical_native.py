@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from hsmm.components.emission import EMISSIONS, Gaussian, StudentT, native, reference
+from hsmm.components.emission import Gaussian, StudentT, native, reference
 from hsmm.components.emission.elliptical import Elliptical
 from hsmm.components.emission.geometry import Moments
 from hsmm.native import library
 from hsmm.sequences import Sequences
+from tests.hsmm.components.cases import ELLIPTICAL
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="no native library was built")
 
-LAWS = list(itertools.product(EMISSIONS, ("full", "diag")))
+LAWS = list(itertools.product(ELLIPTICAL, ("full", "diag")))
 BUILDS = [name for name in ("_portable", "_avx2", "_avx512") if library.available() and library.runs(name)]
 SHAPES = [(1, 1, 1, 1), (1, 63, 2, 1), (11, 64, 1, 2), (3, 65, 5, 3), (2, 513, 9, 4), (9, 1030, 3, 6), (2, 130, 7, 5)]
 MISSING = {"complete": 0.0, "gaps": 0.3}
@@ -44,7 +45,7 @@ def law(name: str, covariance: str, n_restarts: int, n_states: int, n_features: 
     }
     if name == "student_t":
         parameters["dof"] = 1.0 + 9.0 * torch.rand(shape[:2], generator=generator, dtype=torch.float64)
-    return EMISSIONS[name](covariance=covariance, parameters=parameters)
+    return ELLIPTICAL[name](covariance=covariance, parameters=parameters)
 
 
 def weights(n_restarts: int, n_rows: int, n_states: int) -> Tensor:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from hsmm.components.emission import EMISSIONS, Gaussian, StudentT
+from hsmm.components.emission import Gaussian, StudentT
 from hsmm.components.emission.elliptical import Elliptical
 from hsmm.sequences import Sequences
+from tests.hsmm.components.cases import ELLIPTICAL
 
 COVARIANCES = ("full", "diag", "tied", "spherical")
-LAWS = list(itertools.product(EMISSIONS, COVARIANCES))
+LAWS = list(itertools.product(ELLIPTICAL, COVARIANCES))
 N_STATES, N_FEATURES = 3, 4
 
 
@@ -37,7 +38,7 @@ def law(name: str, covariance: str, seed: int = 0) -> Elliptical:
     parameters = {"mean": mean, "covariance": scatter.clone()}
     if name == "student_t":
         parameters["dof"] = 3.0 + 5.0 * torch.rand(shape[:2], generator=generator, dtype=torch.float64)
-    return EMISSIONS[name](covariance=covariance, parameters=parameters)
+    return ELLIPTICAL[name](covariance=covariance, parameters=parameters)
 
 
 def density(emission: Elliptical, restart: int, state: int, row: Tensor) -> float:
@@ -90,7 +91,7 @@ def test_what_is_sampled_is_found_again(name: str, covariance: str) -> None:
     drawn[::11, 0] = drawn[::13, 2] = torch.nan
     sequences = Sequences.from_arrays(drawn)
     weights = torch.nn.functional.one_hot(states, N_STATES).double()[None]
-    found = EMISSIONS[name](covariance=covariance).initialise(sequences, states[None], N_STATES)
+    found = ELLIPTICAL[name](covariance=covariance).initialise(sequences, states[None], N_STATES)
     for _ in range(25):
         found = found.maximise(sequences, weights)
     scale = truth.parameters["covariance"].abs().amax().sqrt()

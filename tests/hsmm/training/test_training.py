@@ -11,7 +11,7 @@ import torch
 
 import hsmm
 from hsmm.components.duration import DURATIONS, Categorical, Geometric
-from hsmm.components.emission import EMISSIONS, Gaussian
+from hsmm.components.emission import Gaussian
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
@@ -21,6 +21,7 @@ from hsmm.training.em import expectation_maximisation
 from hsmm.training.m_step import maximise
 from hsmm.training.restarts import FEWEST, Restart, fit_restarts, ranking
 from hsmm.training.starts import KINDS, draw_starts, initial_model
+from tests.hsmm.components.cases import ELLIPTICAL
 from tests.hsmm.models.cases import LENGTHS, regimes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWarning")
@@ -46,12 +47,12 @@ def started(model: Model, sequences: Sequences, n_restarts: int = 4, seed: int =
 
 STRUCTURES = {
     **{
-        f"{name} {kind}": structure(emission=EMISSIONS[name](covariance=kind))
-        for name, kind in itertools.product(EMISSIONS, ["full", "diag", "tied", "spherical"])
+        f"{name} {kind}": structure(emission=ELLIPTICAL[name](covariance=kind))
+        for name, kind in itertools.product(ELLIPTICAL, ["full", "diag", "tied", "spherical"])
     },
     **{
-        f"{name} floored": structure(emission=EMISSIONS[name](min_covariance=0.3), transition=Dense(concentration=2.0))
-        for name in EMISSIONS
+        f"{name} floored": structure(emission=ELLIPTICAL[name](min_covariance=0.3), transition=Dense(concentration=2.0))
+        for name in ELLIPTICAL
     } ,
     **{
         f"hmm floor {kind}": structure(emission=Gaussian(covariance=kind, min_covariance=0.2))
@@ -170,9 +171,9 @@ def test_the_optimum_of_a_markov_chain_is_one_of_geometric_durations(max_duratio
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag", "tied", "spherical"])
-@pytest.mark.parametrize("emission", EMISSIONS)
+@pytest.mark.parametrize("emission", ELLIPTICAL)
 def test_the_unit_of_the_data_does_not_matter(emission: str, covariance: str) -> None:
-    model = structure(emission=EMISSIONS[emission](covariance=covariance))
+    model = structure(emission=ELLIPTICAL[emission](covariance=covariance))
     one = expectation_maximisation(started(model, GAPPY), GAPPY, max_iter=20, tol=0.0, accelerate=True)
     for scale in (1e6, 1e-6):
         scaled = replace(GAPPY, values=scale * GAPPY.values)
@@ -198,10 +199,10 @@ DEGENERATE = {
 @pytest.mark.filterwarnings("ignore::hsmm.errors.DataWarning", "ignore::hsmm.errors.ConvergenceWarning")
 @pytest.mark.parametrize("name", DEGENERATE)
 @pytest.mark.parametrize("covariance", ["full", "diag", "tied", "spherical"])
-@pytest.mark.parametrize("emission", EMISSIONS)
+@pytest.mark.parametrize("emission", ELLIPTICAL)
 def test_degenerate_data_stay_finite_and_floored(name: str, covariance: str, emission: str) -> None:
     X = DEGENERATE[name]
-    law = EMISSIONS[emission](covariance=covariance, min_covariance=1e-4)
+    law = ELLIPTICAL[emission](covariance=covariance, min_covariance=1e-4)
     model = hsmm.HMM(3, emission=law, n_init=5, max_iter=30).fit(X)
     assert np.isfinite(model.log_likelihood_)
     assert model.score(X) == pytest.approx(model.log_likelihood_, rel=1e-9, abs=1e-9)
