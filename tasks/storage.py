@@ -239,3 +239,28 @@ def _has_moved(location: str, columns: Mapping[str, Kind], table: DeltaTable | N
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def newest_summary(states: str, model_name: str) -> dict[str, Any] | None:
+    """What this model's newest publish said of itself; ``None`` if the table holds no such words."""
+    table = _open(states, STATE_COLUMNS)
+    commits = [] if table is None else table.history()
+    said = (json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit)
+    return next((summary for summary in said if summary.get("model_name") == model_name), None)
+
+
+def read_quarantine(states: str, model_name: str) -> pl.DataFrame:
+    """Every series that a run of this model set aside; empty where none was."""
+    return _rows_beside(quarantine_table(states), QUARANTINE_COLUMNS, model_name)
+
+
+def read_name_rows(states: str, model_name: str) -> pl.DataFrame:
+    """The names of this model's states with when they were born and died; empty where none has one."""
+    return _rows_beside(names_table(states), NAME_COLUMNS, model_name)
+
+
+def _rows_beside(location: str, columns: Mapping[str, Kind], model_name: str) -> pl.DataFrame:
+    table = _open(location, columns)
+    if table is None:
+        return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in columns.items()})
+    return pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*columns).collect()
