@@ -8,6 +8,7 @@ from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
 from hsmm.components import transition as transitions
+from hsmm.identity import StateMatch, match_states
 from hsmm.models import HMM, HSMM, StreamState, load, load_filter_state
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, select_model
@@ -24,6 +25,7 @@ __all__ = [
     "Potentials",
     "Selection",
     "Sequences",
+    "StateMatch",
     "StreamState",
     "durations",
     "emissions",
@@ -31,6 +33,7 @@ __all__ = [
     "initials",
     "load",
     "load_filter_state",
+    "match_states",
     "metrics",
     "select_model",
     "transitions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -108,6 +109,22 @@ class Estimator(Parameters, Queries):
         options = {name: value for name, value in params.items() if isinstance(value, (int, float, str))}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
         return save_model(folder, model, {"estimator": type(self).__name__, "options": options, "fit": summary})
+
+    def permuted(self, order: Any) -> Self:
+        """A copy of the fitted model whose state k is this one's state ``order[k]``, in every table."""
+        model = self._fitted_model()
+        wanted = np.asarray(order)
+        n_states = model.transition.n_states
+        if wanted.ndim != 1 or wanted.tolist() != np.argsort(np.argsort(wanted)).tolist() or len(wanted) != n_states:
+            raise ValueError(f"order is {wanted.tolist()}; expected each state from 0 to {n_states - 1} once.")
+        made = copy.copy(self)
+        made._model = model.permuted(torch.from_numpy(wanted.astype(np.int64)))
+        return made
+
+    @property
+    def uses_context(self) -> bool:
+        """Whether a component of this model reads ``context``."""
+        return self._structure().uses_covariates
 
     def describe(self) -> dict[str, Any]:
         """What sets this candidate apart: number of states and the families' names."""

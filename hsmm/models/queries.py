@@ -84,6 +84,10 @@ class Queries(ABC):
         p = self._query(X, lengths, context)
         return inference.log_density(p, after=self._own(after, p))[0].numpy()
 
+    def log_density_sequences(self, sequences: Sequences) -> Tensor:
+        """(N,) :meth:`log_density` for packed data."""
+        return inference.log_density(self._potentials(sequences))[0]
+
     def elapsed_duration(
         self,
         X: Any,
