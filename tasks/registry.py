@@ -16,6 +16,7 @@ from tasks.errors import TrackingError
 
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
+_MOST_BYTES = 1 << 30
 _PARENT = "mlflow.parentRunId"
 _SQLITE = "sqlite:///"
 
@@ -109,6 +110,34 @@ class Registry:
                 self._client.create_registered_model(name)
             registered = self._client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
         return int(registered.version)
+
+    def download(self, name: str, version: int, folder: Path) -> Path:
+        """Fetch the bundle registered as this version into ``folder``: its plain files, no more than a gibibyte."""
+        with _one_sentence(self.uri):
+            where = self._client.get_model_version_download_uri(name, str(version)).rstrip("/")
+        return self._fetch(f"{where}/artifacts/bundle", folder)
+
+    def download_artifact(self, run_id: str, name: str, folder: Path) -> Path:
+        """Fetch one file that :meth:`log_text` or :meth:`log_files` left with a run; the file's path."""
+        with _one_sentence(self.uri):
+            where = self._client.get_run(run_id).info.artifact_uri.rstrip("/")
+        return self._fetch(where, folder, only=name) / name
+
+    def _fetch(self, where: str, folder: Path, only: str | None = None) -> Path:
+        with _one_sentence(self.uri):
+            from mlflow.artifacts import download_artifacts, list_artifacts
+
+            found = list_artifacts(artifact_uri=where, tracking_uri=self.uri)
+            sizes = {Path(file.path).name: file.file_size or 0 for file in found if not file.is_dir}
+            wanted = {name: size for name, size in sizes.items() if only in (None, name)}
+            if not wanted or sum(wanted.values()) > _MOST_BYTES:
+                raise TrackingError(
+                    f"tracking: found {len(wanted)} files of {sum(wanted.values())} bytes at {where}; "
+                    f"expected {only or 'a model'} of at most {_MOST_BYTES} bytes."
+                )
+            for name in wanted:
+                download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(folder), tracking_uri=self.uri)
+        return folder
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
