@@ -1,8 +1,12 @@
 """Emission families by name."""
 
 from hsmm.components.emission.base import Emission
+from hsmm.components.emission.bernoulli import Bernoulli
 from hsmm.components.emission.categorical import Categorical
 from hsmm.components.emission.elliptical import Gaussian, StudentT
+from hsmm.components.emission.gamma import Gamma
+from hsmm.components.emission.negative_binomial import NegativeBinomial
+from hsmm.components.emission.poisson import Poisson
 
 EMISSIONS: dict[str, type[Emission]] = {
     family.name: family
@@ -10,13 +14,21 @@ EMISSIONS: dict[str, type[Emission]] = {
         Gaussian,
         StudentT,
         Categorical,
+        Bernoulli,
+        Poisson,
+        NegativeBinomial,
+        Gamma,
     )
 }
 
 __all__ = [
     "EMISSIONS",
+    "Bernoulli",
     "Categorical",
     "Emission",
+    "Gamma",
     "Gaussian",
+    "NegativeBinomial",
+    "Poisson",
     "StudentT",
 ]

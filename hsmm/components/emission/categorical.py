@@ -81,7 +81,7 @@ class Categorical(Columnwise):
         for feature, column in enumerate(columns):
             symbols = column.values.long()
             counts[:, :, feature] = counts[:, :, feature].index_add(-1, symbols, column.weight)
-        return self.with_parameters(probability=dirichlet_mode(counts, self._prior(old), old))
+        return self.with_parameters(probability=dirichlet_mode(counts + (self._prior(old) - 1.0), 1.0, old))
 
     def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
         largest = sequences.values.amax().item()

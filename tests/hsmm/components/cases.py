@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.duration import DURATIONS, Categorical, Duration, DurationCounts
-from hsmm.components.emission import Categorical as CategoricalEmission
 from hsmm.components.emission import Emission, Gaussian, StudentT
 from hsmm.components.emission.elliptical import Elliptical
 from hsmm.components.initial import INITIALS, Initial
@@ -291,16 +290,6 @@ def duration_cases() -> list[DurationCase]:
     return cases
 
 
-def counts(*, missing: float, largest: int = 60) -> Sequences:
-    """Counts of two kinds, many of one value, in three series; where some are missing, a whole row too."""
-    generator = _generator(8)
-    rate = torch.tensor([[1.5, 6.0], [9.0, 2.0], [4.0, 20.0]], dtype=torch.float64).repeat_interleave(N_ROWS // 3, 0)
-    values = torch.poisson(rate * torch.rand(rate.shape, generator=generator, dtype=torch.float64) * 2.0, generator)
-    gone = torch.rand(values.shape, generator=generator) < missing
-    gone[5] |= missing > 0
-    return Sequences.from_arrays(values.clamp(max=largest).masked_fill(gone, torch.nan), lengths=[N_ROWS - 41, 40, 1])
-
-
 def elliptical_cases() -> list[Case]:
     data = {"complete": odd_values(missing=0.0), "missing": odd_values(missing=0.2)}
     cases = []
@@ -311,24 +300,8 @@ def elliptical_cases() -> list[Case]:
     return cases
 
 
-# Laws by name, with the largest count they can be fitted to and the M-steps to their optimum.
-COLUMNWISE: dict[str, tuple[Emission, int, int]] = {
-    "categorical": (CategoricalEmission(), 4, 1),
-    "categorical-prior": (CategoricalEmission(concentration=1.5), 4, 1),
-    "categorical-priors": (CategoricalEmission(n_categories=5, concentration=(1.0, 2.0, 1.5, 3.0, 1.0)), 4, 1),
-}
-
-
-def columnwise_cases() -> list[Case]:
-    return [
-        EmissionCase(f"{name}-{kind}", law, steps, counts(missing=missing, largest=largest))
-        for name, (law, largest, steps) in COLUMNWISE.items()
-        for kind, missing in (("complete", 0.0), ("missing", 0.2))
-    ]
-
-
 def all_cases() -> list[Case]:
-    return [*initial_cases(), *transition_cases(), *duration_cases(), *elliptical_cases(), *columnwise_cases()]
+    return [*initial_cases(), *transition_cases(), *duration_cases(), *elliptical_cases()]
 
 
 def taken(statistics: Statistics, restarts: Tensor) -> Statistics:

@@ -23,6 +23,28 @@ LAWS: dict[str, tuple[dict[str, Tensor], object]] = {
         {"probability": uniform(0.1, 1.0, 2, N_STATES, N_FEATURES, 5).log().softmax(-1)},
         lambda probability: distributions.Categorical(probability),
     ),
+    "bernoulli": (
+        {"probability": uniform(0.1, 0.9, 2, N_STATES, N_FEATURES)},
+        lambda probability: distributions.Bernoulli(probability),
+    ),
+    "poisson": (
+        {"rate": uniform(0.2, 9.0, 2, N_STATES, N_FEATURES)},
+        lambda rate: distributions.Poisson(rate),
+    ),
+    "negative_binomial": (
+        {
+            "mean": uniform(0.5, 9.0, 2, N_STATES, N_FEATURES),
+            "size": uniform(0.5, 4.0, 2, N_STATES, N_FEATURES, 1)[..., 0],
+        },
+        lambda mean, size: distributions.NegativeBinomial(size, logits=(mean / size).log()),
+    ),
+    "gamma": (
+        {
+            "mean": uniform(0.5, 9.0, 2, N_STATES, N_FEATURES),
+            "shape": uniform(0.5, 9.0, 2, N_STATES, N_FEATURES, 1)[..., 0],
+        },
+        lambda mean, shape: distributions.Gamma(shape, shape / mean),
+    ),
 }
 
 

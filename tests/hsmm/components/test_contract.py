@@ -18,8 +18,9 @@ from tests.hsmm.components.cases import (
     along_coordinates,
     taken,
 )
+from tests.hsmm.components.emission_cases import columnwise_cases
 
-CASES = all_cases()
+CASES = [*all_cases(), *columnwise_cases()]
 ORDER = torch.tensor([2, 0, 1])
 
 

@@ -1,0 +1,98 @@
+"""Positive quantities: waiting times, step lengths, loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm.components.emission.columnwise import Column
+from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
+from hsmm.sequences import Sequences
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gamma(Positive):
+    """Parameters ``mean`` m and ``shape`` a (R, K, F); the standard deviation is m / √a.
+
+    ``shape`` is held within ``shape_bounds``: the likelihood of a state that holds equal values grows without end.
+    """
+
+    name: ClassVar[str] = "gamma"
+    state_axes: ClassVar = {"mean": (1,), "shape": (1,)}
+    support: ClassVar[str] = "numbers > 0"
+    inside: ClassVar[float] = 1.0
+
+    shape_bounds: tuple[float, float] = (1e-2, 1e6)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.shape_bounds[0] < self.shape_bounds[1] < np.inf:
+            raise ValueError(f"shape_bounds are {self.shape_bounds}; expected two rising positive numbers.")
+
+    @classmethod
+    def from_parameters(cls, mean: Any, shape: Any, **hyperparameters: Any) -> Self:
+        """``mean`` and ``shape``, both (K, F)."""
+        return cls._given(hyperparameters, mean=mean, shape=shape)
+
+    @property
+    def mean_(self) -> np.ndarray:
+        """(K, F)"""
+        return self.fitted("mean")
+
+    @property
+    def shape_(self) -> np.ndarray:
+        """(K, F)"""
+        return self.fitted("shape")
+
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        return {"mean": (np.finfo(np.float64).tiny, np.inf), "shape": self.shape_bounds}
+
+    def supports(self, values: Tensor) -> Tensor:
+        return values > 0
+
+    def density(self, feature: int, values: Tensor) -> Tensor:
+        mean, shape = (self.parameters[name][:, None, :, feature] for name in ("mean", "shape"))
+        logs = values.log()[:, None]
+        constant = shape * (shape / mean).log() - torch.lgamma(shape)
+        return constant + shape * logs - logs - (shape / mean) * values[:, None]
+
+    def fitted_to(self, columns: list[Column]) -> Self:
+        """The mean in closed form, whatever the shape; then the shape, given that mean."""
+        weight = weighted_sums(columns)
+        mean = averages(weighted_sums(columns, lambda y: y), weight, self.parameters["mean"])
+        spread = weight * mean.log() - weighted_sums(columns, torch.log)
+
+        def value(shape: Tensor) -> Tensor:
+            return weight * (shape * shape.log() - torch.lgamma(shape) - shape) - shape * spread
+
+        def slopes(shape: Tensor) -> tuple[Tensor, Tensor]:
+            first = weight * (shape.log() - torch.digamma(shape)) - spread
+            return first, weight * (1.0 / shape - torch.polygamma(1, shape))
+
+        shape = ascended(self.parameters["shape"], value, slopes, self.shape_bounds)
+        return self.with_parameters(mean=mean, shape=torch.where(weight > 0, shape, self.parameters["shape"]))
+
+    def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
+        mean, variance = sequences.moments
+        pooled = {
+            "mean": torch.where(mean > 0, mean, 1.0),
+            "shape": (mean**2 / variance.clamp(min=1e-300)).clamp(0.1, 1e3).clamp(*self.shape_bounds),
+        }
+        return self.with_parameters(**{x: v.expand(n_restarts, n_states, -1).clone() for x, v in pooled.items()})
+
+    def collapsed(self, sequences: Sequences) -> Tensor:
+        """(R,) whether a state's shape lies at its upper bound although the data vary."""
+        varying = sequences.moments[1] > 0
+        return (self.parameters["shape"][..., varying] >= 0.99 * self.shape_bounds[1]).any(-1).any(-1)
+
+    def means(self) -> Tensor:
+        return self.parameters["mean"]
+
+    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
+        mean, shape = (self.parameters[name][0][states] for name in ("mean", "shape"))
+        drawn = torch._standard_gamma(shape, generator=generator) * (mean / shape)
+        return drawn.clamp(min=torch.finfo(drawn.dtype).tiny)

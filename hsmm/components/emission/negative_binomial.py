@@ -1,0 +1,103 @@
+"""Counts that scatter more widely than a Poisson law."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm.components.emission.columnwise import Column, is_count
+from hsmm.components.emission.poisson import SMALLEST_RATE
+from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
+from hsmm.sequences import Sequences
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NegativeBinomial(Positive):
+    """Parameters ``mean`` m and ``size`` r (R, K, F); the variance is m + m² / r, and r → ∞ is Poisson.
+
+    ``size`` is held within ``size_bounds``, ``mean`` at or above ``SMALLEST_RATE``.
+    """
+
+    name: ClassVar[str] = "negative_binomial"
+    state_axes: ClassVar = {"mean": (1,), "size": (1,)}
+    support: ClassVar[str] = "whole numbers >= 0"
+
+    size_bounds: tuple[float, float] = (1e-3, 1e5)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.size_bounds[0] < self.size_bounds[1] < np.inf:
+            raise ValueError(f"size_bounds are {self.size_bounds}; expected two rising positive numbers.")
+
+    @classmethod
+    def from_parameters(cls, mean: Any, size: Any, **hyperparameters: Any) -> Self:
+        """``mean`` and ``size``, both (K, F)."""
+        return cls._given(hyperparameters, mean=mean, size=size)
+
+    @property
+    def mean_(self) -> np.ndarray:
+        """(K, F)"""
+        return self.fitted("mean")
+
+    @property
+    def size_(self) -> np.ndarray:
+        """(K, F)"""
+        return self.fitted("size")
+
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        return {"mean": (SMALLEST_RATE, np.inf), "size": self.size_bounds}
+
+    def supports(self, values: Tensor) -> Tensor:
+        return is_count(values)
+
+    def density(self, feature: int, values: Tensor) -> Tensor:
+        mean, size = (self.parameters[name][:, None, :, feature] for name in ("mean", "size"))
+        both = torch.log1p(mean / size)
+        count = values[:, None]
+        rises = torch.lgamma(count + size) - torch.lgamma(size) - torch.lgamma(count + 1.0)
+        return rises - size * both + count * ((mean / size).log() - both)
+
+    def fitted_to(self, columns: list[Column]) -> Self:
+        """The mean in closed form, whatever the size; then the size, given that mean."""
+        weight, total = weighted_sums(columns), weighted_sums(columns, lambda y: y)
+        mean = averages(total, weight, self.parameters["mean"]).clamp(min=SMALLEST_RATE)
+
+        def over_counts(function: Any, size: Tensor) -> Tensor:
+            sums = [(c.weight * function(c.values + size[..., f, None])).sum(-1) for f, c in enumerate(columns)]
+            return torch.stack(sums, -1)
+
+        def value(size: Tensor) -> Tensor:
+            rises = over_counts(torch.lgamma, size) - weight * torch.lgamma(size)
+            return rises - (weight * size + total) * torch.log1p(mean / size) - total * size.log()
+
+        def slopes(size: Tensor) -> tuple[Tensor, Tensor]:
+            first = over_counts(torch.digamma, size) - weight * torch.digamma(size)
+            second = over_counts(_trigamma, size) - weight * _trigamma(size)
+            surplus = (weight * mean - total) / (size + mean)
+            bend = weight * mean / (size * (size + mean)) - surplus / (size + mean)
+            return first - weight * torch.log1p(mean / size) + surplus, second + bend
+
+        size = ascended(self.parameters["size"], value, slopes, self.size_bounds)
+        return self.with_parameters(mean=mean, size=torch.where(weight > 0, size, self.parameters["size"]))
+
+    def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
+        mean, variance = sequences.moments
+        size = (mean**2 / (variance - mean).clamp(min=1e-3)).clamp(0.5, 100.0).clamp(*self.size_bounds)
+        pooled = {"mean": mean.clamp(min=SMALLEST_RATE), "size": size}
+        return self.with_parameters(**{x: v.expand(n_restarts, n_states, -1).clone() for x, v in pooled.items()})
+
+    def means(self) -> Tensor:
+        return self.parameters["mean"]
+
+    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
+        mean, size = (self.parameters[name][0][states] for name in ("mean", "size"))
+        rate = torch._standard_gamma(size, generator=generator) * (mean / size)
+        return torch.poisson(rate, generator=generator)
+
+
+def _trigamma(x: Tensor) -> Tensor:
+    return torch.polygamma(1, x)

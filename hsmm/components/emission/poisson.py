@@ -1,0 +1,80 @@
+"""Counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm.components.emission.columnwise import Column, is_count
+from hsmm.components.emission.positive import Positive, averages, weighted_sums
+from hsmm.sequences import Sequences
+
+SMALLEST_RATE = 1e-10
+"""A state that holds zeros alone has this rate: none at all would make every other count impossible for ever."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Poisson(Positive):
+    """Parameter ``rate`` (R, K, F), at least ``SMALLEST_RATE``.
+
+    The prior is Gamma with shape ``prior_shape`` >= 1 and rate ``prior_rate`` >= 0, the weight of a pseudo-sample
+    (1, 0: none).
+    """
+
+    name: ClassVar[str] = "poisson"
+    state_axes: ClassVar = {"rate": (1,)}
+    support: ClassVar[str] = "whole numbers >= 0"
+
+    prior_shape: float = 1.0
+    prior_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.prior_shape < np.inf:
+            raise ValueError(f"prior_shape is {self.prior_shape}; expected a number >= 1 (1 is no prior).")
+        if not 0.0 <= self.prior_rate < np.inf:
+            raise ValueError(f"prior_rate is {self.prior_rate}; expected a number >= 0 (0 is no prior).")
+
+    @classmethod
+    def from_parameters(cls, rate: Any, **hyperparameters: Any) -> Self:
+        """``rate`` (K, F)."""
+        return cls._given(hyperparameters, rate=rate)
+
+    @property
+    def rate_(self) -> np.ndarray:
+        """(K, F)"""
+        return self.fitted("rate")
+
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        return {"rate": (SMALLEST_RATE, np.inf)}
+
+    def supports(self, values: Tensor) -> Tensor:
+        return is_count(values)
+
+    def density(self, feature: int, values: Tensor) -> Tensor:
+        rate = self.parameters["rate"][:, None, :, feature]
+        return values[:, None] * rate.log() - rate - torch.lgamma(values + 1.0)[:, None]
+
+    def fitted_to(self, columns: list[Column]) -> Self:
+        total = weighted_sums(columns, lambda y: y) + (self.prior_shape - 1.0)
+        weight = weighted_sums(columns) + self.prior_rate
+        rate = averages(total, weight, self.parameters["rate"])
+        return self.with_parameters(rate=rate.clamp(min=SMALLEST_RATE))
+
+    def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
+        rate = sequences.moments[0].clamp(min=SMALLEST_RATE)
+        return self.with_parameters(rate=rate.expand(n_restarts, n_states, -1).clone())
+
+    def means(self) -> Tensor:
+        return self.parameters["rate"]
+
+    def log_prior(self) -> Tensor:
+        rate = self.parameters["rate"]
+        return (torch.xlogy(self.prior_shape - 1.0, rate) - self.prior_rate * rate).sum((-1, -2))
+
+    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
+        return torch.poisson(self.parameters["rate"][0][states], generator=generator)
