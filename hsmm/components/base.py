@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.components.dirichlet import check_concentration as check_concentration
+from hsmm.components.dirichlet import dirichlet_mode as dirichlet_mode
 from hsmm.errors import NotFittedError
 
 Constraint = Literal["real", "positive", "simplex", "matrix"]
@@ -27,6 +29,8 @@ class Component(ABC):
     name: ClassVar[str]
     state_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     uses_covariates: ClassVar[bool] = False
+    holdable: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that the M-step can keep while it improves the others: the names it takes as ``held``."""
 
     parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
@@ -81,6 +85,10 @@ class Component(ABC):
     def free(self) -> dict[str, Tensor]:
         """Learnt parameters in coordinates without constraints."""
         return {name: to_free(self.parameters[name], kind) for name, kind in self.constraints().items()}
+
+    def shared_axes(self) -> Mapping[str, tuple[int, ...]]:
+        """Axes of learnt parameters along which all values are one."""
+        return {}
 
     def units(self) -> dict[str, Tensor]:
         """The sizes of those :meth:`free` coordinates that change with the unit of the data."""
@@ -138,21 +146,12 @@ def _permute(value: Tensor, axes: tuple[int, ...], order: Tensor) -> Tensor:
     return value
 
 
-def dirichlet_mode(counts: Tensor, concentration: float, fallback: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """Mode of a Dirichlet posterior over the last axis; the fallback where nothing was counted.
-
-    ``allowed`` masks the cells that may be positive.
-    """
-    weight = counts + (concentration - 1.0)
-    if allowed is not None:
-        weight = torch.where(allowed, weight, 0.0)
-    total = weight.sum(-1, keepdim=True)
-    return torch.where(total > 0, weight / total.clamp(min=torch.finfo(weight.dtype).tiny), fallback)
-
-
-def check_concentration(concentration: float) -> None:
-    if not concentration >= 1.0:
-        raise ValueError(f"concentration is {concentration}; expected a number >= 1 (1 is no prior).")
+def safe_log(probability: Tensor) -> Tensor:
+    """log p, whose slope is 0 where p is 0: what cannot happen has no slope, not an undefined one."""
+    if not probability.requires_grad:
+        return probability.log()
+    positive = probability > 0
+    return torch.where(positive, probability.where(positive, 1.0).log(), -torch.inf)
 
 
 def check_distribution(value: np.ndarray, name: str) -> None:

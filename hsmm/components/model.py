@@ -28,6 +28,10 @@ class Model:
     left_censored: bool = False
     right_censored: bool = True
 
+    def __post_init__(self) -> None:
+        if self.duration is not None:
+            self.transition.check_semi_markov()
+
     def potentials(self, sequences: Sequences, log_emission: Tensor | None = None) -> Potentials:
         """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given."""
         tables = self.duration_tables()
@@ -50,9 +54,16 @@ class Model:
         return torch.stack([component.log_prior() for component in self.components().values()]).sum(0)
 
     def n_parameters(self) -> int:
-        """Free parameters of one model; a single state never ends, so its durations are none."""
-        lone = self.transition.n_states == 1
-        return sum(part.n_parameters() for kind, part in self.components().items() if not (lone and kind == "duration"))
+        """Free parameters of one model."""
+        return sum(self.n_parameters_by_kind().values())
+
+    def n_parameters_by_kind(self) -> dict[str, int]:
+        """Free parameters of each component of one model; a state that never ends has none for its durations."""
+        found = {kind: part.n_parameters() for kind, part in self.components().items()}
+        if self.duration is not None:
+            n_states = self.transition.n_states
+            found["duration"] = found["duration"] * (n_states - self.transition.n_absorbing) // n_states
+        return found
 
     def check_sizes(self) -> int:
         """The number of states, if all components agree on it."""

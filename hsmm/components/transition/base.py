@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.sequences import Sequences
@@ -36,9 +37,25 @@ class Transition(Component):
         """(R, K, K), or (R, N, K, K) with row n for the step from n to n + 1; only these need the ``sequences``."""
 
     @abstractmethod
+    def typical(self) -> StateMatrix:
+        """(R, K, K) the table; of one that depends on covariates, where each is at its mean in the fit."""
+
+    @abstractmethod
     def initialise(self, sequences: Sequences, mean_dwell: StateVector, generator: torch.Generator) -> Self:
         """Rough moves and, for an HMM, the diagonal that gives these mean dwell times (R, K) in steps."""
 
     @abstractmethod
     def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
         """Parameters that do not lower Σ counts · log-potentials, for expected counts in the shape of these."""
+
+    def arranged(self, sequences: Sequences, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Rough states (R, N) to start from, in an order that these moves can follow."""
+        return labels
+
+    def check_semi_markov(self) -> None:
+        """Raise ``ValueError`` if this family has no meaning in a semi-Markov model."""
+
+    @property
+    def n_absorbing(self) -> int:
+        """States that no parameters could make end."""
+        return int(self.n_states == 1)

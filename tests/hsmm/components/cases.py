@@ -13,8 +13,6 @@ from hsmm.components.base import Component
 from hsmm.components.duration import DURATIONS, Categorical, Duration, DurationCounts
 from hsmm.components.emission import Emission, Gaussian, StudentT
 from hsmm.components.emission.elliptical import Elliptical
-from hsmm.components.initial import INITIALS, Initial
-from hsmm.components.transition import TRANSITIONS, Transition
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
@@ -67,57 +65,6 @@ class Case(ABC):
     def tied(self, component: Component) -> Component:
         """The component with shared coordinates made equal, where the family shares any."""
         return component
-
-
-@dataclass(frozen=True)
-class InitialCase(Case):
-    def random(self, seed: int) -> Initial:
-        weights = torch.rand((N_RESTARTS, N_STATES), generator=_generator(seed), dtype=torch.float64)
-        made = self.component.initialise(N_RESTARTS, N_STATES)
-        return made.with_parameters(probability=_normalised(weights)) if made.constraints() else made
-
-    def statistics(self, seed: int) -> Statistics:
-        return {"counts": 9.0 * torch.rand((N_RESTARTS, N_STATES), generator=_generator(seed), dtype=torch.float64)}
-
-    def maximise(self, component: Initial, statistics: Statistics) -> Initial:
-        return component.maximise(statistics["counts"])
-
-    def log_likelihood(self, component: Initial, statistics: Statistics) -> Tensor:
-        return weighted(statistics["counts"], component.log_potentials()).sum(-1)
-
-    def permuted(self, statistics: Statistics, order: Tensor) -> Statistics:
-        return {"counts": statistics["counts"][:, order]}
-
-    def log_table(self, component: Initial) -> Tensor:
-        return component.log_potentials()
-
-
-@dataclass(frozen=True)
-class TransitionCase(Case):
-    sequences: Sequences
-
-    def random(self, seed: int) -> Transition:
-        weights = torch.rand((N_RESTARTS, N_STATES, N_STATES), generator=_generator(seed), dtype=torch.float64)
-        return self.component.with_parameters(probability=_normalised(self._allowed(weights)))
-
-    def statistics(self, seed: int) -> Statistics:
-        counts = torch.rand((N_RESTARTS, N_STATES, N_STATES), generator=_generator(seed), dtype=torch.float64)
-        return {"counts": 20.0 * self._allowed(counts)}
-
-    def maximise(self, component: Transition, statistics: Statistics) -> Transition:
-        return component.maximise(self.sequences, statistics["counts"])
-
-    def log_likelihood(self, component: Transition, statistics: Statistics) -> Tensor:
-        return weighted(statistics["counts"], component.log_potentials(self.sequences)).sum((-1, -2))
-
-    def permuted(self, statistics: Statistics, order: Tensor) -> Statistics:
-        return {"counts": statistics["counts"][:, order][:, :, order]}
-
-    def log_table(self, component: Transition) -> Tensor:
-        return component.log_potentials()
-
-    def _allowed(self, weights: Tensor) -> Tensor:
-        return weights if self.component.self_transitions else weights * (1.0 - torch.eye(N_STATES))
 
 
 @dataclass(frozen=True)
@@ -262,17 +209,6 @@ def odd_values(*, missing: float) -> Sequences:
     return Sequences.from_arrays(values.masked_fill(gone, torch.nan), lengths=[N_ROWS - 41, 40, 1])
 
 
-def initial_cases() -> list[Case]:
-    options = {"free": [{}, {"concentration": 2.5}], "uniform": [{}], "fixed": [{"probability": (0.2, 0.5, 0.3)}]}
-    return [InitialCase(_id(name, o), INITIALS[name](**o), 1) for name in INITIALS for o in options[name]]
-
-
-def transition_cases() -> list[Case]:
-    options = [{"self_transitions": stays, "concentration": prior} for stays in (False, True) for prior in (1.0, 2.0)]
-    data = odd_values(missing=0.0)
-    return [TransitionCase(_id(name, o), TRANSITIONS[name](**o), 1, data) for name in TRANSITIONS for o in options]
-
-
 def duration_cases() -> list[DurationCase]:
     cases = []
     for name, (shortest, longest), residual in itertools.product(
@@ -301,7 +237,9 @@ def elliptical_cases() -> list[Case]:
 
 
 def all_cases() -> list[Case]:
-    return [*initial_cases(), *transition_cases(), *duration_cases(), *elliptical_cases()]
+    from tests.hsmm.components.chain_cases import chain_cases  # which imports from here
+
+    return [*chain_cases(), *duration_cases(), *elliptical_cases()]
 
 
 def taken(statistics: Statistics, restarts: Tensor) -> Statistics:

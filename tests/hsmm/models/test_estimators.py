@@ -218,7 +218,7 @@ def test_bad_options_are_named_at_fit(options: dict, message: str) -> None:
         lambda: hsmm.emissions.Gaussian(min_covariance=0.0),
         lambda: hsmm.emissions.StudentT(dof_bounds=(3.0, 2.0)),
         lambda: hsmm.initials.FixedInitial(probability=[0.5, 0.6]),
-        lambda: hsmm.initials.FreeInitial(concentration=0.5),
+        lambda: hsmm.initials.FreeInitial(concentration=(1.0, 0.0)),
         lambda: hsmm.transitions.Dense(concentration=float("nan")),
         lambda: hsmm.durations.Categorical(concentration=0.0),
     ],
