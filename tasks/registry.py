@@ -222,3 +222,8 @@ def _set_environment() -> None:
         "GIT_PYTHON_REFRESH": "quiet",
     }.items():
         os.environ.setdefault(name, value)
+
+
+def is_there(uri: str) -> bool:
+    """Whether there is anything to read; a SQLite file that does not exist would be made by opening it."""
+    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()

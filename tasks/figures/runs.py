@@ -48,9 +48,9 @@ def observed_survival(run_lengths: Runs, max_duration: int) -> np.ndarray:
 
     NaN from the length on at which no run is left to tell.
     """
-    steps = np.arange(1, max_duration + 1)
-    at_risk = (run_lengths.length[None, :] >= steps[:, None]).sum(1)
-    endings = ((run_lengths.length[None, :] == steps[:, None]) & run_lengths.ended[None, :]).sum(1)
+    longest = np.minimum(run_lengths.length, max_duration + 1)
+    at_risk = np.bincount(longest, minlength=max_duration + 2)[::-1].cumsum()[::-1][1 : max_duration + 1]
+    endings = np.bincount(longest[run_lengths.ended], minlength=max_duration + 2)[1 : max_duration + 1]
     going_on = 1.0 - endings / np.maximum(at_risk, 1)
     survival = np.append(1.0, np.cumprod(going_on)[:-1])
     return np.where(at_risk > 0, survival, np.nan)
