@@ -225,12 +225,14 @@ class Sequences:
         beyond = torch.ones(len(values), dtype=torch.bool).index_fill(0, row, False).nonzero().flatten()
         return made.with_covariates(joined.index_copy(0, beyond, ahead))
 
-    def in_canonical_order(self) -> Sequences:
-        """The same series ordered by a digest of their content, so that no fit depends on the order given."""
-        if self.n_series == 1:
-            return self
+    def canonical_order(self) -> list[int]:
+        """The series' indices ordered by a digest of their content."""
         bounds = self.offsets.tolist()
-        return self.series(sorted(range(self.n_series), key=lambda s: self._digest(bounds[s], bounds[s + 1])))
+        return sorted(range(self.n_series), key=lambda s: self._digest(bounds[s], bounds[s + 1]))
+
+    def in_canonical_order(self) -> Sequences:
+        """The same series in their canonical order, so that no fit depends on the order given."""
+        return self if self.n_series == 1 else self.series(self.canonical_order())
 
     def to(self, device: torch.device) -> Sequences:
         covariates = None if self.covariates is None else self.covariates.to(device)

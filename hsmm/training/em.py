@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
-from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.acceleration import Extrapolation
-from hsmm.training.m_step import maximise
+from hsmm.training.objective import Objective, objective_of
 
 FALL_TOLERANCE = 1e-8
 
@@ -40,7 +38,7 @@ class Fit:
 
 def expectation_maximisation(
     model: Model,
-    sequences: Sequences,
+    data: Sequences | Objective,
     *,
     max_iter: int,
     tol: float,
@@ -51,7 +49,7 @@ def expectation_maximisation(
     ``tol=0`` makes ``max_iter`` M-steps. Restarts that have stopped, or whose data are impossible, leave the batch.
     ``accelerate`` leaps ahead after every second step, where that does not lower the objective.
     """
-    climb = _Climb(model, sequences, tol)
+    climb = _Climb(model, objective_of(data), tol)
     for iteration in range(max_iter + 1):
         climb.evaluate(iteration, last=iteration == max_iter)
         if not len(climb.running):
@@ -60,111 +58,100 @@ def expectation_maximisation(
     return climb.result()
 
 
-@dataclass(frozen=True, eq=False)
-class _Stop:
-    """Where some restarts ended."""
-
-    restarts: Tensor
-    model: Model
-    log_likelihood: Tensor
-    objective: Tensor
-    n_iter: Tensor
-    converged: Tensor
-    fall: Tensor
-
-
 class _Climb:
-    """The restarts still ``running``, their models and counts, and the record of all R."""
+    """The restarts still ``running`` with their models, counts and objective, and the ``record`` of those that left."""
 
-    def __init__(self, model: Model, sequences: Sequences, tol: float) -> None:
-        self.sequences, self.tol = sequences, tol
-        self.least_gain = tol * sequences.n_observed_rows
-        self.n_restarts, device = model.emission.n_restarts, sequences.values.device
-        self.running = torch.arange(self.n_restarts, device=device)
+    def __init__(self, model: Model, target: Objective, tol: float) -> None:
+        n_restarts, device = model.emission.n_restarts, target.sequences.values.device
+        self.target, self.tol = target, tol
+        self.running = torch.arange(n_restarts, device=device)
         self.model = model
-        self.objective = torch.full((self.n_restarts,), -torch.inf, dtype=torch.float64, device=device)
+        self.objective = torch.full((n_restarts,), -torch.inf, dtype=torch.float64, device=device)
         self.fall = torch.zeros_like(self.objective)
-        self.history: list[tuple[Tensor, Tensor]] = []
-        self.stopped: list[_Stop] = []
-        self.path: list[Model] = []
+        self.extrapolation = Extrapolation(n_restarts, device)
+        self.path: list[Model] = []  # the models before the last steps, if a leap may follow or followed
         self.leapt = False
-        self.extrapolation = Extrapolation(self.n_restarts, device)
-        self.log_emission: Tensor | None = None
         self.counts: Posterior | None = None
+        self.log_emission: Tensor | None = None
+        self.history: list[Tensor] = []
+        self.left: list[tuple[Tensor, Model]] = []
+        self.record = {
+            **{name: torch.empty_like(self.objective) for name in ("log_likelihood", "objective", "fall")},
+            "n_iter": torch.empty_like(self.running),
+            "converged": torch.empty_like(self.running, dtype=torch.bool),
+        }
 
     def evaluate(self, iteration: int, *, last: bool) -> None:
         """The E-step at the present models; those that are done leave."""
-        counts = inference.expected_counts(self._potentials())
-        if self.leapt:
-            counts = self._retreat(counts)
-        reached = counts.log_likelihood.sum(1)
-        penalised = reached + self.model.log_prior()
-        gain = penalised - self.objective
-        lost = torch.where(gain < 0, -gain / penalised.abs().clamp(min=1.0), 0.0)
-        self.fall = torch.maximum(self.fall, lost)
-        self.objective = penalised
-        self.history.append((self.running, penalised))
+        counts = self._expected_counts()
+        reached = self.target.total(counts.log_likelihood)
+        objective = reached + self.model.log_prior()
         judged = self.tol > 0 and not self.leapt
-        done = gain < self.least_gain if judged else torch.zeros_like(gain, dtype=torch.bool)
-        self.leapt, self.counts = False, counts
-        leaving = done | penalised.isneginf() | last
+        if self.leapt:
+            accepted = objective >= self.objective
+            self.extrapolation.judge(accepted)
+            if not bool(accepted.all()):
+                counts = self._retreat(counts, accepted)
+                reached = self.target.total(counts.log_likelihood)
+                objective = reached + self.model.log_prior()
+        gain = objective - self.objective
+        self.fall = torch.maximum(self.fall, torch.where(gain < 0, -gain / objective.abs().clamp(min=1.0), 0.0))
+        self.counts, self.objective, self.leapt = counts, objective, False
+        self._remember(objective)
+        done = (gain < self.tol * self.target.n_observations) & judged
+        leaving = done | objective.isneginf() | last
         if bool(leaving.any()):
-            self._leave(leaving, reached, done, iteration)
+            n_iter = torch.full_like(self.running, iteration)
+            self._leave(leaving, log_likelihood=reached, n_iter=n_iter, converged=done)
 
     def step(self, *, leap: bool) -> None:
         """The M-step and, with ``leap``, an extrapolation beyond it."""
         assert self.counts is not None
-        self.path = [*self.path[-1:], self.model] if leap else [self.model]
-        after = maximise(self.model, self.sequences, self.counts)
+        before = self.model
+        after = self.target.maximise(before, self.counts)
         self.counts = None  # so that the next ones may lie where these lay
+        self.path = [*self.path[-1:], before, after] if leap else [before]
         if leap:
-            self.path = [*self.path, after]
             after = self.extrapolation.leap(*self.path)
-            after = replace(after, emission=after.emission.confined(self.sequences))
+            after = replace(after, emission=after.emission.confined(self.target.sequences))
+            after = self.target.held(after, before)
         self.model, self.leapt = after, leap
 
     def result(self) -> Fit:
-        order = torch.cat([stop.restarts for stop in self.stopped]).argsort()
-        model = self.stopped[0].model
-        for stop in self.stopped[1:]:
-            model = model.joined(stop.model)
-        history = order.new_full((len(self.history), self.n_restarts), torch.nan, dtype=torch.float64)
-        for row, (restarts, objective) in zip(history, self.history, strict=True):
-            row[restarts] = objective
-        names = ("log_likelihood", "objective", "n_iter", "converged", "fall")
-        records = {name: torch.cat([getattr(stop, name) for stop in self.stopped])[order] for name in names}
-        return Fit(model=model.take(order), history=history, **records)
+        order = torch.cat([restarts for restarts, _ in self.left]).argsort()
+        model = self.left[0][1]
+        for _, other in self.left[1:]:
+            model = model.joined(other)
+        return Fit(model=model.take(order), history=torch.stack(self.history), **self.record)
 
-    def _potentials(self) -> Potentials:
-        """The tables, those of all rows in the same place each time: the largest are the dearest to allocate."""
-        if self.log_emission is None:
-            p = self.model.potentials(self.sequences)
+    def _expected_counts(self) -> Posterior:
+        """At the present models; the largest tables lie in the same place each time: they are dear to allocate."""
+        room = None if self.log_emission is None else self.log_emission[: len(self.running)]
+        p = self.target.potentials(self.model, room)
+        if room is None:
             self.log_emission = p.log_emission
-            return p
-        return self.model.potentials(self.sequences, self.log_emission[: len(self.running)])
+        return self.target.expected_counts(p)
 
-    def _retreat(self, counts: Posterior) -> Posterior:
+    def _retreat(self, counts: Posterior, accepted: Tensor) -> Posterior:
         """Where a leap lowered the objective, go back to the plain EM step."""
-        reached = counts.log_likelihood.sum(1) + self.model.log_prior()
-        accepted = reached >= self.objective
-        self.extrapolation.judge(accepted)
-        if bool(accepted.all()):
-            return counts
         self.model = self.model.where(accepted, self.path[-1])
         rejected = (~accepted).nonzero().flatten()
-        again = inference.expected_counts(self.model.take(rejected).potentials(self.sequences))
+        again = self.target.expected_counts(self.target.potentials(self.model.take(rejected)))
         return Posterior(
             **{name: value.index_copy(0, rejected, getattr(again, name)) for name, value in vars(counts).items()}
         )
 
-    def _leave(self, leaving: Tensor, reached: Tensor, converged: Tensor, iteration: int) -> None:
+    def _remember(self, objective: Tensor) -> None:
+        row = torch.full_like(self.record["objective"], torch.nan)
+        row[self.running] = objective
+        self.history.append(row)
+
+    def _leave(self, leaving: Tensor, **reached: Tensor) -> None:
         assert self.counts is not None
-        n_iter = torch.full_like(self.running, iteration)
-        record = (reached, self.objective, n_iter, converged, self.fall)
-        self.stopped.append(
-            _Stop(self.running[leaving], self.model.take(leaving), *(values[leaving] for values in record))
-        )
-        staying = ~leaving
+        restarts, staying = self.running[leaving], ~leaving
+        for name, values in {"objective": self.objective, "fall": self.fall, **reached}.items():
+            self.record[name][restarts] = values[leaving]
+        self.left.append((restarts, self.model.take(leaving)))
         self.running, self.model = self.running[staying], self.model.take(staying)
         self.objective, self.fall = self.objective[staying], self.fall[staying]
         self.path = [model.take(staying) for model in self.path]

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from hsmm.components.base import Component
 from hsmm.components.duration import DurationCounts
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.sequences import Sequences
+from hsmm.training.freezing import frozen_parts
 
 
-def maximise(model: Model, sequences: Sequences, counts: Posterior) -> Model:
-    """Models that do not lower the expected complete-data objective of these counts."""
-    duration = model.duration
-    if duration is not None:
-        duration = duration.maximise(
-            DurationCounts(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave)
-        )
-    return replace(
-        model,
-        initial=model.initial.maximise(counts.initial),
-        transition=model.transition.maximise(sequences, counts.transition),
-        duration=duration,
-        emission=model.emission.maximise(sequences, counts.state),
-    )
+def maximise(model: Model, sequences: Sequences, counts: Posterior, frozen: frozenset[str] = frozenset()) -> Model:
+    """Models that do not lower the expected complete-data objective of these counts; what is frozen stays."""
+    changed: dict[str, Component] = {}
+    for kind, part in model.components().items():
+        if kind not in frozen:
+            held = frozen_parts(frozen, kind)
+            changed[kind] = part.maximise(*_statistics(kind, sequences, counts), **({"held": held} if held else {}))
+    return replace(model, **changed)  # type: ignore[arg-type]
+
+
+def _statistics(kind: str, sequences: Sequences, counts: Posterior) -> tuple[Any, ...]:
+    """What the M-step of this table looks at."""
+    if kind == "initial":
+        return (counts.initial,)
+    if kind == "transition":
+        return sequences, counts.transition
+    if kind == "duration":
+        return (DurationCounts(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave),)
+    return sequences, counts.state

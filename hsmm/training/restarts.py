@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +14,14 @@ from torch import Tensor
 from hsmm.components.model import Model
 from hsmm.errors import ImpossibleDataError
 from hsmm.sequences import Sequences
-from hsmm.training.em import Fit, expectation_maximisation
-from hsmm.training.starts import draw_starts, initial_model, longest_dwell
+from hsmm.training.em import Fit
+from hsmm.training.first import first_models
+from hsmm.training.objective import Objective, objective_of
+from hsmm.training.trainers import EM, Trainer
 
-ROUNDS: tuple[tuple[int, float], ...] = ((10, 0.5), (20, 0.5), (40, 0.5), (80, 0.5))
 FEWEST = 2
-_LANES = 8  # restarts that the E-step works on side by side
-_FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of (R, N, K) tables: for the caches, for the memory
+_LANES = 8  # series of any restarts that the E-step works on side by side
+_FITTING_CELLS, _MOST_CELLS = 1_600_000, 40_000_000  # of tables by row: for the caches, for the memory
 
 
 @dataclass(frozen=True)
@@ -52,131 +55,149 @@ class BestFit:
 
 def fit_restarts(
     structure: Model,
-    sequences: Sequences,
+    data: Sequences | Objective,
     *,
     n_states: int,
     n_init: int,
     max_iter: int,
     tol: float,
     seed: int,
+    start: Model | None = None,
+    trainer: Trainer = EM(),  # noqa: B008 - immutable
 ) -> BestFit:
     """Fit ``structure`` from ``n_init`` starts and keep the best that has no collapsed state, if there is one.
 
-    After each of ``ROUNDS`` (iterations, share kept) the worse restarts stop; the rest climb on. Should all of these
+    A ``start`` stands for the first of them, and gives all others what is frozen. Where the trainer has rounds
+    (iterations, share kept), the worse restarts stop after each of them; the rest climb on. Should all of these
     collapse, those that stopped last while sound climb on instead.
     """
-    starts = draw_starts(sequences, n_states, n_init, longest_dwell(structure, sequences, n_states), seed)
-    model = initial_model(structure, sequences, starts, seed)
-    race = _Race(alive=torch.arange(n_init, device=sequences.values.device))
+    target = objective_of(data)
+    model, kinds = first_models(structure, target, n_states=n_states, n_init=n_init, seed=seed, start=start)
+    race = _Race(kinds, seed)
 
-    def climb(model: Model, *, max_iter: int, accelerate: bool) -> Fit:
-        chunk = partial(
-            expectation_maximisation, sequences=sequences, max_iter=max_iter, tol=tol, accelerate=accelerate
-        )
-        return _chunked(model, sequences, chunk)
+    def climb(model: Model, *, max_iter: int, accelerate: bool) -> None:
+        chunk = partial(trainer.climb, objective=target, max_iter=max_iter, tol=tol, accelerate=accelerate)
+        race.run(_chunked(model, target.sequences, chunk), target.sequences)
 
     spent = 0
-    for length, share in (*ROUNDS, (max_iter, 0.0)):
+    for length, share in (*trainer.rounds, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
-        race.run(climb(model, max_iter=max_iter - spent if last else length, accelerate=spent > 0), sequences)
+        climb(model, max_iter=max_iter - spent if last else length, accelerate=spent > 0)
         if last:
             break
         spent += length
         model = race.halve(max(FEWEST, int(len(race.alive) * share)))
     race.end()
     while (again := race.second_chance()) is not None:
-        race.run(climb(again, max_iter=max_iter - race.most_iterations(), accelerate=True), sequences)
+        climb(again, max_iter=max_iter - max(runner.n_iter for runner in race.alive), accelerate=True)
         race.end()
-    return race.result(starts.kinds, seed)
+    return race.result()
 
 
 @dataclass(eq=False)
-class _Race:
-    """The restarts still ``alive``, their latest ``fit``, and what is known of those that left.
+class _Runner:
+    """How one restart stands; its model is one of those of the ``fit`` it last took part in."""
 
-    ``resting`` are sound models that left early, by round; ``ended`` the fits of those that climbed to their end.
-    """
-
-    alive: Tensor
+    restart: int
+    kind: str
+    n_iter: int = 0
+    fall: float = 0.0
+    collapsed: bool = False
+    stopped: str = ""
+    n_rounds: int = 0
+    history: list[Tensor] = field(default_factory=list)
     fit: Fit | None = None
-    collapsed: Tensor = field(default_factory=lambda: torch.empty(0))
-    rounds: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    iterations: dict[int, int] = field(default_factory=dict)
-    fall: dict[int, float] = field(default_factory=dict)
-    left: dict[int, tuple[float, float, bool, str]] = field(default_factory=dict)
-    resting: list[tuple[Tensor, Model]] = field(default_factory=list)
-    ended: list[tuple[Tensor, Fit, Tensor]] = field(default_factory=list)
+    position: int = 0
+
+    def took_part(self, fit: Fit, position: int, collapsed: bool) -> None:
+        self.fit, self.position, self.collapsed = fit, position, collapsed
+        self.n_rounds += 1
+        self.n_iter += int(fit.n_iter[position])
+        self.fall = max(self.fall, float(fit.fall[position]))
+        climb = fit.history[:, position]
+        climb = climb[~climb.isnan()]
+        self.history = [*self.history, climb[1:] if self.history else climb]  # a round begins where one ended
+
+    def reached(self, what: str) -> Any:
+        return getattr(self.fit, what)[self.position].item()
+
+    def model(self) -> Model:
+        assert self.fit is not None
+        return self.fit.model.take(torch.tensor([self.position], device=self.fit.objective.device))
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.collapsed and math.isfinite(self.reached("objective"))
+
+
+class _Race:
+    """The runners still ``alive``, and those that have ``ended`` where they wanted to."""
+
+    def __init__(self, kinds: list[str], seed: int) -> None:
+        self.seed = seed
+        self.runners = [_Runner(restart, kind) for restart, kind in enumerate(kinds)]
+        self.alive = self.runners
+        self.ended: list[_Runner] = []
 
     def run(self, fit: Fit, sequences: Sequences) -> None:
-        self.fit = fit
-        self.collapsed = fit.model.emission.collapsed(sequences)
-        self.rounds.append((self.alive, fit.history))
-        for restart, made, fall in zip(self.alive.tolist(), fit.n_iter.tolist(), fit.fall.tolist(), strict=True):
-            self.iterations[restart] = self.iterations.get(restart, 0) + made
-            self.fall[restart] = max(self.fall.get(restart, 0.0), fall)
+        for position, collapsed in enumerate(fit.model.emission.collapsed(sequences).tolist()):
+            self.alive[position].took_part(fit, position, collapsed)
 
     def halve(self, n_kept: int) -> Model:
         """Let all but the best ``n_kept`` leave; the models that stay."""
-        assert self.fit is not None
-        order = ranking(self.fit.objective, self.collapsed)
-        kept = order[:n_kept].sort().values
-        leaving = order[n_kept:]
-        for position in leaving.tolist():
-            self._leave(position, "halved")
-        sound = leaving[~self.collapsed[leaving] & self.fit.objective[leaving].isfinite()]
-        if len(sound):
-            self.resting.append((self.alive[sound], self.fit.model.take(sound)))
-        self.alive = self.alive[kept]
-        return self.fit.model.take(kept)
+        order = _ranked(self.alive)
+        for runner in order[n_kept:]:
+            runner.stopped = "halved"
+        return self._restricted(order[:n_kept])
 
     def end(self) -> None:
         """All that are alive have climbed to their end."""
-        assert self.fit is not None
-        for position, converged in enumerate(self.fit.converged.tolist()):
-            self._leave(position, "converged" if converged else "max_iter")
-        self.ended.append((self.alive, self.fit, self.collapsed))
+        for runner in self.alive:
+            runner.stopped = "converged" if runner.reached("converged") else "max_iter"
+        self.ended += self.alive
 
     def second_chance(self) -> Model | None:
         """Where all that climbed to their end have collapsed: those that left last while sound, alive again."""
-        if not self.resting or not all(bool(collapsed.all()) for _, _, collapsed in self.ended):
+        resting = [runner for runner in self.runners if runner.stopped == "halved" and runner.is_sound]
+        if not resting or not all(runner.collapsed for runner in self.ended):
             return None
-        self.alive, model = self.resting.pop()
-        return model
+        latest = max(runner.n_rounds for runner in resting)
+        return self._restricted([runner for runner in resting if runner.n_rounds == latest])
 
-    def most_iterations(self) -> int:
-        return max(self.iterations[restart] for restart in self.alive.tolist())
-
-    def result(self, kinds: list[str], seed: int) -> BestFit:
-        collapsed = torch.cat([collapsed for _, _, collapsed in self.ended])
-        best = int(ranking(torch.cat([fit.objective for _, fit, _ in self.ended]), collapsed)[0])
-        fit, position = [(fit, p) for alive, fit, _ in self.ended for p in range(len(alive))][best]
-        winner = int(torch.cat([alive for alive, _, _ in self.ended])[best])
-        if fit.objective[position].isneginf():
+    def result(self) -> BestFit:
+        best = _ranked(self.ended)[0]
+        if best.reached("objective") == -math.inf:
             raise ImpossibleDataError("every start gives the data probability zero; check for values outside the law.")
         return BestFit(
-            model=fit.model.take(torch.tensor([position], device=self.alive.device)),
-            log_likelihood=float(fit.log_likelihood[position]),
-            objective=float(fit.objective[position]),
-            history=self._history(winner),
-            n_iter=self.iterations[winner],
-            converged=bool(fit.converged[position]),
-            collapsed=bool(collapsed[best]),
-            fall=self.fall[winner],
-            restarts=[Restart(i, seed, kinds[i], self.iterations[i], *self.left[i]) for i in sorted(self.left)],
+            model=best.model(),
+            log_likelihood=best.reached("log_likelihood"),
+            objective=best.reached("objective"),
+            history=torch.cat(best.history),
+            n_iter=best.n_iter,
+            converged=best.reached("converged"),
+            collapsed=best.collapsed,
+            fall=best.fall,
+            restarts=[_row(runner, self.seed) for runner in self.runners],
         )
 
-    def _leave(self, position: int, why: str) -> None:
-        assert self.fit is not None
-        fit = self.fit
-        objective, likelihood = float(fit.objective[position]), float(fit.log_likelihood[position])
-        why = "impossible" if objective == -torch.inf else why
-        self.left[int(self.alive[position])] = (objective, likelihood, bool(self.collapsed[position]), why)
+    def _restricted(self, alive: list[_Runner]) -> Model:
+        """Only these runners, who share their last fit, are alive; their models."""
+        self.alive = sorted(alive, key=lambda runner: runner.restart)
+        fit = self.alive[0].fit
+        assert fit is not None
+        return fit.model.take(torch.tensor([runner.position for runner in self.alive], device=fit.objective.device))
 
-    def _history(self, restart: int) -> Tensor:
-        """The climb of one restart over all rounds; each round begins where the one before ended."""
-        columns = [history[:, alive == restart].flatten() for alive, history in self.rounds]
-        climbs = [column[~column.isnan()] for column in columns if len(column)]
-        return torch.cat([*(climb[:-1] for climb in climbs[:-1]), climbs[-1]])
+
+def _ranked(runners: list[_Runner]) -> list[_Runner]:
+    objective = torch.tensor([runner.reached("objective") for runner in runners], dtype=torch.float64)
+    order = ranking(objective, torch.tensor([runner.collapsed for runner in runners]))
+    return [runners[i] for i in order.tolist()]
+
+
+def _row(runner: _Runner, seed: int) -> Restart:
+    objective, likelihood = runner.reached("objective"), runner.reached("log_likelihood")
+    why = "impossible" if objective == -math.inf else runner.stopped
+    return Restart(runner.restart, seed, runner.kind, runner.n_iter, objective, likelihood, runner.collapsed, why)
 
 
 def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
@@ -187,9 +208,12 @@ def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
 
 
 def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:
-    """``climb`` in chunks of restarts: as few as share the caches, but enough for all lanes, if memory allows."""
-    cells = sequences.n_rows * model.transition.n_states
-    size = max(_FITTING_CELLS // cells // _LANES * _LANES, min(_LANES, _MOST_CELLS // cells), 1)
+    """``climb`` in chunks of restarts: enough to fill the lanes, then no more than share the caches."""
+    k = model.transition.n_states
+    cells = sequences.n_rows * k * (1 + k * model.transition.uses_covariates)
+    filling = -(-_LANES // sequences.n_series)
+    size = filling * max(1, round(_FITTING_CELLS / (cells * filling)))
+    size = max(1, min(size, _MOST_CELLS // cells))
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
     fits = [climb(model.take(chunk)) for chunk in chunks]
     return fits[0] if len(fits) == 1 else _join(fits)

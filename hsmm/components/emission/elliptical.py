@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -41,6 +41,7 @@ class Elliptical(Emission):
     """
 
     state_axes: ClassVar = {"mean": (1,), "covariance": (1,)}
+    holdable: ClassVar = frozenset({"mean", "covariance"})
 
     covariance: CovarianceType = "full"
     min_covariance: float = 1e-6
@@ -63,6 +64,10 @@ class Elliptical(Emission):
 
     def constraints(self) -> dict[str, Constraint]:
         return {"mean": "real", "covariance": "positive" if self._by_axis else "matrix"}
+
+    def shared_axes(self) -> dict[str, tuple[int, ...]]:
+        axis = {"tied": 1, "spherical": 2}.get(self.covariance)
+        return {} if axis is None else {"covariance": (axis,)}
 
     def units(self) -> dict[str, Tensor]:
         covariance = self.parameters["covariance"]
@@ -123,18 +128,22 @@ class Elliptical(Emission):
         spread = 0.9 * fitted.parameters["covariance"] + 0.1 * start.parameters["covariance"]
         return fitted.with_parameters(covariance=spread)
 
-    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
-        law, measured = self.improved(sequences, weights)
+    def maximise(self, sequences: Sequences, weights: StateSeries, held: Collection[str] = ()) -> Self:
+        """Parameters that do not lower Σ weights · log-density; those ``held`` stay as they are."""
+        law, measured = (Elliptical if "dof" in held else type(self)).improved(self, sequences, weights)
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]
+        moves = "mean" not in held
         if self._by_axis:
-            mean, scatter, mass = axis_scatter(measured, old_mean)
+            mean, scatter, mass = axis_scatter(measured, old_mean, moves=moves)
             if self.covariance == "spherical":
                 scatter, mass = (x.sum(-1, keepdim=True).expand_as(x) for x in (scatter, mass))
         else:
-            mean, scatter, weight = matrix_scatter(measured, old_mean, old)
+            mean, scatter, weight = matrix_scatter(measured, old_mean, old, moves=moves)
             if self.covariance == "tied":
                 scatter, weight = scatter.sum(1, keepdim=True).expand_as(scatter), weight.sum(1, keepdim=True)
             mass = weight.expand(old.shape[:2])[..., None, None]
+        if "covariance" in held:
+            return law.with_parameters(mean=mean)
         new = self._floored(scatter / mass.clamp(min=_EMPTY), sequences)
         return law.with_parameters(mean=mean, covariance=torch.where(mass > _EMPTY, new, old))
 
@@ -236,6 +245,7 @@ class StudentT(Elliptical):
 
     name: ClassVar[str] = "student_t"
     state_axes: ClassVar = {"mean": (1,), "covariance": (1,), "dof": (1,)}
+    holdable: ClassVar = frozenset({"mean", "covariance", "dof"})
 
     dof_bounds: tuple[float, float] = (0.5, 1000.0)
 

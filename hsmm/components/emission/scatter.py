@@ -16,24 +16,29 @@ CovarianceType = Literal["full", "diag", "tied", "spherical"]
 Measured = list[tuple[Geometry, Moments]]
 
 
-def axis_scatter(measured: Measured, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def axis_scatter(measured: Measured, mean: Tensor, *, moves: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean, summed squared deviations and weight, each (R, K, F), over observed cells.
 
-    States without weight in a feature keep ``mean``.
+    States without weight in a feature keep ``mean``, and all do unless the mean ``moves``.
     """
     first, second = (_sum([getattr(moments, name) for _, moments in measured]) for name in ("first", "second"))
     weight, scaled = (_sum([getattr(m, name) for _, m in measured]) for name in ("cell_weight", "cell_scaled"))
-    shift = torch.where(scaled > 0, first / scaled.clamp(min=_TINY), 0.0)
+    shift = torch.where(scaled > 0, first / scaled.clamp(min=_TINY), 0.0) if moves else torch.zeros_like(first)
     return mean + shift, (second - shift * first).clamp(min=0.0), weight.expand_as(mean)
 
 
-def matrix_scatter(measured: Measured, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted mean (R, K, F), scatter (R, K, F, F) and weight (R, K); missing cells enter by conditional moments."""
+def matrix_scatter(
+    measured: Measured, mean: Tensor, covariance: Tensor, *, moves: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted mean (R, K, F), scatter (R, K, F, F) and weight (R, K); missing cells enter by conditional moments.
+
+    Means stay where they are unless the mean ``moves``.
+    """
     weight, scaled = (_sum([getattr(moments, name) for _, moments in measured]) for name in ("weight", "scaled"))
     completed = [_completed(geometry.block, moments, covariance) for geometry, moments in measured]
     first, second = (_sum(list(parts)) for parts in zip(*completed, strict=True))
     total = scaled.unsqueeze(-1)
-    shift = torch.where(total > 0, first / total.clamp(min=_TINY), 0.0)
+    shift = torch.where(total > 0, first / total.clamp(min=_TINY), 0.0) if moves else torch.zeros_like(first)
     moved = shift * total.sqrt()
     return mean + shift, second - moved.unsqueeze(-1) * moved.unsqueeze(-2), weight
 

@@ -1,0 +1,102 @@
+"""What training maximises, and the steps that every trainer shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hsmm import inference
+from hsmm.components.model import Model
+from hsmm.inference import Posterior
+from hsmm.potentials import Potentials
+from hsmm.sequences import Sequences
+from hsmm.training.freezing import held
+from hsmm.training.m_step import maximise
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Σ weight · log p(series, what is known of its states) + log-prior, as a function of the parameters not frozen.
+
+    - ``states`` (N,) int64: the state of each row, -1 where it is unknown; None knows none
+    - ``weight`` (S,) float64 > 0: how often each series counts; None counts each once
+    - ``frozen``: tables ("emission") and parts of tables ("emission.mean") that keep their values
+    """
+
+    sequences: Sequences
+    states: Tensor | None = None
+    weight: Tensor | None = None
+    frozen: frozenset[str] = frozenset()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the likelihood of the data, and a prior."""
+        return self.states is None and self.weight is None
+
+    @cached_property
+    def n_observations(self) -> float:
+        """Rows with an observed cell, as often as their series count: what a tolerance per observation refers to."""
+        if self.weight is None:
+            return self.sequences.n_observed_rows
+        return float((self.weight.repeat_interleave(self.sequences.lengths) * self.sequences.observed.any(1)).sum())
+
+    def potentials(self, model: Model, log_emission: Tensor | None = None) -> Potentials:
+        """The model's tables; a known state rules out all others."""
+        p = model.potentials(self.sequences, log_emission)
+        if self.states is None:
+            return p
+        if log_emission is None:
+            return replace(p, log_emission=p.log_emission.masked_fill(self._ruled_out(p.n_states), -torch.inf))
+        p.log_emission.masked_fill_(self._ruled_out(p.n_states), -torch.inf)
+        return p
+
+    def expected_counts(self, p: Potentials) -> Posterior:
+        """Counts of all series, as often as these count; ``log_likelihood`` (R, S) is that of each once."""
+        weight = None if self.weight is None else self.weight.expand(p.n_restarts, -1).contiguous()
+        return inference.expected_counts(p, weight)
+
+    def total(self, log_likelihood: Tensor) -> Tensor:
+        """(R,) of each restart, from that of its series (R, S)."""
+        return log_likelihood.sum(1) if self.weight is None else (log_likelihood * self.weight).sum(1)
+
+    def maximise(self, model: Model, counts: Posterior) -> Model:
+        """The M-step of what is not frozen."""
+        return maximise(model, self.sequences, counts, self.frozen)
+
+    def held(self, model: Model, before: Model) -> Model:
+        """``model`` with what is frozen as it was before."""
+        return held(model, before, self.frozen)
+
+    def to(self, device: torch.device) -> Objective:
+        return replace(
+            self,
+            sequences=self.sequences.to(device),
+            states=None if self.states is None else self.states.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
+        )
+
+    def in_canonical_order(self) -> Objective:
+        """The same with its series in an order that depends on their content alone."""
+        order = self.sequences.canonical_order()
+        if order == list(range(len(order))):
+            return self
+        rows = torch.cat([torch.arange(*self.sequences.offsets[s : s + 2].tolist()) for s in order])
+        return replace(
+            self,
+            sequences=self.sequences.series(order),
+            states=None if self.states is None else self.states[rows],
+            weight=None if self.weight is None else self.weight[order],
+        )
+
+    def _ruled_out(self, n_states: int) -> Tensor:
+        assert self.states is not None
+        known = self.states.unsqueeze(-1)
+        return (known >= 0) & (known != torch.arange(n_states, device=known.device))
+
+
+def objective_of(data: Sequences | Objective) -> Objective:
+    """The likelihood of these series, or the objective itself."""
+    return data if isinstance(data, Objective) else Objective(data)
