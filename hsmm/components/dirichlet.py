@@ -83,6 +83,8 @@ def floored(probability: Tensor, floor: Tensor) -> Tensor:
 
 def dirichlet_log_density(probability: Tensor, concentration: float | Tensor) -> Tensor:
     """Σ (concentration - 1) log p over the last axis, up to a constant; cells that cannot be positive add nothing."""
+    if isinstance(concentration, float) and concentration == 1.0:
+        return probability.new_zeros(probability.shape[:-1])
     positive = probability > 0
     return torch.where(positive, (concentration - 1.0) * probability.where(positive, 1.0).log(), 0.0).sum(-1)
 
