@@ -115,16 +115,26 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(joined > 0, shared / joined, 0.0)
 
 
+def law_similarity(model: Model, rows: Sequences) -> Tensor:
+    """(K, K) similarity of the emission laws of a model's states, seen at these rows."""
+    laws = _shares(model.potentials(rows).log_emission[0], rows)
+    return overlap(laws, laws)
+
+
+def _shares(log_density: Tensor, rows: Sequences) -> Tensor:
+    """(N, K) how each state's emission law shares itself out among the rows that are observed."""
+    observed = rows.observed.any(1, keepdim=True)
+    return log_density.masked_fill(~observed, -torch.inf).softmax(0).nan_to_num(0.0)
+
+
 def _portrait(model: Model, rows: Sequences) -> tuple[Tensor, Tensor]:
-    """(N, K) p(state | all rows), and how each state's emission law shares itself out among the rows."""
+    """(N, K) p(state | all rows), and the shares of the states' laws."""
     own = rows if model.uses_covariates else replace(rows, covariates=None)
     p = model.potentials(own)
     posterior = inference.posterior(p)
     if not bool(posterior.log_likelihood.isfinite().all()):
         raise ImpossibleDataError("some series of X have probability zero under a model; leave them out.")
-    observed = rows.observed.any(1, keepdim=True)
-    densities = p.log_emission[0].masked_fill(~observed, -torch.inf)
-    return posterior.state[0], densities.softmax(0).nan_to_num(0.0)
+    return posterior.state[0], _shares(p.log_emission[0], rows)
 
 
 def _assign(similarity: np.ndarray, least: float) -> StateMatch:

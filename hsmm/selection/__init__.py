@@ -1,6 +1,31 @@
 """Choosing among candidates."""
 
 from hsmm.selection.criteria import CRITERIA, Criterion, CriterionName, Evidence
+from hsmm.selection.held_out import HeldOut
+from hsmm.selection.merging import MergeTest, merge_states, merge_test
+from hsmm.selection.reasons import DEAD_SHARE, Reason
 from hsmm.selection.search import Selection, select_model
+from hsmm.selection.splits import Fold, ForwardChaining, KFold, LastShare, Splitter
+from hsmm.selection.stability import Stability, stability
 
-__all__ = ["CRITERIA", "Criterion", "CriterionName", "Evidence", "Selection", "select_model"]
+__all__ = [
+    "CRITERIA",
+    "DEAD_SHARE",
+    "Criterion",
+    "CriterionName",
+    "Evidence",
+    "Fold",
+    "ForwardChaining",
+    "HeldOut",
+    "KFold",
+    "LastShare",
+    "MergeTest",
+    "Reason",
+    "Selection",
+    "Splitter",
+    "Stability",
+    "merge_states",
+    "merge_test",
+    "select_model",
+    "stability",
+]

@@ -6,44 +6,47 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any
 
 import polars as pl
-import torch
 
+from hsmm.selection.candidate import Candidate, fit_quietly, rows_for
 from hsmm.selection.criteria import CRITERIA, CriterionName, Evidence
+from hsmm.selection.held_out import HeldOut, held_out_scores
+from hsmm.selection.ranking import RULES, Rule, chosen_first, ranked, with_errors
+from hsmm.selection.reasons import Reason, reasons
+from hsmm.selection.splits import LastShare, Splitter
+from hsmm.selection.stability import share_that_reached
 from hsmm.sequences import Sequences
 
-HELD_OUT_SHARE = 0.2
-_SCHEMA: dict[str, Any] = {"warnings": pl.String, "n_parameters": pl.Int64, "n_iter": pl.Int64}
-
-
-class Candidate(Protocol):
-    """An estimator that can be fitted and weighed."""
-
-    log_likelihood_: float
-    n_parameters_: int
-    n_iter_: int
-    converged_: bool
-
-    def clone(self) -> Self: ...
-    def describe(self) -> dict[str, Any]: ...
-    def check_options(self) -> None: ...
-    def fit_sequences(self, sequences: Sequences) -> Self: ...
-    def score_sequences(self, sequences: Sequences) -> float: ...
-    def log_joint(self, sequences: Sequences) -> float: ...
+_SCHEMA: dict[str, Any] = {
+    "n_parameters": pl.Int64,
+    "n_iter": pl.Int64,
+    "stability": pl.Float64,
+    "reasons": pl.String,
+    "warnings": pl.String,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """``table`` ranks the candidates, best first; its column ``candidate`` indexes ``models``, all fitted.
+    """``table`` ranks the candidates, the chosen one first; its column ``candidate`` indexes the lists.
 
-    A candidate that these data cannot carry ranks last, its reason in ``warnings``, its model None.
+    Columns: what sets a candidate apart, every criterion, ``held_out_se`` (standard error of ``held_out``),
+    ``behind_se`` (that of its distance from the best), ``log_likelihood``, ``n_parameters``, ``n_iter``, ``converged``,
+    ``stability`` (share of the restarts that came within 1e-3 nats per row of the best, a lower bound), ``reasons``
+    (codes, separated by spaces) and ``warnings`` (the same in words).
+
+    - ``models``: all candidates, fitted; None for one that these data cannot carry, which ranks last
+    - ``reasons``: what is doubtful about each
+    - ``held_out``: the scores of its pieces, where that was the criterion
     """
 
     table: pl.DataFrame
     models: list[Any]
     criterion: CriterionName
+    reasons: list[tuple[Reason, ...]]
+    held_out: list[HeldOut | None]
 
     @property
     def best(self) -> Any:
@@ -56,82 +59,132 @@ def select_model(
     candidates: Sequence[Candidate],
     lengths: Any = None,
     *,
+    context: Any = None,
     criterion: CriterionName = "bic",
+    splits: Splitter | None = None,
+    rule: Rule = "best",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Selection:
     """Fit a copy of each candidate on X and rank them.
 
-    ``held_out`` fits each once more on the first 80 % of every series and scores the rest given that part, in nats per
-    row; it is computed only where it is the criterion. ``progress`` is called with (done, total, label).
+    ``held_out`` fits each once more in every fold of ``splits`` and scores the rows held out, in nats per row; by
+    default one fold, the last 20 % of every series given the first 80 %. It is computed only where it is the criterion.
+    With it the ``rule`` "one_standard_error" takes the simplest candidate within one standard error of the best
+    (Breiman et al. 1984), "paired_standard_error" the simplest whose distance from the best is within one standard
+    error of that distance. ``context`` goes to the candidates that use it. ``progress`` is called with
+    (done, total, label).
     """
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}.")
-    if not candidates:
-        raise ValueError("there are no candidates; give at least one estimator.")
-    sequences = Sequences.from_arrays(X, lengths)
-    for candidate in candidates:
-        candidate.check_options()
-    models, rows = [], []
+    sequences = Sequences.from_arrays(X, lengths, context)
+    _check(candidates, criterion, rule, splits, sequences)
+    folds = splits or LastShare()
+    found: list[_Weighed] = []
     failure: ValueError | None = None
     for index, candidate in enumerate(candidates):
         described = candidate.describe()
         if progress is not None:
             progress(index, len(candidates), ", ".join(str(value) for value in described.values()))
         try:
-            model, notes = _fit_quietly(candidate, sequences)
-            evidence = _evidence(model, candidate, sequences, with_held_out=criterion == "held_out")
-            row = _row(model, evidence, notes)
+            weighed = _weigh(candidate, rows_for(candidate, sequences), folds if criterion == "held_out" else None)
         except ValueError as error:
-            model, row, failure = None, {"converged": False, "warnings": f"failed: {error}"}, error
-        models.append(model)
-        rows.append({"candidate": index, **described, **row})
+            weighed, failure = _failed(error), error
+        found.append(weighed)
+        weighed.row.update({"candidate": index, **described})
     if progress is not None:
         progress(len(candidates), len(candidates), "done")
-    if failure is not None and not any(models):
+    models = [weighed.model for weighed in found]
+    if failure is not None and not any(model is not None for model in models):
         raise failure
-    worst_last = CRITERIA[criterion].best_is == "highest"
-    table = pl.DataFrame(rows, schema_overrides=_SCHEMA, infer_schema_length=None).select(
-        pl.exclude("warnings"), "warnings"
+    scores = [weighed.held_out for weighed in found]
+    table = pl.DataFrame([weighed.row for weighed in found], schema_overrides=_SCHEMA, infer_schema_length=None)
+    table = with_errors(ranked(table, criterion), scores)
+    return Selection(
+        chosen_first(table, rule).select(_in_order(table.columns, list(candidates[0].describe()))),
+        models,
+        criterion,
+        [weighed.reasons for weighed in found],
+        scores,
     )
-    ranked = table.sort(pl.col(criterion).fill_nan(None), descending=worst_last, nulls_last=True)
-    return Selection(ranked, models, criterion)
 
 
-def _fit_quietly(candidate: Candidate, sequences: Sequences) -> tuple[Any, list[str]]:
-    """The fitted copy, with its warnings as text for the table."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = candidate.clone().fit_sequences(sequences)
-    return model, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    """One candidate, fitted and judged; ``row`` is its line of the table."""
+
+    model: Any
+    row: dict[str, Any]
+    reasons: tuple[Reason, ...]
+    held_out: HeldOut | None = None
 
 
-def _evidence(model: Any, candidate: Candidate, sequences: Sequences, *, with_held_out: bool) -> Evidence:
-    return Evidence(
+def _weigh(candidate: Candidate, sequences: Sequences, folds: Splitter | None) -> _Weighed:
+    model, caught = fit_quietly(candidate, sequences)
+    held_out = None if folds is None else held_out_scores(candidate, folds.split(sequences))
+    evidence = Evidence(
         log_likelihood=model.log_likelihood_,
         log_joint=model.log_joint(sequences),
         n_parameters=model.n_parameters_,
         n_observations=sequences.n_observed_rows,
-        held_out=held_out_density(candidate, sequences) if with_held_out else math.nan,
+        held_out=math.nan if held_out is None else held_out.mean,
     )
-
-
-def held_out_density(candidate: Candidate, sequences: Sequences, share: float = HELD_OUT_SHARE) -> float:
-    """Mean log p(row | rows before it) over the last ``share`` of each series, fitted on what comes before."""
-    kept = torch.ceil(sequences.lengths * (1.0 - share)).long().clamp(min=1)
-    if bool((kept == sequences.lengths).all()):
-        raise ValueError(f"every series is too short to hold out {share:.0%} of it; choose another criterion.")
-    head = sequences.head(kept)
-    model, _ = _fit_quietly(candidate, head)
-    n_rows = sequences.n_observed_rows - head.n_observed_rows
-    return (model.score_sequences(sequences) - model.score_sequences(head)) / max(n_rows, 1)
-
-
-def _row(model: Any, evidence: Evidence, notes: list[str]) -> dict[str, Any]:
-    return {
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        doubts = reasons(model, sequences, caught)
+    told = [str(warning.message) for warning in caught]
+    row = {
         **{name: criterion.score(evidence) for name, criterion in CRITERIA.items()},
         "log_likelihood": evidence.log_likelihood,
         "n_parameters": evidence.n_parameters,
         "n_iter": model.n_iter_,
         "converged": model.converged_,
-        "warnings": "; ".join(notes),
+        "stability": share_that_reached(model, sequences),
+        **_words(doubts, told),
     }
+    return _Weighed(model, row, doubts, held_out)
+
+
+def _failed(error: ValueError) -> _Weighed:
+    doubts = (Reason("failed", (), f"failed: {error}"),)
+    return _Weighed(None, {"converged": False, **_words(doubts, [])}, doubts)
+
+
+def _words(doubts: tuple[Reason, ...], told: list[str]) -> dict[str, str]:
+    """The columns of codes and of sentences."""
+    said = any("without converging" in sentence for sentence in told)
+    more = [
+        doubt.detail for doubt in doubts if doubt.detail not in told and not (said and doubt.code == "not_converged")
+    ]
+    codes = dict.fromkeys(doubt.code for doubt in doubts)
+    return {"reasons": " ".join(codes), "warnings": "; ".join([*told, *more])}
+
+
+def _in_order(columns: list[str], described: list[str]) -> list[str]:
+    first = ["candidate", *described, *CRITERIA, "held_out_se", "behind_se"]
+    last = ["stability", "reasons", "warnings"]
+    return [*first, *(name for name in columns if name not in first + last), *last]
+
+
+def _check(
+    candidates: Sequence[Candidate], criterion: str, rule: str, splits: Splitter | None, sequences: Sequences
+) -> None:
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}.")
+    if rule not in RULES:
+        raise ValueError(f"rule is {rule!r}; expected one of {', '.join(RULES)}.")
+    if criterion != "held_out" and (rule != "best" or splits is not None):
+        given = f"rule {rule!r}" if rule != "best" else "splits"
+        raise ValueError(f"{given} needs scores on held-out rows; use criterion='held_out', not {criterion!r}.")
+    if not candidates:
+        raise ValueError("there are no candidates; give at least one estimator.")
+    for candidate in candidates:
+        candidate.check_options()
+    if sequences.covariates is not None and not any(candidate.uses_context for candidate in candidates):
+        raise ValueError("context is given, but no candidate uses it; leave it out, or add one that does.")
+    if rule != "best":
+        n_pieces = sum(
+            int((fold.sums(fold.counts.double()) > 0).sum()) for fold in (splits or LastShare()).split(sequences)
+        )
+        if n_pieces < 2:
+            raise ValueError(
+                f"rule {rule!r} needs two held-out pieces at least, a series in a fold each; found {n_pieces}. Give "
+                "splits, such as ForwardChaining(4)."
+            )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import hsmm
 from hsmm.models import Estimator
@@ -99,7 +101,7 @@ def test_a_candidate_without_a_score_comes_last(monkeypatch: pytest.MonkeyPatch)
     class Mute(hsmm.HMM):
         pass
 
-    monkeypatch.setattr(Mute, "score_sequences", lambda *_: math.nan)
+    monkeypatch.setattr(Mute, "log_density_sequences", lambda _, rows: torch.full((rows.n_rows,), math.nan))
     table = hsmm.select_model(X, [Mute(2, **QUICK), *candidates()], LENGTHS, criterion="held_out").table
     assert table["candidate"].to_list()[-1] == 0
 
@@ -149,3 +151,29 @@ def test_a_candidate_that_cannot_be_fitted_ranks_last_with_its_reason() -> None:
 def test_wrong_options_stop_the_search_before_it_starts() -> None:
     with pytest.raises(ValueError, match="emission is 'gauss'"):
         hsmm.select_model(np.zeros(9), [hsmm.HMM(2), hsmm.HMM(2, emission="gauss")])
+
+
+def driven(n_rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of a state whose moves nothing drives, beside a context that nothing depends on."""
+    rng = np.random.default_rng(0)
+    return 5.0 * (np.arange(n_rows) // 15 % 2) + rng.normal(size=n_rows), rng.normal(size=(n_rows, 2))
+
+
+def test_context_goes_to_the_candidates_that_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reader(hsmm.HMM):
+        seen: list[bool] = []  # noqa: RUF012
+        uses_context = True
+
+        def fit_sequences(self, sequences: hsmm.Sequences) -> Reader:
+            Reader.seen.append(sequences.covariates is not None)
+            return super().fit_sequences(dataclasses.replace(sequences, covariates=None))
+
+    Y, C = driven()
+    monkeypatch.setattr(Reader, "_potentials", lambda self, rows: self._fitted_model().potentials(rows))
+    found = hsmm.select_model(Y, [hsmm.HMM(2, **QUICK), Reader(2, **QUICK)], context=C)
+    assert Reader.seen == [True]
+    assert None not in found.models
+    with pytest.raises(ValueError, match="no candidate uses it"):
+        hsmm.select_model(Y, [hsmm.HMM(2, **QUICK)], context=C)
+    with pytest.raises(ValueError, match="context has 299 rows but X has 300"):
+        hsmm.select_model(Y, [Reader(2, **QUICK)], context=C[1:])

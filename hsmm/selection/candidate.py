@@ -1,0 +1,48 @@
+"""What a candidate must be able to do."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any, Protocol, Self
+
+import polars as pl
+from torch import Tensor
+
+from hsmm.components.model import Model
+from hsmm.sequences import Sequences
+
+
+class Candidate(Protocol):
+    """An estimator that can be fitted and weighed."""
+
+    log_likelihood_: float
+    n_parameters_: int
+    n_iter_: int
+    converged_: bool
+
+    @property
+    def uses_context(self) -> bool: ...
+    @property
+    def restarts_(self) -> pl.DataFrame: ...
+    def clone(self) -> Self: ...
+    def describe(self) -> dict[str, Any]: ...
+    def check_options(self) -> None: ...
+    def fit_sequences(self, sequences: Sequences) -> Self: ...
+    def score_sequences(self, sequences: Sequences) -> float: ...
+    def log_density_sequences(self, sequences: Sequences) -> Tensor: ...
+    def log_joint(self, sequences: Sequences) -> float: ...
+    def _fitted_model(self) -> Model: ...
+
+
+def fit_quietly(candidate: Candidate, sequences: Sequences) -> tuple[Any, list[warnings.WarningMessage]]:
+    """The fitted copy, and what it warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = candidate.clone().fit_sequences(sequences)
+    return model, [warning for warning in caught if issubclass(warning.category, UserWarning)]
+
+
+def rows_for(candidate: Candidate, sequences: Sequences) -> Sequences:
+    """The rows as this candidate takes them: without context if no component of it reads any."""
+    return sequences if candidate.uses_context else replace(sequences, covariates=None)

@@ -1,0 +1,78 @@
+"""Whether other starts lead to the same model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from hsmm import inference
+from hsmm.errors import NotFittedError
+from hsmm.metrics import adjusted_rand
+from hsmm.selection.candidate import rows_for
+from hsmm.sequences import Sequences
+from hsmm.training.em import expectation_maximisation
+from hsmm.training.starts import draw_starts, initial_model, longest_dwell
+
+REACHED = 1e-3
+"""Nats per observed row within which a restart has reached the best one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """Fresh starts, each climbed to its end, beside a fitted model.
+
+    - ``reached``: share of them within ``REACHED`` nats per observed row of the best of all
+    - ``agreement``: mean adjusted Rand index of their decoded states with the model's
+    - ``table``: ``objective`` and ``agreement`` of each
+    """
+
+    reached: float
+    agreement: float
+    table: pl.DataFrame
+
+
+def stability(
+    model: Any, X: Any, lengths: Any = None, *, context: Any = None, n_restarts: int = 8, max_iter: int = 300
+) -> Stability:
+    """Fit ``n_restarts`` more, none of them stopped early, and compare where they end with a fitted model.
+
+    Costs more than the fit, in which the worse half of the restarts stops again and again.
+    """
+    if n_restarts < 1:
+        raise ValueError(f"n_restarts is {n_restarts}; expected at least 1.")
+    sequences = rows_for(model, Sequences.from_arrays(X, lengths, context)).in_canonical_order()
+    tables = model._fitted_model()
+    structure = replace(tables, **{kind: part.bare() for kind, part in tables.components().items()})
+    n_states, seed = tables.transition.n_states, model.random_state + 1
+    dwell = longest_dwell(structure, sequences, n_states)
+    starts = draw_starts(sequences, n_states, n_restarts, dwell, seed)
+    fit = expectation_maximisation(
+        initial_model(structure, sequences, starts, seed), sequences, max_iter=max_iter, tol=1e-7, accelerate=True
+    )
+    paths = inference.viterbi(fit.model.potentials(sequences)).states
+    p = tables.potentials(sequences)
+    own = float(inference.log_partition(p).sum() + tables.log_prior())
+    states = inference.viterbi(p).states[0].numpy()
+    agreement = np.array([adjusted_rand(states, path.numpy()) for path in paths])
+    best = max(own, float(fit.objective.max()))
+    reached = fit.objective >= best - REACHED * sequences.n_observed_rows
+    table = pl.DataFrame({"start": starts.kinds, "objective": fit.objective.numpy(), "agreement": agreement})
+    return Stability(float(reached.double().mean()), float(agreement.mean()), table)
+
+
+def share_that_reached(model: Any, sequences: Sequences) -> float:
+    """Share of a fit's restarts within ``REACHED`` nats per observed row of the best when they ended.
+
+    Those that were stopped early count with what they had: a lower bound.
+    """
+    try:
+        objective = torch.from_numpy(model.restarts_["objective"].to_numpy().copy())
+    except NotFittedError:
+        return math.nan
+    reached = objective >= float(objective.nan_to_num(-torch.inf).max()) - REACHED * sequences.n_observed_rows
+    return float(reached.double().mean())
