@@ -13,6 +13,7 @@ from hsmm.models import HMM, HSMM, StreamState, load, load_filter_state
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, select_model
 from hsmm.sequences import Sequences
+from hsmm.training import trainers
 
 try:
     __version__ = version("hsmm-flows")
@@ -36,5 +37,6 @@ __all__ = [
     "match_states",
     "metrics",
     "select_model",
+    "trainers",
     "transitions",
 ]

@@ -9,6 +9,7 @@ from hsmm.models.base import Estimator
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
 from hsmm.models.streaming import StreamState, load_filter_state
+from hsmm.training.trainers import resolve_trainer
 
 ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
 
@@ -21,8 +22,11 @@ def load(folder: str | Path) -> Estimator:
         raise ValueError(f"{folder} holds an estimator {kind!r}; expected one of {', '.join(ESTIMATORS)}.")
     if (model.duration is None) != (kind == "HMM"):
         raise ValueError(f"{folder} holds tables that do not make an {kind}.")
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     objects = {name: part.bare() for name, part in model.components().items() if name not in options}
     try:
+        if isinstance(options.get("trainer"), dict):
+            options["trainer"] = resolve_trainer(options["trainer"])
         return ESTIMATORS[kind](**options, **objects)._adopt_loaded(model, details.get("fit"))
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None

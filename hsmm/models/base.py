@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from hsmm.components.emission import Emission
 from hsmm.components.families import resolve
@@ -20,11 +21,16 @@ from hsmm.components.model import Model
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, NotFittedError
 from hsmm.io import save_model
+from hsmm.models.evidence import known_states, series_weight
 from hsmm.models.parameters import Parameters, whole
 from hsmm.models.queries import Queries, check_context
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
+from hsmm.training.first import check_start, has_values
+from hsmm.training.freezing import check_frozen, n_learnt
+from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit, fit_restarts
+from hsmm.training.trainers import Trainer, described, resolve_trainer
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -47,11 +53,31 @@ class Estimator(Parameters, Queries):
     tol: float
     random_state: int
     device: Device
+    trainer: str | Trainer = "em"
+    frozen: Sequence[str] = ()
 
-    def fit(self, X: Any, lengths: Any = None, y: None = None, *, context: Any = None) -> Self:
-        """Estimate all parameters by EM, keeping the best of ``n_init`` restarts.
+    def fit(
+        self,
+        X: Any,
+        lengths: Any = None,
+        y: None = None,
+        *,
+        context: Any = None,
+        start: Estimator | None = None,
+        states: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Estimate the parameters, keeping the best of ``n_init`` restarts.
 
         ``context`` (n_samples, n_context) is what components that depend on covariates read; it may not be missing.
+
+        ``start``, a fitted estimator of the same structure, stands for the first of the restarts; its values are those
+        of the tables named in ``frozen``.
+
+        ``states`` (n_samples,) int are the states that are known, -1 where they are not. Known states keep their
+        numbers.
+
+        ``sample_weight`` (n_series,), or (n_samples,) if constant within each series, says how often a series counts.
 
         ``y`` is there for scikit-learn and must be None: give its searches no target.
 
@@ -60,35 +86,56 @@ class Estimator(Parameters, Queries):
         """
         if y is not None:
             raise ValueError("y is given, but hidden states are not known in advance; leave it out.")
-        return self.fit_sequences(Sequences.from_arrays(X, lengths, context))
+        sequences = Sequences.from_arrays(X, lengths, context)
+        known = known_states(states, sequences, self.n_states)
+        return self.fit_sequences(sequences, start=start, states=known, weight=series_weight(sample_weight, sequences))
 
-    def fit_sequences(self, sequences: Sequences) -> Self:
-        """:meth:`fit` for packed data."""
+    def fit_sequences(
+        self,
+        sequences: Sequences,
+        *,
+        start: Estimator | None = None,
+        states: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Self:
+        """:meth:`fit` for packed data, known ``states`` (N,) and the ``weight`` (S,) of each series."""
         self.check_options()
-        check_context(self._structure(), sequences)
-        if sequences.n_rows < self.n_states:
-            raise ValueError(
-                f"X has {sequences.n_rows} rows for {self.n_states} states; give more data or fewer states."
-            )
-        sequences.warn_of_odd_data()
-        packed = sequences.in_canonical_order().to(self._torch_device())
+        structure = self._structure()
+        check_context(structure, sequences)
+        objective = Objective(sequences, states, weight, check_frozen(self.frozen, structure)).present()
+        used = objective.sequences
+        if used.n_rows < self.n_states:
+            raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
+        used.warn_of_odd_data()
+        packed = objective.in_canonical_order().to(self._torch_device())
         best = fit_restarts(
-            self._structure(),
+            structure,
             packed,
             n_states=self.n_states,
             n_init=self.n_init,
             max_iter=self.max_iter,
             tol=self.tol,
             seed=self.random_state,
+            start=None if start is None else start.model_for(structure),
+            trainer=resolve_trainer(self.trainer),
         )
-        self._adopt(best)
-        self._warn_of_fit(best, packed)
+        self._adopt(best, structure, objective)
+        if not objective.is_plain or used is not sequences:
+            self.log_likelihood_ = self.score_sequences(sequences)
+        self._warn_of_fit(best, packed.sequences)
         return self
+
+    def model_for(self, structure: Model) -> Model:
+        """The fitted model, to start one of this structure from. Raises ``ValueError`` where it is of another."""
+        model = self._fitted_model()
+        check_start(structure, model)
+        return model
 
     def check_options(self) -> None:
         """Raise ``ValueError`` for an option that no data could make right."""
         self._check_numbers()
-        self._structure()
+        structure = self._structure()
+        resolve_trainer(self.trainer).check(structure, check_frozen(self.frozen, structure))
 
     def _check_numbers(self) -> None:
         whole("n_states", self.n_states, 1)
@@ -106,7 +153,11 @@ class Estimator(Parameters, Queries):
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
         model = self._fitted_model()
         params = {name: v.item() if isinstance(v, np.generic) else v for name, v in self._fitted_with.items()}
-        options = {name: value for name, value in params.items() if isinstance(value, (int, float, str))}
+        options: dict[str, Any] = {
+            name: value for name, value in params.items() if isinstance(value, (int, float, str))
+        }
+        if "trainer" in params:
+            options |= {"trainer": described(self._fitted_with["trainer"]), "frozen": list(params["frozen"])}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
         return save_model(folder, model, {"estimator": type(self).__name__, "options": options, "fit": summary})
 
@@ -152,8 +203,9 @@ class Estimator(Parameters, Queries):
 
     @property
     def n_parameters_(self) -> int:
-        """Free parameters, for the information criteria."""
-        return self._fitted_model().n_parameters()
+        """Parameters that were learnt, for the information criteria."""
+        model = self._fitted_model()
+        return n_learnt(model, check_frozen(self._fitted_with.get("frozen", ()), model))
 
     @property
     def restarts_(self) -> pl.DataFrame:
@@ -176,10 +228,12 @@ class Estimator(Parameters, Queries):
         """The GPU only on request: no kernel is written for it yet, and the reference launches every step by itself."""
         return torch.device("cuda" if self.device == "cuda" else "cpu")
 
-    def _adopt(self, best: BestFit) -> None:
+    def _adopt(self, best: BestFit, structure: Model, objective: Objective) -> None:
         self._fitted_with = self.get_params()
         model = best.model.to(torch.device("cpu"))
-        self._model = model.permuted(model.emission.order()) if model.is_exchangeable else model
+        numbered = objective.states is not None or bool(objective.frozen) or has_values(structure)
+        reorder = model.is_exchangeable and not numbered
+        self._model = model.permuted(model.emission.order()) if reorder else model
         self._best = best
         self.log_likelihood_ = best.log_likelihood
         self.n_iter_ = best.n_iter
@@ -197,7 +251,7 @@ class Estimator(Parameters, Queries):
         if not best.converged and self.tol > 0:
             warnings.warn(
                 f"the best restart made {best.n_iter} iterations without converging to tol={self.tol:g}; "
-                "raise max_iter, or tol.",
+                f"raise {resolve_trainer(self.trainer).limit}, or tol.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

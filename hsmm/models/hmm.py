@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from hsmm.components.model import Model
 from hsmm.components.transition import Dense, Transition
 from hsmm.models.base import Device, Estimator
 from hsmm.potentials import Potentials
+from hsmm.training.trainers import Trainer
 
 
 class HMM(Estimator):
@@ -33,6 +35,8 @@ class HMM(Estimator):
         tol: float = 1e-8,
         random_state: int = 0,
         device: Device = "auto",
+        trainer: str | Trainer = "em",
+        frozen: Sequence[str] = (),
     ) -> None:
         self.n_states = n_states
         self.emission = emission
@@ -43,6 +47,8 @@ class HMM(Estimator):
         self.tol = tol
         self.random_state = random_state
         self.device = device
+        self.trainer = trainer
+        self.frozen = frozen
 
     @classmethod
     def from_parameters(cls, *, initial_prob: Any, transition_prob: Any, emission: Emission) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from hsmm.models.parameters import whole
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
+from hsmm.training.trainers import Trainer
 
 _WALL = 0.01
 
@@ -45,6 +47,9 @@ class HSMM(Estimator):
     max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
     random_state : seed; the same seed and data give the same bits on the same machine.
     device : "cpu", "cuda", or "auto" for the one that has a kernel of its own, at present the CPU.
+    trainer : "em", "gradient", "hybrid", or an object of ``hsmm.trainers``.
+    frozen : names of what is not learnt: "initial", "transition", "duration", "emission", or a part such as
+        "emission.mean". Values are those of ``fit``'s ``start``, or of a component given with parameters.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class HSMM(Estimator):
         tol: float = 1e-8,
         random_state: int = 0,
         device: Device = "auto",
+        trainer: str | Trainer = "em",
+        frozen: Sequence[str] = (),
     ) -> None:
         self.n_states = n_states
         self.emission = emission
@@ -79,6 +86,8 @@ class HSMM(Estimator):
         self.tol = tol
         self.random_state = random_state
         self.device = device
+        self.trainer = trainer
+        self.frozen = frozen
 
     @classmethod
     def from_parameters(

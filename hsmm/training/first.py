@@ -63,6 +63,11 @@ def check_start(structure: Model, start: Model) -> None:
             )
 
 
+def has_values(structure: Model) -> bool:
+    """Whether a component was given with parameters, whose states have numbers that mean something."""
+    return any(part.parameters for part in structure.components().values())
+
+
 def _check_frozen_have_values(structure: Model, frozen: frozenset[str], given: set[str], start: Model | None) -> None:
     for name in sorted(frozen):
         kind = name.partition(".")[0]

@@ -78,11 +78,18 @@ class Objective:
             weight=None if self.weight is None else self.weight.to(device),
         )
 
+    def present(self) -> Objective:
+        """The same without the series of weight 0."""
+        if self.weight is None or bool((self.weight > 0).all()):
+            return self
+        return self._series((self.weight > 0).nonzero().flatten().tolist())
+
     def in_canonical_order(self) -> Objective:
         """The same with its series in an order that depends on their content alone."""
         order = self.sequences.canonical_order()
-        if order == list(range(len(order))):
-            return self
+        return self if order == list(range(len(order))) else self._series(order)
+
+    def _series(self, order: list[int]) -> Objective:
         rows = torch.cat([torch.arange(*self.sequences.offsets[s : s + 2].tolist()) for s in order])
         return replace(
             self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from hsmm.sequences import Sequences
 from hsmm.training.em import Fit
 from hsmm.training.first import first_models
 from hsmm.training.objective import Objective, objective_of
-from hsmm.training.trainers import EM, Trainer
+from hsmm.training.trainers import EM, Leg, Trainer
 
 FEWEST = 2
 _LANES = 8  # series of any restarts that the E-step works on side by side
@@ -75,21 +74,21 @@ def fit_restarts(
     model, kinds = first_models(structure, target, n_states=n_states, n_init=n_init, seed=seed, start=start)
     race = _Race(kinds, seed)
 
-    def climb(model: Model, *, max_iter: int, accelerate: bool) -> None:
-        chunk = partial(trainer.climb, objective=target, max_iter=max_iter, tol=tol, accelerate=accelerate)
-        race.run(_chunked(model, target.sequences, chunk), target.sequences)
+    def climb(model: Model, leg: Leg) -> None:
+        fit = _chunked(model, target.sequences, lambda chunk: trainer.climb(chunk, target, leg))
+        race.run(fit, target.sequences)
 
     spent = 0
     for length, share in (*trainer.rounds, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
-        climb(model, max_iter=max_iter - spent if last else length, accelerate=spent > 0)
+        climb(model, Leg(max_iter - spent if last else length, tol, accelerate=spent > 0, is_last=last))
         if last:
             break
         spent += length
         model = race.halve(max(FEWEST, int(len(race.alive) * share)))
     race.end()
     while (again := race.second_chance()) is not None:
-        climb(again, max_iter=max_iter - max(runner.n_iter for runner in race.alive), accelerate=True)
+        climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
         race.end()
     return race.result()
 

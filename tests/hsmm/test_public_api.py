@@ -24,6 +24,7 @@ NAMES = {
     "match_states",
     "metrics",
     "select_model",
+    "trainers",
     "transitions",
 }
 INFERENCE = {

@@ -1,0 +1,122 @@
+"""Gradient ascent on the exact marginal likelihood, all restarts at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hsmm import inference
+from hsmm.components.model import Model
+from hsmm.training.coordinates import Coordinates, confined
+from hsmm.training.em import Fit
+from hsmm.training.objective import Objective
+from hsmm.training.quasi_newton import Ascent
+
+_PATIENCE = 3
+_MEMORY, _EPSILON = (0.9, 0.999), 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """``value`` (R,) of the objective at ``vectors`` (R, P), and its ``gradient`` there, 0 where there is none."""
+
+    vectors: Tensor
+    value: Tensor
+    gradient: Tensor
+
+
+def penalised(model: Model, objective: Objective) -> Tensor:
+    """(R,) the objective at these models, differentiable in their parameters."""
+    return objective.total(inference.log_partition(objective.potentials(model))) + model.log_prior()
+
+
+def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Slope:
+    """The objective and its gradient by one forward and one backward pass."""
+    with torch.enable_grad():
+        point = vectors.detach().requires_grad_()
+        value = penalised(coordinates.model(point), objective)
+        (gradient,) = torch.autograd.grad(value[value.isfinite()].sum(), point)
+    return Slope(vectors, value.detach(), gradient.nan_to_num(0.0, 0.0, 0.0))
+
+
+def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: float) -> Fit:
+    """``n_steps`` steps of Adam (Kingma & Ba 2015) from each of R models; the last models."""
+    coordinates = Coordinates(model, objective.frozen)
+    vectors = coordinates.of(model)
+    mean, square = torch.zeros_like(vectors), torch.zeros_like(vectors)
+    history = []
+    for step in range(1, n_steps + 1):
+        here = slope(coordinates, objective, vectors)
+        history.append(here.value)
+        mean = _MEMORY[0] * mean + (1.0 - _MEMORY[0]) * here.gradient
+        square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * here.gradient**2
+        spread = (square / (1.0 - _MEMORY[1] ** step)).sqrt() + _EPSILON
+        vectors = vectors + learning_rate * mean / (1.0 - _MEMORY[0] ** step) / spread
+        vectors = _projected(coordinates, objective, vectors)
+    return _fit(coordinates.model(vectors), objective, history, torch.full_like(history[0], n_steps).long())
+
+
+def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> Fit:
+    """At most ``n_steps`` steps of L-BFGS from each of R models, until some in a row gain less than ``tol`` a row."""
+    coordinates = Coordinates(model, objective.frozen)
+    vectors = coordinates.of(model)
+    running = torch.arange(len(vectors), device=vectors.device)
+    n_iter = torch.zeros_like(running)
+    converged = torch.zeros_like(running, dtype=torch.bool)
+    idle = torch.zeros_like(running)
+    here = slope(coordinates, objective, vectors)
+    history = [here.value.clone()]
+    ascent = Ascent()
+    for _ in range(n_steps):
+        own = coordinates.take(running)
+
+        def at(trial: Tensor, own: Coordinates = own) -> tuple[Tensor, Tensor, Tensor]:
+            found = slope(own, objective, _projected(own, objective, trial))
+            return found.vectors, found.value, found.gradient
+
+        before = here.value
+        here = Slope(*ascent.step(at, here.vectors, here.value, here.gradient))
+        vectors[running] = here.vectors
+        n_iter[running] += 1
+        row = torch.full_like(history[0], torch.nan)
+        row[running] = here.value
+        history.append(row)
+        small = here.value - before < tol * objective.n_observations
+        idle = torch.where(small, idle + 1, 0)
+        done = (idle >= _PATIENCE) & (tol > 0) | here.value.isneginf()
+        converged[running[done]] = True
+        staying = ~done
+        running, idle = running[staying], idle[staying]
+        here = Slope(here.vectors[staying], here.value[staying], here.gradient[staying])
+        ascent.take(staying)
+        if not len(running):
+            break
+    return _fit(coordinates.model(vectors), objective, history, n_iter, converged)
+
+
+def _projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
+    """Where a floor was passed, the floor."""
+    moved = coordinates.of(confined(coordinates.model(vectors), objective))
+    return torch.where((moved - vectors).abs() > 1e-9 * vectors.abs().clamp(min=1.0), moved, vectors)
+
+
+def _fit(
+    model: Model, objective: Objective, history: list[Tensor], n_iter: Tensor, converged: Tensor | None = None
+) -> Fit:
+    """What a climb along these objectives ended in."""
+    reached = objective.total(inference.log_partition(objective.potentials(model)))
+    last = reached + model.log_prior()
+    if converged is None:
+        history = [*history, last]
+        converged = torch.zeros_like(n_iter, dtype=torch.bool)
+    return Fit(
+        model=model,
+        log_likelihood=reached,
+        objective=last,
+        history=torch.stack(history),
+        n_iter=n_iter,
+        converged=converged,
+        fall=torch.zeros_like(last),
+    )

@@ -1,0 +1,96 @@
+"""L-BFGS (Nocedal & Wright 2006, chapter 7) of R independent problems side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_MEMORY = 10
+_TRIALS = 25
+_SUFFICIENT = 1e-4
+
+Evaluated = tuple[Tensor, Tensor, Tensor]
+
+
+class Ascent:
+    """Steps uphill; remembers the last moves (R, P) and how the gradient changed along them."""
+
+    def __init__(self) -> None:
+        self._moves: list[Tensor] = []
+        self._bends: list[Tensor] = []
+
+    def step(self, evaluate: Callable[[Tensor], Evaluated], x: Tensor, value: Tensor, gradient: Tensor) -> Evaluated:
+        """Vectors, values and gradients after one step; where no step climbs, those given.
+
+        ``evaluate`` gives the vectors it moved the trial to, the values and the gradients.
+        """
+        direction = self._direction(gradient)
+        downhill = _dot(direction, gradient) <= 0
+        direction = torch.where(downhill, gradient, direction)
+        if not self._moves:
+            direction = direction / gradient.abs().sum(-1, keepdim=True).clamp(min=1.0)
+        promised = _dot(direction, gradient).squeeze(-1)
+        size = torch.ones_like(value)
+        reached = (x, value, gradient)
+        arrived = torch.zeros_like(value, dtype=torch.bool)
+        for _ in range(_TRIALS):
+            trial = evaluate(torch.where(arrived.unsqueeze(-1), reached[0], x + size.unsqueeze(-1) * direction))
+            climbs = (trial[1] >= value + _SUFFICIENT * size * promised) & trial[1].isfinite() & ~arrived
+            reached = tuple(_where(climbs, new, old) for new, old in zip(trial, reached, strict=True))  # type: ignore[assignment]
+            arrived = arrived | climbs
+            if bool(arrived.all()):
+                break
+            size = torch.where(arrived, size, _shorter(size, value, trial[1], promised))
+        self._remember(reached[0] - x, gradient - reached[2])
+        return reached
+
+    def take(self, restarts: Tensor) -> None:
+        """Keep only these problems."""
+        self._moves = [move[restarts] for move in self._moves]
+        self._bends = [bend[restarts] for bend in self._bends]
+
+    def _remember(self, move: Tensor, bend: Tensor) -> None:
+        curved = _dot(move, bend) > 1e-10 * bend.norm(dim=-1, keepdim=True) * move.norm(dim=-1, keepdim=True)
+        self._moves = [*self._moves, torch.where(curved, move, 0.0)][-_MEMORY:]
+        self._bends = [*self._bends, torch.where(curved, bend, 0.0)][-_MEMORY:]
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """The two-loop recursion; pairs of no curvature are zero and do nothing."""
+        along, shares = gradient, []
+        pairs = list(zip(self._moves, self._bends, strict=True))
+        for move, bend in reversed(pairs):
+            share = _ratio(_dot(move, along), _dot(move, bend))
+            along = along - share * bend
+            shares.append(share)
+        along = along * self._scale(gradient)
+        for (move, bend), share in zip(pairs, reversed(shares), strict=True):
+            along = along + move * (share - _ratio(_dot(bend, along), _dot(move, bend)))
+        return along
+
+    def _scale(self, like: Tensor) -> Tensor:
+        """(R, 1) the newest curvature along a move."""
+        scale = torch.ones_like(like[:, :1])
+        for move, bend in zip(self._moves, self._bends, strict=True):
+            square = _dot(bend, bend)
+            scale = torch.where(square > 0, _ratio(_dot(move, bend), square), scale)
+        return scale
+
+
+def _shorter(size: Tensor, value: Tensor, trial: Tensor, promised: Tensor) -> Tensor:
+    """The top of the parabola through value, slope and trial, between a tenth and a half of the step."""
+    top = 0.5 * promised * size**2 / (promised * size - (trial - value)).clamp(min=1e-300)
+    return torch.where(trial.isfinite(), top.clamp(min=0.1 * size, max=0.5 * size), 0.1 * size)
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    return (x * y).sum(-1, keepdim=True)
+
+
+def _ratio(x: Tensor, y: Tensor) -> Tensor:
+    return torch.where(y > 0, x / y.clamp(min=1e-300), 0.0)
+
+
+def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(chosen.view(-1, *[1] * (new.ndim - 1)), new, old)
