@@ -19,13 +19,15 @@ from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries, KernelName, PerSeries, StateSeries
 
 KERNELS: dict[str, ModuleType] = {"reference": reference, "native": native}
+_LARGEST = 1e300
 
 
 def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
     """log p(y of each series), differentiable once in every table.
 
     Shapes: (R, S). A supplied ``log_residual`` is held fixed when ``log_duration`` is differentiated; the equilibrium
-    law is part of the derivative. Raises ``ValueError`` for NaN or +inf tables.
+    law is part of the derivative. Raises ``ValueError`` for tables with NaN, +inf or finite
+    entries beyond 1e300.
     """
     check_finite(p)
     if not any(table.requires_grad for table in p.tables().values()):
@@ -172,22 +174,38 @@ def _check_state(p: Potentials, after: FilterState) -> None:
 
 
 def check_finite(p: Potentials) -> None:
-    """Tables hold log-weights: finite or -inf, never NaN or +inf."""
+    """Tables hold log-weights: -inf, or finite and so far from overflow that sums over rows stay finite."""
     for name, table in p.tables().items():
         table = table.detach()
-        largest = _largest(table)
-        if not largest < math.inf:
-            where = (~(table < math.inf)).nonzero()[0].tolist()
-            raise ValueError(f"{name} is {float(table[tuple(where)])} at {where}; expected finite values or -inf.")
+        least, largest = _range(table)
+        if not largest <= _LARGEST or (least < -_LARGEST and _has_entries_below(table, -_LARGEST)):
+            fits = table.isneginf() | (table.abs() <= _LARGEST)
+            where = (~fits).nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} is {float(table[tuple(where)])} at {where}; expected finite values between -1e300 and 1e300, "
+                "or -inf for what is impossible."
+            )
         if name == "log_tail" and largest > 0:
             raise ValueError("log_tail is above 0; expected the log of a probability.")
 
 
-def _largest(table: Tensor) -> float:
-    """The largest entry, NaN if there is one. NumPy's threads do not stay awake to compete with the kernels'."""
+def _range(table: Tensor) -> tuple[float, float]:
+    """The least and largest entry, NaN if there is one.
+
+    NumPy's threads do not stay awake to compete with the kernels'.
+    """
     if not table.numel():
-        return -math.inf
-    return float(table.resolve_neg().numpy().max() if table.device.type == "cpu" else table.amax())
+        return math.inf, -math.inf
+    if table.device.type == "cpu":
+        entries = table.resolve_neg().numpy()
+        return float(entries.min()), float(entries.max())
+    least, largest = table.aminmax()
+    return float(least), float(largest)
+
+
+def _has_entries_below(table: Tensor, bound: float) -> bool:
+    """Finite ones."""
+    return bool(((table < bound) & ~table.isneginf()).any())
 
 
 def _choose(function: str, p: Potentials, kernel: KernelName) -> ModuleType:

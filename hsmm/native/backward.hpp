@@ -1,6 +1,7 @@
 // Backward recursion over the steps a segment has left: p(data after t | state, steps left) / scale, and counts.
 //
-// Mirrors forward.hpp: the same ring slots, and a value of its own for the tail slot.
+// Mirrors forward.hpp: the same ring slots, and a value of its own for the tail slot. All is computed from above: weights
+// and tables are bounds and nothing positive becomes zero, so that Counts::paths is one only if nothing was lost.
 #pragma once
 
 #include "counts.hpp"
@@ -11,6 +12,7 @@ namespace hsmm {
 template <class F, int N, bool Shared>
 class Backward {
     using V = typename Lanes<F, N>::V;
+    using Mask = typename Lanes<F, N>::Mask;
 
     const Group<F, N>& g_;
     const Tables<F, N, Shared>& tables_;
@@ -20,18 +22,24 @@ class Backward {
     Buffer<V> ring_, tail_, after_, began_, starting_, probability_;
     Buffer<Doubles<N>> state_;  // (K,) carried in float64 because it is a long sum of differences
 
+    // Zero only where there is no way.
+    static V at_least_faint(V value, Mask possible) {
+        return maximum(possible ? broadcast<V>(Limits<F>::faint) : V{}, value);
+    }
+
     template <class Row>
     static void pass(V* slot, V* count, Row duration, int64_t n, V weight, V entering, Sum<F, N>& weighed) {
+        const V faint = at_least_faint(V{}, weight > 0);
         weighed.add(n, [&](int64_t i, auto part, auto& sum) {
             using U = typename decltype(part)::Chunk;
             const U value = load<U>(slot + i);
             sum = fma(part.only(value), part.only(duration.template chunk<U>(i)), sum);
             part.store(count + i, fma(widen<U>(entering), value, load<U>(count + i)));
-            part.store(slot + i, value * widen<U>(weight));
+            part.store(slot + i, maximum(minimum(value, widen<U>(faint)), value * widen<U>(weight)));
         });
     }
 
-    // Σ_r p(r) B(r) over the ring; counts the segments entered here and carries the ring over row t.
+    // Σ_r p(r) B(r) over the ring, weighed; counts the segments entered here and carries the ring over row t.
     template <class Row>
     V recede(int64_t j, int64_t t, Row duration, V* count, V weight, V entering) {
         const int64_t now = t % D_;
@@ -39,7 +47,8 @@ class Backward {
         Sum<F, N> weighed;
         pass(slot + now, count, duration, D_ - now, weight, entering, weighed);
         pass(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, weighed);
-        return weighed.total();
+        const V sum = weighed.total();
+        return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
     }
 
     // A first segment counts as residual where its lane is left-censored, and as a duration elsewhere.
@@ -52,7 +61,7 @@ class Backward {
             }
         V sum{};
         for (int64_t r = 0; r < D_; ++r) sum = fma(slot[r], tables_.first[j * D_ + r], sum);
-        return sum * weight;
+        return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
     }
 
     // The last row of lane l: an open segment may go on if the lane is right-censored, else it must end here.
@@ -67,7 +76,8 @@ class Backward {
             ring_[j * D_ + t % D_][l] = ended;
             if (!g_.has_tail) continue;
             const bool ends_now = D_ == 1 && !g_.right[l];
-            tail_[j][l] = g_.right[l] ? F(1) : ends_now ? tables_.leave[j][l] * ended : F(0);
+            const F leaving = tables_.leave[j][l] > 0 ? std::max(Limits<F>::faint, tables_.leave[j][l] * ended) : F(0);
+            tail_[j][l] = g_.right[l] ? F(1) : ends_now ? leaving : F(0);
             if (ends_now) counts_.leave[j][l] += end;
         }
     }
@@ -81,12 +91,14 @@ class Backward {
     }
 
     void recede_tail(int64_t j, int64_t t) {
-        const V stayed = trace_.weight[t * g_.Kp + j] * tail_[j] * tables_.stay[j];
-        const V left = tables_.leave[j] * (D_ == 1 ? after_[j] : ring_[j * D_ + (t + D_ - 2) % D_]);
+        const V weight = trace_.weight[t * g_.Kp + j], stay = tables_.stay[j], leave = tables_.leave[j];
+        const V leaving = D_ == 1 ? after_[j] : ring_[j * D_ + (t + D_ - 2) % D_];
+        const V stayed = weight * tail_[j] * stay, left = leave * leaving;
         const V before = trace_.tail[(t - 1) * K_ + j];
         counts_.stay[j] = fma(before, stayed, counts_.stay[j]);
         counts_.leave[j] = fma(before, left, counts_.leave[j]);
-        tail_[j] = stayed + left;
+        const Mask stays = (weight > 0) & (tail_[j] > 0) & (stay > 0), leaves = (leave > 0) & (leaving > 0);
+        tail_[j] = at_least_faint(stayed + left, stays | leaves);
     }
 
     void end_previous(int64_t t) {
@@ -94,6 +106,7 @@ class Backward {
         move_back<F, N>(
             starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
         for (int64_t i = 0; i < K_; ++i) {
+            after_[i] = at_least_faint(after_[i], after_[i] > 0);
             if (g_.has_tail) recede_tail(i, t);
             ring_[i * D_ + (t - 1) % D_] = after_[i];
         }
@@ -106,8 +119,7 @@ class Backward {
             const V entering = start[j] * weight[j];
             starting_[j] = t == 0 && g_.any_left
                 ? recede_to_first(j, weight[j], entering)
-                : weight[j] * recede(
-                      j, t, tables_.duration.from(j * D_), counts_.duration + j * D_, weight[j], entering);
+                : recede(j, t, tables_.duration.from(j * D_), counts_.duration + j * D_, weight[j], entering);
             began_[j] = start[j] * starting_[j];
         }
         if (t > 0) end_previous(t);
@@ -139,6 +151,7 @@ public:
             if (t % Counts<F, N>::steps_between_flushes == 0) counts_.flush();
         }
         std::copy_n(began_.data(), K_, counts_.initial.data());
+        for (int64_t j = 0; j < K_; ++j) counts_.paths += to_doubles<F, N>(tables_.initial[j] * starting_[j]);
     }
 };
 

@@ -14,6 +14,14 @@ struct CountsOut {
     double *initial, *transition, *duration, *residual, *tail_stay, *tail_leave;
 };
 
+// The mass of lane l in a row of states.
+template <class F, int N>
+double mass_of(const Group<F, N>& g, const typename Lanes<F, N>::V* states, int l) {
+    double sum = 0;
+    for (int64_t j = 0; j < g.K; ++j) sum += double(states[j][l]);
+    return sum;
+}
+
 // What the forward pass keeps for the backward pass, (T, Kp) each, but (T, K) of the tail.
 template <class F, int N>
 struct Trace {
@@ -22,8 +30,8 @@ struct Trace {
     Buffer<V> last_occupancy;  // (K,) at each lane's last row
     double last_end[N] = {};   // mass of the segments that end at the last row
 
-    Trace(const Group<F, N>& g, bool of_segments)
-        : end(g.longest * g.Kp), start(of_segments ? g.longest * g.Kp : 0), weight(g.longest * g.Kp),
+    explicit Trace(const Group<F, N>& g)
+        : end(g.longest * g.Kp), start(g.view.p.duration ? g.longest * g.Kp : 0), weight(g.longest * g.Kp),
           tail(g.has_tail ? g.longest * g.K : 0), last_occupancy(g.K) {
         if (g.Kp > g.K) fill_zero(end, g.longest * g.Kp);
     }
@@ -42,10 +50,11 @@ public:
     static constexpr int64_t steps_between_flushes = 128;
     V *duration, *transition, *stay, *leave;
     Buffer<V> initial, residual;
+    Doubles<N> paths{};  // the probability of the data as the backward pass finds it, relative to the forward pass's
 
     explicit Counts(const Group<F, N>& g)
         : g_(g), size_(std::max(g.K * g.D, g.Kp) + g.K * g.Kp + 2 * g.K), recent_(size_ + full_width<F>),
-          total_(size_ * N),          initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
+          total_(size_ * N), initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
         duration = recent_.data();
         transition = duration + std::max(g.K * g.D, g.Kp);
         stay = transition + g.K * g.Kp;
@@ -61,14 +70,12 @@ public:
         fill_zero(recent_, size_);
     }
 
-    // The initial counts sum to 1 exactly when forward and backward saw the same paths.
     bool doubtful(int l) const {
-        double initial_sum = 0, sum = 0;
-        for (int64_t j = 0; j < g_.K; ++j) initial_sum += double(initial[j][l]);
+        double sum = 0;
         for (int64_t i = 0; i < size_; ++i) sum += total_[i * N + l];
         for (int64_t i = 0; g_.left[l] && i < g_.K * g_.D; ++i) sum += double(residual[i][l]);
         const double allowed = Limits<F>::tolerance + Limits<F>::drift * double(g_.length[l]);
-        return !(std::fabs(initial_sum - 1) <= allowed) || !std::isfinite(sum);
+        return !(std::fabs(paths[l] - 1) <= allowed) || !std::isfinite(sum);
     }
 
     // Adds lane l; duration and transition counts still lack their own table's factor.

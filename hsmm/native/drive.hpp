@@ -1,24 +1,10 @@
-// Running a forward pass over a group, and judging what it may have lost.
+// Running the forward pass that fits a group.
 #pragma once
 
 #include "forward.hpp"
 #include "hmm.hpp"
 
 namespace hsmm {
-
-// An entry that rounds to zero in the tables could have been the only way out of a collapse.
-template <class F, int N, class ForwardPass>
-bool is_suspect(const Group<F, N>& g, const ForwardPass& forward, int l) {
-    const uint8_t fragile = g.view.p.fragile[g.pair[l]];
-    return fragile > 1 || (fragile && forward.scale.collapsed[l]);
-}
-
-template <class F, int N>
-double ended_mass(const Group<F, N>& g, const typename Lanes<F, N>::V* end, int l) {
-    double sum = 0;
-    for (int64_t j = 0; j < g.K; ++j) sum += double(end[j][l]);
-    return sum;
-}
 
 // Calls seen(t) after every row and done(lane, end) at every lane's last row. Ends go to rows end_of(t), bounds of the
 // weights to bounds_of(t).
@@ -34,14 +20,13 @@ void run_forward(const Group<F, N>& g, ForwardPass& forward, EndOf end_of, Bound
 }
 
 // Calls work(forward) with the forward pass that fits the group's tables.
-template <bool Shared, class F, int N, class Work>
-void with_forward(const Group<F, N>& g, Work work) {
-    const Tables<F, N, Shared> tables(g);
+template <bool Watch, bool Shared, class F, int N, class Work>
+void with_forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, Work work) {
     if (g.view.p.duration) {
-        Forward<F, N, Shared, true> forward(g, tables);
+        Forward<F, N, Shared, Watch> forward(g, tables);
         work(forward);
     } else {
-        HmmForward<F, N, Shared, true> forward(g, tables);
+        HmmForward<F, N, Shared, Watch> forward(g, tables);
         work(forward);
     }
 }

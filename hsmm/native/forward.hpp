@@ -4,6 +4,7 @@
 // With a tail slot, r = D is held apart, and what leaves it enters the ring with D - 1 steps left.
 #pragma once
 
+#include "counts.hpp"
 #include "moves.hpp"
 #include "scale.hpp"
 
@@ -23,7 +24,9 @@ class Forward {
     const Tables<F, N, Shared>& tables_;
     const int64_t K_, D_;
     Mask lost_now_{}, lost_{};
-    Buffer<V> ring_, open_, start_, occupancy_, tail_, weight_;
+    Buffer<V> ring_, open_, occupancy_, weight_;
+    Buffer<V> start_;             // begins at t (before step t)
+    Buffer<V> tail_, tail_mass_;  // stays in the tail slot, is in it at t
 
     // One entry of the ring, carried over a row and joined by what enters.
     template <class U, class Row>
@@ -53,10 +56,12 @@ class Forward {
     // What is in the tail slot stays there, or leaves for the slot of D - 1 steps left; where D = 1, it ends.
     void pass_tail(int64_t j, V weight, V& leaving, V& end, V& open) {
         const V stayed = weight * tail_[j], mass = stayed + (D_ == 1 ? end : leaving);
-        tail_mass[j] = mass;
+        tail_mass_[j] = mass;
+        const V stay = tables_.stay[j], leave = tables_.leave[j], left = mass * leave;
         if constexpr (Watch) lost_now_ |= (mass <= V{}) & (tail_[j] > V{});
-        tail_[j] = mass * tables_.stay[j];
-        (D_ == 1 ? end : leaving) = mass * tables_.leave[j];
+        tail_[j] = mass * stay;
+        if constexpr (Watch) lost_now_ |= (mass > V{}) & (((tail_[j] <= V{}) & (stay > V{})) | ((left <= V{}) & (leave > V{})));
+        (D_ == 1 ? end : leaving) = left;
         open = D_ == 1 ? tail_[j] : open + stayed;
     }
 
@@ -81,20 +86,15 @@ class Forward {
 
 public:
     Scale<F, N> scale;
-    Buffer<V> tail_mass;  // in the tail slot at t
 
     Forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
-        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), open_(g.Kp), start_(g.Kp),
-          occupancy_(g.Kp), tail_(K_), weight_(g.Kp), scale(g), tail_mass(K_) {
+        : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), open_(g.Kp), occupancy_(g.Kp),
+          weight_(g.Kp), start_(g.Kp), tail_(K_), tail_mass_(K_), scale(g) {
         fill_zero(ring_, K_ * D_ + full_width<F>);
         fill_zero(open_, g.Kp);
         fill_zero(tail_, K_);
         std::copy_n(tables.initial.data(), g.Kp, start_.data());
     }
-
-    const V* start() const { return start_.data(); }  // begins at t (before step t)
-
-    V occupancy(int64_t j) const { return occupancy_[j] * weight_[j]; }
 
     // `bounds` (Kp,), if wanted, are those of Scale::weigh.
     void step(int64_t t, V* end, V* bounds) {
@@ -120,6 +120,16 @@ public:
     }
 
     bool lost(int l) const { return lost_[l] != 0; }
+
+    void keep(int64_t t, Trace<F, N>& trace) const {
+        std::copy_n(start_.data(), g_.Kp, trace.start.data() + t * g_.Kp);
+        if (g_.has_tail) std::copy_n(tail_mass_.data(), K_, trace.tail.data() + t * K_);
+    }
+
+    void keep_last(int l, const V* end, Trace<F, N>& trace) const {
+        trace.last_end[l] = mass_of<F, N>(g_, end, l);
+        for (int64_t j = 0; j < K_; ++j) trace.last_occupancy[j][l] = (occupancy_[j] * weight_[j])[l];
+    }
 };
 
 }  // namespace hsmm

@@ -18,6 +18,8 @@ struct Problem {
     const void* residual;    // (R, K, D); null where no series is left-censored
     const void* tail_stay;   // (R, K); null without a tail slot
     const void* tail_leave;  // (R, K), 1 - tail_stay
+    // For backward passes: the same linear tables, positive entries raised so that none is lost in products.
+    const void *initial_bound, *transition_bound, *duration_bound, *residual_bound, *tail_stay_bound, *tail_leave_bound;
     const void* emission;    // (R, N, K), logarithms always
     const int64_t* offsets;  // (S + 1,)
     const uint8_t* left_censored;   // (S,)
@@ -27,6 +29,18 @@ struct Problem {
     int64_t n_groups;
     int64_t n_threads;
     int64_t transition_varies, duration_varies, residual_varies;  // a table for every row (residual: every series)
+
+    // The same with the bounds as its tables.
+    Problem bounded() const {
+        Problem p = *this;
+        p.initial = initial_bound, p.transition = transition_bound, p.duration = duration_bound;
+        p.residual = residual_bound, p.tail_stay = tail_stay_bound, p.tail_leave = tail_leave_bound;
+        return p;
+    }
+    bool has_tables_of(const Problem& p) const {
+        return initial == p.initial && transition == p.transition && duration == p.duration &&
+               residual == p.residual && tail_stay == p.tail_stay && tail_leave == p.tail_leave;
+    }
 };
 
 template <class F>

@@ -39,8 +39,12 @@ public:
 
     // As Forward's: whether positive mass has rounded to zero.
     bool lost(int l) const { return lost_[l] != 0; }
+
+    void keep(int64_t, Trace<F, N>&) const {}
+    void keep_last(int l, const V*, Trace<F, N>& trace) const { trace.last_end[l] = 1; }
 };
 
+// Computes from above, as Backward does.
 template <class F, int N, bool Shared>
 void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace,
                   Counts<F, N>& counts, StateRows<F, N>& rows) {
@@ -59,17 +63,21 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, cons
             store(counts.duration + j, load<U>(counts.duration + j) + probability);
             const U following = load<U>(after.data() + j), weighing = load<U>(weight + j);
             const U least = (following > 0) & (weighing > 0) ? broadcast<U>(Limits<F>::faint) : U{};
-            store(weighted.data() + j, maximum(weighing * following, least));
+            store(weighted.data() + j, maximum(least, weighing * following));
         });
         rows.add(t, state.data());
-        if (t == 0) break;
+        if (t == 0) {
+            for (int64_t j = 0; j < K; ++j) {
+                counts.initial[j] = now[j] * after[j];
+                counts.paths += to_doubles<F, N>(tables.initial[j] * weighted[j]);
+            }
+            break;
+        }
         move_back<F, N>(
             weighted.data(), tables.transition, tables.transposed, K, now - row, counts.transition, after.data());
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();
-    // Neither cut nor rounded to zero, so that what the forward pass lost at the first row shows too: see Counts.
-    for (int64_t j = 0; j < K; ++j) counts.initial[j] = tables.initial[j] * trace.weight[j] * after[j];
 }
 
 }  // namespace hsmm

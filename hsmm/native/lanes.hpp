@@ -83,8 +83,8 @@ struct Limits<double> {
     static constexpr double ln2_high = 0.693145751953125, ln2_low = 1.42860682030941723212e-6;
     static constexpr int degree = 12;
     static constexpr double collapsed = 1e-30;   // a scale below this is computed again from reachable states
-    static constexpr double faint = 1e-250;  // an HMM's backward pass takes no way for less probable than this
-    static constexpr double tolerance = 1e-10, drift = 4e-15;
+    static constexpr double faint = 1e-100;      // no positive value of a backward pass is less
+    static constexpr double tolerance = 1e-11, drift = 5.6e-17;
 };
 
 template <>
@@ -96,8 +96,8 @@ struct Limits<float> {
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
     static constexpr int degree = 7;
     static constexpr float collapsed = 1e-18f;
-    static constexpr float faint = 1e-30f;
-    static constexpr double tolerance = 1e-4, drift = 1e-8;
+    static constexpr float faint = 1e-12f;
+    static constexpr double tolerance = 3e-6, drift = 3e-8;
 };
 
 // exp(x) for x <= 0, by 2^k times a Taylor polynomial; below min_exponent it is 0.

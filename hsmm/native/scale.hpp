@@ -83,8 +83,9 @@ class Scale {
     template <class Part>
     typename Part::Chunk bound(int64_t j, Part) const {
         using U = typename Part::Chunk;
-        const U likelihood = maximum(load<U>(likelihood_now_ + j), broadcast<U>(floor));
-        return load<U>(now_ + j) > -std::numeric_limits<F>::max() ? likelihood : U{};
+        const U least = broadcast<U>(floor);
+        const U weight = maximum(maximum(load<U>(likelihood_now_ + j), least) * widen<U>(inverse_), least);
+        return load<U>(now_ + j) > -std::numeric_limits<F>::max() ? weight : U{};
     }
 
     // In some lanes the largest emission belongs to states that hardly anything reaches.
@@ -92,7 +93,7 @@ class Scale {
     void weigh_rescaled(int64_t t, V sum, const V* occupancy, Each each) {
         for (int64_t j = 0; j < row_; ++j) {
             weight_[j] = (occupancy[j] > 0 ? likelihood_now_[j] : V{}) * inverse_;
-            bound_[j] = bound(j, All<V>{}) * inverse_;
+            bound_[j] = bound(j, All<V>{});
         }
         for (int l = 0; l < g_.n_lanes; ++l)
             if (t < g_.length[l] && sum[l] <= Limits<F>::collapsed)
@@ -105,7 +106,6 @@ class Scale {
 
     // Takes the maximum over the states that are reached.
     void rescale(int l, const V* occupancy, double row_maximum) {
-        collapsed[l] = true;
         double largest = none, sum = 0;
         const auto log_joint = [&](int64_t j) { return std::log(double(occupancy[j][l])) + double(now_[j][l]); };
         for (int64_t j = 0; j < K_; ++j)
@@ -123,7 +123,7 @@ class Scale {
     }
 
 public:
-    bool collapsed[N] = {}, impossible[N] = {};
+    bool impossible[N] = {};
 
     explicit Scale(const Group<F, N>& g)
         : g_(g), K_(g.K), row_(g.Kp), size_((block * row_ * N + full_width<F> - 1) / full_width<F> * full_width<F>),
@@ -155,7 +155,7 @@ public:
             using U = typename decltype(part)::Chunk;
             const U inverse = widen<U>(inverse_);
             const U weight = (load<U>(occupancy + j) > 0 ? load<U>(likelihood_now_ + j) : U{}) * inverse;
-            each(j, part, weight, bound(j, part) * inverse);
+            each(j, part, weight, bound(j, part));
         });
     }
 

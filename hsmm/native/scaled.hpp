@@ -1,6 +1,8 @@
 // Log-likelihoods and expected counts in scaled linear arithmetic, lane group by lane group.
 #pragma once
 
+#include <optional>
+
 #include "backward.hpp"
 #include "drive.hpp"
 #include "threads.hpp"
@@ -25,7 +27,7 @@ void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, con
         const double ended = g.right[l] ? 0 : std::log(trace.last_end[l]);
         out.log_likelihood[g.pair[l]] = forward.scale.log_likelihood(l) + ended;
         out.doubtful[g.pair[l]] =
-            is_suspect(g, forward, l) || counts.doubtful(l) || !std::isfinite(out.log_likelihood[g.pair[l]]);
+            g.view.p.fragile[g.pair[l]] > 1 || counts.doubtful(l) || !std::isfinite(out.log_likelihood[g.pair[l]]);
     }
     order.commit(index, [&] {
         for (int l = 0; l < g.n_lanes; ++l)
@@ -33,50 +35,44 @@ void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, con
     });
 }
 
-template <bool Shared, class F, int N>
-void count_segments(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
-    using V = typename Lanes<F, N>::V;
-    const Tables<F, N, Shared> tables(g);
-    Forward<F, N, Shared, false> forward(g, tables);
-    Trace<F, N> trace(g, true);
-    const int64_t K = g.K, row = g.Kp;
-    const auto keep = [&](int64_t t) {
-        std::copy_n(forward.start(), row, trace.start.data() + t * row);
-        if (g.has_tail) std::copy_n(forward.tail_mass.data(), K, trace.tail.data() + t * K);
-    };
-    const auto finish = [&](int l, const V* end) {
-        trace.last_end[l] = ended_mass<F, N>(g, end, l);
-        for (int64_t j = 0; j < K; ++j) trace.last_occupancy[j][l] = forward.occupancy(j)[l];
-    };
-    run_forward(g, forward, row_of(trace.end, row), row_of(trace.weight, row), keep, finish);
-    Counts<F, N> counts(g);
-    StateRows<F, N> rows(g, out);
-    Backward<F, N, Shared>(g, tables, trace, counts).run(rows);
-    commit_counts(g, index, forward, trace, counts, out, order);
-}
+// Tables with positive entries raised; where none had to be, those given.
+template <class F, int N, bool Shared>
+class TablesFromAbove {
+    const Problem problem_;
+    const Group<F, N> group_;
+    std::optional<const Tables<F, N, Shared>> raised_;
+
+public:
+    const Tables<F, N, Shared>& tables;
+
+    TablesFromAbove(const Group<F, N>& g, int64_t index, const Tables<F, N, Shared>& below)
+        : problem_(g.view.p.bounded()), group_(problem_, index),
+          tables(problem_.has_tables_of(g.view.p) ? below : raised_.emplace(group_)) {}
+};
 
 template <bool Shared, class F, int N>
-void count_steps(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
+void count(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
     const Tables<F, N, Shared> tables(g);
-    HmmForward<F, N, Shared, false> forward(g, tables);
-    Trace<F, N> trace(g, false);
-    const auto finish = [&](int l, const V*) { trace.last_end[l] = 1; };
-    run_forward(g, forward, row_of(trace.end, g.Kp), row_of(trace.weight, g.Kp), [](int64_t) {}, finish);
-    Counts<F, N> counts(g);
-    StateRows<F, N> rows(g, out);
-    hmm_backward(g, tables, trace, counts, rows);
-    commit_counts(g, index, forward, trace, counts, out, order);
+    const TablesFromAbove<F, N, Shared> above(g, index, tables);
+    Trace<F, N> trace(g);
+    with_forward<false>(g, tables, [&](auto& forward) {
+        const auto keep = [&](int64_t t) { forward.keep(t, trace); };
+        const auto keep_last = [&](int l, const V* end) { forward.keep_last(l, end, trace); };
+        run_forward(g, forward, row_of(trace.end, g.Kp), row_of(trace.weight, g.Kp), keep, keep_last);
+        Counts<F, N> counts(g);
+        StateRows<F, N> rows(g, out);
+        if (g.view.p.duration) Backward<F, N, Shared>(g, above.tables, trace, counts).run(rows);
+        else hmm_backward(g, above.tables, trace, counts, rows);
+        commit_counts(g, index, forward, trace, counts, out, order);
+    });
 }
 
 template <class F>
 void expected_counts(const Problem& p, const CountsOut& out) {
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder& order) {
         with_group<F>(p, index, [&](const auto& g) {
-            with_layout(g, [&](auto shared) {
-                if (p.duration) count_segments<shared()>(g, index, out, order);
-                else count_steps<shared()>(g, index, out, order);
-            });
+            with_layout(g, [&](auto shared) { count<shared()>(g, index, out, order); });
         });
     });
 }
@@ -84,16 +80,17 @@ void expected_counts(const Problem& p, const CountsOut& out) {
 template <bool Shared, class F, int N>
 void score(const Group<F, N>& g, const LikelihoodOut& out) {
     using V = typename Lanes<F, N>::V;
+    const Tables<F, N, Shared> tables(g);
     Buffer<V> end(g.Kp);
     fill_zero(end, g.Kp);
-    with_forward<Shared>(g, [&](auto& forward) {
+    with_forward<true>(g, tables, [&](auto& forward) {
         const auto finish = [&](int l, const V* ended) {
-            const double last = g.right[l] || !g.view.p.duration ? 0 : std::log(ended_mass<F, N>(g, ended, l));
+            const double last = g.right[l] || !g.view.p.duration ? 0 : std::log(mass_of<F, N>(g, ended, l));
             const int64_t pair = g.pair[l];
             out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
             out.deficit[pair] = forward.scale.deficit(l) - last;
             out.lost[pair] =
-                forward.lost(l) || is_suspect(g, forward, l) || !std::isfinite(out.log_likelihood[pair]);
+                forward.lost(l) || g.view.p.fragile[pair] || !std::isfinite(out.log_likelihood[pair]);
         };
         const auto no_bounds = [](int64_t) -> V* { return nullptr; };
         run_forward(g, forward, row_of(end, 0), no_bounds, [](int64_t) {}, finish);

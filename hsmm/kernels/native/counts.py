@@ -21,7 +21,11 @@ _SAFE_DEFICIT = 500.0
 def log_partition(p: Potentials) -> PerSeries:
     p = p.detach()
     log_likelihood = torch.empty(p.n_restarts, p.n_series, dtype=torch.float64)
-    doubtful = _scaled_log_partition(in_float64(p), log_likelihood) if p.is_stationary else None
+    doubtful = None
+    if p.is_stationary:
+        doubtful = _scaled_log_partition(in_float64(p), log_likelihood)
+        if len(doubtful):
+            doubtful = _with_counts(in_float64(p), log_likelihood, doubtful)
     if doubtful is None or len(doubtful):
         arguments = in_logarithms(p, doubtful)
         arguments.run("hsmm_log_score", LikelihoodOut(log_likelihood=arguments.point(log_likelihood)))
@@ -53,6 +57,14 @@ def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
         return lost.flatten().nonzero().squeeze(1)
     harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & _normalised(p)[:, None]
     return (lost & ~harmless).flatten().nonzero().squeeze(1)
+
+
+def _with_counts(p: Potentials, log_likelihood: Tensor, pairs: Tensor) -> Tensor:
+    """As above, for these pairs: only a backward pass knows whether mass that was lost would have mattered."""
+    sums = _Sums.empty(p)
+    doubtful = sums.add_scaled(p, None, pairs)
+    log_likelihood.view(-1)[pairs] = sums.log_likelihood.view(-1)[pairs]
+    return doubtful
 
 
 @dataclass(frozen=True, eq=False)

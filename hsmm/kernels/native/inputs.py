@@ -15,6 +15,10 @@ from hsmm.native import library
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import Potentials
 
+Tables = dict[str, Tensor | None]
+
+# Times Limits::faint, in lanes.hpp, this is within the range of the type.
+_LEAST_ENTRY = {torch.float32: 1e-25, torch.float64: 1e-200}
 _WASTE = 1.25  # idle lanes worth having so that a lane group shares one restart's tables
 
 
@@ -25,7 +29,9 @@ class Arguments:
         self._kept: list[object] = []
         log_tables = _log_tables(p)
         tables = log_tables if logarithmic else _linear(log_tables)
+        bounds = {} if logarithmic else _raised(tables, log_tables)
         pointers = {name: self.point(table) for name, table in tables.items()}
+        pointers |= {f"{name}_bound": self.point(table) for name, table in bounds.items()}
         self.problem = Problem(
             n_restarts=p.n_restarts,
             n_series=p.n_series,
@@ -114,7 +120,7 @@ def _longest_first(p: Potentials) -> Tensor:
     return (by_length[:, None] + p.n_series * torch.arange(p.n_restarts)).flatten()
 
 
-def _log_tables(p: Potentials) -> dict[str, Tensor | None]:
+def _log_tables(p: Potentials) -> Tables:
     leave = None if p.log_tail is None else log_one_minus_exp(p.log_tail)
     return {
         "initial": p.log_initial,
@@ -126,12 +132,27 @@ def _log_tables(p: Potentials) -> dict[str, Tensor | None]:
     }
 
 
-def _linear(log_tables: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+def _linear(log_tables: Tables) -> Tables:
     """NumPy's exponential: torch's wakes a thread pool, even for small tables, that then competes with the kernel's."""
     linear = {name: None if table is None else _apply(np.exp, table) for name, table in log_tables.items()}
     if (stay := log_tables["tail_stay"]) is not None:
         linear["tail_leave"] = -_apply(np.expm1, stay)
     return linear
+
+
+def _raised(linear: Tables, log_tables: Tables) -> Tables:
+    """Bounds from above whose positive entries are not lost in a backward pass's products."""
+    return {name: _at_least(table, log_tables[name]) for name, table in linear.items()}
+
+
+def _at_least(table: Tensor | None, log_table: Tensor | None) -> Tensor | None:
+    if table is None or log_table is None or not table.numel():
+        return table
+    entries, least = table.numpy(), _LEAST_ENTRY[table.dtype]
+    if entries.min() >= least:
+        return table
+    possible = log_table.resolve_neg().numpy() > -np.inf
+    return torch.from_numpy(np.where(possible, np.maximum(entries, entries.dtype.type(least)), entries))
 
 
 def _apply(function: np.ufunc, table: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ Problem = structure(
     "Problem",
     **dict.fromkeys(("n_restarts", "n_series", "n_rows", "n_states", "n_durations"), INT),
     **dict.fromkeys(("initial", "transition", "duration", "residual", "tail_stay", "tail_leave"), POINTER),
+    **dict.fromkeys(("initial_bound", "transition_bound", "duration_bound"), POINTER),
+    **dict.fromkeys(("residual_bound", "tail_stay_bound", "tail_leave_bound"), POINTER),
     **dict.fromkeys(("emission", "offsets", "left_censored", "right_censored", "fragile", "lanes"), POINTER),
     **dict.fromkeys(("n_groups", "n_threads", "transition_varies", "duration_varies", "residual_varies"), INT),
 )

@@ -171,6 +171,26 @@ def test_nan_and_infinity_are_refused(p, kernel: KernelName, name, value, query)
         getattr(inference, query)(replace(p, **{name: table}), kernel=kernel)
 
 
+@pytest.mark.parametrize("value", [-1.1e300, torch.finfo(torch.float64).min, 1.1e300])
+@pytest.mark.parametrize("name", TABLES)
+def test_entries_whose_sums_would_overflow_are_refused(p, kernel: KernelName, name, value):
+    table = getattr(p, name).clone()
+    table[0] = -math.inf
+    table[-1, -1] = value
+    with pytest.raises(ValueError, match=f"{name} is .*e.30.*between -1e300 and 1e300, or -inf"):
+        inference.elapsed(replace(p, **{name: table}), kernel=kernel)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_least_entries_there_may_be_give_no_nan(p, kernel: KernelName, query, dtype):
+    least = max(-1e300, torch.finfo(dtype).min)
+    tables = {name: table.to(dtype) for name, table in p.tables().items()}
+    violent = {name: table.masked_fill(table < table.median(), least) for name, table in tables.items()}
+    for result in _tensors(getattr(inference, query)(replace(p, **violent, left_censored=True), kernel=kernel)):
+        assert not result.isnan().any()
+
+
 def test_sampling_refuses_nan(p, kernel: KernelName):
     bad = replace(p, log_emission=torch.full_like(p.log_emission, math.nan))
     with pytest.raises(ValueError, match=r"log_emission .*nan"):

@@ -89,20 +89,20 @@ def refuse(*_: object) -> None:
     raise AssertionError("the reference was asked")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(models())
 def test_it_agrees_with_the_reference(p):
     assert_agree(p)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(models())
 def test_float32_is_float64_but_for_rounding(p):
     p = as_float32(p)
     assert_agree(p, 5e-5, as_float64(p))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(models(), st.integers(0, 2**31))
 def test_a_series_weighs_what_its_weight_says(p, seed):
     weight = torch.rand(p.n_restarts, p.n_series, generator=torch.Generator().manual_seed(seed)).double()
