@@ -5,6 +5,7 @@ from hsmm.components.emission.bernoulli import Bernoulli
 from hsmm.components.emission.categorical import Categorical
 from hsmm.components.emission.elliptical import Gaussian, StudentT
 from hsmm.components.emission.gamma import Gamma
+from hsmm.components.emission.glm import GLM
 from hsmm.components.emission.negative_binomial import NegativeBinomial
 from hsmm.components.emission.poisson import Poisson
 
@@ -18,11 +19,13 @@ EMISSIONS: dict[str, type[Emission]] = {
         Poisson,
         NegativeBinomial,
         Gamma,
+        GLM,
     )
 }
 
 __all__ = [
     "EMISSIONS",
+    "GLM",
     "Bernoulli",
     "Categorical",
     "Emission",

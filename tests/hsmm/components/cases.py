@@ -238,8 +238,9 @@ def elliptical_cases() -> list[Case]:
 
 def all_cases() -> list[Case]:
     from tests.hsmm.components.chain_cases import chain_cases  # which imports from here
+    from tests.hsmm.components.glm_cases import glm_cases
 
-    return [*chain_cases(), *duration_cases(), *elliptical_cases()]
+    return [*chain_cases(), *duration_cases(), *elliptical_cases(), *glm_cases()]
 
 
 def taken(statistics: Statistics, restarts: Tensor) -> Statistics:

@@ -1,0 +1,188 @@
+"""The weighted negative log-likelihood of many generalised linear models at once, and its slopes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hsmm.components.emission.glm.links import InverseLink
+from hsmm.components.emission.glm.penalties import Penalty
+from hsmm.components.emission.glm.responses import Response
+from hsmm.sequences import Sequences
+
+_MOST_PRODUCTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """``columns`` (P, N) a column of ones and the covariates; ``products`` (N, P·P) theirs in pairs, if affordable."""
+
+    columns: Tensor
+    products: Tensor | None
+
+    @classmethod
+    def of(cls, sequences: Sequences, covariates: Tensor, key: object) -> Design:
+        """Made once for the same data."""
+        made: dict[object, Design] = sequences.__dict__.setdefault("_designs", {})
+        if key not in made:
+            n, c = covariates.shape
+            columns = torch.cat([covariates.new_ones(1, n), covariates.T]).contiguous()
+            products = None
+            if (c + 1) ** 2 <= _MOST_PRODUCTS:
+                products = (columns[:, None] * columns[None]).flatten(0, 1).T.contiguous()
+            made[key] = cls(columns, products)
+        return made[key]
+
+    @property
+    def n_columns(self) -> int:
+        return self.columns.shape[0]
+
+    def predictor(self, weights: Tensor) -> Tensor:
+        """(..., P) → (..., N)"""
+        return weights @ self.columns
+
+    def slope(self, per_row: Tensor) -> Tensor:
+        """(..., N) → (..., P)"""
+        return per_row @ self.columns.T
+
+    def curvature(self, per_row: Tensor) -> Tensor:
+        """(..., N) → (..., P, P)"""
+        p = self.n_columns
+        if self.products is not None:
+            return (per_row @ self.products).unflatten(-1, (p, p))
+        return (per_row.unsqueeze(-2) * self.columns) @ self.columns.T
+
+
+class Evaluation(NamedTuple):
+    """``value`` (B...,), ``slope`` (B..., Q) and ``curvature`` (B..., Q, Q) of the smooth objective."""
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Penalised negative log-likelihoods, in coordinates (R, Y, G, Q) of G independent groups of states.
+
+    ``place`` (G, K/G, M·P) says which coordinate stands at each place of the states' parameters; ``y`` (Y, 1, N),
+    ``weight`` (R, Y, K, N), ``scale`` (R, Y, K, 1, 1). Coordinates that are ``held`` (Q,) do not move.
+    """
+
+    design: Design
+    response: Response
+    link: InverseLink
+    y: Tensor
+    weight: Tensor
+    scale: Tensor
+    penalty: Penalty
+    place: Tensor
+    n_coordinates: int
+    held: Tensor | None = None
+
+    def coordinates(self, parameters: Tensor) -> Tensor:
+        """(R, Y, K, M, P) → (R, Y, G, Q); parameters that share a coordinate are equal."""
+        r, n_responses = parameters.shape[:2]
+        g, k, q = self.place.shape
+        flat = parameters.reshape(r, n_responses, g, k * q)
+        made = flat.new_zeros(r, n_responses, g, self.n_coordinates)
+        return made.index_copy(-1, self.place[0].flatten(), flat)
+
+    def parameters(self, coordinates: Tensor) -> Tensor:
+        """(R, Y, G, Q) → (R, Y, K, M, P)"""
+        r, n_responses = coordinates.shape[:2]
+        p = self.design.n_columns
+        g, k, q = self.place.shape
+        return coordinates[..., self.place[0].flatten()].reshape(r, n_responses, g * k, q // p, p)
+
+    def evaluate(self, coordinates: Tensor) -> Evaluation:
+        """Value, slope and a positive semi-definite curvature; value inf outside the law's range."""
+        value, slope, bend = self._by_row(coordinates)
+        weight = self.weight.unsqueeze(-2)
+        gradient = self.design.slope(weight * slope).flatten(-2)
+        if bend.ndim == slope.ndim:
+            curvature = self.design.curvature(weight.squeeze(-2) * bend.squeeze(-2))
+        else:
+            blocks = self.design.curvature(weight.unsqueeze(-3) * bend)
+            m, p = blocks.shape[-3], blocks.shape[-1]
+            curvature = blocks.transpose(-3, -2).reshape(*blocks.shape[:-4], m * p, m * p)
+            curvature = curvature + self._along_equal_categories(curvature, m, p)
+        joined, slopes, bends = self._joined(value, gradient, curvature)
+        precision = self.penalty.precision
+        if self.held is not None:
+            slopes = torch.where(self.held, 0.0, slopes)
+            bends = torch.where(self.held | self.held.unsqueeze(-1), torch.diag_embed(torch.ones_like(slopes)), bends)
+        return Evaluation(
+            joined + self.penalty.smooth(coordinates),
+            slopes + precision * coordinates,
+            bends + torch.diag_embed(precision.expand(coordinates.shape)),
+        )
+
+    def value_and_slope(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope, _ = self._by_row(coordinates)
+        gradient = self.design.slope(self.weight.unsqueeze(-2) * slope).flatten(-2)
+        joined, slopes, _ = self._joined(value, gradient, None)
+        if self.held is not None:
+            slopes = torch.where(self.held, 0.0, slopes)
+        return (
+            joined + self.penalty.smooth(coordinates),
+            slopes + self.penalty.precision * coordinates,
+        )
+
+    def take(self, restart: int, response: int, group: int) -> Problem:
+        """One of the independent problems alone."""
+        k = self.place.shape[1]
+        states = slice(group * k, (group + 1) * k)
+        one, only = slice(restart, restart + 1), slice(response, response + 1)
+        return Problem(
+            self.design,
+            self.response,
+            self.link,
+            self.y[only],
+            self.weight[one, only, states],
+            self.scale[one, only, states],
+            self.penalty,
+            self.place[:1],
+            self.n_coordinates,
+            self.held,
+        )
+
+    def _by_row(self, coordinates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        predictor = self.design.predictor(self.parameters(coordinates))
+        value, slope, bend = self.response.slopes(self.y.unsqueeze(-3), predictor, self.scale, self.link)
+        total = (self.weight * value.squeeze(-2)).sum(-1)
+        if not bool(total.isfinite().all()):
+            counted = torch.where(self.weight > 0, self.weight * value.squeeze(-2), 0.0)
+            total = counted.sum(-1).nan_to_num(torch.inf)
+            slope, bend = slope.nan_to_num(0.0, 0.0, 0.0), bend.nan_to_num(0.0, 0.0, 0.0)
+        return total, slope, bend
+
+    def _joined(self, value: Tensor, gradient: Tensor, curvature: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over the states of each group."""
+        g, k, q = self.place.shape
+        r, n_responses = value.shape[:2]
+        if k == 1:
+            return value, gradient, curvature if curvature is not None else gradient
+        total = value.reshape(r, n_responses, g, k).sum(-1)
+        index = self.place[0]
+        flat = gradient.reshape(r, n_responses, g, k * q)
+        slopes = flat.new_zeros(r, n_responses, g, self.n_coordinates).index_add(-1, index.flatten(), flat)
+        if curvature is None:
+            return total, slopes, slopes
+        size = self.n_coordinates
+        pairs = (index[:, :, None] * size + index[:, None, :]).flatten()
+        bends = flat.new_zeros(r, n_responses, g, size * size)
+        bends = bends.index_add(-1, pairs, curvature.reshape(r, n_responses, g, k * q * q))
+        return total, slopes, bends.unflatten(-1, (size, size))
+
+    def _along_equal_categories(self, curvature: Tensor, m: int, p: int) -> Tensor:
+        """Curvature where all categories move together, which no response can tell."""
+        size = curvature.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-12)
+        equal = torch.kron(
+            torch.full((m, m), 1.0 / m, dtype=curvature.dtype, device=curvature.device),
+            torch.eye(p, dtype=curvature.dtype, device=curvature.device),
+        )
+        return size[..., None, None] * equal
