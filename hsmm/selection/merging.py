@@ -99,6 +99,8 @@ class Merging:
                 "this model's initial law or transitions give its states fixed places, so none can be left out; "
                 "compare models of different n_states by a criterion."
             )
+        if getattr(model, "frozen", ()):
+            raise ValueError(f"{', '.join(model.frozen)} of this model are frozen, and a merge refits all; thaw them.")
         p = self.tables.potentials(sequences)
         self.reached = float(inference.log_partition(p).sum())
         self.decoded = inference.viterbi(p).states[0]

@@ -92,7 +92,7 @@ def _bounded(part: Component) -> Iterator[tuple[str, Tensor, float, float]]:
 
 def _states_alike(model: Any, tables: Model, sequences: Sequences) -> Iterator[Reason]:
     n_states = tables.transition.n_states
-    if n_states < 2 or not tables.is_exchangeable:
+    if n_states < 2 or not tables.is_exchangeable or getattr(model, "frozen", ()):
         return
     trial = Merging(model, sequences)
     pairs = trial.all_pairs() if n_states <= ALL_PAIRS else trial.closest_pairs(n_states)

@@ -84,3 +84,6 @@ def test_what_cannot_be_merged_is_refused() -> None:
     fixed = hsmm.HMM(2, initial=hsmm.initials.FixedInitial(probability=[0.9, 0.1]), **QUICK).fit(levels(2))
     with pytest.raises(ValueError, match="fixed places"):
         merge_test(fixed, levels(2))
+    frozen = fitted(2, 2).clone().set_params(frozen=("transition",)).fit(levels(2), start=fitted(2, 2))
+    with pytest.raises(ValueError, match="transition of this model are frozen"):
+        merge_test(frozen, levels(2))
