@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Sl
     """The objective and its gradient by one forward and one backward pass."""
     with torch.enable_grad():
         point = vectors.detach().requires_grad_()
-        value = penalised(coordinates.model(point), objective)
+        value = penalised(confined(coordinates.model(point), objective), objective)
         (gradient,) = torch.autograd.grad(value[value.isfinite()].sum(), point)
     return Slope(vectors, value.detach(), gradient.nan_to_num(0.0, 0.0, 0.0))
 
@@ -73,11 +73,12 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
         own = coordinates.take(running)
 
         def at(trial: Tensor, own: Coordinates = own) -> tuple[Tensor, Tensor, Tensor]:
-            found = slope(own, objective, _projected(own, objective, trial))
+            found = slope(own, objective, trial)
             return found.vectors, found.value, found.gradient
 
         before = here.value
         here = Slope(*ascent.step(at, here.vectors, here.value, here.gradient))
+        here = replace(here, vectors=_projected(own, objective, here.vectors))
         vectors[running] = here.vectors
         n_iter[running] += 1
         row = torch.full_like(history[0], torch.nan)

@@ -29,8 +29,11 @@ class Ascent:
         direction = self._direction(gradient)
         downhill = _dot(direction, gradient) <= 0
         direction = torch.where(downhill, gradient, direction)
-        if not self._moves:
-            direction = direction / gradient.abs().sum(-1, keepdim=True).clamp(min=1.0)
+        fresh = (
+            ~torch.stack([bend.any(-1) for bend in self._bends]).any(0) if self._bends else torch.ones_like(value) > 0
+        )
+        unit = gradient.abs().sum(-1, keepdim=True).clamp(min=1.0)
+        direction = torch.where(fresh.unsqueeze(-1), direction / unit, direction)
         promised = _dot(direction, gradient).squeeze(-1)
         size = torch.ones_like(value)
         reached = (x, value, gradient)
@@ -44,6 +47,7 @@ class Ascent:
                 break
             size = torch.where(arrived, size, _shorter(size, value, trial[1], promised))
         self._remember(reached[0] - x, gradient - reached[2])
+        self._forget(~arrived)
         return reached
 
     def take(self, restarts: Tensor) -> None:
@@ -55,6 +59,12 @@ class Ascent:
         curved = _dot(move, bend) > 1e-10 * bend.norm(dim=-1, keepdim=True) * move.norm(dim=-1, keepdim=True)
         self._moves = [*self._moves, torch.where(curved, move, 0.0)][-_MEMORY:]
         self._bends = [*self._bends, torch.where(curved, bend, 0.0)][-_MEMORY:]
+
+    def _forget(self, problems: Tensor) -> None:
+        """What led nowhere."""
+        if bool(problems.any()):
+            self._moves = [torch.where(problems.unsqueeze(-1), 0.0, move) for move in self._moves]
+            self._bends = [torch.where(problems.unsqueeze(-1), 0.0, bend) for bend in self._bends]
 
     def _direction(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion; pairs of no curvature are zero and do nothing."""
