@@ -171,4 +171,5 @@ def _uniform(n_restarts: int, n_states: int) -> Tensor:
     return torch.full((n_restarts, n_states), 1.0 / n_states, dtype=torch.float64)
 
 
-INITIALS: dict[str, type[Initial]] = {law.name: law for law in (FreeInitial, UniformInitial, FixedInitial)}
+_LAWS: tuple[type[Initial], ...] = (FreeInitial, UniformInitial, StationaryInitial, FixedInitial)
+INITIALS: dict[str, type[Initial]] = {law.name: law for law in _LAWS}

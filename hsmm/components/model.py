@@ -12,9 +12,11 @@ from torch import Tensor
 from hsmm.components.duration import Duration, DurationTables
 from hsmm.components.emission import Emission
 from hsmm.components.initial import Initial
+from hsmm.components.stationary import equilibrium_law, stationary_law
 from hsmm.components.transition import Transition
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
+from hsmm.types import StateVector
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,17 @@ class Model:
     def __post_init__(self) -> None:
         if self.duration is not None:
             self.transition.check_semi_markov()
+        if self.initial.follows_transition and self.transition.uses_covariates:
+            raise ValueError(
+                f"initial is {self.initial.name!r}, but {self.transition.name!r} transitions change with the context "
+                "and have no stationary law; choose another initial."
+            )
 
     def potentials(self, sequences: Sequences, log_emission: Tensor | None = None) -> Potentials:
         """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given."""
         tables = self.duration_tables()
         return Potentials(
-            log_initial=self.initial.log_potentials(),
+            log_initial=self.log_initial(),
             log_transition=self.transition.log_potentials(sequences),
             log_duration=None if tables is None else tables.log_duration,
             log_emission=self.emission.log_potentials(sequences, log_emission),
@@ -45,6 +52,24 @@ class Model:
             left_censored=self.left_censored,
             right_censored=self.right_censored,
         )
+
+    def log_initial(self) -> StateVector:
+        """(R, K) law of the first state; a stationary one is made anew of the other tables."""
+        if not self.initial.follows_transition:
+            return self.initial.log_potentials()
+        return self._equilibrium().log()
+
+    def settled(self) -> Self:
+        """The same models, a stationary law of the first state being that of the present other tables."""
+        if not self.initial.follows_transition:
+            return self
+        return replace(self, initial=self.initial.with_parameters(probability=self._equilibrium()))
+
+    def _equilibrium(self) -> StateVector:
+        transition = self.transition.typical()
+        if self.duration is None:
+            return stationary_law(transition)
+        return equilibrium_law(transition, self.duration.mean())
 
     def duration_tables(self) -> DurationTables | None:
         return None if self.duration is None else self.duration.tables()
@@ -111,7 +136,8 @@ class Model:
         for key, value in coordinates.items():
             kind, _, name = key.partition(".")
             own[kind][name] = value
-        return replace(self, **{kind: part.with_free(own[kind]) for kind, part in self.components().items()})
+        made = {kind: part.with_free(own[kind]) for kind, part in self.components().items()}
+        return replace(self, **made).settled()
 
     @property
     def uses_covariates(self) -> bool:

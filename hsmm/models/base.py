@@ -193,8 +193,13 @@ class Estimator(Parameters, Queries):
 
     @property
     def transition_prob_(self) -> np.ndarray:
-        """(K, K) P(next state | state)."""
-        return self._fitted_model().transition.fitted("probability")
+        """(K, K) P(next state | state); where it depends on context, that of the mean context in the fit."""
+        return self._fitted_model().transition.typical()[0].numpy()
+
+    @property
+    def transition_(self) -> Transition:
+        """The fitted transition component."""
+        return self._fitted_model().transition
 
     @property
     def n_features_in_(self) -> int:

@@ -11,6 +11,7 @@ from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.sequences import Sequences
 from hsmm.training.freezing import frozen_parts
+from hsmm.training.stationary import with_first_state
 
 
 def maximise(model: Model, sequences: Sequences, counts: Posterior, frozen: frozenset[str] = frozenset()) -> Model:
@@ -20,7 +21,8 @@ def maximise(model: Model, sequences: Sequences, counts: Posterior, frozen: froz
         if kind not in frozen:
             held = frozen_parts(frozen, kind)
             changed[kind] = part.maximise(*_statistics(kind, sequences, counts), **({"held": held} if held else {}))
-    return replace(model, **changed)  # type: ignore[arg-type]
+    after = replace(model, **changed)  # type: ignore[arg-type]
+    return with_first_state(model, after, counts, frozen) if model.initial.follows_transition else after
 
 
 def _statistics(kind: str, sequences: Sequences, counts: Posterior) -> tuple[Any, ...]:

@@ -48,9 +48,11 @@ class Transition(Component):
     def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
         """Parameters that do not lower Σ counts · log-potentials, for expected counts in the shape of these."""
 
-    def arranged(self, sequences: Sequences, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Rough states (R, N) to start from, in an order that these moves can follow."""
-        return labels
+    def first_states(
+        self, sequences: Sequences, n_restarts: int, n_states: int, generator: torch.Generator
+    ) -> Tensor | None:
+        """(R, N) rough states to start from, where these moves can follow only some; None where they can follow any."""
+        return None
 
     def check_semi_markov(self) -> None:
         """Raise ``ValueError`` if this family has no meaning in a semi-Markov model."""

@@ -38,13 +38,14 @@ class LeftToRight(Dense):
         ahead = torch.ones(n_states, n_states, dtype=torch.bool).triu()
         return ahead if self.max_step is None else ahead.tril(self.max_step)
 
-    def arranged(self, sequences: Sequences, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def first_states(
+        self, sequences: Sequences, n_restarts: int, n_states: int, generator: torch.Generator
+    ) -> Tensor | None:
         """Contiguous stretches in the states' order, each series cut at random; the first restart in equal parts."""
-        n_restarts, n_states = len(labels), int(labels.max()) + 1
         weight = torch.rand((n_restarts, n_states), generator=generator, dtype=torch.float64) + 0.2
         weight[0] = 1.0
         cuts = (weight.cumsum(1) / weight.sum(1, keepdim=True))[:, :-1].contiguous()
         start = sequences.offsets[:-1].repeat_interleave(sequences.lengths)
         length = sequences.lengths.repeat_interleave(sequences.lengths)
         position = ((torch.arange(sequences.n_rows, device=start.device) - start + 0.5) / length).cpu()
-        return torch.searchsorted(cuts, position.expand(n_restarts, -1).contiguous()).to(labels.device)
+        return torch.searchsorted(cuts, position.expand(n_restarts, -1).contiguous())
