@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -71,6 +72,8 @@ def _at_the_edge(tables: Model, sequences: Sequences) -> Iterator[Reason]:
     for kind, part in tables.components().items():
         for name, value, low, high in () if lone and kind == "duration" else _bounded(part):
             for where, edge in (("lower", low), ("upper", high)):
+                if not math.isfinite(edge):
+                    continue
                 near = ((value - edge).abs() <= _EDGE * max(1.0, abs(edge))).flatten(1).any(1)
                 states = tuple(near.nonzero().flatten().tolist())
                 if states:
@@ -79,7 +82,8 @@ def _at_the_edge(tables: Model, sequences: Sequences) -> Iterator[Reason]:
 
 def _bounded(part: Component) -> Iterator[tuple[str, Tensor, float, float]]:
     """Parameters (K, ...) of the first model that are held between two numbers."""
-    bounds = getattr(part, "bounds", ())
+    bounds: Any = getattr(part, "bounds", ())
+    bounds = bounds() if callable(bounds) else bounds
     if isinstance(bounds, Mapping):
         for name, (low, high) in bounds.items():
             yield name, part.parameters[name][0], float(low), float(high)

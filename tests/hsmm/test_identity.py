@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_apply_reaches_every_table_and_answer() -> None:
     decoded = found.rename(model.predict(rows(), LENGTHS))
     np.testing.assert_array_equal(decoded, reference.predict(rows(), LENGTHS))
     assert model.score(rows(), LENGTHS) == pytest.approx(reference.score(rows(), LENGTHS), rel=1e-12)
+
+
+def test_a_renumbered_model_is_saved_as_it_is(tmp_path: Path) -> None:
+    fixed = hsmm.HMM(2, initial=hsmm.initials.FixedInitial(probability=[0.8, 0.2]), n_init=2, max_iter=50, tol=1e-5)
+    moved = fixed.fit(rows()).permuted([1, 0])
+    again = hsmm.load(moved.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.predict_proba(rows()), moved.predict_proba(rows()))
+    assert again.initial_prob_.tolist() == [0.2, 0.8]
+    assert again.initial.probability == moved._fitted_model().initial.probability == (0.2, 0.8)
 
 
 def test_the_model_itself_stays_as_it_was() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 
 import hsmm
 from hsmm.models import Estimator
-from hsmm.selection import CRITERIA, Evidence
+from hsmm.selection import CRITERIA, Evidence, ForwardChaining, merge_states, stability
 
 LENGTHS = [60, 41, 5]
 QUICK = {"n_init": 3, "max_iter": 60, "random_state": 1}
@@ -153,27 +152,66 @@ def test_wrong_options_stop_the_search_before_it_starts() -> None:
         hsmm.select_model(np.zeros(9), [hsmm.HMM(2), hsmm.HMM(2, emission="gauss")])
 
 
-def driven(n_rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of a state whose moves nothing drives, beside a context that nothing depends on."""
+def driven(n_rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """A response whose slope on its context changes sign every forty rows, and a context."""
     rng = np.random.default_rng(0)
-    return 5.0 * (np.arange(n_rows) // 15 % 2) + rng.normal(size=n_rows), rng.normal(size=(n_rows, 2))
+    context = rng.normal(size=(n_rows, 2))
+    slope = np.where(np.arange(n_rows) // 40 % 2, 2.0, -2.0)
+    return slope * context[:, 0] + 0.3 * rng.normal(size=n_rows), context
 
 
-def test_context_goes_to_the_candidates_that_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Reader(hsmm.HMM):
-        seen: list[bool] = []  # noqa: RUF012
-        uses_context = True
+def regressions(*numbers: int) -> list[Estimator]:
+    return [hsmm.HMM(k, emission=hsmm.emissions.GLM(family="gaussian"), **(QUICK | {"tol": 1e-6})) for k in numbers]
 
-        def fit_sequences(self, sequences: hsmm.Sequences) -> Reader:
-            Reader.seen.append(sequences.covariates is not None)
-            return super().fit_sequences(dataclasses.replace(sequences, covariates=None))
 
+def test_context_goes_to_the_candidates_that_use_it() -> None:
     Y, C = driven()
-    monkeypatch.setattr(Reader, "_potentials", lambda self, rows: self._fitted_model().potentials(rows))
-    found = hsmm.select_model(Y, [hsmm.HMM(2, **QUICK), Reader(2, **QUICK)], context=C)
-    assert Reader.seen == [True]
+    found = hsmm.select_model(Y, [hsmm.HMM(2, **QUICK), *regressions(1, 2, 3)], context=C)
     assert None not in found.models
+    assert found.best is found.models[2]
+    assert hsmm.select_model(Y, [hsmm.HMM(2, **QUICK)]).table["bic"][0] == pytest.approx(
+        found.table.filter(pl.col("candidate") == 0)["bic"][0]
+    )
+    ahead = hsmm.select_model(Y, regressions(1, 2), context=C, criterion="held_out", splits=ForwardChaining(3))
+    assert ahead.best.n_states == 2
+
+
+def test_context_goes_to_merges_and_matches() -> None:
+    Y, C = driven()
+    three = regressions(3)[0].fit(Y, context=C)
+    assert merge_states(three, Y, context=C).n_states == 2
+    assert stability(regressions(2)[0].fit(Y, context=C), Y, context=C, n_restarts=3).agreement == pytest.approx(1.0)
+    found = hsmm.match_states(three, three.permuted([1, 2, 0]), Y, context=C)
+    assert found.permutation.tolist() == [2, 0, 1]
+
+
+def test_context_that_nobody_wants_or_that_does_not_fit_is_refused() -> None:
+    Y, C = driven()
     with pytest.raises(ValueError, match="no candidate uses it"):
         hsmm.select_model(Y, [hsmm.HMM(2, **QUICK)], context=C)
-    with pytest.raises(ValueError, match="context has 299 rows but X has 300"):
-        hsmm.select_model(Y, [Reader(2, **QUICK)], context=C[1:])
+    with pytest.raises(ValueError, match="context has 399 rows but X has 400"):
+        hsmm.select_model(Y, regressions(2), context=C[1:])
+    with pytest.raises(ValueError, match="give context="):
+        hsmm.select_model(Y, regressions(2))
+
+
+FAMILIES = {
+    "poisson": lambda rng, high: rng.poisson(np.where(high, 9.0, 2.0)),
+    "negative_binomial": lambda rng, high: rng.negative_binomial(4, np.where(high, 0.2, 0.6)),
+    "gamma": lambda rng, high: rng.gamma(np.where(high, 9.0, 2.0)),
+    "bernoulli": lambda rng, high: rng.random(len(high)) < np.where(high, 0.9, 0.1),
+    "categorical": lambda rng, high: np.where(rng.random(len(high)) < 0.8, high, 2),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_can_be_weighed_and_merged(family: str) -> None:
+    X = FAMILIES[family](np.random.default_rng(0), np.arange(400) // 20 % 2).astype(float)
+    how = QUICK | {"tol": 1e-5, "max_iter": 300}
+    found = hsmm.select_model(X, [hsmm.HMM(k, emission=family, **how) for k in (1, 2, 3)])
+    assert found.best.n_states == 2
+    assert "two_states_alike" in {reason.code for reason in found.reasons[2]}
+    assert merge_states(found.models[2], X).n_states == 2
+    matched = hsmm.match_states(found.best, found.best.permuted([1, 0]), X)
+    assert matched.permutation.tolist() == [1, 0]
+    assert matched.margin > 0.8
