@@ -122,6 +122,30 @@ def states(
         _print(json.dumps({"states_table": settings.output.states, "n_rows": len(rows), "rows": rows_as_json(rows)}))
 
 
+@app.command
+def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Write one self-contained HTML page of what is published.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    """
+    began = time.monotonic()
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    from tasks.settings import read_settings
+
+    settings = read_settings(config, set_ or ())
+    from tasks.page.recorded import recorded_report
+
+    summary = recorded_report(settings) | {"seconds": round(time.monotonic() - began, 1)}
+    for note in summary["notes"]:
+        sys.stderr.write(f"{note}\n")
+    _print(f"report     {summary['report']}")
+    if json_:
+        _print(json.dumps(summary))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:

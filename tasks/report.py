@@ -1,4 +1,4 @@
-"""Pictures of a run: the series by state, dwell times, transitions, the ranking."""
+"""What a run leaves to look at: pictures of the series by state, dwell times, transitions, the ranking; and a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from prefect import task
@@ -20,7 +20,13 @@ from tasks.figures.runs import model_survival
 from tasks.figures.series import overview, portrait, series_rows
 from tasks.figures.style import STYLE
 from tasks.figures.transitions import transitions
+from tasks.fit import Fitted
+from tasks.page.data import ChosenModel, page_data
+from tasks.page.render import write_page
 from tasks.report_data import ReportData
+from tasks.settings import Settings
+from tasks.summary import report_folder
+from tasks.validate import Validated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +53,22 @@ def pictures(data: ReportData, folder: Path) -> list[Path]:
 
 
 pictures_task = task(name="report", cache_policy=NO_CACHE)(pictures)
+
+
+def page(
+    settings: Settings, summary: dict[str, Any], validated: Validated, fitted: Fitted, ids: tuple[int, ...] = ()
+) -> Path:
+    """Write the HTML page of a run that has published, beside its pictures.
+
+    ``summary`` is what the publish said of itself, with ``run_key``; ``fitted`` holds the model that made the rows, and
+    ``ids`` are the persistent ids of its states, empty where they are 0, 1, … in its own order.
+    """
+    model = ChosenModel(fitted.best, fitted.scaling, ids)
+    data = page_data(settings, summary, validated.rows, fitted.ranking, model)
+    return write_page(data, report_folder(settings, str(summary["run_key"])))
+
+
+page_task = task(name="page", cache_policy=NO_CACHE)(page)
 
 
 def _lay_out(figure: Figure) -> None:

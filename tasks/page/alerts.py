@@ -1,0 +1,35 @@
+"""Where every series stands at its newest row, and what deserves a look."""
+
+from __future__ import annotations
+
+import polars as pl
+
+LIKELY = 0.5
+SURPRISE_QUANTILE = 0.01
+_FEWEST_DENSITIES = 100
+KINDS = {"changed": "state changed", "ending": "change likely", "surprising": "surprise"}
+
+
+def newest_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a series, those with alerts first: its newest row and why it is alarming.
+
+    ``previous`` is the state of the row before; ``floor`` the 1 % quantile of the log densities before, null where
+    fewer than 100 are known. ``changed``, ``ending`` (P(change within 5 steps) above one half) and ``surprising``
+    (log density below ``floor``) hold only for rows of the newest ``as_of``: the others are old news.
+    """
+    earlier = pl.col("log_density").slice(0, pl.len() - 1).drop_nulls()
+    newest = rows.group_by("series_id", maintain_order=True).agg(
+        pl.col("time", "as_of", "state", "status", "elapsed_mean", "remaining_p50", "p_change_5", "log_density").last(),
+        pl.col("p_filtered").last().list.max().alias("certainty"),
+        pl.col("state").slice(0, pl.len() - 1).drop_nulls().last().alias("previous"),
+        pl.when(earlier.len() >= _FEWEST_DENSITIES).then(earlier.quantile(SURPRISE_QUANTILE)).alias("floor"),
+    )
+    fresh = pl.col("as_of") == pl.col("as_of").max()
+    flags = {
+        "changed": pl.col("state") != pl.col("previous"),
+        "ending": pl.col("p_change_5") > LIKELY,
+        "surprising": pl.col("log_density") < pl.col("floor"),
+    }
+    found = newest.with_columns((fresh & flag).fill_null(value=False).alias(kind) for kind, flag in flags.items())
+    order = pl.sum_horizontal(pl.col(list(KINDS)).cast(pl.Int8))
+    return found.with_columns(order.alias("n_alerts")).sort("n_alerts", descending=True, maintain_order=True)

@@ -1,0 +1,101 @@
+"""The page of what is published already: everything is read back from the table, the source and the registry."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tasks.bundle import load_bundle
+from tasks.errors import PipelineError
+from tasks.ingest import ingest
+from tasks.page.data import ChosenModel, PageData, page_data
+from tasks.page.render import write_page
+from tasks.registry import Registry, is_there
+from tasks.settings import Settings
+from tasks.storage import newest_summary
+from tasks.summary import report_folder
+from tasks.validate import validate
+
+_LARGEST_RANKING = 1 << 24
+_MOST_STATES = 1 << 10
+
+
+def recorded_report(settings: Settings) -> dict[str, Any]:
+    """Write the page beside the newest run's pictures; what it says of itself, its path under ``report``."""
+    data = recorded_page_data(settings)
+    newest = data.rows.sort("as_of").row(-1, named=True)
+    path = write_page(data, report_folder(settings, str(newest["run_key"])))
+    return {
+        "report": str(path),
+        "model_name": settings.name,
+        "model_version": newest["model_version"],
+        "run_key": newest["run_key"],
+        "as_of": newest["as_of"].isoformat(),
+        "verdict": data.summary.get("verdict"),
+        "states_table": settings.output.states,
+        "n_series": data.rows["series_id"].n_unique(),
+        "notes": data.notes,
+    }
+
+
+def recorded_page_data(settings: Settings) -> PageData:
+    """Raises ``OutputError`` if nothing is published; whatever else is not to be had is said in ``notes``."""
+    states = settings.output.states
+    summary = newest_summary(states, settings.name) or {}
+    notes = [] if summary else ["The newest publish left no summary: verdict and counts are not recorded."]
+    features = _features(settings, summary, notes)
+    ranking, model = _from_registry(settings, summary, notes)
+    return page_data(settings, summary, features, ranking, model, notes)
+
+
+def _features(settings: Settings, summary: dict[str, Any], notes: list[str]) -> pl.DataFrame | None:
+    as_of = summary.get("as_of")
+    try:
+        return validate(ingest(settings, datetime.fromisoformat(as_of) if as_of else None), settings).rows
+    except PipelineError as error:
+        notes.append(f"The features cannot be shown: {error}")
+        return None
+
+
+def _from_registry(
+    settings: Settings, summary: dict[str, Any], notes: list[str]
+) -> tuple[pl.DataFrame | None, ChosenModel | None]:
+    uri, run_id, version = settings.tracking.uri, summary.get("mlflow_run_id"), summary.get("model_version")
+    if not summary:
+        return None, None
+    if not is_there(uri):
+        notes.append(f"The model and the ranking cannot be shown: tracking.uri: found nothing at {uri!r}.")
+        return None, None
+    ranking = model = None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            registry = Registry(uri, settings.name)
+            if run_id is not None:
+                ranking = _ranking(registry.download_artifact(run_id, "ranking.csv", Path(folder)))
+            if version is not None:
+                bundle = registry.download(settings.name, version, Path(folder) / "bundle")
+                estimator, scaling = load_bundle(bundle)
+                model = ChosenModel(estimator, scaling, recorded_ids(summary, estimator))
+        except (PipelineError, ValueError, OSError, KeyError, pl.exceptions.PolarsError) as error:
+            what = "the model" if ranking is not None else "the ranking and the model"
+            notes.append(f"Of the registry, {what} cannot be shown: {error}")
+    return ranking, model
+
+
+def _ranking(path: Path) -> pl.DataFrame:
+    if path.stat().st_size > _LARGEST_RANKING:
+        raise ValueError(f"ranking.csv has {path.stat().st_size} bytes; at most {_LARGEST_RANKING} are read.")
+    return pl.read_csv(path, schema_overrides={"warnings": pl.String})
+
+
+def recorded_ids(summary: dict[str, Any], estimator: Any) -> tuple[int, ...]:
+    """The persistent ids of the estimator's states, where the publish recorded one for each."""
+    identity = summary.get("identity")
+    ids = identity.get("ids") if isinstance(identity, dict) else None
+    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < _MOST_STATES for i in ids):
+        return ()
+    return tuple(ids) if len({*ids}) == len(ids) == len(estimator.transition_prob_) else ()
