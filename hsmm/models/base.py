@@ -22,8 +22,9 @@ from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, NotFittedError
 from hsmm.io import save_model
 from hsmm.models.evidence import known_states, series_weight
+from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, whole
-from hsmm.models.queries import Queries, check_context
+from hsmm.models.queries import check_context
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.first import check_start, has_values
@@ -37,7 +38,7 @@ Device = Literal["auto", "cpu", "cuda"]
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
 
-class Estimator(Parameters, Queries):
+class Estimator(Parameters, OnlineLearning):
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
 
     X is (n_samples, n_features): NumPy, torch or polars; one dimension is one feature, NaN is missing. ``lengths``

@@ -191,7 +191,7 @@ class TestKnownStates:
 
 
 class TestWeights:
-    def test_two_is_twice_and_nothing_is_absent(self, name: str, before: hsmm.HMM) -> None:
+    def test_two_is_twice_and_nothing_is_absent(self, before: hsmm.HMM) -> None:
         model = before.clone().set_params(n_init=1, max_iter=10, tol=0.0)
         bounds = np.r_[0, np.cumsum(LENGTHS)]
         weight = np.array([2.0, 0.0] + [1.0] * (N_SERIES - 2))
