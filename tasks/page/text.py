@@ -55,6 +55,8 @@ def plain(value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
     if isinstance(value, float):
         return number(value, 4)
     if isinstance(value, dict):

@@ -1,0 +1,460 @@
+"""The page says what the tables hold, escapes every word, stays small, and keeps the changes of state."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hsmm
+from tasks.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
+from tasks.errors import OutputError
+from tasks.figures.style import PALETTE
+from tasks.page.alerts import newest_rows
+from tasks.page.data import ChosenModel, PageData
+from tasks.page.evidence import recorded
+from tasks.page.plots import hazard_plot, spread_plot, survival_plot, transition_plot
+from tasks.page.profile import decoded_runs, hazard, laws, mean_durations, survival
+from tasks.page.quality import balance, coverage
+from tasks.page.recorded import recorded_ids, recorded_page_data, recorded_report
+from tasks.page.render import page, script_json, write_page
+from tasks.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
+from tasks.page.text import number
+from tasks.page.view import head, quality, ranking, standing
+from tasks.page.view_states import states
+from tasks.scaling import Scaling
+from tasks.settings import Settings
+from tasks.storage import append_names, append_quarantine, publish_states
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+AS_OF = datetime(2024, 12, 1, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>\"'&amp;${x}{{7*7}}"
+
+
+def rows_of(series: str, path: list[int], n_states: int = 2, **changes: Any) -> pl.DataFrame:
+    """State table rows, an hour apart, that follow ``path``; ``changes`` replace whole columns."""
+    n = len(path)
+    certain = [[0.9 if k == state else 0.1 / max(n_states - 1, 1) for k in range(n_states)] for state in path]
+    columns = {
+        "series_id": [series] * n,
+        "time": [START + timedelta(hours=i) for i in range(n)],
+        "as_of": [AS_OF] * n,
+        "state": path,
+        "state_name": [f"state {k}" for k in path],
+        "p_filtered": certain,
+        "p_smoothed": certain,
+        "viterbi": path,
+        **{name: [3.0] * n for name, kind in STATE_COLUMNS.items() if kind == "double"},
+        **{f"p_change_{h}": [0.1] * n for h in (1, 5, 20)},
+        "in_sample": [True] * n,
+        "status": ["OK"] * n,
+        "reason": [None] * n,
+        "model_name": ["toy"] * n,
+        "model_version": [1] * n,
+        "run_key": ["key"] * n,
+        "train_start": [START] * n,
+        "train_end": [START + timedelta(hours=n)] * n,
+        "level": [float(state) for state in path],
+        **changes,
+    }
+    schema = {"state": pl.Int16, "viterbi": pl.Int16, "status": pl.String, "reason": pl.String, "level": pl.Float64}
+    return pl.DataFrame(columns, schema_overrides={**schema, "log_density": pl.Float64, "p_change_5": pl.Float64})
+
+
+def aside(*reasons: tuple[str, str]) -> pl.DataFrame:
+    fixed = {"detail": "found what it is", "as_of": AS_OF, "model_name": "toy", "run_key": "key"}
+    rows = [{"series_id": series, "reason": reason, **fixed} for series, reason in reasons]
+    return pl.DataFrame(rows, schema=dict.fromkeys(QUARANTINE_COLUMNS) if not rows else None)
+
+
+def named(*names: str) -> pl.DataFrame:
+    rows = [(k, name, START, None, "toy") for k, name in enumerate(names)]
+    types = {"state": pl.Int16, "name": pl.String, "born": pl.Datetime("us", "UTC"), "died": pl.Datetime("us", "UTC")}
+    return pl.DataFrame(rows, schema={**types, "model_name": pl.String}, orient="row")
+
+
+def page_data_of(rows: pl.DataFrame, **changes: Any) -> PageData:
+    summary = {"run_key": "key", "verdict": "PUBLISHED", "n_series": rows["series_id"].n_unique(), "n_published": 4}
+    made = PageData("toy", summary, rows, {"level": "units of level"}, aside(), named("calm", "wild"))
+    return replace(made, **changes)
+
+
+PATH = [0] * 30 + [1] * 20 + [0] * 50
+RANKING = pl.DataFrame(
+    {
+        "candidate": [1, 0],
+        "n_states": [2, 3],
+        "emission": ["gaussian", "gaussian"],
+        "duration": ["geometric", "none"],
+        "bic": [100.0, 110.5],
+        "held_out": [float("nan")] * 2,
+        "log_likelihood": [-40.0, -41.0],
+        "n_parameters": [8, 9],
+        "n_iter": [10, 20],
+        "converged": [True, False],
+        "warnings": ["", "did not converge"],
+    }
+)
+
+
+def fitted() -> ChosenModel:
+    """A model with a tail and a shortest duration."""
+    generator = np.random.default_rng(0)
+    level = np.repeat([0.0, 9.0] * 15, 2 + generator.geometric(0.1, 30))
+    x = level + generator.normal(size=len(level))
+    model = hsmm.HSMM(2, duration="geometric", max_duration=12, min_duration=3, n_init=4, max_iter=200).fit(x)
+    statistics = pl.DataFrame({"series_id": ["A", "B"], "mean:level": [1.0, 2.0], "scale:level": [2.0, 4.0]})
+    return ChosenModel(model, Scaling(["level"], statistics))
+
+
+@pytest.fixture(scope="module")
+def model() -> ChosenModel:
+    return fitted()
+
+
+class Text(HTMLParser):
+    """The tags of a page and the text between them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.said: list[str] = []
+        self._inside = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag in ("script", "style") else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside not in ("script", "style"):
+            self.said.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.said))
+
+
+def test_every_word_is_escaped(model: ChosenModel) -> None:
+    rows = pl.concat([rows_of(HOSTILE, PATH, log_density=[3.0] * 99 + [-9.0]), rows_of("B", PATH)])
+    rows = rows.with_columns(pl.lit(HOSTILE).alias("state_name")).rename({"level": HOSTILE})
+    recorded_words = {
+        "verdict": HOSTILE,
+        "gate": {"verdict": HOSTILE, HOSTILE: [HOSTILE]},
+        "identity": {"ids": HOSTILE},
+    }
+    data = page_data_of(
+        rows,
+        summary={"run_key": "key", **recorded_words},
+        units={HOSTILE: HOSTILE},
+        quarantine=aside((HOSTILE, "constant")).with_columns(detail=pl.lit(HOSTILE)),
+        names=named(HOSTILE, "wild"),
+        ranking=RANKING.with_columns(warnings=pl.lit(HOSTILE), emission=pl.lit(HOSTILE)),
+        model=model,
+        notes=[HOSTILE],
+    )
+    source = page(data)
+    clean = page(page_data_of(rows_of("A", PATH), model=model))
+    assert "<script>alert" not in source
+    assert Text(source).text.count(HOSTILE) >= 12
+    assert {tag for tag, _ in Text(source).tags} == {tag for tag, _ in Text(clean).tags}
+    assert [tag for tag, _ in Text(source).tags].count("script") == 3
+    assert not any(name.startswith("on") for _, attributes in Text(source).tags for name in attributes)
+
+
+@given(st.text())
+def test_no_text_ends_its_script_and_all_of_it_comes_back(text: str) -> None:
+    written = script_json({text: [text]})
+    assert json.loads(written) == {text: [text]}
+    assert not re.search(r"[<>&\u2028\u2029]", written)
+
+
+def test_the_page_asks_for_nothing_but_itself(model: ChosenModel) -> None:
+    tags = Text(page(page_data_of(rows_of("A", PATH), model=model))).tags
+    fetched = [value for _, a in tags for name, value in a.items() if name in ("src", "href", "srcset", "action")]
+    assert [value for value in fetched if not str(value).startswith(("#", "data:"))] == []
+    policy = next(a["content"] for tag, a in tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in str(policy)
+    assert "unsafe" not in str(policy).split("style-src")[0]
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path: Path, model: ChosenModel) -> None:
+    data = page_data_of(rows_of("A", PATH), model=model, ranking=RANKING)
+    first, second = (write_page(data, tmp_path / name).read_bytes() for name in ("one", "two"))
+    assert first == second
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["report.html"]
+
+
+def test_many_long_series_stay_below_eight_megabytes() -> None:
+    n_rows, generator = 3_000, np.random.default_rng(0)
+    path = np.repeat(generator.integers(0, 4, n_rows // 6), 6).tolist()
+    one = rows_of("", path, n_states=4).with_columns(
+        pl.Series(f"feature {k}", generator.normal(size=n_rows)) for k in range(9)
+    )
+    rows = pl.concat([one.with_columns(series_id=pl.lit(f"series {i:03}")) for i in range(100)])
+    data = page_data_of(rows, units={f"feature {k}": "units" for k in range(9)})
+    source = page(data)
+    assert len(source.encode()) < 8_000_000
+    assert f"sample of {MOST_SERIES} of 100 series" in Text(source).text
+    assert "3 more features are not shown" in Text(source).text
+
+
+walks = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=60)
+
+
+@given(walks, st.integers(FEWEST_POINTS, 400))
+def test_thinning_keeps_ends_extremes_and_every_change_that_fits(walk: list[tuple[int, int]], n_points: int) -> None:
+    path = np.concatenate([[state] * length for state, length in walk])
+    values = np.random.default_rng(len(path)).normal(size=(len(path), 2))
+    values[::7] = np.nan
+    changes = 1 + np.flatnonzero(path[1:] != path[:-1])
+    kept = kept_rows(values, changes, n_points)
+    assert len(kept) <= n_points
+    assert (np.diff(kept) > 0).all()
+    assert {0, len(path) - 1} <= set(kept)
+    if len(changes) <= n_points // 2:
+        assert set(changes) <= set(kept)
+    if len(path) > 1:
+        assert np.nanmax(values, axis=0) == pytest.approx(np.nanmax(values[kept], axis=0))
+        assert np.nanmin(values, axis=0) == pytest.approx(np.nanmin(values[kept], axis=0))
+
+
+def test_a_thinned_series_tells_the_path_of_the_whole_one() -> None:
+    path = np.repeat(np.arange(400) % 3, 50).tolist()
+    drawn = sample(rows_of("A", path, n_states=3), ["level"], 3, [])
+    series = drawn.series[0]
+    assert len(series["time"]) <= MOST_POINTS < len(path)
+    assert drawn.n_changes == drawn.n_changes_drawn == 399
+    steps = np.diff([*series["time"], series["time"][-1] + series["step"]]) / 3_600_000
+    assert np.repeat(series["viterbi"], steps.round().astype(int)).tolist() == path
+
+
+def test_series_with_alerts_are_drawn_before_others() -> None:
+    rows = pl.concat([rows_of(f"s{i:03}", [0, 1]) for i in range(200)])
+    drawn = {series["name"] for series in sample(rows, ["level"], 2, ["s101", "s007"]).series}
+    assert {"s101", "s007"} <= drawn
+    assert len(drawn) == MOST_SERIES
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (rows_of("A", PATH), set()),
+        (rows_of("A", [*PATH[:-1], 1]), {"changed"}),
+        (rows_of("A", PATH, p_change_5=[0.9] * 99 + [0.5]), set()),
+        (rows_of("A", PATH, p_change_5=[0.1] * 99 + [0.51]), {"ending"}),
+        (rows_of("A", PATH * 2, log_density=[*np.linspace(0, 1, 199), -0.001]), {"surprising"}),
+        (rows_of("A", PATH * 2, log_density=[*np.linspace(0, 1, 199), 0.02]), set()),
+        (rows_of("A", PATH[:50], log_density=[0.0] * 49 + [-9.0]), set()),
+        (rows_of("A", [0, 1], as_of=[START, START]), set()),
+    ],
+    ids=["calm", "changed", "one half", "above one half", "below", "within", "too few", "not of the newest publish"],
+)
+def test_alerts_are_what_they_say(rows: pl.DataFrame, expected: set[str]) -> None:
+    found = newest_rows(pl.concat([rows, rows_of("other", PATH)])).filter(series_id="A").row(0, named=True)
+    assert {kind for kind in ("changed", "ending", "surprising") if found[kind]} == expected
+    assert found["n_alerts"] == len(expected)
+
+
+def test_a_missing_newest_row_is_no_surprise() -> None:
+    rows = rows_of("A", PATH * 2, log_density=[1.0] * 199 + [None], status=["OK"] * 199 + ["MISSING"])
+    assert not newest_rows(rows)["surprising"].any()
+
+
+def test_alarming_series_come_first() -> None:
+    shown = standing(page_data_of(pl.concat([rows_of("A", PATH), rows_of("B", [0] * 99 + [1])])))
+    assert [row["series"] for row in shown["rows"]] == ["B", "A"]
+    assert shown["rows"][0]["previous"] == "calm"
+    assert shown["alerted"] == ["B"]
+
+
+def test_series_in_are_published_held_or_quarantined() -> None:
+    rows = pl.concat([rows_of("A", [0, 1]), rows_of("B", [0, 1], status=["OK", "HELD"]), rows_of("C", [0, 1])])
+    data = page_data_of(rows, quarantine=aside(("C", "constant"), ("D", "constant"), ("E", "too_short")))
+    assert balance(data) == {"published": 1, "held": 1, "quarantined": 3}
+    assert head(replace(data, summary={"n_series": 5, "run_key": "key"}))["imbalance"] is None
+    assert head(replace(data, summary={"n_series": 6, "run_key": "key"}))["imbalance"] == "6"
+    assert quality(data)["reasons"] == [("constant", "2"), ("too_short", "1")]
+
+
+def test_only_the_newest_run_has_set_aside() -> None:
+    earlier = aside(("D", "constant")).with_columns(run_key=pl.lit("an earlier one"))
+    data = page_data_of(rows_of("A", PATH), quarantine=pl.concat([earlier, aside(("E", "too_short"))]))
+    assert [series for series, *_ in quality(data)["details"]] == ["E"]
+
+
+def test_the_longest_gap_is_the_longest_stretch_of_missing_rows() -> None:
+    status = ["OK", "MISSING", "MISSING", "OK", "MISSING", "MISSING", "MISSING", "OK"]
+    reason = [None, "gap", "gap", None, "no_value", "gap", "gap", None]
+    found = coverage(rows_of("A", [0] * 8, status=status, reason=reason)).row(0, named=True)
+    assert (found["n_missing"], found["n_gaps"], found["longest"]) == (5, 4, 3)
+
+
+def test_the_law_goes_on_beyond_max_duration_and_has_the_models_mean(model: ChosenModel) -> None:
+    alive, estimator = survival(model), model.estimator
+    assert (np.diff(alive, axis=1) <= 1e-12).all()
+    assert alive[:, :3] == pytest.approx(1.0)
+    assert alive.sum(axis=1) == pytest.approx(estimator.mean_duration_)
+    assert mean_durations(model) == pytest.approx(estimator.mean_duration_)
+    ends = hazard(alive)
+    assert ends[:, :2] == pytest.approx(0.0)
+    assert ends[:, 12:40] == pytest.approx(np.tile(1 - estimator.tail_prob_[:, None], 28))
+
+
+@given(st.lists(st.integers(1, 50), min_size=3, max_size=12))
+def test_hazard_and_survival_are_one_law(weights: list[int]) -> None:
+    law = np.array([weights]) / sum(weights)
+    estimator = SimpleNamespace(duration_prob_=law, tail_prob_=None, transition_prob_=np.ones((1, 1)))
+    model = ChosenModel(estimator, Scaling([], pl.DataFrame()))
+    ends = hazard(survival(model))[:, : len(weights)]
+    assert ends[:, -1] == pytest.approx(1.0)
+    lasted = np.append(1.0, np.cumprod(1.0 - ends[0]))[:-1]
+    assert lasted * ends[0] == pytest.approx(law[0])
+
+
+def test_the_hazard_of_an_hmm_is_flat() -> None:
+    estimator = SimpleNamespace(transition_prob_=np.array([[0.9, 0.1], [0.5, 0.5]]))
+    model = ChosenModel(estimator, Scaling([], pl.DataFrame()))
+    ends = hazard(survival(model))
+    assert ends[:, :30] == pytest.approx(np.tile([[0.1], [0.5]], 30))
+    assert mean_durations(model) == pytest.approx([10.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "covariance",
+    [np.array([[[4.0, 1.0], [1.0, 9.0]]] * 3), np.array([[4.0, 9.0]] * 3), np.array([[4.0, 1.0], [1.0, 9.0]])],
+    ids=["full", "diag", "tied"],
+)
+def test_laws_are_in_the_features_own_units(covariance: np.ndarray) -> None:
+    emission = SimpleNamespace(mean_=np.zeros((3, 2)), covariance_=covariance)
+    scales = {"mean:a": [1.0, 1.0], "mean:b": [5.0, 7.0], "scale:a": [10.0, 10.0], "scale:b": [1.0, 3.0]}
+    model = ChosenModel(SimpleNamespace(emission_=emission), Scaling(["a", "b"], pl.DataFrame(scales)))
+    found = laws(model)
+    assert (found["a"].mean[0], found["a"].scale[0], found["a"].varies) == (1.0, 20.0, False)
+    assert (found["b"].mean[0], found["b"].scale[0], found["b"].varies) == (6.0, 6.0, True)
+    assert found["b"].scale_range[2] == pytest.approx([3.0, 9.0])
+
+
+def test_the_model_speaks_of_states_by_their_persistent_ids(model: ChosenModel) -> None:
+    data = page_data_of(rows_of("A", PATH), names=named("calm", "gone", "wild"))
+    plain = states(replace(data, model=model))["profile"]
+    moved = states(replace(data, model=replace(model, ids=(2, 0))))["profile"]
+    assert [moved[k]["expected"] for k in (2, 0)] == [plain[k]["expected"] for k in (0, 1)]
+    assert [moved[k]["features"] for k in (2, 0)] == [plain[k]["features"] for k in (0, 1)]
+    assert moved[1]["expected"] == moved[1]["hazards"][0] == number(None)
+
+
+@pytest.mark.parametrize(
+    ("identity", "expected"),
+    [({"ids": [3, 1]}, (3, 1)), ({"ids": [1, 1]}, ()), ({"ids": [0]}, ()), ({"ids": ["0", "1"]}, ()), ("x", ())],
+)
+def test_only_whole_identities_move_states(identity: Any, expected: tuple[int, ...]) -> None:
+    assert recorded_ids({"identity": identity}, SimpleNamespace(transition_prob_=np.eye(2))) == expected
+
+
+def test_evidence_is_shown_as_recorded_and_its_absence_is_said() -> None:
+    gate = {"verdict": "HOLD", "reasons": ["states"], "evidence": {"held_out": {"candidate": -1.25, "champion": -1.0}}}
+    summary = {"run_key": "key", "gate": gate, "identity": {"ids": [0, 1], "margin": 0.5, "births": [], "deaths": []}}
+    assert ("evidence.held_out.candidate", number(-1.25, 4)) in recorded(gate)
+    shown = Text(page(page_data_of(rows_of("A", PATH), summary=summary))).text
+    assert "gate HOLD" in shown
+    assert "not recorded" not in shown.split("Identity and gate")[-1]
+    bare = Text(page(page_data_of(rows_of("A", PATH)))).text
+    assert bare.split("Identity and gate")[-1].count("not recorded") == 2
+
+
+def test_candidates_are_ranked_with_their_warnings() -> None:
+    found = ranking(page_data_of(rows_of("A", PATH), ranking=RANKING))
+    assert found is not None
+    assert [(row["behind"], row["warnings"]) for row in found["rows"]] == [("best", ""), ("10.50", "did not converge")]
+    assert found["others"] == []
+    assert found["n_warned"] == 1
+
+
+def test_colours_are_those_of_the_pictures(model: ChosenModel) -> None:
+    source = page(page_data_of(rows_of("A", PATH), model=model))
+    payload = json.loads(re.search(r'id="page-data">(.*?)</script>', source, re.S).group(1))  # type: ignore[union-attr]
+    assert payload["palette"] == list(PALETTE)
+    assert [payload["figures"][f"dwell-{k}"]["data"][-1]["line"]["color"] for k in (0, 1)] == list(PALETTE[:2])
+
+
+def test_every_plot_is_one_that_plotly_knows_with_titles_on_both_axes(model: ChosenModel) -> None:
+    from plotly.graph_objects import Figure
+
+    rows, names = rows_of("A", PATH), ["calm", "wild"]
+    alive = survival(model)
+    plots = [
+        survival_plot(decoded_runs(rows), alive[0], 20, 0, "steps"),
+        hazard_plot(hazard(alive), 20, names, "steps"),
+        transition_plot(model.estimator.transition_prob_, names),
+        spread_plot(rows, "level", "units", names),
+    ]
+    for plot in plots:
+        drawn = Figure(plot)
+        assert drawn.layout.xaxis.title.text
+        assert drawn.layout.yaxis.title.text
+        assert drawn.data
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(0.0, "0.00"), (-1234.5, "−1,234"), (0.00012345, "0.000123"), (1e20, "1.00e+20"), (np.inf, "∞"), (np.nan, "–")],  # noqa: RUF001
+)
+def test_numbers_are_written_with_three_digits(value: float, written: str) -> None:
+    assert number(value) == written
+
+
+@pytest.fixture
+def published(settings_for: Callable[..., Settings], prices: Callable[..., pl.DataFrame]) -> Settings:
+    """A table of one series whose source is there, but no tracking server."""
+    settings = settings_for(prices("A"), tracking={"uri": "sqlite:///nowhere/mlflow.db"})
+    rows = rows_of("A", [0] * 30 + [1] * 30).with_columns(
+        pl.datetime_range(START, START + timedelta(days=59), "1d", time_unit="us").alias("time")
+    )
+    summary = {"model_name": "toy", "run_key": "key", "verdict": "PUBLISHED", "as_of": AS_OF.isoformat(), "n_series": 2}
+    states_table = settings.output.states
+    append_names(states_table, {0: "calm"}, "toy", START, "key")
+    append_quarantine(states_table, aside(("B", "constant")), "key")
+    publish_states(states_table, rows, "toy", "key", {**summary, "mlflow_run_id": "r", "model_version": 1})
+    return settings
+
+
+def test_what_is_published_is_read_back(published: Settings) -> None:
+    data = recorded_page_data(published)
+    assert (data.state_names, list(data.units)) == (["calm", "state 1"], ["r"])
+    assert data.rows["r"].count() == 59
+    assert balance(data) == {"published": 1, "held": 0, "quarantined": 1}
+    assert data.summary["n_published"] == 60
+
+
+def test_what_cannot_be_had_is_said_and_costs_no_page(published: Settings, tmp_path: Path) -> None:
+    (tmp_path / "source.parquet").unlink()
+    summary = recorded_report(published)
+    shown = Text(Path(summary["report"]).read_text()).text
+    assert "The features cannot be shown: source.path" in shown
+    assert "The model and the ranking cannot be shown: tracking.uri" in shown
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_without_a_table_there_is_no_page(settings_for: Callable[..., Settings]) -> None:
+    with pytest.raises(OutputError, match="no state table"):
+        recorded_report(settings_for())
+
+
+def test_names_of_columns_are_those_of_the_tables() -> None:
+    assert set(named().columns) == set(NAME_COLUMNS)

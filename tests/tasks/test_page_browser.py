@@ -1,0 +1,220 @@
+"""The page in a browser without a network: it loads, draws and answers, on a desk and in a hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from tasks.columns import QUARANTINE_COLUMNS, STATE_COLUMNS
+from tasks.figures.style import colour
+from tasks.page.data import ChosenModel, PageData
+from tasks.page.render import write_page
+from tasks.scaling import Scaling
+
+connect = pytest.importorskip("websockets.sync.client").connect
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium was found")
+
+
+class Browser:
+    """One tab of a headless Chromium that reaches no network, spoken to in its DevTools protocol."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket, self._last, self.events = socket, 0, []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        self._last += 1
+        self._socket.send(json.dumps({"id": self._last, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=60))
+            if message.get("id") == self._last:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def open(self, path: Path, width: int) -> None:
+        """The page, drawn, in a window this wide."""
+        self.events.clear()
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+        )
+        self.send("Page.navigate", url=path.as_uri())
+        give_up = time.monotonic() + 60
+        while not self.ask("document.documentElement?.dataset.drawn"):
+            assert time.monotonic() < give_up, self.complaints()
+            time.sleep(0.1)
+
+    def ask(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """Everything that the page said on its console, threw, or that the browser logged."""
+        told = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
+        return [event for event in self.events if event["method"] in told]
+
+    def requests(self) -> list[str]:
+        """What was asked for besides the page itself and what it holds."""
+        urls = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls[1:] if not url.startswith(("data:", "blob:"))]
+
+    def picture(self, path: Path) -> Path:
+        """The whole page as a PNG file."""
+        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+        return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    profile = tmp_path_factory.mktemp("chromium")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
+    offline = ["--proxy-server=http://127.0.0.1:9", "--disable-background-networking", "--disable-component-update"]
+    place = [f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+    process = subprocess.Popen(
+        [str(CHROMIUM), *options, *offline, *place, "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with connect(_tab(profile), max_size=None, proxy=None) as socket:
+            yield Browser(socket)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+
+
+def _tab(profile: Path) -> str:
+    from urllib.request import ProxyHandler, build_opener
+
+    port_file, give_up = profile / "DevToolsActivePort", time.monotonic() + 60
+    while not port_file.exists() or len(port_file.read_text().splitlines()) < 2:
+        assert time.monotonic() < give_up, "Chromium did not start"
+        time.sleep(0.1)
+    port = port_file.read_text().splitlines()[0]
+    with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+        tabs = json.load(answer)
+    return next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+N_ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two series, three states and a model, its words hostile."""
+    model = SimpleNamespace(
+        transition_prob_=np.array([[0.0, 0.5, 0.5], [0.9, 0.0, 0.1], [0.3, 0.7, 0.0]]),
+        duration_prob_=np.full((3, 10), 0.1),
+        mean_duration_=np.full(3, 5.5),
+        emission_=SimpleNamespace(mean_=np.array([[0.0], [1.0], [2.0]]), covariance_=np.ones((3, 1, 1))),
+    )
+    scaling = Scaling(["level"], pl.DataFrame({"mean:level": [0.0], "scale:level": [1.0]}))
+    names = pl.DataFrame(
+        {"state": [0, 1, 2], "name": ["calm", HOSTILE, "wild"], "born": [START] * 3, "died": [None] * 3}
+    )
+    aside = pl.DataFrame(schema=dict.fromkeys(QUARANTINE_COLUMNS, pl.String))
+    rows = pl.concat([_rows("A", 0), _rows(HOSTILE, 1)])
+    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, None, ChosenModel(model, scaling))
+    return write_page(data, tmp_path_factory.mktemp("page"))
+
+
+def _rows(series: str, seed: int) -> pl.DataFrame:
+    generator = np.random.default_rng(seed)
+    path = np.repeat(generator.integers(0, 3, N_ROWS // 10), 10)
+    varying = {
+        "series_id": pl.repeat(series, N_ROWS, eager=True),
+        "time": pl.datetime_range(START, START + timedelta(hours=N_ROWS - 1), "1h", eager=True),
+        "state": pl.Series(path, dtype=pl.Int16),
+        "viterbi": pl.Series(path, dtype=pl.Int16),
+        "p_filtered": generator.dirichlet(np.ones(3), N_ROWS).tolist(),
+        "level": path + generator.normal(size=N_ROWS),
+        "status": ["MISSING" if i % 50 == 0 else "OK" for i in range(N_ROWS)],
+    }
+    fixed = {"string": "x", "timestamp": START, "int16": 0, "int32": 1, "double": 0.5, "doubles": None, "bool": True}
+    constant = {name: [fixed[kind]] * N_ROWS for name, kind in STATE_COLUMNS.items() if name not in varying}
+    return pl.DataFrame({**constant, **varying})
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_drawn_without_a_network_and_without_a_complaint(
+    browser: Browser, page_file: Path, width: int, tmp_path: Path
+) -> None:
+    browser.open(page_file, width)
+    assert browser.complaints() == []
+    assert browser.requests() == []
+    assert browser.ask("document.querySelectorAll('.plot').length") == 7
+    assert browser.ask("[...document.querySelectorAll('.plot')].filter(p => !p.querySelector('.main-svg')).length") == 0
+    picture = imread(browser.picture(tmp_path / "page.png"))
+    assert picture.shape[1] == width
+    assert picture.std() > 0.05
+    for state in range(3):
+        assert (np.abs(picture[..., :3] - to_rgb(colour(state))).max(axis=-1) < 0.02).sum() > 100
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_sticks_out_of_the_window(browser: Browser, page_file: Path, width: int) -> None:
+    browser.open(page_file, width)
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    plots = (
+        "[...document.querySelectorAll('.plot')].map(p => p.querySelector('.main-svg').getBoundingClientRect().right)"
+    )
+    assert max(browser.ask(plots)) <= width
+
+
+def test_every_axis_that_is_seen_has_a_title(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    untitled = """[...document.querySelectorAll('.plot')].flatMap(plot => Object.entries(plot._fullLayout)
+        .filter(([name, axis]) => /^[xy]axis[0-9]*$/.test(name) && axis.visible && !axis.title.text)
+        .map(([name]) => plot.id + plot.dataset.figure + name))"""
+    assert browser.ask(untitled) == []
+
+
+def test_choosing_draws_another_series_value_and_path(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    seen = "JSON.stringify(document.getElementById('series-plot').data)"
+    drawings = [browser.ask(seen)]
+    for control, choice in (("pick-series", "1"), ("pick-value", "1")):
+        choose = f"(p => {{ p.value = '{choice}'; p.dispatchEvent(new Event('change')); }})"
+        browser.ask(f"{choose}(document.getElementById('{control}'))")
+        drawings.append(browser.ask(seen))
+    assert len(set(drawings)) == 3
+    assert browser.complaints() == []
+
+
+def test_hostile_names_are_read_and_not_run(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    assert browser.ask("document.body.innerText.split('<script>alert(2)').length") > 3
+    assert browser.ask("document.querySelectorAll('img, .plot script, .plot a').length") == 0
+    assert browser.complaints() == []
+
+
+def test_no_button_sends_data_away(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    buttons = "[...new Set([...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title))].sort()"
+    assert browser.ask(buttons) == ["Download plot as a PNG", "Pan", "Reset axes", "Zoom", "Zoom in", "Zoom out"]
