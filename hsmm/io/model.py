@@ -105,7 +105,8 @@ def _check_consistent(model: Model) -> None:
     """A loaded model must be able to make its tables, and they must be distributions of one size."""
     if model.duration is not None and model.duration.max_duration > _LONGEST_DURATION:
         raise ValueError(f"max_duration is {model.duration.max_duration}; at most {_LONGEST_DURATION} are read.")
-    model.emission.check()
+    for part in model.components().values():
+        part.check()
     try:
         initial, k = model.initial.log_potentials(), model.transition.n_states
         transition = None if model.transition.uses_covariates else model.transition.log_potentials()

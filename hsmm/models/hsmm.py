@@ -39,8 +39,8 @@ class HSMM(Estimator):
     max_duration : longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a
         geometric tail, categorical ones end there.
     min_duration : shortest duration of a segment that is neither cut off at the start nor at the end of its series.
-    transition : "dense", or an object of ``hsmm.transitions``.
-    initial : "free", "uniform", or an object of ``hsmm.initials``.
+    transition : "dense", "sticky" (for an HMM), "left_to_right", "contextual", or an object of ``hsmm.transitions``.
+    initial : "free", "uniform", "stationary", or an object of ``hsmm.initials``.
     left_censored : whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
     right_censored : whether the last segment may run beyond the end of its series.
     n_init : restarts; the worse half stops after 10, 30, 70 and 150 iterations.

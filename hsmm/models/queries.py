@@ -132,8 +132,14 @@ class Queries(ABC):
 
         The work of the next call is then that of the new rows alone. The state answers :meth:`elapsed_duration` and
         :meth:`remaining_duration` with the ``max_duration`` it was made for. Raises ``ValueError`` for a state of
-        another model, of other series or for another ``max_duration``.
+        another model, of other series or for another ``max_duration``, and where moves depend on context: the step out
+        of the last row needs that of a row to come.
         """
+        if (law := self._fitted_model().transition).uses_covariates:
+            raise ValueError(
+                f"{law.name} transitions read the context of the next row, which the rows so far do not have, so there "
+                "is no state to go on from; give all rows of the series at once."
+            )
         p, columns = self._query(X, lengths, context), self._columns(max_duration)
         before, wider = self._own(after, p), self._with_columns(p, columns)
         own = inference.filter_state(p, after=before)

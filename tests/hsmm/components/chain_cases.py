@@ -67,6 +67,31 @@ class TransitionCase(Case):
         return weights * self.component.possible(N_STATES)
 
 
+@dataclass(frozen=True)
+class ContextualCase(TransitionCase):
+    def random(self, seed: int) -> Transition:
+        dwell = 1.5 + 4.0 * torch.rand((N_RESTARTS, N_STATES), generator=generator(seed), dtype=torch.float64)
+        made = self.component.initialise(self.sequences, dwell, generator(seed))
+        noise = {name: torch.randn(x.shape, generator=generator(seed + 1)).double() for name, x in made.free().items()}
+        return made.with_free({name: x + 0.5 * noise[name] for name, x in made.free().items()})
+
+    def statistics(self, seed: int) -> Statistics:
+        shape = (N_RESTARTS, self.sequences.n_rows, N_STATES, N_STATES)
+        counts = torch.rand(shape, generator=generator(seed), dtype=torch.float64) ** 6
+        counts[:, self.sequences.offsets[1:] - 1] = 0.0
+        stays = torch.eye(N_STATES, dtype=torch.bool)
+        return {"counts": counts if self.component.self_transitions else counts.masked_fill(stays, 0.0)}
+
+    def log_likelihood(self, component: Transition, statistics: Statistics) -> Tensor:
+        return weighted(statistics["counts"], component.log_potentials(self.sequences)).sum((1, 2, 3))
+
+    def permuted(self, statistics: Statistics, order: Tensor) -> Statistics:
+        return {"counts": statistics["counts"][:, :, order][..., order]}
+
+    def log_table(self, component: Transition) -> Tensor:
+        return component.log_potentials(self.sequences).transpose(1, 2)
+
+
 def initial_cases() -> list[Case]:
     options = {
         "free": [{}, {"concentration": 2.5}, {"concentration": 0.9}, {"concentration": (0.9, 1.0, 3.0)}],
@@ -95,8 +120,25 @@ def transition_cases() -> list[Case]:
     return cases
 
 
+def with_context() -> Sequences:
+    """Covariates of different size, the last one constant."""
+    data = odd_values(missing=0.0)
+    drawn = torch.randn((data.n_rows, 3), generator=generator(9), dtype=torch.float64)
+    return data.with_covariates(drawn * torch.tensor([1.0, 300.0, 0.0]) + 5.0)
+
+
+def contextual_cases() -> list[Case]:
+    data = with_context()
+    cases: list[Case] = []
+    for stays in (False, True):
+        for o in ({}, {"penalty": 2.0}, {"columns": (1, 2)}):
+            made = TRANSITIONS["contextual"](self_transitions=stays, **o)
+            cases.append(ContextualCase(label("contextual", {"self_transitions": stays, **o}), made, 8, data))
+    return cases
+
+
 def chain_cases() -> list[Case]:
-    return [*initial_cases(), *transition_cases()]
+    return [*initial_cases(), *transition_cases(), *contextual_cases()]
 
 
 def label(name: str, options: dict) -> str:

@@ -1,0 +1,97 @@
+"""Multinomial logistic regression on expected counts, one for each restart and state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_STEP_SIZES = (1.0, 0.5, 0.2, 0.05, 0.005)
+_LONGEST = 8.0  # of a step in a logit
+_MOST_CELLS = 4_000_000  # of the curvatures by row that are held at once
+
+
+def newton_step(
+    point: Tensor, design: Tensor, counts: Tensor, possible: Tensor, movable: Tensor, penalty: float, largest: float
+) -> Tensor:
+    """One damped Newton step from ``point`` (R, K, K, C), its last axis the columns of ``design`` (R, N, C).
+
+    The objective of each (restart, state) is Σ counts · log softmax(point · design) - penalty / 2 · Σ (coef - mean)²,
+    with ``counts`` (R, N, K, K), coef all columns but the first, the mean over ``possible`` moves. Only ``movable``
+    entries change, within ±``largest``; a row that no step size improves stays.
+    """
+    reached = _objective(point, design, counts, possible, penalty)
+    step = _direction(point, design, counts, possible, movable, penalty, largest)
+    arrived, moved = torch.zeros_like(reached, dtype=torch.bool), point
+    for size in _STEP_SIZES:
+        trial = (point + size * step).clamp(-largest, largest)
+        better = (_objective(trial, design, counts, possible, penalty) > reached) & ~arrived
+        moved = torch.where(better[..., None, None], trial, moved)
+        arrived = arrived | better
+        if bool(arrived.all()):
+            break
+    return moved
+
+
+def _objective(point: Tensor, design: Tensor, counts: Tensor, possible: Tensor, penalty: float) -> Tensor:
+    """(R, K)"""
+    log_table = _log_table(point, design, possible)
+    value = (counts * log_table.masked_fill(~possible, 0.0)).sum((1, 3))
+    return value - 0.5 * penalty * centred(point[..., 1:], possible).square().sum((-1, -2))
+
+
+def _direction(
+    point: Tensor,
+    design: Tensor,
+    counts: Tensor,
+    possible: Tensor,
+    movable: Tensor,
+    penalty: float,
+    largest: float,
+) -> Tensor:
+    r, k, _, c = point.shape
+    gradient, curvature = point.new_zeros(r, k, k, c), point.new_zeros(r, k * k * k, c * c)
+    for rows in torch.arange(design.shape[1], device=design.device).split(max(1, _MOST_CELLS // (r * k**3))):
+        x, seen = design[:, rows], counts[:, rows]
+        p = _log_table(point, x, possible).exp()
+        total = seen.sum(-1, keepdim=True)
+        residual = (seen - total * p).flatten(2)
+        gradient = gradient + (residual.mT @ x).view(r, k, k, c)
+        spread = torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+        weight = (total.unsqueeze(-1) * spread).flatten(2)
+        curvature = curvature + weight.mT @ (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(2)
+    gradient[..., 1:] = gradient[..., 1:] - penalty * centred(point[..., 1:], possible)
+    hessian = curvature.view(r, k, k, k, c, c).permute(0, 1, 2, 4, 3, 5) + penalty * _ridge(possible, c).to(point)
+    size = k * c
+    hessian = hessian.reshape(r, k, size, size)
+    pressed = ((point >= largest) & (gradient > 0)) | ((point <= -largest) & (gradient < 0))
+    moving = (movable[:, :, None] & ~pressed).view(r, k, size)
+    hessian = torch.where(moving.unsqueeze(-1) & moving.unsqueeze(-2), hessian, 0.0)
+    scale = hessian.diagonal(dim1=-2, dim2=-1)
+    damping = torch.where(moving, 1e-10 * scale.amax(-1, keepdim=True) + 1e-30, 1.0)
+    slope = torch.where(moving, gradient.view(r, k, size), 0.0)
+    found = torch.linalg.solve(hessian + torch.diag_embed(damping), slope.unsqueeze(-1)).squeeze(-1)
+    found = found * (_LONGEST / found.abs().amax(-1, keepdim=True).clamp(min=_LONGEST))
+    return found.view(r, k, k, c)
+
+
+def _log_table(point: Tensor, design: Tensor, possible: Tensor) -> Tensor:
+    """(R, N, K, K)"""
+    r, k, _, c = point.shape
+    logits = (design @ point.view(r, k * k, c).mT).view(r, -1, k, k)
+    return logits.masked_fill(~possible, -torch.inf).log_softmax(-1)
+
+
+def centred(coef: Tensor, possible: Tensor) -> Tensor:
+    """Coefficients (..., K, K, C) less their mean over the ``possible`` moves (K, K) of their row."""
+    cells = possible.unsqueeze(-1)
+    mean = torch.where(cells, coef, 0.0).sum(-2, keepdim=True) / cells.sum(-2, keepdim=True)
+    return torch.where(cells, coef - mean, 0.0)
+
+
+def _ridge(possible: Tensor, n_columns: int) -> Tensor:
+    """(K, K, C, K, C) the second derivatives of ½ Σ (coef - mean)² in each row."""
+    cells = possible.double()
+    centring = torch.diag_embed(cells) - cells.unsqueeze(-1) * cells.unsqueeze(-2) / cells.sum(-1)[:, None, None]
+    columns = torch.eye(n_columns, dtype=torch.float64, device=cells.device)
+    columns[0, 0] = 0.0
+    return torch.einsum("ijl,ce->ijcle", centring, columns)
