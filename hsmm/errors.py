@@ -23,5 +23,9 @@ class DurationWallWarning(UserWarning):
     """Expected durations press against ``max_duration``."""
 
 
+class IntervalWarning(UserWarning):
+    """Some standard errors are unknown, or not to be trusted."""
+
+
 class KernelWarning(UserWarning):
     """A slower kernel is in use than could be."""

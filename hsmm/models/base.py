@@ -22,6 +22,7 @@ from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, NotFittedError
 from hsmm.io import save_model
 from hsmm.models.evidence import known_states, series_weight
+from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, whole
 from hsmm.models.queries import check_context
@@ -132,6 +133,41 @@ class Estimator(Parameters, OnlineLearning):
         check_start(structure, model)
         return model
 
+    def confidence_intervals(
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        method: Method = "information",
+        level: float = 0.95,
+        n_samples: int = 200,
+        random_state: int | None = None,
+    ) -> pl.DataFrame:
+        """How well the data of the fit determine each learnt parameter.
+
+        One row a number: parameter ("table.name"), state (the first index of states), index (the others), estimate,
+        std_error, low, high; between low and high with probability ``level``.
+
+        "information" takes the curvature of the log-likelihood and log-prior at the estimate, and intervals on the
+        scale of logits for probabilities and of logarithms for positive numbers; what the data do not determine, and
+        probabilities on their boundary, are NaN, with an ``IntervalWarning``. "bootstrap" refits ``n_samples``
+        simulated data sets of the same size from the estimate, matches their states, and takes quantiles.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level is {level!r}; expected a probability between 0 and 1.")
+        sequences = self._sequences(X, lengths, context)
+        if method == "information":
+            return information_table(self._fitted_model(), sequences, self.frozen_names(), level)
+        seed = self.random_state if random_state is None else whole("random_state", random_state, 0)
+        return bootstrap_table(self, sequences, level, whole("n_samples", n_samples, 2), seed)
+
+    def frozen_names(self) -> frozenset[str]:
+        """What the fit left as it was."""
+        return check_frozen(self._fitted_with.get("frozen", ()), self._fitted_model())
+
     def check_options(self) -> None:
         """Raise ``ValueError`` for an option that no data could make right."""
         self._check_numbers()
@@ -210,8 +246,7 @@ class Estimator(Parameters, OnlineLearning):
     @property
     def n_parameters_(self) -> int:
         """Parameters that were learnt, for the information criteria."""
-        model = self._fitted_model()
-        return n_learnt(model, check_frozen(self._fitted_with.get("frozen", ()), model))
+        return n_learnt(self._fitted_model(), self.frozen_names())
 
     @property
     def restarts_(self) -> pl.DataFrame:

@@ -1,0 +1,139 @@
+"""How well the data determine each parameter."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.special import expit, logit, ndtri
+
+from hsmm import inference
+from hsmm.components.model import Model
+from hsmm.errors import IntervalWarning
+from hsmm.identity import match_states
+from hsmm.sequences import Sequences
+from hsmm.training.coordinates import Coordinates
+from hsmm.training.information import curvature
+from hsmm.training.objective import Objective
+
+if TYPE_CHECKING:
+    from hsmm.models.base import Estimator
+
+Method = Literal["information", "bootstrap"]
+METHODS = ("information", "bootstrap")
+_CLIMB = 0.05
+
+
+def information_table(model: Model, sequences: Sequences, frozen: frozenset[str], level: float) -> pl.DataFrame:
+    """Intervals of the normal law around the estimate, on a scale where each parameter is free."""
+    found = curvature(model, Objective(sequences, frozen=frozen))
+    for names, what in (
+        (found.flat, "are not determined by these data: the likelihood is flat along them"),
+        (found.boundary, "have estimates on the boundary of what is possible"),
+    ):
+        if names:
+            _warn(f"{', '.join(names)} {what}; their standard errors are NaN. A bootstrap may tell more.")
+    if found.climb > _CLIMB:
+        _warn(
+            f"the objective would gain {found.climb:.2g} nats by one more Newton step: the model is not at the top for "
+            "these data, or at a floor; give the data of the fit, or fit to a smaller tol."
+        )
+    z = float(ndtri(0.5 + level / 2.0))
+    rows = []
+    for name, error in found.std_error.items():
+        part, parameter = _part(model, name)
+        estimate = part.parameters[parameter][0].numpy()
+        low, high = _bounds(estimate, error.numpy(), z, part.constraints()[parameter])
+        rows += list(_rows(name, part.state_axes[parameter], estimate, error.numpy(), low, high))
+    return _table(rows)
+
+
+def bootstrap_table(
+    estimator: Estimator, sequences: Sequences, level: float, n_samples: int, random_state: int
+) -> pl.DataFrame:
+    """Quantiles of refits, from the fitted parameters, to data that the model simulates."""
+    model = estimator._fitted_model()
+    bare = {kind: part.bare() for kind, part in model.components().items()}
+    again = estimator.clone().set_params(**bare, n_init=1)
+    generator = torch.Generator().manual_seed(random_state)
+    learnt = list(Coordinates(model, estimator.frozen_names()).blocks)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in learnt}
+    for _ in range(n_samples):
+        simulated = _simulated(model, sequences, generator)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            refit = again.clone().fit_sequences(simulated, start=estimator)
+        X = torch.where(simulated.observed, simulated.values, torch.nan)
+        lengths, context = simulated.lengths.numpy(), simulated.covariates
+        match = match_states(estimator, refit, X, lengths, **({} if context is None else {"context": context}))
+        matched = match.apply(refit)._fitted_model()
+        for name in learnt:
+            part, parameter = _part(matched, name)
+            drawn[name].append(part.parameters[parameter][0].numpy())
+    rows = []
+    tails = [0.5 - level / 2.0, 0.5 + level / 2.0]
+    for name, values in drawn.items():
+        part, parameter = _part(model, name)
+        table = np.stack(values)
+        low, high = np.quantile(table, tails, axis=0)
+        estimate = part.parameters[parameter][0].numpy()
+        rows += list(_rows(name, part.state_axes[parameter], estimate, table.std(0, ddof=1), low, high))
+    return _table(rows)
+
+
+def _simulated(model: Model, sequences: Sequences, generator: torch.Generator) -> Sequences:
+    """Series as long as these, with the same cells missing."""
+    values = []
+    for s in range(sequences.n_series):
+        one = sequences.series([s])
+        states = inference.simulate_states(model.potentials(one), one.n_rows, generator)
+        values.append(model.emission.sample(states, generator, one.covariates))
+    drawn = torch.where(sequences.observed, torch.cat(values), 0.0)
+    return Sequences(drawn, sequences.observed, sequences.offsets, sequences.covariates)
+
+
+def _bounds(estimate: np.ndarray, error: np.ndarray, z: float, constraint: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ends that stay within what is possible: on the scale of logits or logarithms where there is one."""
+    reach = z * error
+    with np.errstate(all="ignore"):
+        if constraint == "simplex":
+            centre, slope = logit(estimate), estimate * (1.0 - estimate)
+            ends = [expit(centre + sign * reach / slope) for sign in (-1, 1)]
+            fixed = (error == 0.0) | (slope == 0.0)
+            return tuple(np.where(fixed, np.where(np.isnan(error), np.nan, estimate), end) for end in ends)  # type: ignore[return-value]
+        positive = np.zeros_like(estimate, dtype=bool)
+        if constraint == "positive":
+            positive[...] = True
+        elif constraint == "matrix":
+            positive[...] = np.eye(estimate.shape[-1], dtype=bool)
+        factor = np.exp(reach / np.where(positive, estimate, 1.0))
+        low = np.where(positive, estimate / factor, estimate - reach)
+        return low, np.where(positive, estimate * factor, estimate + reach)
+
+
+def _rows(name: str, state_axes: tuple[int, ...], *columns: np.ndarray) -> Iterator[dict[str, Any]]:
+    """One row for each number; ``state`` is the index along the first axis of states, ``index`` are the others."""
+    axis = state_axes[0] - 1 if state_axes else None
+    for place in itertools.product(*map(range, columns[0].shape)):
+        others = [i for position, i in enumerate(place) if position != axis]
+        numbers = dict(zip(("estimate", "std_error", "low", "high"), (c[place] for c in columns), strict=True))
+        yield {"parameter": name, "state": None if axis is None else place[axis], "index": others, **numbers}
+
+
+def _table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    numbers = dict.fromkeys(("estimate", "std_error", "low", "high"), pl.Float64)
+    return pl.DataFrame(rows, schema={"parameter": pl.String, "state": pl.Int64, "index": pl.List(pl.Int64), **numbers})
+
+
+def _part(model: Model, name: str) -> tuple[Any, str]:
+    kind, _, parameter = name.partition(".")
+    return model.components()[kind], parameter
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, IntervalWarning, stacklevel=4)
