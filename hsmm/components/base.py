@@ -15,7 +15,7 @@ from hsmm.components.dirichlet import check_concentration as check_concentration
 from hsmm.components.dirichlet import dirichlet_mode as dirichlet_mode
 from hsmm.errors import NotFittedError
 
-Constraint = Literal["real", "positive", "simplex", "matrix"]
+Constraint = Literal["real", "positive", "unit", "simplex", "matrix"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,6 +126,8 @@ def to_free(value: Tensor, constraint: Constraint) -> Tensor:
         factor = torch.linalg.cholesky(value)
         scale = factor.diagonal(dim1=-2, dim2=-1)
         return (factor / scale.unsqueeze(-1)).tril(-1) + torch.diag_embed(scale.log())
+    if constraint == "unit":
+        return value.log() - torch.log1p(-value)
     return value if constraint == "real" else value.log()
 
 
@@ -137,6 +139,8 @@ def from_free(coordinates: Tensor, constraint: Constraint) -> Tensor:
         return factor @ factor.mT
     if constraint == "simplex":
         return coordinates.softmax(-1)
+    if constraint == "unit":
+        return coordinates.sigmoid()
     return coordinates if constraint == "real" else coordinates.exp()
 
 

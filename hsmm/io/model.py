@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hsmm.io.files import check_dtype, read_manifest, read_tables, write
 FORMAT = 1
 NAME = "model"
 _LONGEST_DURATION = 1 << 20
+_DEEPEST = 8
 _FLAGS = ("left_censored", "right_censored")
 
 
@@ -59,7 +60,7 @@ def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
 def _described(model: Model) -> dict[str, Any]:
     parts = model.components()
     return {
-        "components": {kind: {"name": part.name, **part.hyperparameters()} for kind, part in parts.items()},
+        "components": {kind: _plain(part) for kind, part in parts.items()},
         **{flag: getattr(model, flag) for flag in _FLAGS},
     }
 
@@ -82,23 +83,43 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
     """The component of this kind, taking its tables out of ``tables``."""
     if described is None:
         return None
+    own = {name.partition(".")[2]: tables.pop(name) for name in list(tables) if name.startswith(f"{kind}.")}
+    family = _family(kind, described)
+    if own.keys() != family.state_axes.keys():
+        found, expected = (", ".join(sorted(names)) or "nothing" for names in (own, family.state_axes))
+        raise ValueError(f"{kind} {family.name} has the tables {found}; expected {expected}.")
+    return replace(family, parameters=own)
+
+
+def _plain(value: Any) -> Any:
+    """A component as its name and options, those that are components likewise."""
+    if isinstance(value, Component):
+        return {"name": value.name, **{key: _plain(option) for key, option in value.hyperparameters().items()}}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def _family(kind: str, described: Any, depth: int = 0) -> Any:
+    """The component, without parameters, that :func:`_plain` described."""
+    if depth > _DEEPEST:
+        raise ValueError(f"{kind} has components within components deeper than {_DEEPEST}.")
     found = described.get("name") if isinstance(described, dict) else described
     if not isinstance(described, dict) or not isinstance(found, str) or found not in KINDS[kind].families:
         raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}.")
-    family = KINDS[kind].families[described["name"]]
+    family = KINDS[kind].families[found]
     options = {key: value for key, value in described.items() if key != "name"}
     known = {field.name for field in fields(family)} - {"parameters"}
     if unknown := set(options) - known:
-        raise ValueError(f"{kind} {described['name']} has unknown fields {', '.join(sorted(unknown))}.")
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    own = {name.partition(".")[2]: tables.pop(name) for name in list(tables) if name.startswith(f"{kind}.")}
-    if own.keys() != family.state_axes.keys():
-        found, expected = (", ".join(sorted(names)) or "nothing" for names in (own, family.state_axes))
-        raise ValueError(f"{kind} {described['name']} has the tables {found}; expected {expected}.")
+        raise ValueError(f"{kind} {found} has unknown fields {', '.join(sorted(unknown))}.")
     try:
-        return family(parameters=own, **options)
+        return family(**{key: _option(kind, value, depth) for key, value in options.items()})
     except TypeError as error:
-        raise ValueError(f"{kind} {described['name']} has fields of the wrong type ({error}).") from None
+        raise ValueError(f"{kind} {found} has fields of the wrong type ({error}).") from None
+
+
+def _option(kind: str, value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        return _family(kind, value, depth + 1)
+    return tuple(_option(kind, item, depth + 1) for item in value) if isinstance(value, list) else value
 
 
 def _check_consistent(model: Model) -> None:

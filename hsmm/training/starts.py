@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
 
@@ -29,9 +30,14 @@ class Starts:
     kinds: list[str]
 
 
-def draw_starts(sequences: Sequences, n_states: int, n_restarts: int, longest: int, seed: int) -> Starts:
-    """Starts for each restart; those of fewer restarts are the first of those of more."""
-    standard = _standardised(sequences)
+def draw_starts(
+    sequences: Sequences, n_states: int, n_restarts: int, longest: int, seed: int, emission: Emission | None = None
+) -> Starts:
+    """Starts for each restart; those of fewer restarts are the first of those of more.
+
+    ``emission`` says which rows are alike, by its coordinates; by default the standardised features do.
+    """
+    standard = (standardised(sequences) if emission is None else emission.coordinates(sequences)).cpu()
     smooth = {}
     labels, dwell, kinds = [], [], []
     for restart in range(n_restarts):
@@ -128,11 +134,6 @@ KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = 
     "segments": _segments,
     "random": _random_centres,
 }
-
-
-def _standardised(sequences: Sequences) -> Tensor:
-    mean, _ = sequences.moments
-    return torch.where(sequences.observed, (sequences.values - mean) / sequences.scale, 0.0).cpu()
 
 
 def _window_features(standard: Tensor, sequences: Sequences, width: int) -> Tensor:

@@ -174,6 +174,34 @@ def test_a_forged_manifest_is_refused(folder: Path, kind: str) -> None:
         hsmm.load(folder)
 
 
+def _nested(depth: int) -> dict:
+    return {"name": "mixture", "component": _nested(depth - 1) if depth else {"name": "gaussian"}}
+
+
+@pytest.mark.filterwarnings("ignore::hsmm.errors.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"name": "os.system"}, "unknown emission 'os.system'"),
+        ({"name": "gaussian", "evil": 1}, "unknown fields evil"),
+        ({"name": "gaussian", "min_covariance": {"name": "gaussian"}}, "wrong type"),
+        ({"evil": 1}, "unknown emission None"),
+        ([{"name": "gaussian"}], "stands in a mixture"),
+        ({"name": "poisson"}, "has the tables"),
+        ({"name": "gaussian", "covariance": "diag"}, "shape|covariance"),
+        ({"name": "product", "parts": 3}, "wrong type|parts"),
+        (_nested(9), "deeper than 8"),
+    ],
+)
+def test_a_forged_part_of_a_part_is_refused(part: object, message: str, tmp_path: Path) -> None:
+    mixture = hsmm.emissions.Mixture("gaussian", n_components=2)
+    folder = hsmm.HMM(2, emission=mixture, n_init=2, max_iter=2, tol=0.0).fit(data()).save(tmp_path)
+    manifest = _with(json.loads((folder / MANIFEST).read_text()), "emission", component=part)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=message):
+        hsmm.load(folder)
+
+
 FORGERIES = {
     "nan": (lambda t: t["emission.mean"].fill_(torch.nan), "emission.mean holds NaN"),
     "infinite": (lambda t: t["duration.shape"].fill_(torch.inf), "holds NaN or infinite"),

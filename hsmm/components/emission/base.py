@@ -41,6 +41,10 @@ class Emission(Component):
     def order(self) -> Tensor:
         """(K,) states of the first model in their canonical order, so that equal fits have equal names."""
 
+    def coordinates(self, sequences: Sequences) -> Tensor:
+        """(N, P) points that lie near each other where rows are alike: in these rough states are sought."""
+        return standardised(sequences)
+
     def confined(self, sequences: Sequences) -> Self:
         """This law moved to where :meth:`maximise` could have put it, had a leap gone beyond."""
         return self
@@ -52,3 +56,13 @@ class Emission(Component):
     @property
     @abstractmethod
     def n_features(self) -> int: ...
+
+
+def standardised(sequences: Sequences) -> Tensor:
+    """(N, F) each feature about its mean in units of its standard deviation; 0 where a cell is missing."""
+    mean, _ = sequences.moments
+    return torch.where(sequences.observed, (sequences.values - mean) / sequences.scale, 0.0)
+
+
+EMISSIONS: dict[str, type[Emission]] = {}
+"""Every family by its name; filled where all families are known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.base import as_parameter
+from hsmm.components.base import Constraint, as_parameter, safe_log
 from hsmm.components.emission.columnwise import Column, Columnwise
 from hsmm.sequences import Sequences
 
@@ -56,11 +56,9 @@ class Bernoulli(Columnwise):
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         yes = self.parameters["probability"][:, None, :, feature]
-        chosen = torch.where(values[:, None] == 1, yes, 1.0 - yes)
-        possible = chosen > 0
-        return torch.where(possible, chosen.where(possible, 1.0).log(), -torch.inf)
+        return safe_log(torch.where(values[:, None] == 1, yes, 1.0 - yes))
 
-    def fitted_to(self, columns: list[Column]) -> Self:
+    def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         ones = torch.stack([column.weight @ column.values for column in columns], -1) + (self.alpha - 1.0)
         total = torch.stack([column.weight.sum(-1) for column in columns], -1) + (self.alpha + self.beta - 2.0)
         probability = (ones / total.clamp(min=_TINY)).clamp(max=1.0)
@@ -73,12 +71,8 @@ class Bernoulli(Columnwise):
     def means(self) -> Tensor:
         return self.parameters["probability"]
 
-    def free(self) -> dict[str, Tensor]:
-        value = self.parameters["probability"]
-        return {"probability": value.log() - torch.log1p(-value)}
-
-    def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
-        return self.with_parameters(probability=coordinates["probability"].sigmoid())
+    def constraints(self) -> Mapping[str, Constraint]:
+        return {"probability": "unit"}
 
     def log_prior(self) -> Tensor:
         value = self.parameters["probability"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint, as_parameter, check_distribution, dirichlet_mode
+from hsmm.components.base import Constraint, as_parameter, check_distribution, dirichlet_mode, safe_log
 from hsmm.components.emission.columnwise import Column, Columnwise, is_count
 from hsmm.sequences import Sequences
 
 _MOST_CATEGORIES = 1 << 16
+_MOST_AXES = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +39,8 @@ class Categorical(Columnwise):
             isinstance(self.n_categories, (int, np.integer)) and 1 <= self.n_categories <= _MOST_CATEGORIES
         ):
             raise ValueError(f"n_categories is {self.n_categories!r}; expected 1 to {_MOST_CATEGORIES}, or None.")
+        if self.n_categories is not None:
+            object.__setattr__(self, "n_categories", int(self.n_categories))
         prior = np.asarray(self.concentration, dtype=np.float64)
         if prior.ndim > 2 or not (prior >= 1.0).all() or not np.isfinite(prior).all():
             raise ValueError(
@@ -72,20 +75,20 @@ class Categorical(Columnwise):
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         probability = self.parameters["probability"][:, :, feature]
-        table = torch.nn.functional.pad(probability.log(), (0, 1), value=-torch.inf).mT
+        table = torch.nn.functional.pad(safe_log(probability), (0, 1), value=-torch.inf).mT
         return table.index_select(1, values.clamp(max=probability.shape[-1]).long())
 
-    def fitted_to(self, columns: list[Column]) -> Self:
+    def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         old = self.parameters["probability"]
         counts = torch.zeros_like(old)
         for feature, column in enumerate(columns):
             symbols = column.values.long()
             counts[:, :, feature] = counts[:, :, feature].index_add(-1, symbols, column.weight)
-        return self.with_parameters(probability=dirichlet_mode(counts + (self._prior(old) - 1.0), 1.0, old))
+        return self.with_parameters(probability=dirichlet_mode(counts, self._prior(old), old))
 
     def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
         largest = sequences.values.amax().item()
-        n_categories = int(largest) + 1 if self.n_categories is None else int(self.n_categories)
+        n_categories = int(largest) + 1 if self.n_categories is None else self.n_categories
         if largest >= n_categories:
             raise ValueError(f"X holds the symbol {largest:g}; expected 0 to n_categories - 1 = {n_categories - 1}.")
         if n_categories > _MOST_CATEGORIES:
@@ -96,6 +99,13 @@ class Categorical(Columnwise):
         flat = sequences.values.new_full(shape, 1.0 / n_categories)
         self._prior(flat)
         return self.with_parameters(probability=flat)
+
+    def coordinates(self, sequences: Sequences) -> Tensor:
+        """An axis for each symbol: the numbers of symbols have no order."""
+        self.check_values(sequences)
+        symbols = sequences.values.clamp(max=_MOST_AXES - 1).long()
+        one_hot = torch.nn.functional.one_hot(symbols, int(symbols.max()) + 1).to(sequences.values.dtype)
+        return (one_hot * sequences.observed.unsqueeze(-1)).flatten(1)
 
     def means(self) -> Tensor:
         value = self.parameters["probability"]

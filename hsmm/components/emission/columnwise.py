@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -45,8 +46,11 @@ class Columnwise(Emission):
         """(R, V, K) log-density of values (V,) of a feature."""
 
     @abstractmethod
-    def fitted_to(self, columns: list[Column]) -> Self:
-        """Parameters that do not lower Σ weight · log-density + log-prior; a law without weight keeps its own."""
+    def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
+        """Parameters that do not lower Σ weight · log-density + log-prior; a law without weight keeps its own.
+
+        Those ``held``, which are never all, stay as they are.
+        """
 
     @abstractmethod
     def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
@@ -63,36 +67,46 @@ class Columnwise(Emission):
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
-        distinct = sequences.distinct
-        parts = [self._of_column(sequences, distinct.rows, feature) for feature in range(self.n_features)]
-        return spread(sum(parts[1:], parts[0]), distinct.of_row, out)
+        rows, of_row = sequences.distinct.rows, sequences.distinct.of_row
+        total = out if of_row is None else None
+        for feature in range(self.n_features):
+            self._check_values(sequences, rows, feature)
+            total = self._spread(rows, feature, total, adds=feature > 0)
+        assert total is not None
+        return total if of_row is None else spread(total, of_row, out)
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
         """Each state's own rows with a share of all others: no value is impossible from the start."""
+        self.check_values(sequences)
+        return self.pooled(sequences, len(labels), n_states).maximise(sequences, softened(labels, n_states))
+
+    def coordinates(self, sequences: Sequences) -> Tensor:
+        self.check_values(sequences)
+        return super().coordinates(sequences)
+
+    def check_values(self, sequences: Sequences) -> None:
+        """Raise ``ValueError`` unless all observed values are of the law's type."""
         for feature in range(sequences.n_features):
             self._check_values(sequences, sequences, feature)
-        weights = torch.nn.functional.one_hot(labels, n_states).to(sequences.values.dtype)
-        softened = (1.0 - _SOFTNESS) * weights + _SOFTNESS / n_states
-        return self.pooled(sequences, len(labels), n_states).maximise(sequences, softened)
 
-    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
+    def maximise(self, sequences: Sequences, weights: StateSeries, held: Collection[str] = ()) -> Self:
         distinct = sequences.distinct
         summed = gathered(weights, distinct.of_row, distinct.rows.n_rows)
-        return self.fitted_to([self._column(distinct.rows, summed, feature) for feature in range(sequences.n_features)])
+        columns = [self._column(distinct.rows, summed, feature) for feature in range(sequences.n_features)]
+        return self.fitted_to(columns, held)
 
     def order(self) -> Tensor:
         """By the first feature's mean."""
         return self.means()[0, :, 0].argsort(stable=True)
 
-    def _of_column(self, sequences: Sequences, rows: Sequences, feature: int) -> Tensor:
-        """(R, U, K) log-density of one feature in distinct rows, 0 where it is missing."""
-        self._check_values(sequences, rows, feature)
+    def _spread(self, rows: Sequences, feature: int, out: Tensor | None, *, adds: bool) -> Tensor:
+        """(R, U, K) log-density of one feature in these rows, 0 where it is missing."""
         levels = rows.columns((feature,)).distinct
         values, observed = levels.rows.values[:, 0], levels.rows.observed[:, 0]
         if levels.rows.is_complete:
-            return spread(self.density(feature, values), levels.of_row)
+            return spread(self.density(feature, values), levels.of_row, out, adds=adds)
         density = self.density(feature, torch.where(observed, values, self.inside))
-        return spread(torch.where(observed[:, None], density, 0.0), levels.of_row)
+        return spread(torch.where(observed[:, None], density, 0.0), levels.of_row, out, adds=adds)
 
     def _column(self, rows: Sequences, weights: Tensor, feature: int) -> Column:
         levels = rows.columns((feature,)).distinct
@@ -114,6 +128,12 @@ class Columnwise(Emission):
             f"X holds {float(sequences.values[row, feature]):g} at row {row}, column {feature}; a {self.name} emission "
             f"expects {self.support}. Recode the column, mark the cell missing with NaN, or choose another emission."
         )
+
+
+def softened(labels: Tensor, n_states: int) -> Tensor:
+    """(R, N, K) weights from labels (R, N): mostly the state's own rows, with a share of all others."""
+    hard = torch.nn.functional.one_hot(labels, n_states).to(torch.float64)
+    return (1.0 - _SOFTNESS) * hard + _SOFTNESS / n_states
 
 
 def is_count(values: Tensor) -> Tensor:

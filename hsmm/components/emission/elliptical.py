@@ -131,6 +131,8 @@ class Elliptical(Emission):
     def maximise(self, sequences: Sequences, weights: StateSeries, held: Collection[str] = ()) -> Self:
         """Parameters that do not lower Σ weights · log-density; those ``held`` stay as they are."""
         law, measured = (Elliptical if "dof" in held else type(self)).improved(self, sequences, weights)
+        if not measured:
+            return law
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]
         moves = "mean" not in held
         if self._by_axis:

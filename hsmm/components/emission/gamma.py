@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.components.emission.base import standardised
 from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
+from hsmm.components.emission.repeats import linear
 from hsmm.sequences import Sequences
 
 
@@ -24,6 +26,7 @@ class Gamma(Positive):
 
     name: ClassVar[str] = "gamma"
     state_axes: ClassVar = {"mean": (1,), "shape": (1,)}
+    holdable: ClassVar = frozenset({"mean", "shape"})
     support: ClassVar[str] = "numbers > 0"
     inside: ClassVar[float] = 1.0
 
@@ -55,16 +58,17 @@ class Gamma(Positive):
         return values > 0
 
     def density(self, feature: int, values: Tensor) -> Tensor:
-        mean, shape = (self.parameters[name][:, None, :, feature] for name in ("mean", "shape"))
-        logs = values.log()[:, None]
+        mean, shape = (self.parameters[name][..., feature] for name in ("mean", "shape"))
         constant = shape * (shape / mean).log() - torch.lgamma(shape)
-        return constant + shape * logs - logs - (shape / mean) * values[:, None]
+        return linear(constant, [shape - 1.0, -shape / mean], [values.log(), values])
 
-    def fitted_to(self, columns: list[Column]) -> Self:
+    def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         """The mean in closed form, whatever the shape; then the shape, given that mean."""
-        weight = weighted_sums(columns)
-        mean = averages(weighted_sums(columns, lambda y: y), weight, self.parameters["mean"])
-        spread = weight * mean.log() - weighted_sums(columns, torch.log)
+        weight, total = weighted_sums(columns), weighted_sums(columns, lambda y: y)
+        mean = self.parameters["mean"] if "mean" in held else averages(total, weight, self.parameters["mean"])
+        if "shape" in held:
+            return self.with_parameters(mean=mean)
+        spread = weight * mean.log() - weighted_sums(columns, torch.log) + (total / mean - weight)
 
         def value(shape: Tensor) -> Tensor:
             return weight * (shape * shape.log() - torch.lgamma(shape) - shape) - shape * spread
@@ -83,6 +87,11 @@ class Gamma(Positive):
             "shape": (mean**2 / variance.clamp(min=1e-300)).clamp(0.1, 1e3).clamp(*self.shape_bounds),
         }
         return self.with_parameters(**{x: v.expand(n_restarts, n_states, -1).clone() for x, v in pooled.items()})
+
+    def coordinates(self, sequences: Sequences) -> Tensor:
+        self.check_values(sequences)
+        logs = torch.where(sequences.observed, sequences.values, 1.0).log()
+        return standardised(Sequences(logs, sequences.observed, sequences.offsets))
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's shape lies at its upper bound although the data vary."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,7 @@ class NegativeBinomial(Positive):
 
     name: ClassVar[str] = "negative_binomial"
     state_axes: ClassVar = {"mean": (1,), "size": (1,)}
+    holdable: ClassVar = frozenset({"mean", "size"})
     support: ClassVar[str] = "whole numbers >= 0"
 
     size_bounds: tuple[float, float] = (1e-3, 1e5)
@@ -61,10 +62,14 @@ class NegativeBinomial(Positive):
         rises = torch.lgamma(count + size) - torch.lgamma(size) - torch.lgamma(count + 1.0)
         return rises - size * both + count * ((mean / size).log() - both)
 
-    def fitted_to(self, columns: list[Column]) -> Self:
+    def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         """The mean in closed form, whatever the size; then the size, given that mean."""
         weight, total = weighted_sums(columns), weighted_sums(columns, lambda y: y)
-        mean = averages(total, weight, self.parameters["mean"]).clamp(min=SMALLEST_RATE)
+        mean = self.parameters["mean"]
+        if "mean" not in held:
+            mean = averages(total, weight, mean).clamp(min=SMALLEST_RATE)
+        if "size" in held:
+            return self.with_parameters(mean=mean)
 
         def over_counts(function: Any, size: Tensor) -> Tensor:
             sums = [(c.weight * function(c.values + size[..., f, None])).sum(-1) for f, c in enumerate(columns)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -59,7 +59,7 @@ class Poisson(Positive):
         rate = self.parameters["rate"][:, None, :, feature]
         return values[:, None] * rate.log() - rate - torch.lgamma(values + 1.0)[:, None]
 
-    def fitted_to(self, columns: list[Column]) -> Self:
+    def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         total = weighted_sums(columns, lambda y: y) + (self.prior_shape - 1.0)
         weight = weighted_sums(columns) + self.prior_rate
         rate = averages(total, weight, self.parameters["rate"])

@@ -1,19 +1,80 @@
-"""Tables of distinct rows spread over all rows, and the weights of all rows summed over those that are equal."""
+"""Tables of distinct rows spread over all rows, weights added up by them, and tables linear in a few numbers.
+
+In C++ on the CPU where nobody asks for derivatives, else in torch; the same results.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+
+import torch
 from torch import Tensor
 
+from hsmm.native.library import INT, POINTER, call, load, structure
 
-def spread(table: Tensor, of_row: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """(R, N, K) from a table (R, U, K) of distinct rows, written into ``out`` where it is given."""
-    found = table if of_row is None else table.index_select(1, of_row)
-    return found if out is None else out.copy_(found)
+_Shape = structure("Shape", **dict.fromkeys(("n_restarts", "n_rows", "n_states", "n_distinct", "n_threads"), INT))
+_Spread = structure("Spread", table=POINTER, of_row=POINTER, out=POINTER, adds=INT)
+_Gathered = structure("Gathered", weights=POINTER, of_row=POINTER, sums=POINTER)
+_Linear = structure("Linear", coefficients=POINTER, numbers=POINTER, out=POINTER)
+
+
+def spread(table: Tensor, of_row: Tensor | None, out: Tensor | None = None, *, adds: bool = False) -> Tensor:
+    """(R, N, K) from a table (R, U, K) of distinct rows, written into ``out``, or added to it, where it is given.
+
+    ``out`` is contiguous.
+    """
+    if of_row is None or not _is_native(table, of_row, *(() if out is None else (out,))):
+        found = table if of_row is None else table.index_select(1, of_row)
+        if out is None:
+            return found
+        return out.copy_(found) if not adds else out + found if out.requires_grad else out.add_(found)
+    table, (r, u, k) = table.contiguous(), table.shape
+    out = table.new_empty(r, len(of_row), k) if out is None else out
+    job = _Spread(table.data_ptr(), of_row.data_ptr(), out.data_ptr(), adds)
+    call("hsmm_spread", _shape(r, len(of_row), k, u), job)
+    return out
 
 
 def gathered(weights: Tensor, of_row: Tensor | None, n_distinct: int) -> Tensor:
     """(R, U, K) sums of weights (R, N, K) over the rows that are equal."""
     if of_row is None:
         return weights
-    sums = weights.new_zeros(weights.shape[0], n_distinct, weights.shape[2])
-    return sums.index_add_(1, of_row, weights)
+    r, n, k = weights.shape
+    sums = weights.new_zeros(r, n_distinct, k)
+    if not _is_native(weights, of_row):
+        return sums.index_add_(1, of_row, weights)
+    weights = weights.contiguous()
+    call(
+        "hsmm_gathered", _shape(r, n, k, n_distinct), _Gathered(weights.data_ptr(), of_row.data_ptr(), sums.data_ptr())
+    )
+    return sums
+
+
+def linear(constant: Tensor, slopes: list[Tensor], numbers: list[Tensor]) -> Tensor:
+    """(R, N, K) constant + Σ slope · number, of (R, K) constant and slopes and the rows' numbers (N,)."""
+    if _is_native(constant, *slopes, *numbers):
+        coefficients, table = torch.stack([constant, *slopes], -1).contiguous(), torch.stack(numbers)
+        out = constant.new_empty(constant.shape[0], table.shape[1], constant.shape[1])
+        job = _Linear(coefficients.data_ptr(), table.data_ptr(), out.data_ptr())
+        n_restarts, n_rows, n_states = out.shape
+        call("hsmm_linear", _shape(n_restarts, n_rows, n_states, len(numbers)), job)
+        return out
+    total = constant.unsqueeze(1)
+    for slope, number in zip(slopes, numbers, strict=True):
+        total = total + slope.unsqueeze(1) * number[:, None]
+    return total
+
+
+@functools.cache
+def has_kernels() -> bool:
+    """Whether the library is there, and not so old that it lacks these functions."""
+    return hasattr(load(), "hsmm_spread")
+
+
+def _is_native(*tensors: Tensor) -> bool:
+    return has_kernels() and not any(x.requires_grad or x.device.type != "cpu" for x in tensors)
+
+
+def _shape(n_restarts: int, n_rows: int, n_states: int, n_distinct: int) -> ctypes.Structure:
+    return _Shape(n_restarts, n_rows, n_states, n_distinct, torch.get_num_threads())

@@ -6,9 +6,21 @@ from collections.abc import Callable
 
 import torch
 
-from hsmm.components.emission import Bernoulli, Categorical, Emission, Gamma, NegativeBinomial, Poisson
+from hsmm.components.emission import (
+    Bernoulli,
+    Categorical,
+    Emission,
+    Gamma,
+    Gaussian,
+    Mixture,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    Product,
+    StudentT,
+)
 from hsmm.sequences import Sequences
-from tests.hsmm.components.cases import N_ROWS, Case, EmissionCase
+from tests.hsmm.components.cases import N_ROWS, Case, EmissionCase, odd_values
 
 Data = Callable[[float], Sequences]
 
@@ -35,8 +47,19 @@ def _up_to(largest: int) -> Data:
     return lambda missing: counts(missing=missing, largest=largest)
 
 
+def _continuous(missing: float) -> Sequences:
+    return odd_values(missing=missing)
+
+
+def _mixed(missing: float) -> Sequences:
+    """A continuous column and one of zeros and ones."""
+    amounts, answers = odd_values(missing=missing), counts(missing=missing, largest=1)
+    values = torch.stack([amounts.values[:, 0], answers.values[:, 1]], 1)
+    return Sequences(values, torch.stack([amounts.observed[:, 0], answers.observed[:, 1]], 1), amounts.offsets)
+
+
 # Laws by name, with the data they are fitted to and the M-steps to their optimum.
-COLUMNWISE: dict[str, tuple[Emission, Data, int]] = {
+LAWS: dict[str, tuple[Emission, Data, int]] = {
     "categorical": (Categorical(), _up_to(4), 1),
     "categorical-prior": (Categorical(concentration=1.5), _up_to(4), 1),
     "categorical-priors": (
@@ -50,12 +73,21 @@ COLUMNWISE: dict[str, tuple[Emission, Data, int]] = {
     "poisson-prior": (Poisson(prior_shape=3.0, prior_rate=0.7), _up_to(60), 1),
     "negative_binomial": (NegativeBinomial(), _up_to(60), 20),
     "gamma": (Gamma(), lambda missing: positive_values(missing=missing), 20),
+    "multinomial": (Multinomial(), _up_to(9), 1),
+    "multinomial-prior": (Multinomial(concentration=1.5), _up_to(9), 1),
+    "mixture-gaussian": (Mixture("gaussian"), _continuous, 200),
+    "mixture-student_t": (Mixture(StudentT(covariance="diag")), _continuous, 200),
+    "mixture-poisson": (Mixture(Poisson(prior_shape=2.0), n_components=3, concentration=1.5), _up_to(60), 200),
+    "product": (Product(("gaussian", "bernoulli")), _mixed, 1),
+    "product-back": (Product((Poisson(), Gaussian(covariance="diag")), columns=((1,), (0,))), _mixed, 1),
+    "product-mixture": (Product((Mixture("gaussian"), Categorical(concentration=2.0))), _mixed, 200),
+    "mixture-product": (Mixture(Product(("gaussian", "bernoulli"))), _mixed, 1000),
 }
 
 
-def columnwise_cases() -> list[Case]:
+def other_emission_cases() -> list[Case]:
     return [
         EmissionCase(f"{name}-{kind}", law, steps, data(missing))
-        for name, (law, data, steps) in COLUMNWISE.items()
+        for name, (law, data, steps) in LAWS.items()
         for kind, missing in (("complete", 0.0), ("missing", 0.2))
     ]

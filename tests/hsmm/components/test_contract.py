@@ -18,9 +18,9 @@ from tests.hsmm.components.cases import (
     along_coordinates,
     taken,
 )
-from tests.hsmm.components.emission_cases import columnwise_cases
+from tests.hsmm.components.emission_cases import other_emission_cases
 
-CASES = [*all_cases(), *columnwise_cases()]
+CASES = [*all_cases(), *other_emission_cases()]
 ORDER = torch.tensor([2, 0, 1])
 
 
@@ -115,6 +115,8 @@ def test_the_gradient_vanishes_at_the_maximiser(case: Case) -> None:
     step, tolerance = 1e-5, 1e-6 if case.steps_to_optimum == 1 else 2e-4
     for restart in range(N_RESTARTS if best.free() else 0):
         here = torch.tensor([restart])
+        if isinstance(case, EmissionCase) and bool(best.take(here).collapsed(case.sequences)):
+            continue  # at its floor, where the slope need not vanish
         low, high = along_coordinates(case, best.take(here), step)
         repeated = taken(statistics, here.expand(low.n_restarts))
         slope = (case.objective(high, repeated) - case.objective(low, repeated)) / (2.0 * step)
