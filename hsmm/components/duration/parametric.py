@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hsmm.potentials import equilibrium_residual
 from hsmm.types import StateVector
 
 _NEWTON_STEPS = 3
+_ALMOST_FOR_EVER = -1e-12  # the log-probability of staying on, where rounding could say more than always
 _STEP_SIZES = (1.0, 0.25, 0.05, 0.005)
 
 
@@ -82,7 +84,8 @@ class Parametric(Duration):
         beyond = torch.cat([weights[..., split:], rest.unsqueeze(-1)], -1)
         mass = beyond.logsumexp(-1)
         table = torch.cat([weights[..., :split], mass.unsqueeze(-1)], -1).log_softmax(-1)
-        return DurationTables(from_usable(table, self.min_duration, -torch.inf), beyond[..., 1:].logsumexp(-1) - mass)
+        stay = (beyond[..., 1:].logsumexp(-1) - mass).clamp(max=_ALMOST_FOR_EVER)
+        return DurationTables(from_usable(table, self.min_duration, -torch.inf), stay)
 
     def _objective(self, shape: Tensor, counts: DurationCounts) -> Tensor:
         """(R, K) expected complete-data log-likelihood."""
@@ -181,3 +184,41 @@ class NegativeBinomial(Parametric):
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([(mean_dwell - 1.0).log(), torch.full_like(mean_dwell, 0.5)], -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gamma(Parametric):
+    """The density of a gamma law at whole numbers, normalised. ``shape`` is (log-mean, log a) of that law.
+
+    a = 1 is geometric. The discretisation is that of O'Connell & Højsgaard (2011).
+    """
+
+    name: ClassVar[str] = "gamma"
+    bounds: ClassVar = ((-9.0, 12.0), (-4.0, 8.0))
+
+    def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
+        log_mean, a = shape[..., :1], shape[..., 1:].exp()
+        return (a - 1.0) * durations.log() - a * durations * (-log_mean).exp()
+
+    def shape_for(self, mean_dwell: StateVector) -> Tensor:
+        return torch.stack([mean_dwell.log(), torch.full_like(mean_dwell, 0.5)], -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LogNormal(Parametric):
+    """The density of a log-normal law at whole numbers, normalised. ``shape`` is (mean, log σ) of the logarithm.
+
+    The discretisation is that of O'Connell & Højsgaard (2011).
+    """
+
+    name: ClassVar[str] = "log_normal"
+    bounds: ClassVar = ((-9.0, 12.0), (-4.0, 3.0))
+
+    def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
+        centre, log_sigma = shape[..., :1], shape[..., 1:]
+        logs = durations.log()
+        return -logs - 0.5 * ((logs - centre) * (-log_sigma).exp()).square()
+
+    def shape_for(self, mean_dwell: StateVector) -> Tensor:
+        sigma = 0.7
+        return torch.stack([mean_dwell.log() - 0.5 * sigma**2, torch.full_like(mean_dwell, math.log(sigma))], -1)
