@@ -9,7 +9,8 @@ from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
 from hsmm.components import transition as transitions
 from hsmm.identity import StateMatch, match_states
-from hsmm.models import HMM, HSMM, StreamState, load, load_filter_state
+from hsmm.models import GLMHMM, HMM, HSMM, StreamState, load, load_filter_state
+from hsmm.models.glm import options as regularizers
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, select_model
 from hsmm.sequences import Sequences
@@ -21,6 +22,7 @@ except PackageNotFoundError:
     __version__ = "uninstalled"
 
 __all__ = [
+    "GLMHMM",
     "HMM",
     "HSMM",
     "Potentials",
@@ -36,6 +38,7 @@ __all__ = [
     "load_filter_state",
     "match_states",
     "metrics",
+    "regularizers",
     "select_model",
     "trainers",
     "transitions",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from hsmm.components.model import Model
 from hsmm.io import load_model
 from hsmm.models.base import Estimator
+from hsmm.models.glm_hmm import GLMHMM
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
 from hsmm.models.streaming import StreamState, load_filter_state
@@ -14,10 +17,12 @@ from hsmm.training.trainers import resolve_trainer
 ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
 
 
-def load(folder: str | Path) -> Estimator:
+def load(folder: str | Path) -> Estimator | GLMHMM:
     """The fitted estimator that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
     model, details = load_model(folder)
     kind, options = details.get("estimator"), details.get("options")
+    if kind == GLMHMM.__name__:
+        return _glm_hmm(folder, model, details)
     if not isinstance(kind, str) or kind not in ESTIMATORS or not isinstance(options, dict):
         raise ValueError(f"{folder} holds an estimator {kind!r}; expected one of {', '.join(ESTIMATORS)}.")
     if (model.duration is None) != (kind == "HMM"):
@@ -32,4 +37,11 @@ def load(folder: str | Path) -> Estimator:
         raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
 
 
-__all__ = ["ESTIMATORS", "HMM", "HSMM", "Estimator", "StreamState", "load", "load_filter_state"]
+def _glm_hmm(folder: str | Path, model: Model, details: dict[str, Any]) -> GLMHMM:
+    try:
+        return GLMHMM.from_saved(model, details)
+    except (TypeError, KeyError, AssertionError) as error:
+        raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
+
+
+__all__ = ["ESTIMATORS", "GLMHMM", "HMM", "HSMM", "Estimator", "StreamState", "load", "load_filter_state"]

@@ -8,6 +8,7 @@ import sys
 import hsmm
 
 NAMES = {
+    "GLMHMM",
     "HMM",
     "HSMM",
     "Potentials",
@@ -23,6 +24,7 @@ NAMES = {
     "load_filter_state",
     "match_states",
     "metrics",
+    "regularizers",
     "select_model",
     "trainers",
     "transitions",

@@ -1,0 +1,1 @@
+"""What :class:`hsmm.GLMHMM` is made of: trials, starts, options."""

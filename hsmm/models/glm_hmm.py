@@ -1,0 +1,793 @@
+"""The GLM-HMM: a hidden Markov chain of regressions, in nemos' words."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import numbers
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsmm import inference
+from hsmm.components.emission.glm import GLM
+from hsmm.components.initial import FreeInitial
+from hsmm.components.model import Model
+from hsmm.components.transition import Dense
+from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
+from hsmm.io import save_model
+from hsmm.models.glm import options as words
+from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, Beginning, begun, checked
+from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_params, checked_params
+from hsmm.models.glm.trials import Trials, columns_of, make_trials
+from hsmm.models.hmm import HMM
+from hsmm.models.parameters import Parameters, whole
+from hsmm.sequences import Sequences
+from hsmm.training.em import FALL_TOLERANCE, Fit
+from hsmm.training.m_step import maximise
+from hsmm.training.objective import Objective
+from hsmm.training.restarts import BestFit, fit_restarts
+from hsmm.training.trainers import EM, Leg
+
+StateFormat = Literal["one-hot", "index"]
+
+_ATTRIBUTES = ("coef_", "intercept_", "scale_", "initial_prob_", "transition_prob_")
+_PLAIN_STEPS = 10
+
+
+class NotConvergedWarning(ConvergenceWarning, RuntimeWarning):
+    """EM made all its iterations without reaching its tolerance."""
+
+
+@dataclass(frozen=True)
+class _PatientEM(EM):
+    """EM that leaps ahead (SQUAREM) after its first steps also where a single start is climbed from."""
+
+    def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
+        if leg.accelerate or not leg.is_last or leg.max_iter <= _PLAIN_STEPS:
+            return leg.em(model, objective)
+        first = replace(leg, max_iter=_PLAIN_STEPS).em(model, objective)
+        if bool(first.converged.all()):
+            return first
+        then = replace(leg, max_iter=leg.max_iter - _PLAIN_STEPS, accelerate=True).em(first.model, objective)
+        return replace(
+            then,
+            history=torch.cat([first.history, then.history[1:]]),
+            n_iter=first.n_iter + then.n_iter,
+            fall=torch.maximum(first.fall, then.fall),
+        )
+
+
+class GLMHMM(Parameters):
+    """Hidden Markov model whose states are generalised linear models of ``y`` on covariates ``X``.
+
+    Constructor, methods and attributes are those of nemos' class of this name; docs/how-to/from-nemos.md says where
+    they differ, and why.
+
+    Parameters
+    ----------
+    n_states : number of hidden states.
+    observation_model : "Bernoulli", "Poisson", "Gamma", "NegativeBinomial", "Gaussian" or "Categorical".
+    inverse_link_function : "exp", "logistic", "softplus", "identity", "norm_cdf", "one_over_x", "log_softmax", a
+        function of torch tensors, or None for the observation model's own.
+    regularizer : "UnRegularized", "Ridge", "Lasso", "ElasticNet", "GroupLasso", or an object of
+        ``hsmm.regularizers``; intercepts are not penalised.
+    regularizer_strength : a number >= 0; (strength, ratio) for ElasticNet.
+    dirichlet_initial_proba, dirichlet_transition_proba : prior concentrations > 0, (K,) and (K, K).
+    solver_name : "Newton" (the default), "LBFGS" or "ProximalGradient"; the last two are slower ways to the same
+        optimum.
+    solver_kwargs : must be empty: the solvers run until rounding ends them.
+    maxiter, tol : EM stops when an iteration gains less than ``tol`` nats of penalised log-likelihood per observed row,
+        or after ``maxiter``.
+    seed : the same as ``random_state``, and stronger: an int, or an array of such as JAX makes keys of.
+    hmm_initialization_funcs, model_initialization_funcs : see :meth:`setup`.
+    n_init : starts; the first is made by the initialisers, the others are drawn. With more than one the states are
+        numbered by their intercepts, with one they keep the order of the start.
+    random_state : seed; the same seed and data give the same bits on the same machine.
+    strict_nan : whether a missing response within a session is refused rather than marginalised.
+    """
+
+    coef_: Any
+    intercept_: np.ndarray
+    scale_: np.ndarray
+    initial_prob_: np.ndarray
+    transition_prob_: np.ndarray
+
+    def __init__(
+        self,
+        n_states: int,
+        observation_model: Any = "Bernoulli",
+        inverse_link_function: Any = None,
+        regularizer: Any = "Ridge",
+        regularizer_strength: Any = 1.0,
+        dirichlet_initial_proba: Any = None,
+        dirichlet_transition_proba: Any = None,
+        solver_name: str | None = None,
+        solver_kwargs: dict[str, Any] | None = None,
+        maxiter: int = 1000,
+        tol: float = 1e-8,
+        seed: Any = None,
+        hmm_initialization_funcs: dict[str, Any] | None = None,
+        model_initialization_funcs: dict[str, Any] | None = None,
+        *,
+        n_init: int = 1,
+        random_state: int = 123,
+        strict_nan: bool = False,
+    ) -> None:
+        self.n_states = n_states
+        self.observation_model = observation_model
+        self.inverse_link_function = inverse_link_function
+        self.regularizer = regularizer
+        self.regularizer_strength = regularizer_strength
+        self.dirichlet_initial_proba = dirichlet_initial_proba
+        self.dirichlet_transition_proba = dirichlet_transition_proba
+        self.solver_name = solver_name
+        self.solver_kwargs = solver_kwargs
+        self.maxiter = maxiter
+        self.tol = tol
+        self.seed = seed
+        self.hmm_initialization_funcs = hmm_initialization_funcs
+        self.model_initialization_funcs = model_initialization_funcs
+        self.n_init = n_init
+        self.random_state = random_state
+        self.strict_nan = strict_nan
+        self.check_options()
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments; raises what the constructor would, and then changes none."""
+        before = self.get_params()
+        super().set_params(**params)
+        try:
+            self.check_options()
+        except (ValueError, TypeError, KeyError):
+            super().set_params(**before)
+            raise
+        return self
+
+    def check_options(self) -> None:
+        """Raise ``TypeError`` or ``ValueError`` for an option that no data could make right."""
+        k = self._n_states()
+        whole("n_init", self.n_init, 1)
+        whole("random_state", self.random_state, 0)
+        if not isinstance(self.maxiter, numbers.Number) or isinstance(self.maxiter, bool):
+            raise TypeError(f"maxiter is {self.maxiter!r}; expected a whole number >= 1.")
+        whole("maxiter", self.maxiter, 1)
+        if not isinstance(self.tol, numbers.Real) or isinstance(self.tol, bool):
+            raise TypeError(f"tol is {self.tol!r}; expected a number >= 0.")
+        if not 0.0 <= self.tol < np.inf:
+            raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
+        if not isinstance(self.strict_nan, (bool, np.bool_)):
+            raise TypeError(f"strict_nan is {self.strict_nan!r}; expected True or False.")
+        if self.solver_kwargs:
+            raise ValueError(
+                f"solver_kwargs are {self.solver_kwargs!r}; expected none: the solvers run until rounding ends them."
+            )
+        self._seed()
+        for name, shape in (("dirichlet_initial_proba", (k,)), ("dirichlet_transition_proba", (k, k))):
+            _check_prior(name, getattr(self, name), shape)
+        checked(self.hmm_initialization_funcs, CHAIN_SLOTS)
+        checked(self.model_initialization_funcs, GLM_SLOTS)
+        self._structure()
+
+    def setup(
+        self,
+        initial_proba_init: Any = None,
+        initial_proba_init_kwargs: dict[str, Any] | None = None,
+        transition_proba_init: Any = None,
+        transition_proba_init_kwargs: dict[str, Any] | None = None,
+        glm_params_init: Any = None,
+        glm_params_init_kwargs: dict[str, Any] | None = None,
+        scale_init: Any = None,
+        scale_init_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Say how a fit begins; what is left None stays as it was.
+
+        - ``initial_proba_init``: "uniform" (default), "random", "dirichlet" (alphas), "kmeans" (minimum_prob)
+        - ``transition_proba_init``: "sticky" (default; prob_stay), "uniform", "random", "dirichlet" (alphas), "kmeans"
+        - ``glm_params_init``: "random" (default; std_dev), "kmeans"
+        - ``scale_init``: "constant" (default; value), "kmeans"
+
+        or functions: of ``n_states, X, y, session_starts, random_key`` for the chain, and of ``inverse_link_function``
+        too for the regressions (``observation_model`` if they name it); ``random_key`` is a NumPy generator. They
+        return arrays in the shapes of the fitted attributes, ``glm_params_init`` a pair (coef, intercept).
+
+        Raises ``ValueError`` for an unknown name, for a function that lacks an argument, and for ``*_kwargs`` that an
+        initialiser does not take.
+        """
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
+        for attribute, slots in (("hmm_initialization_funcs", CHAIN_SLOTS), ("model_initialization_funcs", GLM_SLOTS)):
+            merged = dict(getattr(self, attribute) or {})
+            for slot in slots:
+                if slot in given:
+                    merged.pop(f"{slot}_kwargs", None)
+                merged |= {name: given[name] for name in (slot, f"{slot}_kwargs") if name in given}
+            checked(merged, slots)
+            setattr(self, attribute, merged or None)
+
+    def fit(self, X: Any, y: Any, init_params: Any = None, session_starts: Any = None) -> Self:
+        """Estimate all parameters by EM on log-likelihood and log-prior.
+
+        ``X`` (n_time_bins, n_features) or a dict of such; ``y`` (n_time_bins,), or (n_time_bins, n_responses) that are
+        independent given the state. ``init_params`` are five arrays as in :class:`GLMHMMParams`. ``session_starts``:
+        booleans (n_time_bins,), indices, or a pynapple interval set; the first row always starts a session.
+
+        Rows with NaN at the ends of a session are left out; a response missing within is marginalised, a covariate
+        raises ``ValueError``.
+        """
+        self.check_options()
+        self._columns, self._single = columns_of(X), np.ndim(y) == 1
+        trials = make_trials(
+            X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=bool(self.strict_nan)
+        )
+        sequences, structure = trials.sequences, self._structure()
+        if sequences.n_rows < self._n_states():
+            raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
+        params = self._begin(trials) if init_params is None else checked_params(init_params, self._n_states())
+        start = as_model(structure, params, self._columns)
+        self._check_features(start, sequences)
+        best = fit_restarts(
+            structure,
+            Objective(sequences).in_canonical_order(),
+            n_states=self._n_states(),
+            n_init=int(self.n_init),
+            max_iter=int(self.maxiter),
+            tol=float(self.tol),
+            seed=self._seed(),
+            start=start,
+            trainer=_PatientEM(),
+        )
+        self._adopt(best)
+        self._warn_of_fit(best, sequences)
+        return self
+
+    def score(self, X: Any, y: Any, session_starts: Any = None) -> float:
+        """Σ log p(session), in nats; -inf if one is impossible."""
+        return self.score_sequences(self._trials(X, y, session_starts).sequences)
+
+    def score_sequences(self, sequences: Sequences) -> float:
+        """:meth:`score` for packed responses beside their covariates."""
+        return float(inference.log_partition(self._fitted_model().potentials(sequences)).sum())
+
+    def smooth_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
+        """p(state_t | all of the session): (n_time_bins, n_states)."""
+        trials = self._trials(X, y, session_starts)
+        posterior = inference.posterior(self._fitted_model().potentials(trials.sequences))
+        _refuse_impossible(posterior.log_likelihood)
+        return trials.answered(posterior.state[0].numpy())
+
+    def filter_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
+        """p(state_t | the session up to t), causal: (n_time_bins, n_states)."""
+        trials = self._trials(X, y, session_starts)
+        filtered = inference.filter_pass(self._fitted_model().potentials(trials.sequences))
+        _refuse_impossible(filtered.log_density)
+        return trials.answered(filtered.state[0].numpy())
+
+    def decode_state(self, X: Any, y: Any, session_starts: Any = None, state_format: StateFormat = "one-hot") -> Any:
+        """The most probable states (Viterbi): (n_time_bins, n_states) of 0 and 1, or (n_time_bins,) indices."""
+        _check_format(state_format)
+        trials = self._trials(X, y, session_starts)
+        decoded = inference.viterbi(self._fitted_model().potentials(trials.sequences))
+        _refuse_impossible(decoded.log_probability)
+        return trials.answered(self._formatted(decoded.states[0], state_format))
+
+    def simulate(
+        self, random_key: Any, feedforward_input: Any, state_format: StateFormat = "index", session_starts: Any = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Responses, their means given the states, and the states, one for each row of the covariates.
+
+        ``random_key`` is an int, a NumPy or torch generator, or an array of ints; the same key gives the same draws.
+        """
+        _check_format(state_format)
+        model = self._fitted_model()
+        trials = self._trials(feedforward_input, None, session_starts)
+        generator, sequences = _generator(random_key), trials.sequences
+        p = model.potentials(sequences)
+        states = inference.sample_paths(p, 1, generator)[0, 0]
+        emission = model.emission
+        assert isinstance(emission, GLM)
+        activity = emission.sample(states, generator, sequences.covariates)
+        rates = emission.means(sequences.covariates)[torch.arange(len(states)), states]
+        single = self._is_single()
+        tables = (activity[:, 0], rates[:, 0]) if single else (activity, rates)
+        made = [trials.expanded(table.numpy()) for table in tables]
+        return made[0], made[1], trials.expanded(self._formatted(states, state_format))
+
+    def compute_loss(self, params: Any, X: Any, y: Any, session_starts: Any = None) -> float:
+        """Minus the log-likelihood at these parameters."""
+        model, sequences = self._at(params, X, y, session_starts)
+        return -float(inference.log_partition(model.potentials(sequences)).sum())
+
+    def initialize_params(self, X: Any, y: Any, session_starts: Any = None) -> GLMHMMParams:
+        """What a fit would begin with."""
+        self._columns, self._single = columns_of(X), np.ndim(y) == 1
+        strict = bool(self.strict_nan)
+        trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
+        return self._begin(trials)
+
+    def initialize_optimizer_and_state(self, params: Any, X: Any, y: Any) -> EMState:
+        """The state of an EM that has made no step. Raises where the parameters do not fit the data."""
+        self._at(params, X, y, None)
+        return EMState(-np.inf, -np.inf, np.full(int(self.maxiter), np.nan), 0, False)
+
+    initialize_state = initialize_optimizer_and_state
+
+    def update(
+        self,
+        params: Any,
+        opt_state: EMState,
+        X: Any,
+        y: Any,
+        session_starts: Any = None,
+        n_samples: int | None = None,
+    ) -> tuple[GLMHMMParams, EMState]:
+        """One EM step from these parameters, which sets the fitted attributes.
+
+        ``n_samples`` is the number of rows that ``dof_resid_`` counts, by default those given. As many updates as
+        ``maxiter`` are a fit, up to ten: from there on a fit leaps ahead.
+        """
+        before, sequences = self._at(params, X, y, session_starts)
+        counts = inference.posterior(before.potentials(sequences))
+        _refuse_impossible(counts.log_likelihood)
+        after = maximise(before, sequences, counts)
+        likelihood = float(counts.log_likelihood.sum())
+        objective = likelihood + float(before.log_prior().sum())
+        history, step = np.array(opt_state.log_likelihood_history), int(opt_state.iterations)
+        gain = objective - (history[step - 1] if 0 < step <= len(history) else -np.inf)
+        if step < len(history):
+            history[step] = objective
+        small = gain < self.tol * sequences.n_observed_rows
+        state = EMState(likelihood, opt_state.data_log_likelihood, history, step + 1, bool(small))
+        self._set_attributes(after)
+        self.solver_state_ = state
+        self.dof_resid_ = self._degrees_of_freedom(sequences, n_samples)
+        return self._params(), state
+
+    def as_hmm(self) -> HMM:
+        """The same model as an :class:`hsmm.HMM`, for all its queries: its X is y, its context is X."""
+        return HMM(self._n_states(), emission=self._structure().emission)._adopt_loaded(self._fitted_model(), None)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back.
+
+        Raises ``ValueError`` for a model with functions among its options, which are never saved.
+        """
+        model = self._fitted_model()
+        described = self._described()
+        if functions := [name for name, value in described.items() if isinstance(value, dict) and "function" in value]:
+            raise ValueError(
+                f"{', '.join(functions)} hold functions, which save does not write; use built-in names, or "
+                "save_params, which keeps everything else."
+            )
+        names = ("log_likelihood_", "n_iter_", "converged_")
+        fit = {name.rstrip("_"): getattr(self, name) for name in names} if hasattr(self, "log_likelihood_") else None
+        shape = {"columns": self._columns, "single": self._is_single(), "dof_resid": getattr(self, "dof_resid_", None)}
+        details = {"estimator": type(self).__name__, "options": described, "fit": fit, "shape": shape}
+        return save_model(folder, model, details)
+
+    @classmethod
+    def from_saved(cls, model: Model, details: Mapping[str, Any]) -> Self:
+        """The estimator that :meth:`save` described."""
+        made = cls(**_restored(details["options"], {}))
+        shape = details["shape"]
+        made._columns = None if shape["columns"] is None else tuple((str(n), int(w)) for n, w in shape["columns"])
+        made._single = bool(shape["single"])
+        made._set_attributes(model)
+        if shape["dof_resid"] is not None:
+            made.dof_resid_ = shape["dof_resid"]
+        for name, value in (details["fit"] or {}).items():
+            setattr(made, f"{name}_", value)
+        return made
+
+    def save_params(self, filename: str | Path) -> None:
+        """Write options and fitted attributes, where there are any, to an .npz file without pickles.
+
+        Functions are written by name only: :meth:`load_params` wants them back.
+        """
+        arrays: dict[str, Any] = {}
+        if self.__sklearn_is_fitted__():
+            params = self._params()
+            names = None if self._columns is None else [name for name, _ in self._columns]
+            coef = params.coef if names is None else np.concatenate([params.coef[name] for name in names], 0)
+            arrays = {"coef_": coef, **dict(zip(_ATTRIBUTES[1:], params[1:], strict=True))}
+        text = {"options": self._described(), "columns": getattr(self, "_columns", None)}
+        np.savez(filename, **arrays, description=np.array(json.dumps(text)))
+
+    @classmethod
+    def load_params(cls, filename: str | Path, mapping_dict: Mapping[str, Any] | None = None) -> Self:
+        """The model that :meth:`save_params` wrote; ``mapping_dict`` gives back its functions, by the option's name."""
+        path = Path(filename) if Path(filename).exists() else Path(f"{filename}.npz")
+        with np.load(path, allow_pickle=False) as stored:
+            text = json.loads(str(stored["description"]))
+            arrays = {name: stored[name] for name in _ATTRIBUTES if name in stored.files}
+        made = cls(**_restored(text["options"], mapping_dict or {}))
+        if arrays:
+            made._columns = None if text["columns"] is None else tuple((n, int(w)) for n, w in text["columns"])
+            if made._columns is not None:
+                edges = np.cumsum([width for _, width in made._columns])[:-1]
+                parts = np.split(arrays["coef_"], edges)
+                arrays["coef_"] = {name: part for (name, _), part in zip(made._columns, parts, strict=True)}
+            for name in _ATTRIBUTES:
+                setattr(made, name, arrays[name])
+        return made
+
+    def get_metadata_routing(self) -> Any:
+        """Which further arguments scikit-learn hands to ``fit`` and ``score``."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        if not hasattr(self, "_metadata_request"):
+            self._metadata_request = MetadataRequest(owner=self)
+            self._metadata_request.fit.add_request(param="init_params", alias=None)
+            for method in ("fit", "score"):
+                getattr(self._metadata_request, method).add_request(param="session_starts", alias=None)
+        return self._metadata_request
+
+    def set_fit_request(self, *, init_params: Any = None, session_starts: Any = None) -> Self:
+        """Ask scikit-learn to hand these on to ``fit``: True, False, or the name they go by."""
+        return self._request("fit", init_params=init_params, session_starts=session_starts)
+
+    def set_score_request(self, *, session_starts: Any = None) -> Self:
+        """Ask scikit-learn to hand these on to ``score``: True, False, or the name they go by."""
+        return self._request("score", session_starts=session_starts)
+
+    def __repr__(self) -> str:
+        plain = {name: _plain(value) for name, value in self.get_params().items()}
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        shown = ", ".join(f"{name}={value!r}" for name, value in plain.items() if value != defaults[name])
+        return f"{type(self).__name__}({shown})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return all(getattr(self, name, None) is not None for name in _ATTRIBUTES)
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=True, two_d_labels=True),
+            input_tags=InputTags(allow_nan=True, two_d_array=True),
+        )
+
+    def _request(self, method: str, **wanted: Any) -> Self:
+        requests = getattr(self.get_metadata_routing(), method)
+        for name, alias in wanted.items():
+            if alias is not None:
+                requests.add_request(param=name, alias=alias)
+        return self
+
+    def _n_states(self) -> int:
+        if not isinstance(self.n_states, numbers.Real) or isinstance(self.n_states, bool) or self.n_states % 1:
+            raise TypeError(f"n_states must be a whole number; found {self.n_states!r}.")
+        if self.n_states < 1:
+            raise ValueError(f"n_states must be a positive whole number; found {self.n_states!r}.")
+        return int(self.n_states)
+
+    def _seed(self) -> int:
+        if self.seed is None:
+            return int(self.random_state)
+        return _as_seed(self.seed, "seed")
+
+    def _structure(self) -> Model:
+        kind = words.regularizer(self.regularizer)
+        initial, transition = (
+            1.0 if prior is None else np.asarray(prior, dtype=np.float64).tolist()
+            for prior in (self.dirichlet_initial_proba, self.dirichlet_transition_proba)
+        )
+        strength, mix = words.strength(kind, self.regularizer_strength)
+        emission = GLM(
+            family=words.family(self.observation_model),  # type: ignore[arg-type]
+            inverse_link=self.inverse_link_function,
+            regularizer=kind.name,  # type: ignore[arg-type]
+            groups=kind.groups() if isinstance(kind, words.GroupLasso) else None,
+            solver=words.solver(self.solver_name, kind),  # type: ignore[arg-type]
+            strength=strength,
+            mix=mix,
+        )
+        return Model(
+            initial=FreeInitial(concentration=initial),
+            transition=Dense(concentration=transition, self_transitions=True),
+            duration=None,
+            emission=emission,
+        )
+
+    def _begin(self, trials: Trials) -> GLMHMMParams:
+        """Five arrays from the initialisers."""
+        begin = self._beginning(trials)
+        made: dict[str, Any] = {}
+        for functions, slots in (
+            (self.hmm_initialization_funcs, CHAIN_SLOTS),
+            (self.model_initialization_funcs, GLM_SLOTS),
+        ):
+            chosen = checked(functions, slots)
+            for slot in slots:
+                made[slot] = begun(slot, chosen[slot], chosen[f"{slot}_kwargs"], begin)
+        if not isinstance(made["glm_params_init"], (tuple, list)) or len(made["glm_params_init"]) != 2:
+            raise ValueError("the function for glm_params_init must return a pair (coef, intercept).")
+        coef, intercept = made["glm_params_init"]
+        if self._columns is not None and not hasattr(coef, "keys"):
+            edges = np.cumsum([width for _, width in self._columns])[:-1]
+            coef = {name: part for (name, _), part in zip(self._columns, np.split(coef, edges), strict=True)}
+        arrays = (coef, intercept, made["scale_init"], made["initial_proba_init"], made["transition_proba_init"])
+        return checked_params(arrays, self._n_states())
+
+    def _beginning(self, trials: Trials) -> Beginning:
+        sequences, structure = trials.sequences, self._structure()
+        emission = structure.emission
+        assert isinstance(emission, GLM)
+        k, single = self._n_states(), self._single
+        emission._check_responses(sequences)
+        flat = emission._flat_start(sequences, 1, k)
+        shapes = as_params(self._with(structure, flat), None, single=single)
+
+        def fit_clusters(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            own = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), k).to(torch.float64)[None]
+            fitted = flat.maximise(sequences, own)
+            arrays = as_params(self._with(structure, fitted), None, single=single)
+            return arrays.coef, arrays.intercept, arrays.scale
+
+        starts = np.zeros(sequences.n_rows, dtype=bool)
+        starts[sequences.offsets[:-1].numpy()] = True
+        assert sequences.covariates is not None
+        X: Any = sequences.covariates.numpy()
+        if self._columns is not None:
+            edges = np.cumsum([width for _, width in self._columns])[:-1]
+            X = {name: part for (name, _), part in zip(self._columns, np.split(X, edges, axis=1), strict=True)}
+        y = torch.where(sequences.observed, sequences.values, torch.nan).numpy()
+        return Beginning(
+            n_states=k,
+            X=X,
+            y=y[:, 0] if single else y,
+            session_starts=starts,
+            link=emission._link.mean,
+            sequences=sequences,
+            observation_model=str(emission.family),
+            fit_clusters=fit_clusters,
+            shapes={"coef": shapes.coef.shape, "intercept": shapes.intercept.shape, "scale": shapes.scale.shape},
+            flat_intercept=shapes.intercept[..., 0],
+            seed=self._seed(),
+        )
+
+    def _with(self, structure: Model, emission: GLM) -> Model:
+        k = self._n_states()
+        initial = structure.initial.with_parameters(probability=torch.full((1, k), 1.0 / k, dtype=torch.float64))
+        table = torch.full((1, k, k), 1.0 / k, dtype=torch.float64)
+        transition = structure.transition.with_parameters(probability=table)
+        return replace(structure, initial=initial, transition=transition, emission=emission)
+
+    def _trials(self, X: Any, y: Any, session_starts: Any) -> Trials:
+        model = self._fitted_model()
+        if y is not None and np.ndim(y) != (1 if self._is_single() else 2):
+            raise ValueError(f"y has {np.ndim(y)} dimensions; the model was fitted on {1 if self._is_single() else 2}.")
+        trials = make_trials(
+            X,
+            y,
+            session_starts,
+            columns=self._columns,
+            n_responses=model.emission.n_features,
+            strict_nan=bool(self.strict_nan),
+        )
+        self._check_features(model, trials.sequences)
+        return trials
+
+    def _at(self, params: Any, X: Any, y: Any, session_starts: Any) -> tuple[Model, Sequences]:
+        """The model of these parameters and the packed data."""
+        self._columns, self._single = columns_of(X), np.ndim(y) == 1
+        strict = bool(self.strict_nan)
+        trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
+        model = as_model(self._structure(), checked_params(params, self._n_states()), self._columns)
+        self._check_features(model, trials.sequences)
+        return model, trials.sequences
+
+    def _check_features(self, model: Model, sequences: Sequences) -> None:
+        coef = model.emission.parameters["coef"]
+        assert sequences.covariates is not None
+        if coef.shape[2] != sequences.covariates.shape[1]:
+            raise ValueError(
+                f"X has {sequences.covariates.shape[1]} features, but coef has {coef.shape[2]}; expected as many."
+            )
+        if coef.shape[3] != sequences.n_features:
+            raise ValueError(f"y has {sequences.n_features} columns, but coef has {coef.shape[3]}; expected as many.")
+
+    def _fitted_model(self) -> Model:
+        missing = [name for name in _ATTRIBUTES if getattr(self, name, None) is None]
+        if missing:
+            raise NotFittedError(
+                f"This GLMHMM instance is not fitted yet. The following attributes are not set: {missing}. "
+                "Please fit the model first, or set them."
+            )
+        if not hasattr(self, "_columns"):
+            self._columns = (
+                tuple((n, len(self.coef_[n])) for n in sorted(self.coef_)) if hasattr(self.coef_, "keys") else None
+            )
+        params = checked_params(tuple(getattr(self, name) for name in _ATTRIBUTES), self._n_states())
+        return as_model(self._structure(), params, self._columns)
+
+    def _is_single(self) -> bool:
+        """Whether y has one dimension."""
+        return np.ndim(self.scale_) == 1
+
+    def _params(self) -> GLMHMMParams:
+        return GLMHMMParams(*(getattr(self, name) for name in _ATTRIBUTES))
+
+    def _set_attributes(self, model: Model) -> None:
+        for name, value in zip(_ATTRIBUTES, as_params(model, self._columns, single=self._single), strict=True):
+            setattr(self, name, value)
+
+    def _adopt(self, best: BestFit) -> None:
+        model = best.model
+        if self.n_init > 1 and model.is_exchangeable:
+            model = model.permuted(model.emission.order())
+        self._set_attributes(model)
+        self._best = best
+        self.log_likelihood_, self.n_iter_, self.converged_ = best.log_likelihood, best.n_iter, best.converged
+        self.n_parameters_ = model.n_parameters()
+        self.history_ = best.history.numpy()
+
+    def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
+        history = np.full(int(self.maxiter), np.nan)
+        reached = best.history.numpy()[1 : int(self.maxiter) + 1]
+        history[: len(reached)] = reached
+        earlier = float(best.history[-2]) if len(best.history) > 1 else -np.inf
+        prior = best.objective - best.log_likelihood
+        self.solver_state_ = EMState(best.log_likelihood, earlier - prior, history, best.n_iter, best.converged)
+        self.dof_resid_ = self._degrees_of_freedom(sequences, None)
+        if not best.converged and self.tol > 0:
+            warnings.warn(
+                f"The fit did not converge in {best.n_iter} iterations to tol={self.tol:g}; raise maxiter, or tol.",
+                NotConvergedWarning,
+                stacklevel=3,
+            )
+        if best.fall > FALL_TOLERANCE:
+            warnings.warn(
+                f"the objective fell by {best.fall:.1e} relative in one iteration, more than rounding explains.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if best.collapsed:
+            warnings.warn(
+                "a state's scale lies at its floor: tied or constant responses feed the likelihood; use fewer states.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        emission = self._fitted_model().emission
+        assert isinstance(emission, GLM)
+        if states := emission.separated(sequences):
+            warnings.warn(
+                f"states {states} are certain of most responses: these are (nearly) separable, and the estimates only "
+                "as large as a weak prior lets them be; use a stronger regularizer, or fewer states.",
+                DataWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def restarts_(self) -> Any:
+        """One row a start: seed, kind, iterations, objective, why it stopped."""
+        import polars as pl
+
+        if not hasattr(self, "_best"):
+            raise NotFittedError("only a model fitted in this process knows its restarts; call fit.")
+        return pl.DataFrame([vars(restart) for restart in self._best.restarts])
+
+    def _degrees_of_freedom(self, sequences: Sequences, n_samples: int | None) -> float:
+        """Rows less learnt parameters; of a penalised coefficient those count that are not zero."""
+        if n_samples is not None and (not isinstance(n_samples, (int, np.integer)) or isinstance(n_samples, bool)):
+            raise TypeError(f"n_samples is {n_samples!r}; expected a whole number, or None.")
+        parts = self._fitted_model().emission.parameters
+        coef, intercept = parts["coef"], parts["intercept"]
+        k = self._n_states()
+        kind = words.regularizer(self.regularizer).name
+        if kind == "unregularized":
+            assert sequences.covariates is not None
+            rank = int(torch.linalg.matrix_rank(sequences.covariates))
+            slopes = rank * coef[0, :, 0].numel()
+        else:
+            slopes = coef.numel() if kind == "ridge" else int((coef != 0).sum())
+        rows = sequences.n_rows if n_samples is None else int(n_samples)
+        return float(rows - intercept.numel() - (k - 1) - k * (k - 1) - slopes)
+
+    def _formatted(self, states: Tensor, state_format: StateFormat) -> np.ndarray:
+        if state_format == "index":
+            return states.numpy()
+        return torch.nn.functional.one_hot(states, self._n_states()).to(torch.int32).numpy()
+
+    def _described(self) -> dict[str, Any]:
+        """The options as plain values; functions by name."""
+        made: dict[str, Any] = {}
+        for name, value in self.get_params().items():
+            if isinstance(value, dict):
+                made[name] = {"entries": {key: _plain(part) for key, part in value.items()}}
+                if any(isinstance(part, dict) and "function" in part for part in made[name]["entries"].values()):
+                    made[name]["function"] = True
+            else:
+                made[name] = _plain(value)
+        made["observation_model"] = words.family(self.observation_model)
+        kind = words.regularizer(self.regularizer)
+        made["regularizer"] = type(kind).__name__
+        if isinstance(kind, words.GroupLasso) and kind.mask is not None:
+            made["regularizer"] = {"mask": np.asarray(kind.mask).tolist()}
+        return made
+
+
+def _plain(value: Any) -> Any:
+    if callable(value):
+        return {"function": getattr(value, "__name__", type(value).__name__)}
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (tuple, list, np.ndarray, Tensor)) or hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    return value
+
+
+def _restored(options: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(options)
+    if isinstance(made["regularizer"], dict):
+        made["regularizer"] = words.GroupLasso(made["regularizer"]["mask"])
+    for name, value in options.items():
+        if isinstance(value, dict) and "entries" in value:
+            made[name] = {key: _function(key, part, functions) for key, part in value["entries"].items()}
+        elif name != "regularizer":
+            made[name] = _function(name, value, functions)
+    return made
+
+
+def _function(name: str, value: Any, functions: Mapping[str, Any]) -> Any:
+    if not isinstance(value, dict) or "function" not in value:
+        return value
+    if name not in functions:
+        raise ValueError(
+            f"{name} was the function {value['function']!r}; give it back as mapping_dict={{{name!r}: ...}}."
+        )
+    return functions[name]
+
+
+def _check_prior(name: str, prior: Any, shape: tuple[int, ...]) -> None:
+    if prior is None:
+        return
+    try:
+        array = np.asarray(prior, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {prior!r}; expected numbers of shape {shape}.") from None
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}.")
+    if not (np.isfinite(array) & (array > 0)).all():
+        raise ValueError(f"{name} holds {array.min()}; expected numbers > 0 (1 is no prior).")
+
+
+def _check_format(state_format: Any) -> None:
+    if state_format not in ("one-hot", "index"):
+        raise ValueError(f"state_format is {state_format!r}; expected 'one-hot' or 'index'.")
+
+
+def _refuse_impossible(log_probability: Tensor) -> None:
+    if not bool(log_probability.isfinite().all()):
+        raise ImpossibleDataError(
+            "the responses have probability zero under the model; look for values outside the family."
+        )
+
+
+def _as_seed(key: Any, name: str) -> int:
+    """An int from an int or an array of ints, such as a JAX key."""
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        if key < 0:
+            raise ValueError(f"{name} is {key}; expected a whole number >= 0.")
+        return int(key)
+    try:
+        found = np.asarray(key)
+    except TypeError:
+        found = np.empty(0)
+    if found.dtype.kind not in "iu" or found.size == 0:
+        raise TypeError(f"{name} is {key!r}; expected a whole number, or an array of such as JAX makes keys of.")
+    return int(np.random.SeedSequence([int(part) % 2**32 for part in found.ravel()]).generate_state(1)[0])
+
+
+def _generator(key: Any) -> torch.Generator:
+    if isinstance(key, torch.Generator):
+        return key
+    if isinstance(key, np.random.Generator):
+        return torch.Generator().manual_seed(int(key.integers(2**62)))
+    return torch.Generator().manual_seed(_as_seed(key, "random_key"))
