@@ -70,7 +70,7 @@ def bootstrap_table(
             refit = again.clone().fit_sequences(simulated, start=estimator)
         X = torch.where(simulated.observed, simulated.values, torch.nan)
         lengths, context = simulated.lengths.numpy(), simulated.covariates
-        match = match_states(estimator, refit, X, lengths, **({} if context is None else {"context": context}))
+        match = match_states(estimator, refit, X, lengths, context=context)
         matched = match.apply(refit)._fitted_model()
         for name in learnt:
             part, parameter = _part(matched, name)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from hsmm.components.base import Component
 from hsmm.components.model import Model
 from hsmm.training.freezing import held, is_frozen
 from hsmm.training.objective import Objective
@@ -71,7 +72,18 @@ class Coordinates:
             own.setdefault(kind, {})[name] = value
         parts = self._model.components()
         changed = {kind: parts[kind].with_free(values) for kind, values in own.items()}
+        for part in changed.values():
+            _without_slope_at_zero(part)
         return replace(self._model, **changed)
+
+
+def _without_slope_at_zero(part: Component) -> None:
+    """What cannot happen has no slope, whatever a family's logarithms say there."""
+    for name, kind in part.constraints().items():
+        value = part.parameters[name]
+        if kind == "simplex" and value.requires_grad:
+            impossible = value.detach() == 0
+            value.register_hook(lambda slope, impossible=impossible: slope.masked_fill(impossible, 0.0))
 
 
 def confined(model: Model, objective: Objective) -> Model:
