@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows.console import print_backfill, print_line, print_run
 from tasks.errors import PipelineError
 
 _QUIET = {
@@ -62,31 +61,120 @@ def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json
     as_of
         A date or moment; nothing later is used. By default the moment the source's newest row became known.
     """
-    began = time.monotonic()
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
-    from flows.progress_display import display
-    from tasks.progress import say
-    from tasks.settings import read_settings
 
-    settings = read_settings(config, set_ or ())
-    with display():
-        say("start")
-        from tasks.ingest import check_source
-        from tasks.storage import check_output
-
-        check_source(settings, as_of)
-        check_output(settings.output.states)
-        from flows.server import server_starting
-
-        ready = server_starting()
+    def load() -> Callable[..., dict[str, Any]]:
         from flows.nightly import nightly
 
-        _use_the_wait(ready)
-        summary = _orchestrated(ready, nightly, config, as_of, set_)
-    summary["seconds"] = round(time.monotonic() - began, 1)
-    _print_run(summary, settings.tracking.uri)
-    if json_:
-        _print(json.dumps(summary))
+        return nightly
+
+    summary, settings = _run_flow(load, config, as_of, set_, (as_of,))
+    print_run(summary, settings.tracking.uri)
+    _print_json(summary, json_)
+
+
+@app.command
+def decode(config: str, *, as_of: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Publish the states of new rows under the champion, without a fit.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    as_of
+        A date or moment; nothing later is used. By default the moment the source's newest row became known.
+    """
+
+    def load() -> Callable[..., dict[str, Any]]:
+        from flows.decoding import decode_new
+
+        return decode_new
+
+    summary, settings = _run_flow(load, config, as_of, set_, (as_of,))
+    print_run(summary, settings.tracking.uri)
+    _print_json(summary, json_)
+
+
+@app.command
+def backfill(
+    config: str, *, start: str, end: str, every: str = "1mo", set_: Assignments = None, json_: AsJson = False
+) -> None:
+    """Publish what each past day would have known; what is there is skipped, so it can be stopped and run again.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    start
+        The first day.
+    end
+        The last day, included. From a month's end, months go to their ends.
+    every
+        The step: 1d, 1w, 1mo, 1q or 1y.
+    """
+
+    def load() -> Callable[..., dict[str, Any]]:
+        from flows.backfill import backfill as flow
+
+        return flow
+
+    summary, _ = _run_flow(load, config, None, set_, (start, end, every))
+    print_backfill(summary)
+    _print_json(summary, json_)
+
+
+@app.command
+def promote(model: str, *, version: int | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Make a registered version the champion, if its gate said PROMOTE and it can be loaded and used.
+
+    Parameters
+    ----------
+    model
+        The model's name: `name` in its configuration.
+    version
+        By default the newest.
+    """
+    from tasks.promote import promote as move
+
+    said = move(_registry(model, set_), model, version)
+    print_line(f"champion   {model} version {said['model_version']} (before: {said['previous'] or 'none'})")
+    _print_json(said, json_)
+
+
+@app.command
+def rollback(model: str, *, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Make the champion before the present one the champion again.
+
+    Parameters
+    ----------
+    model
+        The model's name: `name` in its configuration.
+    """
+    from tasks.promote import rollback as move
+
+    said = move(_registry(model, set_), model)
+    print_line(f"champion   {model} version {said['model_version']} (before: {said['previous']})")
+    _print_json(said, json_)
+
+
+@app.command
+def name(config: str, *names: str, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Give persistent states their names, such as 0=calm 2=crisis.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    names
+        state=name, as many as you like.
+    """
+    from tasks.settings import read_settings
+    from tasks.show import named_states, rename
+
+    settings = read_settings(config, set_ or ())
+    rename(settings, names)
+    known = named_states(settings)
+    print_line("\n".join(f"{state}  {known[state]}" for state in sorted(known)))
+    _print_json({"model_name": settings.name, "names": {str(state): known[state] for state in sorted(known)}}, json_)
 
 
 @app.command
@@ -117,9 +205,8 @@ def states(
 
     settings = read_settings(config, set_ or ())
     rows = known_rows(settings, series=series, as_of=as_of, head=head)
-    _print(rows_as_text(rows))
-    if json_:
-        _print(json.dumps({"states_table": settings.output.states, "n_rows": len(rows), "rows": rows_as_json(rows)}))
+    print_line(rows_as_text(rows))
+    _print_json({"states_table": settings.output.states, "n_rows": len(rows), "rows": rows_as_json(rows)}, json_)
 
 
 @app.command
@@ -141,9 +228,8 @@ def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> N
     summary = recorded_report(settings) | {"seconds": round(time.monotonic() - began, 1)}
     for note in summary["notes"]:
         sys.stderr.write(f"{note}\n")
-    _print(f"report     {summary['report']}")
-    if json_:
-        _print(json.dumps(summary))
+    print_line(f"report     {summary['report']}")
+    _print_json(summary, json_)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,43 +276,47 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def _run_flow(
+    load: Callable[[], Callable[..., dict[str, Any]]],
+    config: str,
+    as_of: str | None,
+    assignments: Sequence[str] | None,
+    arguments: tuple[Any, ...],
+) -> tuple[dict[str, Any], Any]:
+    """A flow's summary with the seconds it took, and its settings, whose mistakes are told before it starts."""
+    began = time.monotonic()
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    from flows.progress_display import display
+    from tasks.progress import say
+    from tasks.settings import read_settings
+
+    settings = read_settings(config, assignments or ())
+    with display():
+        say("start")
+        from tasks.ingest import check_source
+        from tasks.storage import check_output
+
+        check_source(settings, as_of)
+        check_output(settings.output.states)
+        from flows.server import server_starting
+
+        ready = server_starting()
+        flow = load()
+        _use_the_wait(ready)
+        summary = _orchestrated(ready, flow, config, *arguments, assignments)
+    return {**summary, "seconds": round(time.monotonic() - began, 1)}, settings
 
 
-def _print_run(summary: dict[str, Any], tracking_uri: str) -> None:
-    best, table = summary["best"], summary["states_table"]
-    lines = [_verdict(summary)]
-    if best:
-        chosen = f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration"
-        lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
-        lines.append(f"           {best['criterion']} {best['score']:.1f}, log-likelihood {best['log_likelihood']:.1f}")
-    lines.append(f"pictures   {summary['report']}/states.png and others beside it")
-    if summary["mlflow_run_id"]:
-        run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
-        lines.append(f"MLflow     {run}; to look at it: {_ui(tracking_uri)}")
-    lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
-    if summary["n_quarantined"]:
-        lines.append(f'quarantine {summary["n_quarantined"]} series; why: pl.read_delta("{table}_quarantine")')
-    _print("\n".join(lines))
+def _registry(model: str, assignments: Sequence[str] | None) -> Any:
+    from tasks.registry import existing_registry
+    from tasks.settings import check_name, read_tracking
+
+    return existing_registry(read_tracking(assignments or ()).uri, check_name(model))
 
 
-def _verdict(summary: dict[str, Any]) -> str:
-    if summary["verdict"] == "ALREADY_PUBLISHED":
-        rows = f"the rows of {summary['model_name']} as of {summary['as_of']}"
-        return f"ALREADY_PUBLISHED: {rows} are there; nothing was written."
-    return (
-        f"PUBLISHED: {summary['n_published']} rows of {summary['n_series'] - summary['n_quarantined']} series "
-        f"as of {summary['as_of']}, in {summary['seconds']:.0f} s."
-    )
-
-
-def _ui(tracking_uri: str) -> str:
-    if tracking_uri.startswith("http"):
-        return tracking_uri
-    program = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    return f"{program} ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
+def _print_json(said: dict[str, Any], wanted: bool) -> None:
+    if wanted:
+        print_line(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The main job: ingest → validate → fit → track → decode → publish → report."""
+"""The main job: ingest → validate → fit → gate → track → decode → publish → promote → report."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.champion import champion_at
 from tasks.decode import decode_task
 from tasks.fit import check_candidates, fit_task
 from tasks.ingest import ingest_task
+from tasks.judge import judge_task, require_model, with_unserved
 from tasks.progress import say
-from tasks.publish import publish_task, require_series
-from tasks.report import pictures_task
-from tasks.report_data import ReportData, report_frame
+from tasks.promote import settle, settle_task
+from tasks.publish import noted_run, publish_task, require_series
+from tasks.registry import check_local_database, reach_registry
+from tasks.report import page_task, pictures_task
+from tasks.report_data import report_data
 from tasks.run_key import run_key
 from tasks.settings import Settings, read_settings
 from tasks.storage import check_output, published_summary, read_names
-from tasks.summary import describe_best, describe_input, report_folder
-from tasks.track import log_verdict, track_task, tracked_run
+from tasks.summary import describe_input, describe_outcome, report_folder
+from tasks.track import log_outcome, track_task, tracked_run
+from tasks.units import Store
 from tasks.validate import Validated, validate_task
 
 
 @flow(name="nightly", validate_parameters=True)
 def nightly(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
-    settings = read_settings(config, overrides or ())
+    return night(read_settings(config, overrides or ()), as_of)
+
+
+def night(settings: Settings, as_of: str | None) -> dict[str, Any]:
+    """One night's work, from rows to published states."""
     check_output(settings.output.states)
+    check_local_database(settings.tracking.uri)
     check_candidates(settings)
     say("ingest")
     ingested = ingest_task(settings, as_of)
@@ -35,29 +45,39 @@ def nightly(config: str, as_of: str | None = None, overrides: list[str] | None =
     summary = describe_input(settings, validated, key)
     published = published_summary(settings.output.states, key)
     if published is not None:
+        settle(settings, published)
         return {**summary, **published, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
     require_series(validated, settings, key)
-    return _fit_and_publish(settings, validated, key, summary)
+    with noted_run(settings, validated, key):
+        return _fit_and_publish(settings, validated, key, summary)
 
 
 def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: dict[str, Any]) -> dict[str, Any]:
+    champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, validated.as_of)
+    fitted = fit_task(validated, settings, None if champion is None else champion.models)
+    judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:
-        fitted = fit_task(validated, settings)
-        version = track_task(run, fitted, validated, settings)
+        version = track_task(run, fitted, judged, validated, settings, key)
+        in_force = require_model(judged)
+        validated = with_unserved(validated, in_force, judged.decisions)
         names = read_names(settings.output.states, settings.name)
-        decoded = decode_task(fitted, validated, name=settings.name, version=version, key=key, state_names=names)
-        summary |= {"mlflow_run_id": run.run_id, "model_version": version, "best": describe_best(fitted)}
+        decoded = decode_task(
+            in_force,
+            validated,
+            name=settings.name,
+            version=version,
+            key=key,
+            state_names=names,
+            held=judged.held,
+        )
+        summary |= describe_outcome(fitted, judged, decoded, validated, run.run_id, version)
         say("publish")
         published = publish_task(decoded, validated, settings, key, summary)
+        summary |= {"verdict": published.verdict, "n_published": published.n_rows}
+        settle_task(settings, summary, run.registry)
         say("report")
-        data = ReportData(
-            frame=report_frame(decoded, validated.rows, validated.value_columns),
-            value_columns=validated.value_columns,
-            ranking=fitted.ranking,
-            model=fitted.best,
-            criterion=fitted.criterion,
-            title=settings.name,
-        )
-        drawn = pictures_task(data, report_folder(settings, key))
-        log_verdict(run, published.verdict, published.n_rows, summary["n_quarantined"], drawn)
-    return {**summary, "verdict": published.verdict, "n_published": published.n_rows}
+        drawn = pictures_task(report_data(decoded, validated, fitted, judged, settings), report_folder(settings, key))
+        page = page_task(settings, summary, validated, fitted.ranking(), in_force)
+        log_outcome(run, summary, [*drawn, page])
+    Store.of(settings).clear()
+    return summary

@@ -12,14 +12,18 @@ from tasks.progress import listening
 
 _WORDS = {
     "start": "starting",
+    "backfill": "partition",
     "ingest": "reading the source",
     "validate": "checking the rows",
     "fit": "fitting",
     "track": "logging to MLflow",
+    "gate": "judging",
     "decode": "decoding",
     "publish": "publishing",
+    "promote": "promoting",
     "report": "drawing",
 }
+_COUNTED = ("backfill", "fit")
 
 
 @contextmanager
@@ -51,8 +55,9 @@ class _Lines:
         self._console, self._last = console, ""
 
     def __call__(self, stage: str, done: int = 0, total: int = 0, label: str = "") -> None:
-        line = f"{_WORDS[stage]} {done + 1}/{total}: {label}" if stage == "fit" and done < total else _WORDS[stage]
-        if line != self._last and (stage != "fit" or done < total):
+        counted = stage in _COUNTED
+        line = f"{_WORDS[stage]} {done + 1}/{total}: {label}" if counted and done < total else _WORDS[stage]
+        if line != self._last and (not counted or done < total):
             self._console.print(line, highlight=False)
             self._last = line
 

@@ -57,3 +57,13 @@ NAME_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
         "model_name": "string",
     }
 )
+
+RUN_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "model_name": "string",
+        "as_of": "timestamp",
+        "run_key": "string",
+        "status": "string",
+        "detail": "string",
+    }
+)

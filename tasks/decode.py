@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.bundle import Bundle, Member
 from tasks.columns import STATE_COLUMNS
-from tasks.fit import Fitted, series_lengths
+from tasks.fit import ALL, series_lengths
 from tasks.progress import say
+from tasks.scaling import Scaling
 from tasks.validate import Validated
 
 HORIZONS = (1, 5, 20)
@@ -23,37 +25,56 @@ _LONGEST = 4096
 
 
 def decode(
-    fitted: Fitted, validated: Validated, *, name: str, version: int, key: str, state_names: Mapping[int, str]
+    bundle: Bundle,
+    validated: Validated,
+    *,
+    name: str,
+    version: int,
+    key: str,
+    state_names: Mapping[int, str],
+    held: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
-    """The state table's rows for every validated row, sorted by series and time."""
-    parts: list[pl.DataFrame] = []
-    n_series = validated.rows["series_id"].n_unique()
-    longest = resolved_steps(fitted.best.max_duration, fitted.best.tail_prob_)
-    for part in _series_batches(validated.rows, longest):
-        say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
-        parts.append(_decode_rows(fitted, part, longest))
-    labels = {state: state_names.get(state, default_name(state)) for state in range(fitted.best.n_states)}
-    missing = pl.all_horizontal(pl.col(validated.value_columns).is_null())
+    """The state table's rows of every series that the bundle has a model and a scale for, by series and time.
+
+    ``version`` made the rows of members that have no version of their own; ``held`` says by unit why an older model
+    is still in force.
+    """
+    held, parts = held or {}, list[pl.DataFrame]()
+    rows = decodable(bundle, validated.rows)
+    n_series = rows["series_id"].n_unique()
+    for unit, member in bundle.members.items():
+        own = rows if unit == ALL else rows.filter(pl.col("series_id") == unit)
+        if own.is_empty():
+            continue
+        longest = resolved_steps(member.model.max_duration, member.model.tail_prob_)
+        for part in _series_batches(own, longest):
+            say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
+            made = version if member.version is None else member.version
+            parts.append(_decode_rows(member, bundle.scaling, part, longest, made, held.get(unit)))
+    ids = sorted({identity for member in bundle.members.values() for identity in member.ids})
+    labels = {identity: state_names.get(identity, default_name(identity)) for identity in ids}
     return (
         pl.concat(parts)
         .with_columns(
             pl.lit(validated.as_of).alias("as_of"),
             pl.col("state").replace_strict(labels, return_dtype=pl.String).alias("state_name"),
-            pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
-            (pl.col("time") <= fitted.train_end).alias("in_sample"),
-            pl.when(missing).then(pl.lit("MISSING")).otherwise(pl.lit("OK")).alias("status"),
-            pl.when("gap").then(pl.lit("gap")).when(missing).then(pl.lit("no_value")).alias("reason"),
             pl.lit(name).alias("model_name"),
-            pl.lit(version, pl.Int32).alias("model_version"),
             pl.lit(key).alias("run_key"),
-            pl.lit(fitted.train_start).alias("train_start"),
-            pl.lit(fitted.train_end).alias("train_end"),
         )
+        .sort("series_id", "time", maintain_order=True)
         .select(*STATE_COLUMNS)
     )
 
 
 decode_task = task(name="decode", cache_policy=NO_CACHE)(decode)
+
+
+def decodable(bundle: Bundle, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of series that the bundle knows."""
+    known = bundle.scaling.statistics["series_id"]
+    if ALL not in bundle.members:
+        known = pl.Series([series for series in known.to_list() if series in bundle.members], dtype=pl.String)
+    return rows.filter(pl.col("series_id").is_in(known.implode()))
 
 
 def default_name(state: int) -> str:
@@ -81,20 +102,45 @@ def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
     return min(max(max_duration + math.ceil(beyond), HORIZONS[-1] + 1), max(_LONGEST, max_duration))
 
 
-def _decode_rows(fitted: Fitted, rows: pl.DataFrame, longest: int) -> pl.DataFrame:
-    model, lengths = fitted.best, series_lengths(rows)
-    values = fitted.scaling.apply(rows)
+def _decode_rows(
+    member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: str | None
+) -> pl.DataFrame:
+    model, lengths = member.model, series_lengths(rows)
+    values = scaling.apply(rows)
+    ids = np.array(member.ids, dtype=np.int16)
     filtered = model.filter_proba(values, lengths)
     remaining = model.remaining_duration(values, lengths, max_duration=longest)
+    missing = pl.all_horizontal(pl.col(scaling.columns).is_null())
+    usual = pl.lit("OK" if held is None else "HELD")
     return rows.with_columns(
-        pl.Series("state", filtered.argmax(axis=1).astype(np.int16)),
-        pl.Series("p_filtered", filtered).arr.to_list(),
-        pl.Series("p_smoothed", model.predict_proba(values, lengths)).arr.to_list(),
-        pl.Series("viterbi", model.predict(values, lengths).astype(np.int16)),
+        pl.Series("state", ids[filtered.argmax(axis=1)]),
+        pl.Series("p_filtered", by_identity(filtered, member.ids)).arr.to_list(),
+        pl.Series("p_smoothed", by_identity(model.predict_proba(values, lengths), member.ids)).arr.to_list(),
+        pl.Series("viterbi", ids[model.predict(values, lengths)]),
         pl.Series("elapsed_mean", mean_steps(model.elapsed_duration(values, lengths, max_duration=longest))),
         *remaining_columns(remaining),
-        pl.Series("log_density", model.log_density(values, lengths) - fitted.scaling.log_volume(rows)),
+        pl.Series("log_density", model.log_density(values, lengths) - scaling.log_volume(rows)),
+    ).with_columns(
+        pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
+        (pl.col("time") <= member.train_end).alias("in_sample"),
+        pl.when(missing).then(pl.lit("MISSING")).otherwise(usual).alias("status"),
+        pl.when("gap")
+        .then(pl.lit("gap"))
+        .when(missing)
+        .then(pl.lit("no_value"))
+        .otherwise(pl.lit(held))
+        .alias("reason"),
+        pl.lit(version, pl.Int32).alias("model_version"),
+        pl.lit(member.train_start).alias("train_start"),
+        pl.lit(member.train_end).alias("train_end"),
     )
+
+
+def by_identity(probabilities: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """(n_rows, largest id + 1) probabilities of states (n_rows, n_states) by persistent id; 0 for ids of the dead."""
+    spread = np.zeros((len(probabilities), max(ids) + 1))
+    spread[:, list(ids)] = probabilities
+    return spread
 
 
 def mean_steps(steps: np.ndarray) -> np.ndarray:

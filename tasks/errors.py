@@ -43,3 +43,15 @@ class TrackingError(PipelineError):
 
 class PublishError(PipelineError):
     """Writing failed; readers see the table as it was before."""
+
+
+class ModelError(PipelineError):
+    """A registered model cannot be used, or there is none."""
+
+
+class PromotionError(PipelineError):
+    """The gate does not let a version become the champion."""
+
+
+class GateError(PipelineError):
+    """No model may be used: the gate let none through, and none was there before."""

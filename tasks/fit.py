@@ -1,7 +1,8 @@
-"""Fit every candidate to the training rows of all series together and choose one."""
+"""Fit every candidate to the training rows, of all series together or of each by itself, and rank them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -12,64 +13,109 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import hsmm
+from hsmm.selection import CRITERIA
 from tasks.errors import ConfigurationError, FitError
 from tasks.progress import say
 from tasks.scaling import Scaling, fit_scaling
 from tasks.settings import Settings
+from tasks.units import FittedCandidate, Store, fit_candidate
 from tasks.validate import Validated
+
+ALL = ""  # the unit of a pooled fit; otherwise a unit is a series
+
+
+@dataclass(frozen=True)
+class FittedUnit:
+    """The candidates of one unit, best first; those that its rows cannot carry come last, without a model."""
+
+    candidates: list[FittedCandidate]
+
+    @property
+    def best(self) -> FittedCandidate:
+        return self.candidates[0]
+
+    @property
+    def ranking(self) -> pl.DataFrame:
+        """One row a candidate, in order."""
+        rows = [{"candidate": rank, **candidate.row} for rank, candidate in enumerate(self.candidates)]
+        return pl.DataFrame(rows, infer_schema_length=None)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The candidates, ranked, with all that is needed to use the best of them.
+    """What was fitted.
 
     Attributes
     ----------
-    ranking
-        One row a candidate, best first; ``candidate`` indexes ``models``.
-    best
-        The fitted estimator at the head of the ranking; it was fitted on scaled features.
+    units
+        By series, or :data:`ALL`; models were fitted on scaled features.
+    failed
+        Units that no candidate could be fitted to, and why.
     train_start, train_end
         The first and the last row that the parameters have seen.
     """
 
-    ranking: pl.DataFrame
-    models: list[Any]
-    best: Any
+    units: dict[str, FittedUnit]
+    failed: dict[str, str]
     scaling: Scaling
     criterion: str
     train_start: datetime
     train_end: datetime
 
+    def ranking(self) -> pl.DataFrame:
+        """All units' rankings, one below the other."""
+        tables = [
+            unit.ranking if name == ALL else unit.ranking.select(pl.lit(name).alias("series_id"), pl.all())
+            for name, unit in self.units.items()
+        ]
+        return pl.concat(tables, how="diagonal_relaxed")
 
-def fit(validated: Validated, settings: Settings) -> Fitted:
-    """Fit all candidates of the configuration. Raises ``FitError`` if these rows cannot carry them."""
+
+def fit(validated: Validated, settings: Settings, champions: Mapping[str, Any] | None = None) -> Fitted:
+    """Fit all candidates of the configuration; ``champions`` (by unit) are warm starts for those of their kind.
+
+    Raises ``FitError`` if no unit's rows can carry any candidate.
+    """
     assert validated.train_start is not None
     assert validated.train_end is not None
     training = validated.rows.filter("trains")
     scaling = fit_scaling(training, validated.value_columns, settings.fit.scale)
-    try:
-        selection = hsmm.select_model(
-            scaling.apply(training),
-            candidates(settings),
-            series_lengths(training),
-            criterion=settings.select.criterion,
-            progress=lambda done, total, label: say("fit", done, total, label),
-        )
-    except (ValueError, MemoryError) as error:
-        raise FitError(f"the candidates cannot be fitted: {error}") from error
-    return Fitted(
-        ranking=selection.table,
-        models=selection.models,
-        best=selection.best,
-        scaling=scaling,
-        criterion=settings.select.criterion,
-        train_start=validated.train_start,
-        train_end=validated.train_end,
-    )
+    units, failed = {}, {}
+    groups = unit_rows(training, settings.fit.pool)
+    for done, (name, rows) in enumerate(groups.items()):
+        try:
+            units[name] = _fit_unit(name, rows, scaling, settings, (champions or {}).get(name), (done, len(groups)))
+        except (ValueError, MemoryError) as error:
+            failed[name] = str(error)
+    if not units:
+        raise FitError(f"the candidates cannot be fitted: {next(iter(failed.values()))}")
+    return Fitted(units, failed, scaling, settings.select.criterion, validated.train_start, validated.train_end)
 
 
 fit_task = task(name="fit", cache_policy=NO_CACHE)(fit)
+
+
+def unit_rows(rows: pl.DataFrame, pool: str) -> dict[str, pl.DataFrame]:
+    """The rows of each unit that shares a model."""
+    if pool == "pooled":
+        return {ALL: rows}
+    return {str(name): part for (name,), part in rows.group_by("series_id", maintain_order=True)}
+
+
+def _fit_unit(
+    name: str, rows: pl.DataFrame, scaling: Scaling, settings: Settings, champion: Any, place: tuple[int, int]
+) -> FittedUnit:
+    estimators, criterion = candidates(settings), settings.select.criterion
+    values, lengths, store = scaling.apply(rows), series_lengths(rows), Store.of(settings)
+    fitted = []
+    for i, estimator in enumerate(estimators):
+        label = ", ".join(str(value) for value in estimator.describe().values())
+        say("fit", place[0] * len(estimators) + i, place[1] * len(estimators), f"{name} {label}".strip())
+        fitted.append(fit_candidate(estimator, values, lengths, criterion, champion, store))
+    if all(candidate.model is None for candidate in fitted):
+        raise ValueError(fitted[-1].row["warnings"].removeprefix("failed: "))
+    sign = -1.0 if CRITERIA[criterion].best_is == "highest" else 1.0
+    return FittedUnit(sorted(fitted, key=lambda c: (c.model is None, sign * c.row.get(criterion, 0.0))))
 
 
 def candidates(settings: Settings) -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +11,16 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.errors import AllQuarantinedError
+from tasks.errors import AllQuarantinedError, PipelineError
 from tasks.settings import Settings
-from tasks.storage import append_names, append_quarantine, publish_states, unpublished
+from tasks.storage import (
+    append_names,
+    append_quarantine,
+    append_run,
+    close_run,
+    publish_states,
+    unpublished,
+)
 from tasks.validate import Validated
 
 Verdict = Literal["PUBLISHED", "ALREADY_PUBLISHED"]
@@ -32,12 +40,31 @@ def publish(
     """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
     states = settings.output.states
     if unpublished(states, decoded, settings.name).is_empty():
-        return Published("ALREADY_PUBLISHED", 0)
+        return _nothing_new(validated, settings, key, summary)
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
     append_names(states, names, settings.name, validated.as_of, key)
     append_quarantine(states, quarantine_rows(validated, settings, key), key)
     n_rows = publish_states(states, decoded, settings.name, key, {**summary, "verdict": "PUBLISHED"})
-    return Published("PUBLISHED" if n_rows else "ALREADY_PUBLISHED", n_rows)
+    return Published("PUBLISHED", n_rows) if n_rows else _nothing_new(validated, settings, key, summary)
+
+
+@contextmanager
+def noted_run(settings: Settings, validated: Validated, key: str) -> Iterator[None]:
+    """Notes that a run has begun and, if an exception leaves this context, that it failed and why."""
+    states, as_of = settings.output.states, validated.as_of
+    append_run(states, settings.name, as_of, key, "RUNNING")
+    try:
+        yield
+    except Exception as error:
+        with suppress(PipelineError):
+            append_run(states, settings.name, as_of, key, "FAILED", str(error))
+        raise
+
+
+def _nothing_new(validated: Validated, settings: Settings, key: str, summary: Mapping[str, Any]) -> Published:
+    said = {**summary, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+    close_run(settings.output.states, settings.name, validated.as_of, key, said)
+    return Published("ALREADY_PUBLISHED", 0)
 
 
 publish_task = task(name="publish", cache_policy=NO_CACHE)(publish)

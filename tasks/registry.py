@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ _MOST_PARAMS = 100
 _MOST_BYTES = 1 << 30
 _PARENT = "mlflow.parentRunId"
 _SQLITE = "sqlite:///"
+_MOST_VERSIONS = 10_000
+CHAMPION, PREVIOUS = "champion", "previous_champion"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version and what was noted about it."""
+
+    number: int
+    tags: dict[str, str]
 
 
 class Registry:
@@ -27,7 +38,7 @@ class Registry:
     def __init__(self, uri: str, experiment: str) -> None:
         """Raises ``TrackingError`` at once if the server or its database cannot be used."""
         self.uri = uri
-        _check_sqlite(uri)
+        check_local_database(uri)
         with _one_sentence(uri):
             from mlflow import MlflowClient
 
@@ -90,7 +101,14 @@ class Registry:
             self._client.log_text(run_id, text, name)
 
     def register_model(
-        self, run_id: str, name: str, bundle: Path, code: Path, columns: Sequence[str], requirements: Sequence[str]
+        self,
+        run_id: str,
+        name: str,
+        bundle: Path,
+        code: Path,
+        columns: Sequence[str],
+        requirements: Sequence[str],
+        tags: Mapping[str, str],
     ) -> int:
         """Log ``bundle`` as a model served by ``code`` and register it; returns its version."""
         with _one_sentence(self.uri):
@@ -108,8 +126,42 @@ class Registry:
                 )
             if not self._client.search_registered_models(f"name = '{name}'"):
                 self._client.create_registered_model(name)
-            registered = self._client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
+            registered = self._client.create_model_version(
+                name, info.model_uri, run_id, model_id=info.model_id, tags=dict(tags)
+            )
         return int(registered.version)
+
+    def versions(self, name: str) -> list[Version]:
+        """All registered versions of a model, oldest first."""
+        with _one_sentence(self.uri):
+            found = self._client.search_model_versions(f"name = '{name}'", max_results=_MOST_VERSIONS)
+        return sorted((Version(int(v.version), dict(v.tags)) for v in found), key=lambda version: version.number)
+
+    def champion(self, name: str) -> int | None:
+        """The version that bears the alias ``champion``."""
+        with _one_sentence(self.uri):
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                return None
+            found = self._client.get_registered_model(name).aliases
+        return int(found[CHAMPION]) if CHAMPION in found else None
+
+    def set_champion(self, name: str, version: int) -> None:
+        """Move the alias ``champion``; the version that had it is noted, for a rollback."""
+        before = self.champion(name)
+        if before is not None and before != version:
+            self.tag_version(name, version, {PREVIOUS: str(before)})
+        self.move_champion(name, version)
+
+    def move_champion(self, name: str, version: int) -> None:
+        """Move the alias ``champion``."""
+        with _one_sentence(self.uri):
+            self._client.set_registered_model_alias(name, CHAMPION, str(version))
+
+    def tag_version(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Note something about a version."""
+        with _one_sentence(self.uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(version), key, value)
 
     def download(self, name: str, version: int, folder: Path) -> Path:
         """Fetch the bundle registered as this version into ``folder``: its plain files, no more than a gibibyte."""
@@ -125,18 +177,18 @@ class Registry:
 
     def _fetch(self, where: str, folder: Path, only: str | None = None) -> Path:
         with _one_sentence(self.uri):
-            from mlflow.artifacts import download_artifacts, list_artifacts
+            from mlflow.artifacts import download_artifacts
 
-            found = list_artifacts(artifact_uri=where, tracking_uri=self.uri)
-            sizes = {Path(file.path).name: file.file_size or 0 for file in found if not file.is_dir}
-            wanted = {name: size for name, size in sizes.items() if only in (None, name)}
-            if not wanted or sum(wanted.values()) > _MOST_BYTES:
+            sizes = {name: size for name, size in _files(where, self.uri) if only in (None, name)}
+            if not sizes or sum(sizes.values()) > _MOST_BYTES:
                 raise TrackingError(
-                    f"tracking: found {len(wanted)} files of {sum(wanted.values())} bytes at {where}; "
+                    f"tracking: found {len(sizes)} files of {sum(sizes.values())} bytes at {where}; "
                     f"expected {only or 'a model'} of at most {_MOST_BYTES} bytes."
                 )
-            for name in wanted:
-                download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(folder), tracking_uri=self.uri)
+            for name in sizes:
+                into = folder / Path(name).parent
+                into.mkdir(parents=True, exist_ok=True)
+                download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(into), tracking_uri=self.uri)
         return folder
 
     def _experiment(self, name: str) -> str:
@@ -146,6 +198,20 @@ class Registry:
         if found is not None:
             raise TrackingError(f"tracking: the experiment {name!r} was deleted; restore it, or change `name`.")
         return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
+
+
+def _files(where: str, tracking_uri: str, inside: str = "") -> Iterator[tuple[str, int]]:
+    """Every file under an artifact folder: its path within and its size."""
+    from mlflow.artifacts import list_artifacts
+
+    for entry in list_artifacts(artifact_uri=f"{where}/{inside}".rstrip("/"), tracking_uri=tracking_uri):
+        name = Path(entry.path).name
+        if name in ("", ".", ".."):
+            continue
+        if entry.is_dir:
+            yield from _files(where, tracking_uri, f"{inside}{name}/")
+        else:
+            yield f"{inside}{name}", int(entry.file_size or 0)
 
 
 def load_mlflow() -> None:
@@ -179,8 +245,11 @@ def _signature(columns: Sequence[str]) -> Any:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
-def _check_sqlite(uri: str) -> None:
-    """Ask SQLite itself: mlflow would try for many minutes to open a file that cannot be opened."""
+def check_local_database(uri: str) -> None:
+    """Raises ``TrackingError`` for a SQLite database that cannot be used.
+
+    SQLite itself is asked: mlflow would try for many minutes to open a file that cannot be opened.
+    """
     if not uri.startswith(_SQLITE):
         return
     path = Path(uri.removeprefix(_SQLITE))
@@ -222,6 +291,22 @@ def _set_environment() -> None:
         "GIT_PYTHON_REFRESH": "quiet",
     }.items():
         os.environ.setdefault(name, value)
+
+
+def reach_registry(uri: str, name: str) -> Registry | None:
+    """The tracking server, or None while one elsewhere does not answer; a local database that is wrong is an error."""
+    check_local_database(uri)
+    try:
+        return Registry(uri, name)
+    except TrackingError:
+        return None
+
+
+def existing_registry(uri: str, name: str) -> Registry:
+    """The tracking server; raises ``TrackingError`` where there is none, instead of making one."""
+    if not is_there(uri):
+        raise TrackingError(f"tracking.uri: found nothing at {uri!r}; expected a database or a server with models.")
+    return Registry(uri, name)
 
 
 def is_there(uri: str) -> bool:

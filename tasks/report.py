@@ -12,6 +12,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.bundle import Bundle
 from tasks.figures.dwell import dwell_times
 from tasks.figures.features import features_by_state
 from tasks.figures.ranking import ranking
@@ -20,10 +21,9 @@ from tasks.figures.runs import model_survival
 from tasks.figures.series import overview, portrait, series_rows
 from tasks.figures.style import STYLE
 from tasks.figures.transitions import transitions
-from tasks.fit import Fitted
 from tasks.page.data import ChosenModel, page_data
 from tasks.page.render import write_page
-from tasks.report_data import ReportData
+from tasks.report_data import ReportData, shown_unit
 from tasks.settings import Settings
 from tasks.summary import report_folder
 from tasks.validate import Validated
@@ -56,15 +56,15 @@ pictures_task = task(name="report", cache_policy=NO_CACHE)(pictures)
 
 
 def page(
-    settings: Settings, summary: dict[str, Any], validated: Validated, fitted: Fitted, ids: tuple[int, ...] = ()
+    settings: Settings, summary: dict[str, Any], validated: Validated, ranking: pl.DataFrame, in_force: Bundle
 ) -> Path:
     """Write the HTML page of a run that has published, beside its pictures.
 
-    ``summary`` is what the publish said of itself, with ``run_key``; ``fitted`` holds the model that made the rows, and
-    ``ids`` are the persistent ids of its states, empty where they are 0, 1, … in its own order.
+    ``summary`` is what the publish said of itself, with ``run_key``; ``in_force`` holds the models that made the rows.
     """
-    model = ChosenModel(fitted.best, fitted.scaling, ids)
-    data = page_data(settings, summary, validated.rows, fitted.ranking, model)
+    member = in_force.members[shown_unit(in_force, validated.rows)]
+    model = ChosenModel(member.model, in_force.scaling, member.ids)
+    data = page_data(settings, summary, validated.rows, ranking, model)
     return write_page(data, report_folder(settings, str(summary["run_key"])))
 
 

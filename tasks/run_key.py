@@ -44,6 +44,11 @@ def run_key(settings: Settings, validated: Validated) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def decode_key(settings: Settings, validated: Validated, version: int) -> str:
+    """The key of a run that decodes with a registered version and fits nothing."""
+    return hashlib.sha256(f"decode {version} {run_key(settings, validated)}".encode()).hexdigest()
+
+
 def feature_matrix(rows: pl.DataFrame, columns: list[str]) -> np.ndarray:
     """The features as doubles (n_rows, n_features); missing values are one and the same NaN."""
     matrix = rows.select(pl.col(columns).cast(pl.Float64).fill_null(np.nan)).to_numpy()

@@ -6,6 +6,7 @@ Later sources win: the TOML file, then environment variables (``HSMM_FIT__N_INIT
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from tasks.errors import ConfigurationError
 from tasks.settings_errors import explain
 
 _ENVIRONMENT_PREFIX = "HSMM_"
+_NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
 
 def _known_timezone(name: str) -> str:
@@ -123,7 +125,7 @@ class Model(Section):
 class Fit(Section):
     """How every candidate is fitted."""
 
-    pool: Literal["pooled"] = "pooled"
+    pool: Literal["pooled", "per_series"] = "pooled"
     scale: Literal["series", "pooled", "none"] = "series"
     train_window: Window = "all"
     n_init: Count = 32
@@ -137,6 +139,15 @@ class Select(Section):
     """How the best candidate is chosen."""
 
     criterion: Literal["aic", "bic", "hqc", "icl", "held_out"] = "bic"
+
+
+class Promote(Section):
+    """The gate: what a new model must show before it takes the champion's place. Fixed before anything is fitted."""
+
+    min_improvement: Annotated[float, Field(allow_inf_nan=False)] = -0.01
+    holdout: Count = 20
+    min_margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_share: Annotated[float, Field(ge=0, lt=1)] = 0.01
 
 
 class Output(Section):
@@ -156,12 +167,13 @@ class Settings(BaseSettings):
 
     model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    name: Annotated[str, Field(pattern=_NAME)]
     source: Source
     features: Annotated[dict[str, Feature], Field(min_length=1)]
     model: Model = Model()
     fit: Fit = Fit()
     select: Select = Select()
+    promote: Promote = Promote()
     output: Output = Output()
     tracking: Tracking = Tracking()
 
@@ -203,6 +215,24 @@ def read_settings(path: str | Path, assignments: Sequence[str] = ()) -> Settings
         return Settings(**merged)
     except ValidationError as error:
         raise ConfigurationError(explain(error, Settings, str(path))) from None
+
+
+def check_name(name: str) -> str:
+    """A model's name, if it could be one."""
+    if not re.fullmatch(_NAME, name):
+        raise ConfigurationError(f"found {name!r}; expected a model's name: `name` in its configuration.")
+    return name
+
+
+def read_tracking(assignments: Sequence[str] = ()) -> Tracking:
+    """Where runs are logged, for commands that name a model and no configuration: environment, then ``assignments``."""
+    merged: dict[str, Any] = {}
+    for dotted, text in (*_environment_assignments(os.environ), *map(_split_assignment, assignments)):
+        _assign(merged, dotted, _parse_value(text))
+    try:
+        return Tracking(**merged.get("tracking", {}))
+    except (ValidationError, TypeError):
+        raise ConfigurationError("tracking: expected tracking.uri, a text such as sqlite:///mlflow.db.") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -9,8 +10,9 @@ import polars as pl
 from tasks.errors import ConfigurationError, OutputError
 from tasks.moments import parse_as_of
 from tasks.settings import Settings
-from tasks.storage import read_states
+from tasks.storage import read_names, read_states, rewrite_names
 
+_LONGEST_NAME = 60
 _SHOWN = (
     "series_id",
     "time",
@@ -40,7 +42,29 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
             f"output.states: {settings.output.states!r} has no rows of {', '.join(asked)}; "
             "ask for others, or publish them with `hsmm run`."
         )
-    return rows if head is None else rows.head(head)
+    names = named_states(settings)
+    shown = rows if head is None else rows.head(head)
+    return shown.with_columns(
+        pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")
+    )
+
+
+def rename(settings: Settings, assignments: Sequence[str]) -> None:
+    """Give states names, from texts such as "0=calm"."""
+    names: dict[int, str] = {}
+    for assignment in assignments:
+        state, equals, label = assignment.partition("=")
+        if not equals or not state.strip().isdigit() or not label.strip() or len(label) > _LONGEST_NAME:
+            raise ConfigurationError(f"found {assignment!r}; expected state=name, such as 0=calm.")
+        names[int(state)] = label.strip()
+    if not names:
+        raise ConfigurationError("found no names; expected some, such as 0=calm 2=crisis.")
+    rewrite_names(settings.output.states, settings.name, names)
+
+
+def named_states(settings: Settings) -> dict[int, str]:
+    """Every persistent state's name."""
+    return read_names(settings.output.states, settings.name)
 
 
 def rows_as_text(rows: pl.DataFrame) -> str:

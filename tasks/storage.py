@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from tasks.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS, Kind
+from tasks.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, Kind
 from tasks.errors import OutputError, PublishError
 
 _DTYPES: dict[Kind, pl.DataType] = {
@@ -39,6 +40,11 @@ def names_table(states: str) -> str:
     return f"{states.rstrip('/')}_names"
 
 
+def runs_table(states: str) -> str:
+    """The table of what became of each run, beside the state table."""
+    return f"{states.rstrip('/')}_runs"
+
+
 def is_local(location: str) -> bool:
     """Whether a table lies in this machine's file system."""
     return "://" not in location
@@ -50,6 +56,7 @@ def check_output(states: str) -> None:
         (states, STATE_COLUMNS),
         (quarantine_table(states), QUARANTINE_COLUMNS),
         (names_table(states), NAME_COLUMNS),
+        (runs_table(states), RUN_COLUMNS),
     ):
         _open(location, columns)
         if is_local(location):
@@ -57,12 +64,55 @@ def check_output(states: str) -> None:
 
 
 def published_summary(states: str, key: str) -> dict[str, Any] | None:
-    """What the run of this key said when it published; ``None`` if it did not, empty if its words are gone."""
-    table = _open(states, STATE_COLUMNS)
-    if table is None or table.transaction_version(key) is None:
-        return None
-    commits = (commit for commit in table.history() if commit.get(_RUN_KEY) == key)
-    return next((json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit), {})
+    """What the run of this key said when it was done; ``None`` if it was not, empty if its words are gone."""
+    for location, columns in ((states, STATE_COLUMNS), (runs_table(states), RUN_COLUMNS)):
+        table = _open(location, columns)
+        if table is not None and table.transaction_version(key) is not None:
+            commits = (commit for commit in table.history() if commit.get(_RUN_KEY) == key)
+            return next((json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit), {})
+    return None
+
+
+def append_run(states: str, model_name: str, as_of: datetime, key: str, status: str, detail: str = "") -> None:
+    """Note that a run has begun or failed; a run that is done says so by its publish, or by :func:`close_run`."""
+    row = {"model_name": model_name, "as_of": as_of, "run_key": key, "status": status, "detail": detail}
+    _append(runs_table(states), RUN_COLUMNS, None, lambda _: pl.DataFrame([row]))
+
+
+def close_run(states: str, model_name: str, as_of: datetime, key: str, summary: Mapping[str, Any]) -> None:
+    """Note that a run is done that had nothing new to publish, so that it is not made again."""
+    row = {"model_name": model_name, "as_of": as_of, "run_key": key, "status": "DONE", "detail": "nothing new"}
+    said = {_SUMMARY: json.dumps(summary)}
+    _append(runs_table(states), RUN_COLUMNS, key, lambda _: pl.DataFrame([row]), lambda _: said)
+
+
+def read_runs(states: str, model_name: str) -> pl.DataFrame:
+    """What is known of each ``as_of``: its last status (RUNNING, FAILED, DONE), detail and run key, oldest first.
+
+    A publish in the table's own log counts more than any note.
+    """
+    notes = _rows_beside(runs_table(states), RUN_COLUMNS, model_name).with_columns(order=pl.lit(0))
+    said = [summary for summary in _summaries(states) if summary.get("model_name") == model_name]
+    done = pl.DataFrame(
+        [
+            {
+                "model_name": model_name,
+                "as_of": datetime.fromisoformat(summary["as_of"]),
+                "run_key": summary["run_key"],
+                "status": "DONE",
+                "detail": f"{summary['n_published']} rows",
+            }
+            for summary in said
+        ],
+        schema={name: _DTYPES[kind] for name, kind in RUN_COLUMNS.items()},
+    ).with_columns(order=pl.lit(1))
+    rank = pl.col("status").replace_strict({"RUNNING": 0, "FAILED": 1, "DONE": 2})
+    return (
+        pl.concat([notes, done])
+        .sort("as_of", rank, "order", maintain_order=True)
+        .unique("as_of", keep="last", maintain_order=True)
+        .select(*RUN_COLUMNS)
+    )
 
 
 def unpublished(states: str, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
@@ -100,6 +150,27 @@ def append_names(states: str, names: Mapping[int, str], model_name: str, born: d
         return rows.with_columns(born=pl.lit(born), died=None, model_name=pl.lit(model_name))
 
     _append(names_table(states), NAME_COLUMNS, key, nameless)
+
+
+def rewrite_names(
+    states: str, model_name: str, names: Mapping[int, str] = MappingProxyType({}), died: Mapping[int, datetime] = {}
+) -> None:
+    """Give states new names, or note when they died. Raises ``OutputError`` for a state that there is not."""
+    if not names and not died:
+        return
+    known = read_names(states, model_name)
+    if unknown := sorted({*names, *died} - known.keys()):
+        there = ", ".join(map(str, sorted(known))) or "none: run the configuration first"
+        raise OutputError(f"found no state {unknown[0]} of {model_name!r}; expected one of {there}.")
+
+    def renamed(table: DeltaTable | None) -> pl.DataFrame:
+        assert table is not None
+        name = pl.col("state").replace_strict(dict(names), default=pl.col("name"), return_dtype=pl.String)
+        end = pl.col("state").replace_strict(dict(died), default=None, return_dtype=_DTYPES["timestamp"])
+        rows = pl.scan_delta(table).filter(pl.col("model_name") == model_name).collect()
+        return rows.with_columns(name.alias("name"), pl.coalesce("died", end).alias("died"))
+
+    _append(names_table(states), NAME_COLUMNS, None, renamed, replaces=f"model_name = '{model_name}'")
 
 
 def read_names(states: str, model_name: str) -> dict[int, str]:
@@ -192,32 +263,36 @@ def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataF
 def _append(
     location: str,
     columns: Mapping[str, Kind],
-    key: str,
+    key: str | None,
     wanted: Callable[[DeltaTable | None], pl.DataFrame],
     described: Callable[[pl.DataFrame], Mapping[str, str]] = lambda _: {},
+    replaces: str | None = None,
 ) -> int:
     """Commit what is ``wanted`` of the table as it stands, under the key, at most once; how many rows that was.
 
-    A commit only succeeds on the version that was looked at: where another came first, look again.
+    A commit only succeeds on the version that was looked at: where another came first, look again. The rows are
+    added, or take the place of those that ``replaces`` describes.
     """
     for _ in range(_ATTEMPTS):
         table = _open(location, columns)
-        if table is not None and table.transaction_version(key) is not None:
+        if key is not None and table is not None and table.transaction_version(key) is not None:
             return 0
         rows = wanted(table)
         if rows.is_empty():
             return 0
         typed = rows.select(pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items())
         commit = CommitProperties(
-            custom_metadata={_RUN_KEY: key, **described(rows)},
-            app_transactions=[Transaction(key, 1)],
+            custom_metadata={**({_RUN_KEY: key} if key else {}), **described(rows)},
+            app_transactions=[Transaction(key, 1)] if key else None,
             max_commit_retries=0,
         )
         try:
             if table is None:
                 write_deltalake(location, typed, mode="error", commit_properties=commit)
-            else:
+            elif replaces is None:
                 write_deltalake(table, typed, mode="append", commit_properties=commit)
+            else:
+                write_deltalake(table, typed, mode="overwrite", predicate=replaces, commit_properties=commit)
         except (DeltaError, OSError) as error:
             if isinstance(error, CommitFailedError) or _has_moved(location, columns, table):
                 continue
@@ -243,10 +318,16 @@ def _first_line(error: Exception) -> str:
 
 def newest_summary(states: str, model_name: str) -> dict[str, Any] | None:
     """What this model's newest publish said of itself; ``None`` if the table holds no such words."""
+    said = (summary for summary in _summaries(states) if summary.get("model_name") == model_name)
+    return next(said, None)
+
+
+def _summaries(states: str) -> Iterator[dict[str, Any]]:
+    """What every publish said of itself, newest first."""
     table = _open(states, STATE_COLUMNS)
-    commits = [] if table is None else table.history()
-    said = (json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit)
-    return next((summary for summary in said if summary.get("model_name") == model_name), None)
+    for commit in [] if table is None else table.history():
+        if _SUMMARY in commit:
+            yield json.loads(commit[_SUMMARY])
 
 
 def read_quarantine(states: str, model_name: str) -> pl.DataFrame:

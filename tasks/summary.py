@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from tasks.champion import Champion
 from tasks.fit import Fitted
+from tasks.judge import Judged
 from tasks.settings import Settings
 from tasks.storage import is_local
 from tasks.validate import Validated
@@ -32,19 +36,43 @@ def describe_input(settings: Settings, validated: Validated, key: str) -> dict[s
         "as_of": validated.as_of.isoformat(),
         "n_series": validated.rows["series_id"].n_unique() + n_quarantined,
         "n_published": 0,
+        "n_held": 0,
         "n_quarantined": n_quarantined,
         "best": None,
     }
 
 
-def describe_best(fitted: Fitted) -> dict[str, Any]:
-    """The chosen candidate and what it was chosen by."""
-    best = fitted.ranking.row(0, named=True)
+def describe_outcome(
+    fitted: Fitted, judged: Judged, decoded: pl.DataFrame, validated: Validated, run_id: str, version: int
+) -> dict[str, Any]:
+    """What was fitted and what the gate said of it; n_series = with rows from a new model + held + quarantined."""
+    held = decoded.filter(pl.col("status") == "HELD")["series_id"].n_unique()
     return {
-        "n_states": best["n_states"],
-        "emission": best["emission"],
-        "duration": best["duration"],
+        "mlflow_run_id": run_id,
+        "model_version": version,
+        "best": _best(fitted),
+        "n_held": held,
+        "n_quarantined": len(validated.quarantine),
+        **judged.summary(),
+    }
+
+
+def describe_decoded(champion: Champion, validated: Validated) -> dict[str, Any]:
+    """Which model decoded."""
+    return {"model_version": champion.version, "n_quarantined": len(validated.quarantine)}
+
+
+def _best(fitted: Fitted) -> dict[str, Any] | None:
+    """The chosen candidate and what it was chosen by; None where every series has its own."""
+    if len(fitted.units) != 1:
+        return None
+    (unit,) = fitted.units.values()
+    row = unit.best.row
+    return {
+        "n_states": row["n_states"],
+        "emission": row["emission"],
+        "duration": row["duration"],
         "criterion": fitted.criterion,
-        "score": best[fitted.criterion],
-        "log_likelihood": best["log_likelihood"],
+        "score": row[fitted.criterion],
+        "log_likelihood": row["log_likelihood"],
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.bundle import save_bundle
-from tasks.fit import Fitted
+from tasks.bundle import add_canary, save_bundle
+from tasks.errors import TrackingError
+from tasks.fit import Fitted, FittedUnit
+from tasks.judge import Judged
 from tasks.progress import say
 from tasks.registry import Registry
 from tasks.run_key import code_version, data_digest
 from tasks.settings import Settings
+from tasks.units import FittedCandidate
 from tasks.validate import Validated
 
 _CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
@@ -44,53 +47,75 @@ def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[
     try:
         yield TrackedRun(registry, run_id)
     except BaseException:
-        registry.end_run(run_id, "FAILED")
+        with suppress(TrackingError):
+            registry.end_run(run_id, "FAILED")
         raise
     registry.end_run(run_id)
 
 
-def track(run: TrackedRun, fitted: Fitted, validated: Validated, settings: Settings) -> int:
-    """Log data, settings, candidates and the best model; returns the version under which it is registered."""
+def track(run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
+    """Log data, settings, candidates, verdict and models; returns the version under which these are registered."""
     registry, run_id = run.registry, run.run_id
     digest = data_digest(validated)
     schema = json.dumps({name: str(dtype) for name, dtype in validated.rows.schema.items()})
     profile = json.dumps({"num_rows": len(validated.rows), "num_series": validated.rows["series_id"].n_unique()})
     registry.log_dataset(run_id, settings.name, digest, settings.source.path, schema, profile)
-    _log_candidates(run, fitted)
-    best = fitted.ranking.row(0, named=True)
-    params = {**_flat(settings.model_dump(mode="json", exclude={"tracking"})), **_prefixed("best", _description(best))}
-    registry.log(run_id, params, _numbers(best), {"objective": fitted.best.history_}, {"data_digest": digest})
-    registry.log_text(run_id, fitted.ranking.write_csv(), "ranking.csv")
-    return _register(run, fitted, settings)
+    registry.log(run_id, _flat(settings.model_dump(mode="json", exclude={"tracking"})), {}, {}, {"data_digest": digest})
+    for unit, fits in fitted.units.items():
+        _log_candidates(run, unit, fits)
+    if len(fitted.units) == 1:
+        (fits,) = fitted.units.values()
+        registry.log(run_id, _prefixed("best", _description(fits.best.row)), _numbers(fits.best.row), _curve(fits.best))
+    registry.log_text(run_id, fitted.ranking().write_csv(), "ranking.csv")
+    registry.log_text(run_id, json.dumps(judged.summary(), indent=1), "gate.json")
+    return _register(run, judged, validated, settings, key)
 
 
 track_task = task(name="track", cache_policy=NO_CACHE)(track)
 
 
-def log_verdict(run: TrackedRun, verdict: str, n_published: int, n_quarantined: int, pictures: list[Path]) -> None:
-    """What became of the run, and its pictures."""
-    counts = {"n_published": float(n_published), "n_quarantined": float(n_quarantined)}
-    run.registry.log(run.run_id, {}, counts, tags={"verdict": verdict})
-    run.registry.log_files(run.run_id, pictures, "pictures")
+def log_outcome(run: TrackedRun, summary: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """What became of the run, its pictures and its page."""
+    counts = {name: float(summary[name]) for name in ("n_published", "n_held", "n_quarantined")}
+    tags = {"verdict": str(summary["verdict"]), "gate": str(summary["gate"]["verdict"])}
+    run.registry.log(run.run_id, {}, counts, tags=tags)
+    run.registry.log_files(run.run_id, files, "report")
 
 
-def _log_candidates(run: TrackedRun, fitted: Fitted) -> None:
-    for done, row in enumerate(fitted.ranking.iter_rows(named=True)):
-        say("track", done, len(fitted.ranking))
-        label = f"{row['n_states']} {row['emission']} {row['duration']}"
-        child = run.registry.start_run(label, {"rank": str(done + 1), "warnings": row["warnings"]}, parent=run.run_id)
-        model = fitted.models[row["candidate"]]
-        curve = {} if model is None else {"objective": model.history_}
-        run.registry.log(child, _description(row), _numbers(row), curve)
+def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
+    for rank, candidate in enumerate(fits.candidates, start=1):
+        say("track", rank - 1, len(fits.candidates))
+        row = candidate.row
+        label = f"{unit} {row['n_states']} {row['emission']} {row['duration']}".strip()
+        tags = {"rank": str(rank), "warnings": row["warnings"], **({"series": unit} if unit else {})}
+        child = run.registry.start_run(label, tags, parent=run.run_id)
+        run.registry.log(child, _description(row), _numbers(row), _curve(candidate))
         run.registry.end_run(child)
 
 
-def _register(run: TrackedRun, fitted: Fitted, settings: Settings) -> int:
+def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
+    """The version of this run's models; a run that was killed after it had registered them finds its own again."""
+    known = [v.number for v in run.registry.versions(settings.name) if v.tags.get("run_key") == key]
+    if known:
+        return known[-1]
+    gate = judged.summary()["gate"]
+    tags = {
+        "run_key": key,
+        "as_of": validated.as_of.isoformat(),
+        "verdict": judged.verdict,
+        "reasons": json.dumps(gate["reasons"])[:5000],
+        "evidence": json.dumps(gate["evidence"])[:5000],
+    }
     with tempfile.TemporaryDirectory() as folder:
-        bundle = save_bundle(fitted, Path(folder) / "bundle")
+        bundle = save_bundle(judged.registered, Path(folder) / "bundle")
+        add_canary(judged.registered, bundle, validated.rows)
         code = Path(__file__).with_name("served_model.py")
-        columns = fitted.scaling.columns
-        return run.registry.register_model(run.run_id, settings.name, bundle, code, columns, _requirements())
+        columns = judged.registered.scaling.columns
+        return run.registry.register_model(run.run_id, settings.name, bundle, code, columns, _requirements(), tags)
+
+
+def _curve(candidate: FittedCandidate) -> dict[str, list[float]]:
+    return {"objective": candidate.history} if candidate.history else {}
 
 
 def _requirements() -> list[str]:
@@ -109,7 +134,7 @@ def _description(row: dict[str, Any]) -> dict[str, Any]:
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
     keys = (*_CRITERIA, "log_likelihood", "n_parameters", "n_iter", "converged")
-    return {key: float(row[key]) for key in keys if row[key] is not None}
+    return {key: float(row[key]) for key in keys if row.get(key) is not None}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,8 @@ from tasks.ingest import RAW, Ingested
 from tasks.settings import Settings
 from tasks.steps import fill_gaps, off_calendar_series, sparse_series, with_step
 
+_LARGEST_HOLDOUT = 10  # one row in so many
+
 Check = Callable[[pl.DataFrame], pl.DataFrame]
 
 
@@ -26,7 +28,8 @@ class Validated:
     ----------
     rows
         ``series_id``, ``time``, one column a feature (null is missing), ``gap`` (the calendar has this step, the
-        source does not), ``trains`` (inside the training window); sorted by series and time.
+        source does not), ``trains`` (inside the training window, and not held out to judge models by); sorted by
+        series and time.
     quarantine
         ``series_id``, ``reason``, ``detail``: one row a series that was set aside.
     as_of, train_start, train_end
@@ -54,7 +57,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, columns)})
     rows, off_calendar = _on_calendar(rows, settings, ingested.zone)
     as_of = ingested.as_of or _newest(rows if len(rows) else ingested.rows) + ingested.delay
-    rows = rows.with_columns(_trains(settings.fit.train_window, as_of))
+    rows = rows.with_columns(_trains(settings.fit.train_window, as_of, settings.promote.holdout))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
     training = rows.filter("trains")["time"]
     return Validated(
@@ -144,10 +147,12 @@ def _newest(rows: pl.DataFrame) -> datetime:
     return newest
 
 
-def _trains(window: str, as_of: datetime) -> pl.Expr:
-    if window == "all":
-        return pl.lit(value=True).alias("trains")
-    return (pl.col("time") > pl.lit(as_of).dt.offset_by(f"-{window}")).alias("trains")
+def _trains(window: str, as_of: datetime, holdout: int) -> pl.Expr:
+    """As far back as the window reaches, but for the newest ``holdout`` rows of each series, at most a tenth of it."""
+    since = pl.lit(as_of).dt.offset_by(f"-{window}") if window != "all" else pl.col("time").min() - pl.duration(days=1)
+    recent = pl.col("time") > since
+    n_held_out = pl.min_horizontal(recent.sum() // _LARGEST_HOLDOUT, pl.lit(holdout))
+    return (recent & (pl.int_range(pl.len()) < pl.len() - n_held_out)).over("series_id").alias("trains")
 
 
 def _training_checks(columns: list[str], min_rows: int) -> dict[str, Check]:

@@ -63,6 +63,7 @@ def select_model(
     criterion: CriterionName = "bic",
     splits: Splitter | None = None,
     rule: Rule = "best",
+    starts: Sequence[Any] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Selection:
     """Fit a copy of each candidate on X and rank them.
@@ -71,11 +72,16 @@ def select_model(
     default one fold, the last 20 % of every series given the first 80 %. It is computed only where it is the criterion.
     With it the ``rule`` "one_standard_error" takes the simplest candidate within one standard error of the best
     (Breiman et al. 1984), "paired_standard_error" the simplest whose distance from the best is within one standard
-    error of that distance. ``context`` goes to the candidates that use it. ``progress`` is called with
+    error of that distance. ``context`` goes to the candidates that use it. ``starts`` holds for each candidate a
+    fitted estimator of its kind to begin one restart from, or None; folds begin without it. ``progress`` is called with
     (done, total, label).
     """
     sequences = Sequences.from_arrays(X, lengths, context)
     _check(candidates, criterion, rule, splits, sequences)
+    if starts is not None and len(starts) != len(candidates):
+        raise ValueError(
+            f"starts has {len(starts)} entries for {len(candidates)} candidates; give one for each, or None."
+        )
     folds = splits or LastShare()
     found: list[_Weighed] = []
     failure: ValueError | None = None
@@ -84,7 +90,9 @@ def select_model(
         if progress is not None:
             progress(index, len(candidates), ", ".join(str(value) for value in described.values()))
         try:
-            weighed = _weigh(candidate, rows_for(candidate, sequences), folds if criterion == "held_out" else None)
+            start = None if starts is None else starts[index]
+            rows = rows_for(candidate, sequences)
+            weighed = _weigh(candidate, rows, folds if criterion == "held_out" else None, start)
         except ValueError as error:
             weighed, failure = _failed(error), error
         found.append(weighed)
@@ -116,8 +124,8 @@ class _Weighed:
     held_out: HeldOut | None = None
 
 
-def _weigh(candidate: Candidate, sequences: Sequences, folds: Splitter | None) -> _Weighed:
-    model, caught = fit_quietly(candidate, sequences)
+def _weigh(candidate: Candidate, sequences: Sequences, folds: Splitter | None, start: Any) -> _Weighed:
+    model, caught = fit_quietly(candidate, sequences, start)
     held_out = None if folds is None else held_out_scores(candidate, folds.split(sequences))
     evidence = Evidence(
         log_likelihood=model.log_likelihood_,

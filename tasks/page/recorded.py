@@ -16,12 +16,12 @@ from tasks.page.data import ChosenModel, PageData, page_data
 from tasks.page.render import write_page
 from tasks.registry import Registry, is_there
 from tasks.settings import Settings
+from tasks.show import known_rows
 from tasks.storage import newest_summary
 from tasks.summary import report_folder
 from tasks.validate import validate
 
 _LARGEST_RANKING = 1 << 24
-_MOST_STATES = 1 << 10
 
 
 def recorded_report(settings: Settings) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def recorded_page_data(settings: Settings) -> PageData:
     summary = newest_summary(states, settings.name) or {}
     notes = [] if summary else ["The newest publish left no summary: verdict and counts are not recorded."]
     features = _features(settings, summary, notes)
-    ranking, model = _from_registry(settings, summary, notes)
+    ranking, model = _from_registry(settings, summary, newest_version(settings), notes)
     return page_data(settings, summary, features, ranking, model, notes)
 
 
@@ -62,9 +62,9 @@ def _features(settings: Settings, summary: dict[str, Any], notes: list[str]) -> 
 
 
 def _from_registry(
-    settings: Settings, summary: dict[str, Any], notes: list[str]
+    settings: Settings, summary: dict[str, Any], version: int | None, notes: list[str]
 ) -> tuple[pl.DataFrame | None, ChosenModel | None]:
-    uri, run_id, version = settings.tracking.uri, summary.get("mlflow_run_id"), summary.get("model_version")
+    uri, run_id = settings.tracking.uri, summary.get("mlflow_run_id")
     if not summary:
         return None, None
     if not is_there(uri):
@@ -77,9 +77,9 @@ def _from_registry(
             if run_id is not None:
                 ranking = _ranking(registry.download_artifact(run_id, "ranking.csv", Path(folder)))
             if version is not None:
-                bundle = registry.download(settings.name, version, Path(folder) / "bundle")
-                estimator, scaling = load_bundle(bundle)
-                model = ChosenModel(estimator, scaling, recorded_ids(summary, estimator))
+                bundle = load_bundle(registry.download(settings.name, version, Path(folder) / "bundle"))
+                member = next(iter(bundle.members.values()))
+                model = ChosenModel(member.model, bundle.scaling, member.ids)
         except (PipelineError, ValueError, OSError, KeyError, pl.exceptions.PolarsError) as error:
             what = "the model" if ranking is not None else "the ranking and the model"
             notes.append(f"Of the registry, {what} cannot be shown: {error}")
@@ -92,10 +92,7 @@ def _ranking(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, schema_overrides={"warnings": pl.String})
 
 
-def recorded_ids(summary: dict[str, Any], estimator: Any) -> tuple[int, ...]:
-    """The persistent ids of the estimator's states, where the publish recorded one for each."""
-    identity = summary.get("identity")
-    ids = identity.get("ids") if isinstance(identity, dict) else None
-    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < _MOST_STATES for i in ids):
-        return ()
-    return tuple(ids) if len({*ids}) == len(ids) == len(estimator.transition_prob_) else ()
+def newest_version(settings: Settings) -> int | None:
+    """The version that made the newest rows, which is not the newest run's own where its model was held."""
+    rows = known_rows(settings, series=None, as_of=None, head=None)
+    return int(rows.sort("as_of", maintain_order=True)["model_version"][-1])

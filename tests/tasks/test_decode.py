@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -10,9 +11,10 @@ import polars as pl
 import pytest
 
 from tasks import decode as decoding
+from tasks.bundle import Bundle, Member
 from tasks.columns import STATE_COLUMNS
 from tasks.decode import decode, mean_steps, remaining_columns, resolved_steps
-from tasks.fit import Fitted, fit, series_lengths
+from tasks.fit import ALL, fit, series_lengths
 from tasks.ingest import ingest
 from tasks.settings import Settings
 from tasks.validate import Validated, validate
@@ -34,16 +36,18 @@ def validated(settings_for: Build, prices: Prices) -> tuple[Settings, Validated]
 
 
 @pytest.fixture
-def fitted(validated: tuple[Settings, Validated]) -> Fitted:
-    return fit(validated[1], validated[0])
+def bundle(validated: tuple[Settings, Validated]) -> Bundle:
+    fitted = fit(validated[1], validated[0])
+    model = fitted.units[ALL].best.model
+    return Bundle({ALL: Member(model, (0, 1), 2, None, fitted.train_start, fitted.train_end)}, fitted.scaling)
 
 
-def _decode(fitted: Fitted, validated: Validated) -> pl.DataFrame:
-    return decode(fitted, validated, name="toy", version=3, key="k", state_names={1: "storm"})
+def _decode(bundle: Bundle, validated: Validated) -> pl.DataFrame:
+    return decode(bundle, validated, name="toy", version=3, key="k", state_names={1: "storm"})
 
 
-def test_rows_have_exactly_the_contract_columns(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
-    rows = _decode(fitted, validated[1])
+def test_rows_have_exactly_the_contract_columns(bundle: Bundle, validated: tuple[Settings, Validated]) -> None:
+    rows = _decode(bundle, validated[1])
     assert rows.columns == list(STATE_COLUMNS)
     assert rows.select("series_id", "time").equals(validated[1].rows.select("series_id", "time"))
     assert set(rows["state_name"].unique()) <= {"state 0", "storm"}
@@ -52,26 +56,26 @@ def test_rows_have_exactly_the_contract_columns(fitted: Fitted, validated: tuple
     assert (rows["time"] <= rows["train_end"]).equals(rows["in_sample"])
 
 
-def test_a_gap_is_missing_and_nothing_else_is(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
-    rows = _decode(fitted, validated[1])
+def test_a_gap_is_missing_and_nothing_else_is(bundle: Bundle, validated: tuple[Settings, Validated]) -> None:
+    rows = _decode(bundle, validated[1])
     missing = rows.filter(pl.col("status") == "MISSING")
     assert missing["reason"].sort().to_list() == ["gap", "gap", "no_value", "no_value"]
     assert missing["log_density"].null_count() == 4
     assert rows.filter(pl.col("status") == "OK")["log_density"].is_finite().all()
 
 
-def test_log_densities_add_up_to_the_score_in_own_units(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
-    rows, scaling = validated[1].rows, fitted.scaling
-    score = fitted.best.score(scaling.apply(rows), series_lengths(rows)) - scaling.log_volume(rows).sum()
-    assert _decode(fitted, validated[1])["log_density"].sum() == pytest.approx(score, rel=1e-9)
+def test_log_densities_add_up_to_the_score_in_own_units(bundle: Bundle, validated: tuple[Settings, Validated]) -> None:
+    rows, scaling = validated[1].rows, bundle.scaling
+    score = bundle.members[ALL].model.score(scaling.apply(rows), series_lengths(rows)) - scaling.log_volume(rows).sum()
+    assert _decode(bundle, validated[1])["log_density"].sum() == pytest.approx(score, rel=1e-9)
 
 
 def test_batches_of_series_change_no_bit(
-    fitted: Fitted, validated: tuple[Settings, Validated], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, validated: tuple[Settings, Validated], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = _decode(fitted, validated[1])
+    together = _decode(bundle, validated[1])
     monkeypatch.setattr(decoding, "_MOST_CELLS", 1)
-    assert _decode(fitted, validated[1]).equals(together)
+    assert _decode(bundle, validated[1]).equals(together)
 
 
 def test_quantiles_and_changes_of_known_laws() -> None:
@@ -89,9 +93,9 @@ def test_a_wall_is_certain() -> None:
     assert mean_steps(np.full((1, 5), 0.2))[0] == pytest.approx(3)
 
 
-def test_the_table_looks_beyond_max_duration(fitted: Fitted, validated: tuple[Settings, Validated]) -> None:
+def test_the_table_looks_beyond_max_duration(bundle: Bundle, validated: tuple[Settings, Validated]) -> None:
     """However few durations have a column of their own, a geometric stay always has its full mean left."""
-    rows, model = _decode(fitted, validated[1]), fitted.best
+    rows, model = _decode(bundle, validated[1]), bundle.members[ALL].model
     means = np.array([1.0 / (1.0 - p) for p in model.tail_prob_])
     expected = np.array(rows["p_filtered"].to_list()) @ means
     assert rows["remaining_mean"].to_numpy() == pytest.approx(expected, rel=1e-4)
@@ -102,3 +106,22 @@ def test_steps_are_told_apart_until_what_is_left_is_negligible() -> None:
     assert 0.9 ** (resolved_steps(10, np.array([0.5, 0.9])) - 10) <= 1e-6
     assert resolved_steps(10, np.array([0.0, 0.0])) == 21
     assert resolved_steps(10, np.array([1.0])) == 4096
+
+
+def test_lists_are_indexed_by_persistent_id(bundle: Bundle, validated: tuple[Settings, Validated]) -> None:
+    member = replace(bundle.members[ALL], ids=(1, 4), next_id=5)
+    plain, renamed = _decode(bundle, validated[1]), _decode(replace(bundle, members={ALL: member}), validated[1])
+    named = {0: 1, 1: 4}
+    assert renamed["state"].to_list() == [named[state] for state in plain["state"]]
+    assert renamed["viterbi"].to_list() == [named[state] for state in plain["viterbi"]]
+    for column in ("p_filtered", "p_smoothed"):
+        spread, dense = np.array(renamed[column].to_list()), np.array(plain[column].to_list())
+        assert np.array_equal(spread[:, [1, 4]], dense)
+        assert not spread[:, [0, 2, 3]].any()
+
+
+def test_rows_of_a_model_that_is_still_in_force_are_held(bundle: Bundle, validated: tuple[Settings, Validated]) -> None:
+    old = replace(bundle, members={ALL: replace(bundle.members[ALL], version=2)})
+    rows = decode(old, validated[1], name="toy", version=3, key="k", state_names={}, held={ALL: "no_improvement"})
+    valued = rows.filter(pl.col("status") != "MISSING")
+    assert valued.select("status", "reason", "model_version").unique().rows() == [("HELD", "no_improvement", 2)]

@@ -84,7 +84,7 @@ def test_gaps_become_rows_without_values(settings_for: Build, prices: Prices) ->
     assert gaps["time"].to_list() == [datetime(2024, 1, 10, tzinfo=UTC), datetime(2024, 1, 11, tzinfo=UTC)]
     assert gaps["r"].null_count() == 2
     without = _read(settings_for(frame)).rows
-    assert rows.filter(~pl.col("gap")).equals(without)
+    assert rows.filter(~pl.col("gap")).drop("trains").equals(without.drop("trains"))
 
 
 def test_weekends_are_no_gaps_of_a_business_calendar(settings_for: Build, prices: Prices) -> None:
@@ -115,13 +115,24 @@ def test_a_missing_month_is_stamped_like_the_others(settings_for: Build, frequen
     assert rows.with_row_index().filter("gap")["index"].to_list() == [13]
 
 
-def test_the_training_window_ends_at_as_of(
-    settings_for: Build, prices: Prices, midnight: Callable[[int], datetime]
+@pytest.mark.parametrize(("n_rows", "n_trained"), [(400, 380), (100, 90), (9, 9)])
+def test_of_a_short_series_no_more_than_a_tenth_is_held_out(
+    settings_for: Build, prices: Prices, n_rows: int, n_trained: int
 ) -> None:
-    settings = settings_for(prices(n_rows=400), fit={"train_window": "3mo"})
+    settings = settings_for(pl.concat([prices("A", n_rows), prices("B", 400)]), source={"min_rows": 5})
+    rows = validate(ingest(settings), settings).rows.filter(series_id="A")
+    assert rows["trains"].to_list() == [True] * n_trained + [False] * (n_rows - n_trained)
+
+
+@pytest.mark.parametrize(("holdout", "last"), [(1, 30), (5, 26), (20, 22)])
+def test_the_training_window_ends_at_as_of_but_for_the_rows_held_out(
+    settings_for: Build, prices: Prices, midnight: Callable[[int], datetime], holdout: int, last: int
+) -> None:
+    """Of the 92 days of the window no more than a tenth are held out."""
+    settings = settings_for(prices(n_rows=400), fit={"train_window": "3mo"}, promote={"holdout": holdout})
     validated = validate(ingest(settings, "2024-12-31"), settings)
     assert validated.train_start == datetime(2024, 10, 1, tzinfo=UTC)
-    assert validated.train_end == datetime(2024, 12, 31, tzinfo=UTC)
+    assert validated.train_end == datetime(2024, 12, last, tzinfo=UTC)
     assert validated.rows["time"].min() == midnight(0)
 
 

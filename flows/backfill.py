@@ -1,0 +1,48 @@
+"""What each past day would have known: one night's work for every partition that is not done, oldest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.nightly import night
+from tasks.errors import AllQuarantinedError, FitError, GateError, SourceError
+from tasks.moments import parse_as_of
+from tasks.partitions import ledger, partitions
+from tasks.progress import say
+from tasks.settings import read_settings
+
+_OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
+
+
+@flow(name="backfill", validate_parameters=True)
+def backfill(
+    config: str, start: str, end: str, every: str = "1mo", overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Publish every partition from start to end that the table lacks; what the data do not allow is noted, and skipped.
+
+    Each follows the champion of the one before, as the nights would have, so they are made one after the other.
+    """
+    settings = read_settings(config, overrides or ())
+    zone = settings.source.timezone
+    moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
+    made, failed = 0, {}
+    before = ledger(settings, moments)
+    for done, (as_of, status) in enumerate(before.select("as_of", "status").iter_rows()):
+        say("backfill", done, len(moments), f"{as_of:%Y-%m-%d}")
+        if status == "DONE":
+            continue
+        try:
+            made += night(settings, as_of.isoformat())["n_published"]
+        except _OF_THE_DATA as error:
+            failed[as_of.isoformat()] = str(error)
+    return {
+        "model_name": settings.name,
+        "states_table": settings.output.states,
+        "partitions": [
+            {**row, "as_of": row["as_of"].isoformat()} for row in ledger(settings, moments).iter_rows(named=True)
+        ],
+        "n_published": made,
+        "failed": failed,
+    }

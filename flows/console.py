@@ -1,0 +1,73 @@
+"""What commands say when they are done, on standard output."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def print_line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_run(summary: dict[str, Any], tracking_uri: str) -> None:
+    best, table = summary["best"], summary["states_table"]
+    lines = [_verdict(summary)]
+    if best:
+        chosen = f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration"
+        lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
+        lines.append(f"           {best['criterion']} {best['score']:.1f}, log-likelihood {best['log_likelihood']:.1f}")
+    if gate := summary.get("gate"):
+        lines.append(f"gate       {_gate(gate, summary)}")
+    if best:
+        lines.append(f"pictures   {summary['report']}/states.png and others beside it")
+    if summary["mlflow_run_id"]:
+        run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
+        lines.append(f"MLflow     {run}; to look at it: {_ui(tracking_uri)}")
+    lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
+    if summary["n_quarantined"]:
+        lines.append(f'quarantine {summary["n_quarantined"]} series; why: pl.read_delta("{table}_quarantine")')
+    print_line("\n".join(lines))
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    if summary["verdict"] == "ALREADY_PUBLISHED":
+        rows = f"the rows of {summary['model_name']} as of {summary['as_of']}"
+        return f"ALREADY_PUBLISHED: {rows} are there; nothing was written."
+    return (
+        f"PUBLISHED: {summary['n_published']} rows of {summary['n_series'] - summary['n_quarantined']} series "
+        f"as of {summary['as_of']}, in {summary['seconds']:.0f} s."
+    )
+
+
+def _gate(gate: dict[str, Any], summary: dict[str, Any]) -> str:
+    if gate["verdict"] == "PROMOTE":
+        return "PROMOTE: it is the champion now"
+    reasons = gate["reasons"]
+    if isinstance(reasons, dict):
+        reasons = sorted({code for codes in reasons.values() for code in codes})
+    held = f"; {summary['n_held']} series stay with the champion" if summary["n_held"] else ""
+    return f"{gate['verdict']}: {', '.join(reasons)}{held}"
+
+
+def print_backfill(summary: dict[str, Any]) -> None:
+    counts: dict[str, int] = {}
+    for partition in summary["partitions"]:
+        counts[partition["status"]] = counts.get(partition["status"], 0) + 1
+    told = ", ".join(f"{n} {status.lower()}" for status, n in sorted(counts.items()))
+    lines = [f"{len(summary['partitions'])} partitions: {told}; {summary['n_published']} rows published now."]
+    lines += [f"failed     {as_of[:10]}: {reason}" for as_of, reason in list(summary["failed"].items())[:5]]
+    table = summary["states_table"]
+    lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
+    print_line("\n".join(lines))
+
+
+def _ui(tracking_uri: str) -> str:
+    if tracking_uri.startswith("http"):
+        return tracking_uri
+    program = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
+    return f"{program} ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"

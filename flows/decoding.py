@@ -1,0 +1,46 @@
+"""The champion on new rows: ingest → validate → decode → publish, without a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.champion import require_champion
+from tasks.decode import decode_task
+from tasks.ingest import ingest_task
+from tasks.judge import with_unserved
+from tasks.progress import say
+from tasks.publish import publish_task, require_series
+from tasks.run_key import decode_key
+from tasks.settings import read_settings
+from tasks.storage import check_output, published_summary, read_names
+from tasks.summary import describe_decoded, describe_input
+from tasks.validate import validate_task
+
+
+@flow(name="decode", validate_parameters=True)
+def decode_new(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Publish the rows that are new at ``as_of`` under the model in force."""
+    settings = read_settings(config, overrides or ())
+    check_output(settings.output.states)
+    say("ingest")
+    ingested = ingest_task(settings, as_of)
+    say("validate")
+    validated = validate_task(ingested, settings)
+    champion = require_champion(settings, validated.as_of)
+    key = decode_key(settings, validated, champion.version)
+    summary = describe_input(settings, validated, key)
+    said = published_summary(settings.output.states, key)
+    if said is not None:
+        return {**summary, **said, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+    require_series(validated, settings, key)
+    validated = with_unserved(validated, champion.in_force(), {})
+    names = read_names(settings.output.states, settings.name)
+    decoded = decode_task(
+        champion.in_force(), validated, name=settings.name, version=champion.version, key=key, state_names=names
+    )
+    summary |= describe_decoded(champion, validated)
+    say("publish")
+    published = publish_task(decoded, validated, settings, key, summary)
+    return {**summary, "verdict": published.verdict, "n_published": published.n_rows}

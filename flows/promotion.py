@@ -1,0 +1,25 @@
+"""After a night: the newest version that passed its gate becomes the champion, if it is not yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.promote import promote_task, rollback_task
+from tasks.registry import existing_registry
+from tasks.settings import read_settings
+
+
+@flow(name="promotion", validate_parameters=True)
+def promotion(config: str, version: int | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Promote a version of the configuration's model, by default its newest; the gate's verdict decides."""
+    settings = read_settings(config, overrides or ())
+    return promote_task(existing_registry(settings.tracking.uri, settings.name), settings.name, version)
+
+
+@flow(name="rollback", validate_parameters=True)
+def rolled_back(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Make the champion before the present one the champion again."""
+    settings = read_settings(config, overrides or ())
+    return rollback_task(existing_registry(settings.tracking.uri, settings.name), settings.name)

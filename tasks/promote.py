@@ -1,0 +1,116 @@
+"""Promotion and rollback: the alias ``champion`` moves only to a version that passed its gate and proves usable."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.bundle import check_canary, load_bundle
+from tasks.errors import PromotionError
+from tasks.progress import say
+from tasks.registry import PREVIOUS, Registry, Version, reach_registry
+from tasks.settings import Settings
+from tasks.storage import rewrite_names
+
+
+def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> dict[str, Any]:
+    """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
+
+    Raises ``PromotionError`` where the gate did not say PROMOTE, or the registered files cannot be loaded and decode
+    their canary. With ``only_newer`` the alias stays where its version was made with later data.
+    """
+    say("promote")
+    chosen = _version(registry, name, version)
+    before = registry.champion(name)
+    said = {
+        "model_name": name,
+        "model_version": chosen.number,
+        "verdict": chosen.tags.get("verdict"),
+        "previous": before,
+    }
+    if before == chosen.number:
+        return said
+    if said["verdict"] != "PROMOTE":
+        reasons = ", ".join(_flat(json.loads(chosen.tags.get("reasons", "[]")))) or "it was never judged"
+        raise PromotionError(
+            f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
+            "the champion stays."
+        )
+    if only_newer and before is not None and _as_of(_version(registry, name, before)) > _as_of(chosen):
+        return said
+    check_usable(registry, name, chosen.number)
+    registry.set_champion(name, chosen.number)
+    return said
+
+
+promote_task = task(name="promote", cache_policy=NO_CACHE)(promote)
+
+
+def settle(settings: Settings, summary: Mapping[str, Any], registry: Registry | None = None) -> None:
+    """What follows a publish: the states that died are noted, and the alias moves. Doing it twice changes nothing."""
+    if summary.get("gate", {}).get("verdict") != "PROMOTE" or summary.get("model_version") is None:
+        return
+    deaths = summary.get("identity", {}).get("deaths", ())
+    rewrite_names(
+        settings.output.states,
+        settings.name,
+        died=dict.fromkeys(deaths, datetime.fromisoformat(summary["as_of"])),
+    )
+    reached = registry or reach_registry(settings.tracking.uri, settings.name)
+    if reached is not None:
+        promote(reached, settings.name, int(summary["model_version"]), only_newer=True)
+
+
+settle_task = task(name="settle", cache_policy=NO_CACHE)(settle)
+
+
+def rollback(registry: Registry, name: str) -> dict[str, Any]:
+    """Make the champion before this one the champion again. Raises ``PromotionError`` where there is none."""
+    now = registry.champion(name)
+    if now is None:
+        raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
+    previous = _version(registry, name, now).tags.get(PREVIOUS)
+    if previous is None:
+        raise PromotionError(f"version {now} of {name} was the first champion; there is none to go back to.")
+    check_usable(registry, name, int(previous))
+    registry.move_champion(name, int(previous))
+    registry.tag_version(name, now, {"rolled_back": "true"})
+    return {"model_name": name, "model_version": int(previous), "verdict": "ROLLED_BACK", "previous": now}
+
+
+rollback_task = task(name="rollback", cache_policy=NO_CACHE)(rollback)
+
+
+def check_usable(registry: Registry, name: str, version: int) -> None:
+    """Raises ``ModelError`` unless the registered files load and decode their canary to the same probabilities."""
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = registry.download(name, version, Path(folder))
+        check_canary(load_bundle(downloaded), downloaded)
+
+
+def _version(registry: Registry, name: str, number: int | None) -> Version:
+    versions = registry.versions(name)
+    if not versions:
+        raise PromotionError(f"there is no registered model {name!r}; run its configuration first.")
+    found = versions[-1] if number is None else next((v for v in versions if v.number == number), None)
+    if found is None:
+        there = f"1 to {versions[-1].number}"
+        raise PromotionError(f"{name} has no version {number}; expected one of {there}.")
+    return found
+
+
+def _as_of(version: Version) -> datetime:
+    return datetime.fromisoformat(version.tags["as_of"])
+
+
+def _flat(reasons: Any) -> list[str]:
+    if isinstance(reasons, dict):
+        return sorted({code for codes in reasons.values() for code in codes})
+    return [str(code) for code in reasons]
