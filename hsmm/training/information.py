@@ -15,8 +15,8 @@ from hsmm.training.coordinates import Coordinates, confined
 from hsmm.training.gradient import slope
 from hsmm.training.objective import Objective
 
-BOUNDARY = 1e-8
-"""A probability below this lies on its boundary, where there is no normal law of its estimate."""
+BOUNDARY = 0.01
+"""A probability of fewer events than this in all rows lies on its boundary, where its estimate has no normal law."""
 
 _STEP = 1e-5
 _FLAT, _LOOSE = 1e-6, 1e-4
@@ -42,7 +42,8 @@ class Curvature:
 def curvature(model: Model, objective: Objective) -> Curvature:
     """Standard errors by the delta method, of a single model at the top of its objective."""
     coordinates = Coordinates(model, objective.frozen)
-    origin, directions = coordinates.of(model), _directions(model, coordinates)
+    least = BOUNDARY / objective.sequences.n_rows
+    origin, directions = coordinates.of(model), _directions(model, coordinates, least)
 
     def natural(own: Coordinates, vectors: Tensor) -> Tensor:
         return _natural(confined(own.model(vectors), objective), coordinates)
@@ -69,8 +70,8 @@ def curvature(model: Model, objective: Objective) -> Curvature:
         error = errors[block].masked_fill(undetermined[block], torch.nan).view(value.shape)
         if _constraint(model, name) == "simplex":
             possible = _possible(model, name)
-            low = (value < BOUNDARY) & possible
-            alone = low.any(-1, keepdim=True) & ((value >= BOUNDARY).sum(-1, keepdim=True) < 2)
+            low = (value < least) & possible
+            alone = low.any(-1, keepdim=True) & ((value >= least).sum(-1, keepdim=True) < 2)
             edge, error = edge | low | (alone & possible), error.masked_fill(~possible, 0.0)
         std_error[name] = error.masked_fill(edge, torch.nan)
         flat += [name] * bool(undetermined[block].any())
@@ -97,19 +98,20 @@ def _along(
     return ((ahead - behind) / (2.0 * _STEP)).mT, ((ahead + behind - 2.0 * values[-1:]) / _STEP).mT
 
 
-def _directions(model: Model, coordinates: Coordinates) -> Tensor:
-    """(P, U) independent directions that change the model: contrasts within laws, shared values together."""
+def _directions(model: Model, coordinates: Coordinates, least: float) -> Tensor:
+    """(P, U) independent directions that change the model: contrasts within laws of cells of at ``least`` this probability,
+    shared values together."""
     columns = []
     n_coordinates = coordinates.of(model).shape[1]
     for name, _, value in _tables(model, coordinates):
-        local = _local_directions(model, name, value)
+        local = _local_directions(model, name, value, least)
         whole = local.new_zeros(n_coordinates, local.shape[1])
         whole[coordinates.blocks[name]] = local
         columns.append(whole)
     return torch.cat(columns, 1)
 
 
-def _local_directions(model: Model, name: str, value: Tensor) -> Tensor:
+def _local_directions(model: Model, name: str, value: Tensor, least: float) -> Tensor:
     """(p, u) for the p coordinates of one parameter."""
     kind, _, part = name.partition(".")
     component = model.components()[kind]
@@ -118,7 +120,7 @@ def _local_directions(model: Model, name: str, value: Tensor) -> Tensor:
         groups = groups.narrow(axis - 1, 0, 1).expand_as(groups)
     unit = torch.nn.functional.one_hot(groups.flatten(), value.numel()).to(value.dtype)
     if _constraint(model, name) == "simplex":
-        return _contrasts(value > BOUNDARY)
+        return _contrasts(value >= least)
     if _constraint(model, name) == "matrix":
         lower = torch.ones(value.shape[-2:], dtype=torch.bool).tril().expand_as(value).flatten()
         unit = unit * lower.unsqueeze(1)
