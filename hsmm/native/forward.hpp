@@ -60,7 +60,10 @@ class Forward {
         const V stay = tables_.stay[j], leave = tables_.leave[j], left = mass * leave;
         if constexpr (Watch) lost_now_ |= (mass <= V{}) & (tail_[j] > V{});
         tail_[j] = mass * stay;
-        if constexpr (Watch) lost_now_ |= (mass > V{}) & (((tail_[j] <= V{}) & (stay > V{})) | ((left <= V{}) & (leave > V{})));
+        if constexpr (Watch) {
+            const Mask stay_lost = (tail_[j] <= V{}) & (stay > V{}), leave_lost = (left <= V{}) & (leave > V{});
+            lost_now_ |= (mass > V{}) & (stay_lost | leave_lost);
+        }
         (D_ == 1 ? end : leaving) = left;
         open = D_ == 1 ? tail_[j] : open + stayed;
     }
