@@ -56,7 +56,7 @@ Count = Annotated[int, Field(ge=1)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
 EmissionName = Literal["gaussian", "student_t"]
-DurationName = Literal["categorical", "geometric", "poisson", "negative_binomial"]
+DurationName = Literal["categorical", "geometric", "poisson", "negative_binomial", "gamma", "log_normal"]
 Emissions = Annotated[tuple[EmissionName, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
 Durations = Annotated[tuple[DurationName, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
 

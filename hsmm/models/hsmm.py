@@ -34,8 +34,11 @@ class HSMM(Estimator):
     Parameters
     ----------
     n_states : number of hidden states.
-    emission : "gaussian", "student_t", or an object of ``hsmm.emissions``.
-    duration : "categorical", "geometric", "poisson", "negative_binomial", or an object of ``hsmm.durations``.
+    emission : "gaussian", "student_t", "categorical", "bernoulli", "multinomial", "poisson", "negative_binomial",
+        "gamma", "mixture" (of two Gaussians), or an object of ``hsmm.emissions``, which also has products of these for
+        mixed columns, and generalised linear models.
+    duration : "categorical", "geometric", "poisson", "negative_binomial", "gamma", "log_normal", or an object of
+        ``hsmm.durations``.
     max_duration : longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a
         geometric tail, categorical ones end there.
     min_duration : shortest duration of a segment that is neither cut off at the start nor at the end of its series.

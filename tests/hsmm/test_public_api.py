@@ -86,8 +86,13 @@ def test_estimators_have_their_methods() -> None:
 
 
 def test_components_are_found_by_name_and_by_class() -> None:
-    assert hsmm.emissions.EMISSIONS.keys() >= {"gaussian", "student_t"}
-    assert hsmm.durations.DURATIONS.keys() >= {"categorical", "geometric", "negative_binomial", "poisson"}
+    assert hsmm.emissions.EMISSIONS.keys() >= {
+        *("gaussian", "student_t", "categorical", "bernoulli", "multinomial", "poisson"),
+        *("negative_binomial", "gamma", "mixture", "product", "glm"),
+    }
+    assert hsmm.durations.DURATIONS.keys() >= {
+        *("categorical", "geometric", "negative_binomial", "poisson", "gamma", "log_normal")
+    }
     assert hsmm.initials.INITIALS.keys() >= {"free", "uniform", "fixed"}
     assert hsmm.transitions.TRANSITIONS.keys() >= {"dense"}
 
