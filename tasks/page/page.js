@@ -29,7 +29,8 @@
   function draw(element, figure) {
     const layout = { ...base, ...figure.layout, xaxis: titled(figure.layout.xaxis), yaxis: titled(figure.layout.yaxis) };
     if (layout.showlegend) layout.margin = { ...base.margin, t: 30 };
-    return Plotly.newPlot(element, figure.data, layout, config);
+    const data = narrow ? figure.data.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)) : figure.data;
+    return Plotly.newPlot(element, data, layout, config);
   }
 
   function runsOf(path) {

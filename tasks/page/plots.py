@@ -96,7 +96,7 @@ def transition_plot(matrix: np.ndarray, names: list[str]) -> Figure:
     return {
         "data": [heat],
         "layout": {
-            "xaxis": {**ticks, **side, "title": {"text": "next state"}},
+            "xaxis": {**ticks, **side, "title": {"text": "next state"}, "ticklabeloverflow": "allow"},
             "yaxis": {**ticks, **side, "title": {"text": "state"}, "autorange": "reversed"},
             "annotations": text,
         },

@@ -13,9 +13,9 @@ from tasks.page.text import short
 
 MOST_SERIES = 60
 MOST_FEATURES = 6
-MOST_NUMBERS = 400_000
+MOST_NUMBERS = 500_000
 MOST_POINTS = 6_000
-FEWEST_POINTS = 60
+FEWEST_POINTS = 80
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,16 @@ def sampled(every: list[str], first: list[str], most: int) -> list[str]:
 def kept_rows(values: np.ndarray, changes: np.ndarray, n_points: int) -> np.ndarray:
     """Indices of at most ``n_points`` rows of ``values`` (n_rows, n_columns), in order.
 
-    Kept are both ends, the rows at which a state begins (``changes``, thinned evenly to half the points if there are
-    more), and of every column the least and the greatest value in each of as many equal stretches as there is room.
+    Kept are both ends, the rows at which a state begins (``changes``, thinned evenly to three quarters of the points
+    if there are more), and of every column the least and the greatest value in each of as many equal stretches as
+    there is room for.
     """
     n_rows, n_columns = values.shape
     if n_rows <= n_points:
         return np.arange(n_rows)
-    if len(changes) > n_points // 2:
-        changes = changes[np.linspace(0, len(changes) - 1, n_points // 2).astype(int)]
+    most_changes = 3 * n_points // 4
+    if len(changes) > most_changes:
+        changes = changes[np.linspace(0, len(changes) - 1, most_changes).astype(int)]
     n_stretches = max((n_points - len(changes) - 2) // (2 * n_columns), 1)
     edges = np.linspace(0, n_rows, n_stretches + 1).astype(int)
     high = np.where(np.isnan(values), -np.inf, values)

@@ -46,7 +46,7 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
 
 def label(name: str) -> str:
     """A name inside a plot, where angle brackets would be taken for mark-up."""
-    return html.escape(short(name, 28), quote=False)
+    return html.escape(short(name, 16), quote=False)
 
 
 def plain(value: Any) -> str:
@@ -58,7 +58,7 @@ def plain(value: Any) -> str:
     if isinstance(value, int):
         return count(value)
     if isinstance(value, float):
-        return number(value, 4)
+        return f"{value:,.5g}".replace("-", _MINUS)
     if isinstance(value, dict):
         return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
