@@ -99,8 +99,8 @@ def _along(
 
 
 def _directions(model: Model, coordinates: Coordinates, least: float) -> Tensor:
-    """(P, U) independent directions that change the model: contrasts within laws of cells of at ``least`` this probability,
-    shared values together."""
+    """(P, U) independent directions that change the model: contrasts within laws, of cells of at ``least`` this
+    probability, and shared values together."""
     columns = []
     n_coordinates = coordinates.of(model).shape[1]
     for name, _, value in _tables(model, coordinates):

@@ -328,3 +328,26 @@ def test_the_discrete_tutorial_s_recipe_gives_its_published_errors() -> None:
     errors = [abs(table - np.array(truth)).max() for table, truth in zip(found, WEATHER, strict=True)]
     assert np.round(errors, 3).tolist() == [0.118, 0.069, 0.036]
     assert model.log_likelihood_ == pytest.approx(-6528.581, abs=5e-4)
+
+
+def test_the_gaussian_tutorial_s_top_is_found_by_em_and_by_gradient() -> None:
+    generator = torch.Generator().manual_seed(1)
+    initial, moves = (
+        torch.tensor([0.5, 0.3, 0.2]),
+        torch.tensor([[0.80, 0.15, 0.05], [0.10, 0.80, 0.10], [0.05, 0.15, 0.80]]),
+    )
+    rows = []
+    for _ in range(30):
+        state = int(torch.multinomial(initial, 1, generator=generator))
+        for step in range(120):
+            state = int(torch.multinomial(moves[state], 1, generator=generator)) if step else state
+            rows.append(5.0 * state + 0.7 * float(torch.randn(1, generator=generator)))
+    data, lengths = np.array(rows), [120] * 30
+    em = hsmm.HMM(3, n_init=4).fit(data, lengths)
+    assert em.log_likelihood_ == pytest.approx(-6081.3388, abs=1e-3)
+    rough = em.clone().set_params(n_init=1, max_iter=1, tol=0.0).fit(data, lengths)
+    climber = hsmm.trainers.Gradient("lbfgs")
+    gradient = em.clone().set_params(n_init=1, trainer=climber).fit(data, lengths, start=rough)
+    assert gradient.log_likelihood_ == pytest.approx(-6081.3388, abs=1e-3)
+    assert em.emission_.mean_[:, 0] == pytest.approx([0.0446, 5.0332, 9.982], abs=1e-3)
+    assert np.sqrt(em.emission_.covariance_[:, 0, 0]) == pytest.approx([0.7087, 0.6771, 0.7286], abs=1e-3)
