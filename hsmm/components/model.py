@@ -12,7 +12,7 @@ from torch import Tensor
 from hsmm.components.duration import Duration, DurationTables
 from hsmm.components.emission import Emission
 from hsmm.components.initial import Initial
-from hsmm.components.stationary import equilibrium_law, stationary_law
+from hsmm.components.stationary import share_of_time, stationary_law
 from hsmm.components.transition import Transition
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
@@ -43,7 +43,7 @@ class Model:
         """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given."""
         tables = self.duration_tables()
         return Potentials(
-            log_initial=self.log_initial(),
+            log_initial=self._log_initial(tables),
             log_transition=self.transition.log_potentials(sequences),
             log_duration=None if tables is None else tables.log_duration,
             log_emission=self.emission.log_potentials(sequences, log_emission),
@@ -55,21 +55,19 @@ class Model:
 
     def log_initial(self) -> StateVector:
         """(R, K) law of the first state; a stationary one is made anew of the other tables."""
-        if not self.initial.follows_transition:
-            return self.initial.log_potentials()
-        return self._equilibrium().log()
+        return self._log_initial(self.duration_tables() if self.initial.follows_transition else None)
 
     def settled(self) -> Self:
         """The same models, a stationary law of the first state being that of the present other tables."""
         if not self.initial.follows_transition:
             return self
-        return replace(self, initial=self.initial.with_parameters(probability=self._equilibrium()))
+        return replace(self, initial=self.initial.with_parameters(probability=self.log_initial().exp()))
 
-    def _equilibrium(self) -> StateVector:
-        transition = self.transition.typical()
-        if self.duration is None:
-            return stationary_law(transition)
-        return equilibrium_law(transition, self.duration.mean())
+    def _log_initial(self, tables: DurationTables | None) -> StateVector:
+        if not self.initial.follows_transition:
+            return self.initial.log_potentials()
+        segments = stationary_law(self.transition.typical())
+        return (segments if tables is None else share_of_time(segments, tables.mean())).log()
 
     def duration_tables(self) -> DurationTables | None:
         return None if self.duration is None else self.duration.tables()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from hsmm.types import StateMatrix, StateVector
 
@@ -32,7 +31,7 @@ def stationary_law(transition: StateMatrix) -> StateVector:
     return law
 
 
-def equilibrium_law(transition: StateMatrix, mean_duration: Tensor) -> StateVector:
-    """(R, K) share of time in each state: the segments' stationary law, weighted by their mean durations (R, K)."""
-    weight = stationary_law(transition) * mean_duration
+def share_of_time(segments: StateVector, mean_duration: StateVector) -> StateVector:
+    """(R, K) share of time in each state, of segments that have this law and these mean durations (R, K)."""
+    weight = segments * mean_duration
     return weight / weight.sum(-1, keepdim=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from hsmm.components.base import Component
 from hsmm.components.duration import Duration
 from hsmm.components.model import Model
+from hsmm.components.stationary import share_of_time, stationary_law
+from hsmm.components.transition import Transition
 from hsmm.inference import Posterior
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
@@ -19,7 +22,7 @@ _STEPS = 3
 _STEP_SIZES = (1.0, 0.5, 0.2, 0.05, 0.005)
 _LONGEST = 2.0  # of a step in a free coordinate
 
-_Objective = Callable[[Model], Tensor]
+_Objective = Callable[[Any], Tensor]
 
 
 def with_first_state(
@@ -31,44 +34,46 @@ def with_first_state(
     by ``n_steps`` scaled gradient steps, none of them downhill.
     """
     model = replace(after, transition=before.transition, duration=before.duration)
-    for kind, value in (("transition", _of_moves(counts)), ("duration", _of_durations(counts))):
+    for kind, objective in (("transition", _of_moves), ("duration", _of_durations)):
         if kind in frozen or kind not in model.components():
             continue
+        value = objective(model, counts)
         held = {name.partition(".")[2] for name in frozen if name.startswith(f"{kind}.")}
-        model = _between(model, kind, after.components()[kind], value)
-        model = _climbed(model, kind, value, _weights(kind, counts), held, n_steps)
+        part = _between(model.components()[kind], after.components()[kind], value)
+        part = _climbed(part, value, _weights(kind, counts), held, n_steps)
+        model = replace(model, **{kind: part})  # type: ignore[arg-type]
     return model.settled()
 
 
-def _of_moves(counts: Posterior) -> _Objective:
-    """(R,) expected complete-data objective of the transitions, first states included."""
+def _of_moves(model: Model, counts: Posterior) -> _Objective:
+    """(R,) expected complete-data objective of transitions, first states included, beside the model's durations."""
+    mean = None if model.duration is None else model.duration.mean()
 
-    def value(model: Model) -> Tensor:
-        moves = _weighted(counts.transition, model.transition.log_potentials())
-        return _weighted(counts.initial, model.log_initial()) + moves + model.transition.log_prior()
-
-    return value
-
-
-def _of_durations(counts: Posterior) -> _Objective:
-    """(R,) that of the durations, first states included."""
-
-    def value(model: Model) -> Tensor:
-        assert model.duration is not None
-        first = _weighted(counts.initial, model.log_initial())
-        return first + _segments(model.duration, counts) + model.duration.log_prior()
+    def value(transition: Transition) -> Tensor:
+        law = stationary_law(transition.typical())
+        first = law if mean is None else share_of_time(law, mean)
+        moves = _weighted(counts.transition, transition.log_potentials())
+        return _weighted(counts.initial, first.log()) + moves + transition.log_prior()
 
     return value
 
 
-def _segments(duration: Duration, counts: Posterior) -> Tensor:
-    tables = duration.tables()
-    value = _weighted(counts.duration, tables.log_duration)
-    if tables.log_tail is not None:
-        value = value + _weighted(counts.tail_stay, tables.log_tail)
-        value = value + _weighted(counts.tail_leave, log_one_minus_exp(tables.log_tail))
-    if bool((counts.residual > 0).any()):
-        value = value + _weighted(counts.residual, equilibrium_residual(tables.log_duration, tables.log_tail))
+def _of_durations(model: Model, counts: Posterior) -> _Objective:
+    """(R,) that of durations, beside the model's transitions."""
+    segments = stationary_law(model.transition.typical())
+    censored = bool((counts.residual > 0).any())
+
+    def value(duration: Duration) -> Tensor:
+        tables = duration.tables()
+        total = _weighted(counts.initial, share_of_time(segments, tables.mean()).log()) + duration.log_prior()
+        total = total + _weighted(counts.duration, tables.log_duration)
+        if tables.log_tail is not None:
+            total = total + _weighted(counts.tail_stay, tables.log_tail)
+            total = total + _weighted(counts.tail_leave, log_one_minus_exp(tables.log_tail))
+        if censored:
+            total = total + _weighted(counts.residual, equilibrium_residual(tables.log_duration, tables.log_tail))
+        return total
+
     return value
 
 
@@ -78,32 +83,29 @@ def _weights(kind: str, counts: Posterior) -> Tensor:
     return table.sum(-1) + counts.initial
 
 
-def _between(model: Model, kind: str, goal: Component, value: _Objective) -> Model:
+def _between(here: Component, goal: Component, value: _Objective) -> Component:
     """The component as far on the way to ``goal`` as is not worse than where it is."""
-    here = model.components()[kind]
-    start, end, reached = here.free(), goal.free(), value(model)
-    arrived = torch.zeros_like(reached, dtype=torch.bool)
+    start, end, reached = here.free(), goal.free(), value(here)
+    best, arrived = here, torch.zeros_like(reached, dtype=torch.bool)
     for size in _STEP_SIZES:
         trial = goal if size == 1.0 else here.with_free({name: _lerp(start[name], end[name], size) for name in start})
-        better = (value(_with(model, kind, trial)) >= reached) & ~arrived
-        model = _with(model, kind, trial.where(better, model.components()[kind]))
-        arrived = arrived | better
+        better = (value(trial) >= reached) & ~arrived
+        best, arrived = trial.where(better, best), arrived | better
         if bool(arrived.all()):
             break
-    return model
+    return best
 
 
-def _climbed(model: Model, kind: str, value: _Objective, weights: Tensor, held: Collection[str], n_steps: int) -> Model:
+def _climbed(here: Component, value: _Objective, weights: Tensor, held: Collection[str], n_steps: int) -> Component:
     """Up the gradient in free coordinates, divided by about the curvature that counts alone would give."""
     for _ in range(n_steps):
-        here = model.components()[kind]
         with torch.enable_grad():
             point = {name: x.detach().requires_grad_(name not in held) for name, x in here.free().items()}
             moving = {name: x for name, x in point.items() if x.requires_grad}
             if not moving:
-                return model
-            reached = value(_with(model, kind, here.with_free(point)))
-            slopes = torch.autograd.grad(reached.sum(), list(moving.values()))
+                return here
+            height = value(here.with_free(point))
+            slopes = torch.autograd.grad(height.sum(), list(moving.values()))
         step = {}
         for (name, x), slope in zip(moving.items(), slopes, strict=True):
             curvature = weights.view(*weights.shape, *[1] * (x.ndim - 2))
@@ -111,22 +113,18 @@ def _climbed(model: Model, kind: str, value: _Objective, weights: Tensor, held: 
                 curvature = curvature * here.parameters[name]
             ratio = (slope / curvature.clamp(min=1e-300)).nan_to_num(0.0, 0.0, 0.0)
             step[name] = ratio.clamp(-_LONGEST, _LONGEST)
-        before, arrived = value(model), torch.zeros_like(reached, dtype=torch.bool)
+        reached = height.detach()
+        best, arrived = here, torch.zeros_like(reached, dtype=torch.bool)
         for size in _STEP_SIZES:
-            moved = {name: x.detach() + size * step[name] if name in step else x for name, x in point.items()}
-            trial = here.with_free(moved)
-            better = (value(_with(model, kind, trial)) > before) & ~arrived
-            model = _with(model, kind, trial.where(better, model.components()[kind]))
-            arrived = arrived | better
+            trial = here.with_free({name: x.detach() + size * step.get(name, 0.0) for name, x in point.items()})
+            better = (value(trial) > reached) & ~arrived
+            best, arrived = trial.where(better, best), arrived | better
             if bool(arrived.all()):
                 break
+        here = best
         if not bool(arrived.any()):
-            return model
-    return model
-
-
-def _with(model: Model, kind: str, part: Component) -> Model:
-    return replace(model, **{kind: part})  # type: ignore[arg-type]
+            break
+    return here
 
 
 def _lerp(start: Tensor, end: Tensor, share: float) -> Tensor:

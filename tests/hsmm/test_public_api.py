@@ -93,8 +93,8 @@ def test_components_are_found_by_name_and_by_class() -> None:
     assert hsmm.durations.DURATIONS.keys() >= {
         *("categorical", "geometric", "negative_binomial", "poisson", "gamma", "log_normal")
     }
-    assert hsmm.initials.INITIALS.keys() >= {"free", "uniform", "fixed"}
-    assert hsmm.transitions.TRANSITIONS.keys() >= {"dense"}
+    assert hsmm.initials.INITIALS.keys() >= {"free", "uniform", "stationary", "fixed"}
+    assert hsmm.transitions.TRANSITIONS.keys() >= {"dense", "sticky", "masked", "left_to_right", "contextual"}
 
 
 def test_every_public_thing_says_what_it_is() -> None:

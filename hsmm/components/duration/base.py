@@ -20,6 +20,14 @@ class DurationTables:
     log_duration: DurationTable
     log_tail: StateVector | None = None
 
+    def mean(self) -> StateVector:
+        """(R, K) expected duration in steps, what lies in the tail slot included."""
+        table = self.log_duration.exp()
+        mean = (table * torch.arange(1, table.shape[-1] + 1, dtype=table.dtype, device=table.device)).sum(-1)
+        if self.log_tail is not None:
+            mean = mean + table[..., -1] * self.log_tail.exp() / -torch.expm1(self.log_tail)
+        return mean
+
 
 @dataclass(frozen=True, eq=False)
 class DurationCounts:
@@ -73,12 +81,7 @@ class Duration(Component):
 
     def mean(self) -> StateVector:
         """(R, K) expected duration in steps, what lies beyond ``max_duration`` included."""
-        tables = self.tables()
-        table = tables.log_duration.exp()
-        mean = (table * torch.arange(1, table.shape[-1] + 1, dtype=table.dtype, device=table.device)).sum(-1)
-        if tables.log_tail is not None:
-            mean = mean + table[..., -1] * tables.log_tail.exp() / -torch.expm1(tables.log_tail)
-        return mean
+        return self.tables().mean()
 
 
 def usable(table: Tensor, min_duration: int) -> Tensor:

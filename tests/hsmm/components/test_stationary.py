@@ -15,7 +15,7 @@ from hsmm.components.duration import DURATIONS
 from hsmm.components.emission import Gaussian
 from hsmm.components.initial import StationaryInitial, UniformInitial
 from hsmm.components.model import Model
-from hsmm.components.stationary import equilibrium_law, stationary_law
+from hsmm.components.stationary import share_of_time, stationary_law
 from hsmm.components.transition import Dense, LeftToRight, Masked, Sticky
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
@@ -68,7 +68,7 @@ def test_closed_classes_share_what_a_start_anywhere_would_give_them() -> None:
 def test_the_slope_of_the_law_equals_finite_differences() -> None:
     logits = chain(1, 3, 2).log().requires_grad_()
     mean = torch.tensor([[2.0, 5.0, 9.0]], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: equilibrium_law(x.softmax(-1), mean).log(), (logits,))
+    assert torch.autograd.gradcheck(lambda x: share_of_time(stationary_law(x.softmax(-1)), mean).log(), (logits,))
 
 
 def test_the_equilibrium_law_is_the_share_of_time() -> None:
