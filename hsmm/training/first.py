@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.model import Model
+from hsmm.sequences import Sequences
 from hsmm.training.freezing import frozen_parts
 from hsmm.training.objective import Objective
 from hsmm.training.starts import draw_starts, initial_model, longest_dwell
@@ -24,6 +25,10 @@ def first_models(
     where a start does not fit.
     """
     sequences = objective.sequences
+    if start is not None and n_init == 1 and _is_all(start, structure, sequences, n_states):
+        parts = structure.components()
+        values = {kind: parts[kind].with_parameters(**part.parameters) for kind, part in start.components().items()}
+        return replace(structure, **values).to(sequences.values.device), ["start"]  # type: ignore[arg-type]
     longest = longest_dwell(structure, sequences, n_states)
     starts = draw_starts(sequences, n_states, n_init, longest, seed, structure.emission)
     generator = torch.Generator().manual_seed(seed % 2**63)
@@ -51,6 +56,12 @@ def first_models(
         model = first.joined(model.take(rest)) if n_init > 1 else first
         kinds[0] = "start"
     return model.to(sequences.values.device), kinds
+
+
+def _is_all(start: Model, structure: Model, sequences: Sequences, n_states: int) -> bool:
+    """Whether a start of this size says everything, so that nothing need be drawn."""
+    given = any(part.parameters for part in structure.components().values())
+    return not given and (start.transition.n_states, start.emission.n_features) == (n_states, sequences.n_features)
 
 
 def check_start(structure: Model, start: Model) -> None:

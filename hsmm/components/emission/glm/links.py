@@ -99,6 +99,8 @@ def inverse_link(choice: str | Elementwise) -> InverseLink:
     """The link of this name, or of a function of tensors. Raises ``ValueError`` for other names."""
     if callable(choice):
         return _custom(choice)
+    if isinstance(choice, str) and choice in LINKS:
+        return LINKS[choice]
     known = {**{name: name for name in LINKS}, **ALIASES}
     found = [name for name in known if choice == name or str(choice).endswith(f".{name}")]
     if not isinstance(choice, str) or not found:

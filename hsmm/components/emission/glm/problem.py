@@ -13,15 +13,17 @@ from hsmm.components.emission.glm.penalties import Penalty
 from hsmm.components.emission.glm.responses import Response
 from hsmm.sequences import Sequences
 
-_MOST_PRODUCTS = 200
+_MOST_PRODUCTS = 120
 
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """``columns`` (P, N) a column of ones and the covariates; ``products`` (N, P·P) theirs in pairs, if affordable."""
+    """``columns`` (P, N) a column of ones and the covariates; ``products`` (N, P (P + 1) / 2) theirs in pairs, if
+    affordable, and ``pair`` (P, P) which of these belongs to two columns."""
 
     columns: Tensor
     products: Tensor | None
+    pair: Tensor
 
     @classmethod
     def of(cls, sequences: Sequences, covariates: Tensor, key: object) -> Design:
@@ -30,10 +32,13 @@ class Design:
         if key not in made:
             n, c = covariates.shape
             columns = torch.cat([covariates.new_ones(1, n), covariates.T]).contiguous()
+            first, second = torch.triu_indices(c + 1, c + 1, device=columns.device)
+            pair = torch.empty(c + 1, c + 1, dtype=torch.int64, device=columns.device)
+            pair[first, second] = pair[second, first] = torch.arange(len(first), device=columns.device)
             products = None
-            if (c + 1) ** 2 <= _MOST_PRODUCTS:
-                products = (columns[:, None] * columns[None]).flatten(0, 1).T.contiguous()
-            made[key] = cls(columns, products)
+            if len(first) <= _MOST_PRODUCTS:
+                products = (columns[first] * columns[second]).T.contiguous()
+            made[key] = cls(columns, products, pair)
         return made[key]
 
     @property
@@ -50,9 +55,8 @@ class Design:
 
     def curvature(self, per_row: Tensor) -> Tensor:
         """(..., N) → (..., P, P)"""
-        p = self.n_columns
         if self.products is not None:
-            return (per_row @ self.products).unflatten(-1, (p, p))
+            return (per_row @ self.products)[..., self.pair]
         return (per_row.unsqueeze(-2) * self.columns) @ self.columns.T
 
 

@@ -18,20 +18,24 @@ Smooth: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 _NEWTON_STEPS = 25
 _HALVINGS = 12
 _PRECISE = 1e-13
-_CLOSE = 1e-9
+_CLOSE, _ENOUGH = 1e-9, 1e-3
 _GRADIENT_STEPS = 2000
 _MODEL_STEPS = 300
 
 
 def newton(problem: Problem, start: Tensor) -> Tensor:
-    """Damped Newton; with a rough penalty, proximal Newton. Never ends above its start, but for rounding."""
+    """Damped Newton; with a rough penalty, proximal Newton. Never ends above its start, but for rounding.
+
+    The last step is the one that promises next to nothing, or next to nothing of what was gained.
+    """
     here, at = start, problem.evaluate(start)
-    value = at.value + problem.penalty.rough(here)
+    value = first = at.value + problem.penalty.rough(here)
     length = torch.ones_like(value)
     moving = torch.ones_like(value, dtype=torch.bool)
     for _ in range(_NEWTON_STEPS):
         target, promised = _newton_target(problem.penalty, here, at)
-        close = moving & (promised <= _CLOSE * (1.0 + value.abs())) & (length == 1.0)
+        small = torch.maximum(_CLOSE * (1.0 + value.abs()), _ENOUGH * (first - value))
+        close = moving & (promised <= small) & (length == 1.0)
         here = torch.where(close.unsqueeze(-1), target, here)
         moving = moving & ~close & (promised > 0)
         if not bool(moving.any()):
