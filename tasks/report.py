@@ -21,10 +21,11 @@ from tasks.figures.runs import model_survival
 from tasks.figures.series import overview, portrait, series_rows
 from tasks.figures.style import STYLE
 from tasks.figures.transitions import transitions
-from tasks.page.data import ChosenModel, page_data
+from tasks.page.data import chosen_model, page_data
 from tasks.page.render import write_page
-from tasks.report_data import ReportData, shown_unit
+from tasks.report_data import ReportData
 from tasks.settings import Settings
+from tasks.show import known_rows
 from tasks.summary import report_folder
 from tasks.validate import Validated
 
@@ -62,9 +63,8 @@ def page(
 
     ``summary`` is what the publish said of itself, with ``run_key``; ``in_force`` holds the models that made the rows.
     """
-    member = in_force.members[shown_unit(in_force, validated.rows)]
-    model = ChosenModel(member.model, in_force.scaling, member.ids)
-    data = page_data(settings, summary, validated.rows, ranking, model)
+    rows = known_rows(settings, series=None, as_of=None, head=None)
+    data = page_data(settings, summary, rows, validated.rows, ranking, chosen_model(in_force, rows))
     return write_page(data, report_folder(settings, str(summary["run_key"])))
 
 

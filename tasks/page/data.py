@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 
 from tasks.decode import default_name
-from tasks.report_data import report_frame
-from tasks.show import known_rows
+from tasks.fit import ALL
+from tasks.report_data import report_frame, shown_unit
+from tasks.scaling import Scaling
 from tasks.storage import read_name_rows, read_quarantine
 
 if TYPE_CHECKING:
-    from tasks.scaling import Scaling
+    from tasks.bundle import Bundle
     from tasks.settings import Feature, Settings
 
 _WORDS = {
@@ -39,11 +40,13 @@ class ChosenModel:
     """A fitted estimator, and what its features were scaled by.
 
     ``ids`` are the persistent ids of the estimator's states, in its own order; empty where the two orders are one.
+    ``series`` is the only one that it is a model of; empty where it is one of all.
     """
 
     estimator: Any
     scaling: Scaling
     ids: tuple[int, ...] = ()
+    series: str = ""
 
     @property
     def state_ids(self) -> list[int]:
@@ -77,6 +80,8 @@ class PageData:
         The model that made the newest rows, or None.
     step
         How long a step is, such as "1bd"; empty where rows are steps.
+    ranked_by
+        The criterion, where the summary names none.
     notes
         One sentence for each thing that could not be had.
     """
@@ -90,6 +95,7 @@ class PageData:
     ranking: pl.DataFrame | None = None
     model: ChosenModel | None = None
     step: str = ""
+    ranked_by: str = "bic"
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -108,10 +114,16 @@ class PageData:
         named = dict(used.iter_rows()) | dict(given.iter_rows())
         return [named.get(state) or default_name(state) for state in range(self.n_states)]
 
+    @cached_property
+    def modelled(self) -> pl.DataFrame:
+        """The rows that the model speaks of: all, or those of the series that it is a model of."""
+        alone = "" if self.model is None else self.model.series
+        return self.rows.filter(pl.col("series_id") == alone) if alone else self.rows
+
     @property
     def criterion(self) -> str:
         """What the candidates were ranked by."""
-        return str((self.summary.get("best") or {}).get("criterion", "bic"))
+        return str((self.summary.get("best") or {}).get("criterion", self.ranked_by))
 
     @property
     def steps(self) -> str:
@@ -122,16 +134,13 @@ class PageData:
 def page_data(
     settings: Settings,
     summary: dict[str, Any],
+    rows: pl.DataFrame,
     features: pl.DataFrame | None,
     ranking: pl.DataFrame | None,
     model: ChosenModel | None,
     notes: Sequence[str] = (),
 ) -> PageData:
-    """What is published, with the ``features`` (series_id, time and a column each) of the rows beside it.
-
-    Raises ``OutputError`` if nothing is.
-    """
-    rows = known_rows(settings, series=None, as_of=None, head=None)
+    """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
     columns = [] if features is None else [name for name in settings.value_columns if name in features.columns]
     if features is not None:
         rows = report_frame(rows, features, columns)
@@ -145,6 +154,7 @@ def page_data(
         ranking=ranking,
         model=model,
         step=settings.source.frequency or "",
+        ranked_by=settings.select.criterion,
         notes=list(notes),
     )
 
@@ -166,3 +176,13 @@ def length_in_words(length: str) -> str:
     amount, short = re.fullmatch(r"(\d+)(\w+)", length).groups()  # type: ignore[union-attr]
     word = _WORDS.get(short, short)
     return f"{amount} {word}" if amount == "1" else f"{amount} {word}s"
+
+
+def chosen_model(bundle: Bundle, rows: pl.DataFrame) -> ChosenModel:
+    """The model of all series, or where each has its own, that of the first of ``rows``."""
+    unit = shown_unit(bundle, rows)
+    scaling, member = bundle.scaling, bundle.members[unit]
+    if unit != ALL:
+        own = scaling.statistics.filter(pl.col("series_id") == unit)
+        scaling = Scaling(scaling.columns, own)
+    return ChosenModel(member.model, scaling, member.ids, unit)

@@ -72,7 +72,9 @@ def observed_moments(data: PageData) -> dict[str, Law]:
     """As :func:`laws`, but mean and standard deviation of the rows that each state holds in the decoded path."""
     found = {}
     for name in data.units:
-        by_state = [data.rows.filter(pl.col("viterbi") == state)[name].drop_nulls() for state in range(data.n_states)]
+        by_state = [
+            data.modelled.filter(pl.col("viterbi") == state)[name].drop_nulls() for state in range(data.n_states)
+        ]
         mean = np.array([_float(values.mean()) for values in by_state])
         scale = np.array([_float(values.std(ddof=0)) for values in by_state])
         found[name] = Law(mean, scale, np.column_stack([mean, mean]), np.column_stack([scale, scale]))

@@ -48,8 +48,12 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
 
 def balance(data: PageData) -> dict[str, int]:
     """Series by what became of them in the newest run: published, held, quarantined."""
-    newest = data.rows.group_by("series_id").agg(pl.col("status").last())
     outside = set_aside(data)["series_id"].unique()
-    inside = newest.filter(~pl.col("series_id").is_in(outside.to_list()))
-    held = inside.filter(pl.col("status") == "HELD").height
+    newest = pl.col("as_of") == pl.col("as_of").max()
+    inside = (
+        data.rows.filter(~pl.col("series_id").is_in(outside.to_list()))
+        .group_by("series_id")
+        .agg(((pl.col("status") == "HELD") & newest).any().alias("held"))
+    )
+    held = int(inside["held"].sum())
     return {"published": inside.height - held, "held": held, "quarantined": len(outside)}

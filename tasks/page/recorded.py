@@ -12,7 +12,7 @@ import polars as pl
 from tasks.bundle import load_bundle
 from tasks.errors import PipelineError
 from tasks.ingest import ingest
-from tasks.page.data import ChosenModel, PageData, page_data
+from tasks.page.data import ChosenModel, PageData, chosen_model, page_data
 from tasks.page.render import write_page
 from tasks.registry import Registry, is_there
 from tasks.settings import Settings
@@ -44,12 +44,12 @@ def recorded_report(settings: Settings) -> dict[str, Any]:
 
 def recorded_page_data(settings: Settings) -> PageData:
     """Raises ``OutputError`` if nothing is published; whatever else is not to be had is said in ``notes``."""
-    states = settings.output.states
-    summary = newest_summary(states, settings.name) or {}
+    rows = known_rows(settings, series=None, as_of=None, head=None)
+    summary = newest_summary(settings.output.states, settings.name) or {}
     notes = [] if summary else ["The newest publish left no summary: verdict and counts are not recorded."]
     features = _features(settings, summary, notes)
-    ranking, model = _from_registry(settings, summary, newest_version(settings), notes)
-    return page_data(settings, summary, features, ranking, model, notes)
+    ranking, model = _from_registry(settings, summary, rows, notes)
+    return page_data(settings, summary, rows, features, ranking, model, notes)
 
 
 def _features(settings: Settings, summary: dict[str, Any], notes: list[str]) -> pl.DataFrame | None:
@@ -62,9 +62,9 @@ def _features(settings: Settings, summary: dict[str, Any], notes: list[str]) -> 
 
 
 def _from_registry(
-    settings: Settings, summary: dict[str, Any], version: int | None, notes: list[str]
+    settings: Settings, summary: dict[str, Any], rows: pl.DataFrame, notes: list[str]
 ) -> tuple[pl.DataFrame | None, ChosenModel | None]:
-    uri, run_id = settings.tracking.uri, summary.get("mlflow_run_id")
+    uri, run_id, version = settings.tracking.uri, summary.get("mlflow_run_id"), newest_version(rows)
     if not summary:
         return None, None
     if not is_there(uri):
@@ -78,9 +78,8 @@ def _from_registry(
                 ranking = _ranking(registry.download_artifact(run_id, "ranking.csv", Path(folder)))
             if version is not None:
                 bundle = load_bundle(registry.download(settings.name, version, Path(folder) / "bundle"))
-                member = next(iter(bundle.members.values()))
-                model = ChosenModel(member.model, bundle.scaling, member.ids)
-        except (PipelineError, ValueError, OSError, KeyError, pl.exceptions.PolarsError) as error:
+                model = chosen_model(bundle, rows)
+        except (PipelineError, ValueError, OSError, KeyError, StopIteration, pl.exceptions.PolarsError) as error:
             what = "the model" if ranking is not None else "the ranking and the model"
             notes.append(f"Of the registry, {what} cannot be shown: {error}")
     return ranking, model
@@ -92,7 +91,7 @@ def _ranking(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, schema_overrides={"warnings": pl.String})
 
 
-def newest_version(settings: Settings) -> int | None:
+def newest_version(rows: pl.DataFrame) -> int | None:
     """The version that made the newest rows, which is not the newest run's own where its model was held."""
-    rows = known_rows(settings, series=None, as_of=None, head=None)
-    return int(rows.sort("as_of", maintain_order=True)["model_version"][-1])
+    version = rows.sort("as_of", maintain_order=True)["model_version"][-1]
+    return None if version is None else int(version)

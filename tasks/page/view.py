@@ -87,12 +87,13 @@ def standing(data: PageData) -> dict[str, Any]:
 
 
 def ranking(data: PageData) -> dict[str, Any] | None:
-    """The candidates, best first, with their distance from the best."""
-    if data.ranking is None or data.ranking.is_empty():
+    """The candidates of the model that is shown, best first, with their distance from the best."""
+    table = _own_candidates(data)
+    if table is None or table.is_empty():
         return None
-    criterion = data.criterion if data.criterion in data.ranking.columns else "bic"
-    others = [name for name in _CRITERIA if name != criterion and _has_values(data.ranking, name)]
-    best = data.ranking[criterion][0]
+    criterion = data.criterion if data.criterion in table.columns else "bic"
+    others = [name for name in _CRITERIA if name != criterion and _has_values(table, name)]
+    best = table[criterion][0]
     rows = [
         {
             "place": place,
@@ -108,10 +109,17 @@ def ranking(data: PageData) -> dict[str, Any] | None:
             "converged": plain(row["converged"]),
             "warnings": row["warnings"] or "",
         }
-        for place, row in enumerate(data.ranking.head(MOST_CANDIDATES).iter_rows(named=True), start=1)
+        for place, row in enumerate(table.head(MOST_CANDIDATES).iter_rows(named=True), start=1)
     ]
-    n_warned = data.ranking.filter(pl.col("warnings").fill_null("") != "").height
-    return {"criterion": criterion, "others": others, "rows": rows, "n": data.ranking.height, "n_warned": n_warned}
+    n_warned = table.filter(pl.col("warnings").fill_null("") != "").height
+    return {"criterion": criterion, "others": others, "rows": rows, "n": table.height, "n_warned": n_warned}
+
+
+def _own_candidates(data: PageData) -> pl.DataFrame | None:
+    if data.ranking is None or "series_id" not in data.ranking.columns:
+        return data.ranking
+    series = data.ranking["series_id"].first() if data.model is None else data.model.series
+    return data.ranking.filter(pl.col("series_id").cast(pl.String) == str(series))
 
 
 def quality(data: PageData) -> dict[str, Any]:

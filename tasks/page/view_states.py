@@ -33,7 +33,7 @@ HAZARD_STEPS = (1, 5, 20)
 
 def states(data: PageData) -> dict[str, Any]:
     """A line of profile for every state, and the plots of how long they last and where they lead."""
-    found, curves, moments = decoded_runs(data.rows), _curves(data), _features(data)
+    found, curves, moments = decoded_runs(data.modelled), _curves(data), _features(data)
     known = dict(list(moments.items())[:MOST_FEATURES])
     drawn = list(data.units)[:MOST_FEATURES]
     return {
@@ -50,6 +50,7 @@ def states(data: PageData) -> dict[str, Any]:
             for state, name in enumerate(data.state_names[:MOST_STATES])
         ],
         "n_states": data.n_states,
+        "series": "" if data.model is None else short(data.model.series),
         "has_law": data.model is not None,
         "figures": _figures(data, found, curves),
     }
@@ -93,7 +94,7 @@ def _features(data: PageData) -> dict[str, Law]:
 
 
 def _profile(data: PageData, state: int, own: Runs, known: dict[str, Law], curves: Curves) -> dict[str, Any]:
-    common = float(shares(data.rows, data.n_states)[state])
+    common = float(shares(data.modelled, data.n_states)[state])
     died = data.names.filter((pl.col("state") == state) & pl.col("died").is_not_null())["died"]
     return {
         "state": state,
@@ -128,5 +129,5 @@ def _figures(data: PageData, found: Runs, curves: Curves) -> dict[str, Figure]:
         moves = data.model.placed(np.asarray(data.model.estimator.transition_prob_), data.n_states)
         figures["transitions"] = transition_plot(data.model.placed(moves.T, data.n_states).T, names)
     for place, (feature, unit) in enumerate(list(data.units.items())[:MOST_FEATURES]):
-        figures[f"spread-{place}"] = spread_plot(data.rows, feature, unit, names)
+        figures[f"spread-{place}"] = spread_plot(data.modelled, feature, unit, names)
     return figures

@@ -28,7 +28,7 @@ from tasks.page.evidence import recorded
 from tasks.page.plots import hazard_plot, spread_plot, survival_plot, transition_plot
 from tasks.page.profile import decoded_runs, hazard, laws, mean_durations, survival
 from tasks.page.quality import balance, coverage
-from tasks.page.recorded import recorded_ids, recorded_page_data, recorded_report
+from tasks.page.recorded import recorded_page_data, recorded_report
 from tasks.page.render import page, script_json, write_page
 from tasks.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
 from tasks.page.text import number
@@ -284,7 +284,9 @@ def test_alarming_series_come_first() -> None:
 
 
 def test_series_in_are_published_held_or_quarantined() -> None:
-    rows = pl.concat([rows_of("A", [0, 1]), rows_of("B", [0, 1], status=["OK", "HELD"]), rows_of("C", [0, 1])])
+    held = rows_of("B", [0, 1, 0], status=["OK", "HELD", "MISSING"])
+    once_held = rows_of("A", [0, 1], status=["HELD", "OK"], as_of=[START, AS_OF])
+    rows = pl.concat([once_held, held, rows_of("C", [0, 1])])
     data = page_data_of(rows, quarantine=aside(("C", "constant"), ("D", "constant"), ("E", "too_short")))
     assert balance(data) == {"published": 1, "held": 1, "quarantined": 3}
     assert head(replace(data, summary={"n_series": 5, "run_key": "key"}))["imbalance"] is None
@@ -359,12 +361,15 @@ def test_the_model_speaks_of_states_by_their_persistent_ids(model: ChosenModel) 
     assert moved[1]["expected"] == moved[1]["hazards"][0] == number(None)
 
 
-@pytest.mark.parametrize(
-    ("identity", "expected"),
-    [({"ids": [3, 1]}, (3, 1)), ({"ids": [1, 1]}, ()), ({"ids": [0]}, ()), ({"ids": ["0", "1"]}, ()), ("x", ())],
-)
-def test_only_whole_identities_move_states(identity: Any, expected: tuple[int, ...]) -> None:
-    assert recorded_ids({"identity": identity}, SimpleNamespace(transition_prob_=np.eye(2))) == expected
+def test_a_model_of_one_series_speaks_of_its_rows_only(model: ChosenModel) -> None:
+    rows = pl.concat([rows_of("A", [0] * 90 + [1] * 10), rows_of("B", [1] * 100)])
+    stacked = pl.concat(
+        [RANKING.with_columns(series_id=pl.lit(name), bic=pl.col("bic") + n) for n, name in ((0, "B"), (7, "A"))]
+    )
+    data = page_data_of(rows, model=replace(model, series="A"), ranking=stacked)
+    assert [row["share"] for row in states(data)["profile"]] == ["90.0 %", "10.0 %"]
+    assert [row["score"] for row in ranking(data)["rows"]] == ["107.0", "117.5"]  # type: ignore[index]
+    assert "this is the one of A" in Text(page(data)).text
 
 
 def test_evidence_is_shown_as_recorded_and_its_absence_is_said() -> None:
