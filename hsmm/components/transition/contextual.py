@@ -100,6 +100,8 @@ class Contextual(OnCovariates, Transition):
         moves = Dense(self_transitions=self.self_transitions).initialise(sequences, mean_dwell, generator).typical()
         mean, spread = context.mean(0), context.std(0, unbiased=False)
         constant = context.amin(0) == context.amax(0)
+        if not bool(spread.isfinite().all()):
+            raise ValueError(f"the context holds {float(context.abs().max()):.3g}, whose square overflows; rescale it.")
         shape = (len(moves), -1)
         made = self.with_parameters(
             bias=torch.where(moves > 0, moves.clamp(min=1e-12).log(), 0.0),

@@ -248,6 +248,8 @@ def test_what_cannot_be_answered_is_refused() -> None:
         model.transition_.probability([1.0])
     with pytest.raises(ValueError, match="'contextual' transitions change with the context"):
         hsmm.HMM(2, transition="contextual", initial="stationary").fit(X, LENGTHS, context=CONTEXT)
+    with pytest.raises(ValueError, match="whose square overflows"):
+        hsmm.HMM(2, transition="contextual").fit(X, LENGTHS, context=1e200 * CONTEXT)
     with pytest.raises(ValueError, match="penalty is -1"):
         Contextual(penalty=-1)
     with pytest.raises(ValueError, match=r"columns are \[5\]"):

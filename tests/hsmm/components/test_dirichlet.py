@@ -105,3 +105,14 @@ def test_a_concentration_of_another_size_is_refused() -> None:
     law = FreeInitial(concentration=(1.0, 2.0))
     with pytest.raises(ValueError, match=r"concentration has shape \(2,\), but the model needs \(3,\)"):
         hsmm.HMM(3, initial=law, n_init=1).fit(regimes(), LENGTHS)
+
+
+@pytest.mark.parametrize("concentration", [0.5, 1.0, 3.0])
+def test_impossible_moves_have_no_slope(concentration: float) -> None:
+    law = Dense.from_parameters([[0.0, 0.4, 0.6], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]], concentration=concentration)
+    free = law.free()["probability"].requires_grad_()
+    made = law.with_free({"probability": free})
+    (made.log_potentials().exp() ** 2).sum().add(made.log_prior().sum()).backward()
+    assert free.grad is not None
+    assert free.grad.isfinite().all()
+    assert (free.grad[law.parameters["probability"] == 0.0] == 0.0).all()
