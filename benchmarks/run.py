@@ -19,9 +19,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, gate, machine, memory, picture, report, scaling
+from benchmarks import accuracy, fits, gate, machine, memory, picture, report, scaling
 from benchmarks.peers import environments
 from benchmarks.peers.table import PEERS
+from benchmarks.regressions import make_regression
 from benchmarks.side_by_side import Figures, entrants, find_peers, measure
 from benchmarks.targets import verdicts
 from benchmarks.works import WORKS
@@ -59,10 +60,14 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
     clock = found["machine"]["gigahertz"]
     here, missing = find_peers(PEERS) if options.peers else ([], {})
     figures: list[Figures] = []
-    for name in options.works:
+    for name in options.works.replace("g", ""):
         _say(f"work {name}: {WORKS[name]}")
         several = list(entrants(WORKS[name], here))
         figures += measure(WORKS[name], several, core=options.core, repeats=options.repeats, budget=options.budget)
+    whole: list[fits.Fits] = []
+    if options.peers and "g" in options.works:
+        _say("work g: whole fits of a GLM-HMM")
+        whole = fits.measure(make_regression(), repeats=options.repeats, core=options.core)
     judged = list(verdicts(figures, missing)) if options.peers else []
     _say("the recursions alone")
     found["threads"] = scaling.threads(found["machine"]["cores"])
@@ -72,11 +77,14 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
         "accuracy": accuracy.accuracy(),
         "memory": memory.memory(),
         "side_by_side": [asdict(f) for f in figures],
+        "fits": [asdict(f) for f in whole],
         "targets": [{**asdict(v), "met": v.met} for v in judged],
         "missing": missing,
     }
     picture.draw(found["curves"], found["per_cell"], found["threads"], options.picture)
     _print(report.side_by_side(figures, missing))
+    if whole:
+        _print(["\n(g) GLM-HMM: CPU seconds of a whole fit, medians", *fits.table(whole)])
     if judged:
         _print(report.targets(judged))
     _print([*report.cells(found["per_cell"], clock), *report.bound(found["per_cell"])])
@@ -116,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--install", action="store_true", help=f"install the peers below {environments.FOLDER} and stop"
     )
-    parser.add_argument("--works", default="".join(WORKS), help="which works, by letter")
+    parser.add_argument("--works", default="".join(WORKS) + "g", help="which works, by letter")
     parser.add_argument("--repeats", type=int, default=5, help="samples of every figure, at most")
     parser.add_argument("--budget", type=float, default=6.0, help="seconds for each figure, about")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the core to measure on")

@@ -20,6 +20,8 @@ class Adapter(Protocol):
     - ``e_step()``: one E-step alone.
     - ``log_likelihood()``: at the true parameters; ``ending`` says whether a segment must end with its series
       ("closed") or may run on ("open"). For an HMM the two are the same.
+    - ``fit()``: the log-likelihood that a whole fit reaches, ``n_iter`` its iterations; for work g, whose adapters have
+      a function ``load`` for its task.
     """
 
     ending: ClassVar[Ending]

@@ -14,7 +14,7 @@ import hsmm
 from benchmarks.peers.adapter import Ending
 from benchmarks.works import Task
 from hsmm import inference
-from hsmm.training import restarts
+from hsmm.training import first
 from hsmm.training.starts import Starts, draw_starts
 
 DIAGONAL = hsmm.emissions.Gaussian(covariance="diag")
@@ -37,7 +37,7 @@ class Adapter:
         model: hsmm.HMM | hsmm.HSMM = hsmm.HMM(work.n_states, **options)
         if not work.is_hmm:
             model = hsmm.HSMM(work.n_states, duration="categorical", max_duration=work.max_duration, **options)
-        with patch.object(restarts, "draw_starts", self._drawn_once):
+        with patch.object(first, "draw_starts", self._drawn_once):
             model.fit(self.task.X, self.task.lengths)
         made = model.restarts_["iterations"]
         assert made.min() == made.max() == n, "restarts stopped early: the iterations cannot be counted"

@@ -37,11 +37,12 @@ def answers(module: str, requests: Iterator[dict[str, Any]]) -> Iterator[dict[st
 def opened(module: str, task: Path, n_restarts: int) -> Any:
     from benchmarks.works import Task
 
-    return import_module(f"benchmarks.peers.{module}").Adapter(Task.load(task), n_restarts)
+    found = import_module(f"benchmarks.peers.{module}")
+    return found.Adapter(getattr(found, "load", Task.load)(task), n_restarts)
 
 
 def abilities(adapter: Any) -> list[str]:
-    return [name for name in ("iterate", "decode", "e_step", "log_likelihood") if hasattr(adapter, name)]
+    return [name for name in ("iterate", "decode", "e_step", "log_likelihood", "fit") if hasattr(adapter, name)]
 
 
 def answer(adapter: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +51,10 @@ def answer(adapter: Any, request: dict[str, Any]) -> dict[str, Any]:
             return {"seconds": _cpu_seconds(lambda: adapter.iterate(request["n"]))}
         case "decode" | "e_step" as name:
             return {"seconds": _cpu_seconds(lambda: [getattr(adapter, name)() for _ in range(request["n"])])}
+        case "fit":
+            reached: list[float] = []
+            seconds = _cpu_seconds(lambda: reached.append(float(adapter.fit())))
+            return {"seconds": seconds, "value": reached[0], "n_iter": adapter.n_iter}
         case "log_likelihood":
             return {"value": float(adapter.log_likelihood()), "ending": adapter.ending}
         case "peak":
