@@ -21,8 +21,6 @@ from hsmm.types import StateMatrix, StateVector
 LARGEST = 30.0
 """The largest logit, and change of a logit by a standard deviation of the context: a bound for separable data."""
 
-_NEWTON_STEPS = 3
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contextual(OnCovariates, Transition):
@@ -112,15 +110,11 @@ class Contextual(OnCovariates, Transition):
         return made._referenced() if k > 1 else made
 
     def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
-        """A few damped Newton steps on the exact objective, never downhill."""
+        """A damped Newton step on the exact objective, never downhill; new counts are worth more than a second one."""
         context = self._standard(self._ahead(sequences))
         design = torch.cat([context.new_ones(*context.shape[:-1], 1), context], -1)
-        point = self._point()
-        for _ in range(_NEWTON_STEPS):
-            before = point
-            point = newton_step(point, design, counts, self._possible(), self._movable(), self.penalty, LARGEST)
-            if torch.equal(point, before):
-                break
+        point, counts = self._point(), counts.movedim(1, -1).contiguous()
+        point = newton_step(point, design, counts, self._possible(), self._movable(), self.penalty, LARGEST)
         return self.with_parameters(bias=point[..., 0].clone(), coef=point[..., 1:].clone())
 
     def constraints(self) -> Mapping[str, Constraint]:

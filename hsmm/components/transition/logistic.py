@@ -7,6 +7,7 @@ from torch import Tensor
 
 _STEP_SIZES = (1.0, 0.5, 0.2, 0.05, 0.005)
 _LONGEST = 8.0  # of a step in a logit
+_ROUNDING = 1e-14  # of an objective: a last, tiny step must not depend on it
 _MOST_CELLS = 4_000_000  # of the curvatures by row that are held at once
 
 
@@ -16,15 +17,17 @@ def newton_step(
     """One damped Newton step from ``point`` (R, K, K, C), its last axis the columns of ``design`` (R, N, C).
 
     The objective of each (restart, state) is Σ counts · log softmax(point · design) - penalty / 2 · Σ (coef - mean)²,
-    with ``counts`` (R, N, K, K), coef all columns but the first, the mean over ``possible`` moves. Only ``movable``
-    entries change, within ±``largest``; a row that no step size improves stays.
+    with ``counts`` (R, K, K, N), coef all columns but the first, the mean over ``possible`` moves. Only ``movable``
+    entries change, within ±``largest``; a row that every step size
+    lowers stays.
     """
     reached = _objective(point, design, counts, possible, penalty)
+    lowest = reached - _ROUNDING * reached.abs()
     step = _direction(point, design, counts, possible, movable, penalty, largest)
     arrived, moved = torch.zeros_like(reached, dtype=torch.bool), point
     for size in _STEP_SIZES:
         trial = (point + size * step).clamp(-largest, largest)
-        better = (_objective(trial, design, counts, possible, penalty) > reached) & ~arrived
+        better = (_objective(trial, design, counts, possible, penalty) >= lowest) & ~arrived
         moved = torch.where(better[..., None, None], trial, moved)
         arrived = arrived | better
         if bool(arrived.all()):
@@ -35,7 +38,7 @@ def newton_step(
 def _objective(point: Tensor, design: Tensor, counts: Tensor, possible: Tensor, penalty: float) -> Tensor:
     """(R, K)"""
     log_table = _log_table(point, design, possible)
-    value = (counts * log_table.masked_fill(~possible, 0.0)).sum((1, 3))
+    value = (counts * log_table.masked_fill(~possible.unsqueeze(-1), 0.0)).sum((2, 3))
     return value - 0.5 * penalty * centred(point[..., 1:], possible).square().sum((-1, -2))
 
 
@@ -51,14 +54,14 @@ def _direction(
     r, k, _, c = point.shape
     gradient, curvature = point.new_zeros(r, k, k, c), point.new_zeros(r, k * k * k, c * c)
     for rows in torch.arange(design.shape[1], device=design.device).split(max(1, _MOST_CELLS // (r * k**3))):
-        x, seen = design[:, rows], counts[:, rows]
+        x, seen = design[:, rows], counts[..., rows]
         p = _log_table(point, x, possible).exp()
-        total = seen.sum(-1, keepdim=True)
-        residual = (seen - total * p).flatten(2)
-        gradient = gradient + (residual.mT @ x).view(r, k, k, c)
-        spread = torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
-        weight = (total.unsqueeze(-1) * spread).flatten(2)
-        curvature = curvature + weight.mT @ (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(2)
+        total = seen.sum(2, keepdim=True)
+        residual = seen - total * p
+        gradient = gradient + (residual.flatten(1, 2) @ x).view(r, k, k, c)
+        weight = -total.unsqueeze(2) * p.unsqueeze(3) * p.unsqueeze(2)
+        weight.diagonal(dim1=2, dim2=3).add_((total * p).transpose(2, 3))
+        curvature = curvature + weight.flatten(1, 3) @ (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(2)
     gradient[..., 1:] = gradient[..., 1:] - penalty * centred(point[..., 1:], possible)
     hessian = curvature.view(r, k, k, k, c, c).permute(0, 1, 2, 4, 3, 5) + penalty * _ridge(possible, c).to(point)
     size = k * c
@@ -75,10 +78,10 @@ def _direction(
 
 
 def _log_table(point: Tensor, design: Tensor, possible: Tensor) -> Tensor:
-    """(R, N, K, K)"""
+    """(R, K, K, N)"""
     r, k, _, c = point.shape
-    logits = (design @ point.view(r, k * k, c).mT).view(r, -1, k, k)
-    return logits.masked_fill(~possible, -torch.inf).log_softmax(-1)
+    logits = (point.reshape(r, k * k, c) @ design.mT).view(r, k, k, -1)
+    return logits.masked_fill(~possible.unsqueeze(-1), -torch.inf).log_softmax(2)
 
 
 def centred(coef: Tensor, possible: Tensor) -> Tensor:

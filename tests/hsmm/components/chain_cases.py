@@ -133,7 +133,7 @@ def contextual_cases() -> list[Case]:
     for stays in (False, True):
         for o in ({}, {"penalty": 2.0}, {"columns": (1, 2)}):
             made = TRANSITIONS["contextual"](self_transitions=stays, **o)
-            cases.append(ContextualCase(label("contextual", {"self_transitions": stays, **o}), made, 8, data))
+            cases.append(ContextualCase(label("contextual", {"self_transitions": stays, **o}), made, 15, data))
     return cases
 
 
