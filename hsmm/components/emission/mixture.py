@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -23,11 +23,13 @@ from hsmm.components.base import (
 )
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.nested import own, prefixed, resolved
-from hsmm.numerics import logsumexp
+from hsmm.components.emission.repeats import gathered, spread
+from hsmm.numerics import logsumexp, ordered_sum
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
 _PREFIX = "component"
+_BLOCK_CELLS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +102,18 @@ class Mixture(Emission):
         self.components.check()
 
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
-        found = logsumexp(self._joint(sequences))
-        if not sequences.is_complete:
-            found = torch.where(sequences.observed.any(1, keepdim=True), found, 0.0)
-        return found if out is None else out.copy_(found)
+        rows, of_row = self._distinct(sequences)
+        table, log_weight = self._tables(rows)
+        if table.requires_grad or log_weight.requires_grad:
+            found = logsumexp(table + log_weight.unsqueeze(1))
+        else:
+            found = table.new_empty(table.shape[:-1])
+            for part, weight, total in _blocks(table, log_weight, found):
+                peak, terms = _relative(part.add_(weight))
+                total.copy_(ordered_sum(terms, 0).log_().add_(peak))
+        if not rows.is_complete:
+            found = torch.where(rows.observed.any(1, keepdim=True), found, 0.0)
+        return spread(found, of_row, out)
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
         """Each state's rows, cut into bands along a direction that differs between restarts."""
@@ -113,12 +123,14 @@ class Mixture(Emission):
         return self._with(sequences.values.new_full(shape, 1.0 / shape[-1]), made)
 
     def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
-        joint = self._joint(sequences)
-        share = (joint - joint.amax(-1, keepdim=True)).exp_().nan_to_num_(0.0)
-        share = share.mul_((weights / share.sum(-1).clamp(min=1e-300)).unsqueeze(-1))
-        old = self.parameters["weight"]
-        weight = dirichlet_mode(share.sum(1), self.concentration, old)
-        return self._with(weight, self.components.maximise(sequences, share.flatten(2)))
+        rows, of_row = self._distinct(sequences)
+        share, log_weight = self._tables(rows)
+        for part, weight, mass in _blocks(share, log_weight, gathered(weights, of_row, rows.n_rows)):
+            _, terms = _relative(part.add_(weight))
+            terms.mul_(mass / ordered_sum(terms, 0).clamp_(min=1e-300))
+            part.copy_(terms.movedim(0, -1))
+        weight = dirichlet_mode(share.sum(1), self.concentration, self.parameters["weight"])
+        return self._with(weight, self.components.maximise(rows, share.flatten(2)))
 
     def coordinates(self, sequences: Sequences) -> Tensor:
         return self._family.coordinates(sequences)
@@ -178,11 +190,16 @@ class Mixture(Emission):
     def _family_of_shape(self) -> Emission:
         return self.components if self.parameters else self._family
 
-    def _joint(self, sequences: Sequences) -> Tensor:
-        """(R, N, K, M) log p(row, component | state)."""
+    def _distinct(self, sequences: Sequences) -> tuple[Sequences, Tensor | None]:
+        """The rows that the law tells apart, and which of them each row is."""
+        if self.uses_covariates:
+            return sequences, None
+        return sequences.distinct.rows, sequences.distinct.of_row
+
+    def _tables(self, rows: Sequences) -> tuple[Tensor, Tensor]:
+        """(R, N, K, M) log-density of the rows under each component, and (R, K, M) the components' log-weights."""
         weight = self.parameters["weight"]
-        table = self.components.log_potentials(sequences)
-        return table.view(*table.shape[:2], *weight.shape[1:]) + safe_log(weight).unsqueeze(1)
+        return self.components.log_potentials(rows).unflatten(2, tuple(weight.shape[1:])), safe_log(weight)
 
     def _with(self, weight: Tensor, components: Emission) -> Self:
         shape = tuple(weight.shape[1:])
@@ -194,6 +211,22 @@ class Mixture(Emission):
     def _unflattened(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         shape = tuple(self.parameters["weight"].shape[1:])
         return prefixed(_PREFIX, {name: value.unflatten(1, shape) for name, value in values.items()})
+
+
+def _blocks(table: Tensor, log_weight: Tensor, of_rows: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The models one after the other, each in blocks of rows that fit into caches: parts of all three."""
+    size = max(1, _BLOCK_CELLS // log_weight[0].numel())
+    for model, weight, others in zip(table, log_weight, of_rows, strict=True):
+        for part, other in zip(model.split(size), others.split(size), strict=True):
+            yield part, weight, other
+
+
+def _relative(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest (N, K) of log-densities (N, K, M), and (M, N, K) all densities relative to it."""
+    terms = joint.movedim(-1, 0).contiguous()
+    peak = terms.amax(0)
+    peak.masked_fill_(peak.isneginf(), 0.0)
+    return peak, terms.sub_(peak).exp_()
 
 
 def _bands(sequences: Sequences, labels: Tensor, n_states: int, n_bands: int) -> Tensor:
