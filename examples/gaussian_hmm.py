@@ -70,7 +70,7 @@ def picture(models: dict[str, hsmm.HMM], values: np.ndarray, share: np.ndarray, 
     for name, model in models.items():
         climbs.plot(model.history_, label=name)
     climbs.set(title="Two climbs", xlabel="iteration", ylabel="objective (nats)", xscale="symlog")
-    climbs.legend(frameon=False)
+    climbs.legend(frameon=False, loc="lower right")
     densities(learnt, models["EM, best of 4"], values, share)
     fresh, levels = signal(1, 160, seed)
     states = models["EM, best of 4"].predict(fresh)
