@@ -47,11 +47,18 @@ class Component(ABC):
         return next(iter(self.parameters.values())).shape[0]
 
     def with_parameters(self, **parameters: Tensor) -> Self:
-        return replace(self, parameters={**self.parameters, **parameters})
+        return self._holding({**self.parameters, **parameters})
+
+    def _holding(self, parameters: Mapping[str, Tensor]) -> Self:
+        """These options, which were checked when they were given, with other parameters."""
+        made = object.__new__(type(self))
+        options = {name: self.__dict__[name] for name in type(self).__dataclass_fields__ if name in self.__dict__}
+        made.__dict__.update(options, parameters=parameters)
+        return made
 
     def take(self, restarts: Tensor) -> Self:
         """The models at these indices of the restart axis."""
-        return replace(self, parameters={name: value[restarts] for name, value in self.parameters.items()})
+        return self._holding({name: value[restarts] for name, value in self.parameters.items()})
 
     def joined(self, other: Self) -> Self:
         """This component's models followed by the other's."""

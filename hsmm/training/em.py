@@ -95,7 +95,9 @@ class _Climb:
                 reached = self.target.total(counts.log_likelihood)
                 objective = reached + self.model.log_prior()
         gain = objective - self.objective
-        self.fall = torch.maximum(self.fall, torch.where(gain < 0, -gain / objective.abs().clamp(min=1.0), 0.0))
+        if bool((gain < 0).any()):
+            lost = torch.where(gain < 0, -gain / objective.abs().clamp(min=1.0), 0.0)
+            self.fall = torch.maximum(self.fall, lost)
         self.counts, self.objective, self.leapt = counts, objective, False
         self._remember(objective)
         done = (gain < self.tol * self.target.n_observations) & judged
@@ -142,8 +144,10 @@ class _Climb:
         )
 
     def _remember(self, objective: Tensor) -> None:
-        row = torch.full_like(self.record["objective"], torch.nan)
-        row[self.running] = objective
+        row = objective
+        if len(self.running) < len(self.record["objective"]):
+            row = torch.full_like(self.record["objective"], torch.nan)
+            row[self.running] = objective
         self.history.append(row)
 
     def _leave(self, leaving: Tensor, **reached: Tensor) -> None:
