@@ -13,6 +13,7 @@ from tasks.bundle import load_bundle
 from tasks.errors import PipelineError
 from tasks.ingest import ingest
 from tasks.page.data import ChosenModel, PageData, chosen_model, page_data
+from tasks.page.quality import balance
 from tasks.page.render import write_page
 from tasks.registry import Registry, is_there
 from tasks.settings import Settings
@@ -27,7 +28,7 @@ _LARGEST_RANKING = 1 << 24
 def recorded_report(settings: Settings) -> dict[str, Any]:
     """Write the page beside the newest run's pictures; what it says of itself, its path under ``report``."""
     data = recorded_page_data(settings)
-    newest = data.rows.sort("as_of").row(-1, named=True)
+    newest, series = data.rows.sort("as_of").row(-1, named=True), balance(data)
     path = write_page(data, report_folder(settings, str(newest["run_key"])))
     return {
         "report": str(path),
@@ -37,7 +38,9 @@ def recorded_report(settings: Settings) -> dict[str, Any]:
         "as_of": newest["as_of"].isoformat(),
         "verdict": data.summary.get("verdict"),
         "states_table": settings.output.states,
-        "n_series": data.rows["series_id"].n_unique(),
+        "n_series": sum(series.values()),
+        "n_held": series["held"],
+        "n_quarantined": series["quarantined"],
         "notes": data.notes,
     }
 

@@ -40,6 +40,8 @@ def _facts(data: PageData) -> list[tuple[str, str]]:
     law = (
         f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration" if best else _UNRECORDED
     )
+    if data.model is not None and data.model.series:
+        law = "one for each series"
     score = f"{data.criterion} {number(best['score'], 7)}" if best.get("score") is not None else _UNRECORDED
     span = f"{moment(data.rows['time'].min())} to {moment(data.rows['time'].max())}"
     n_newest = data.rows.filter(pl.col("as_of") == newest["as_of"]).height
@@ -166,7 +168,7 @@ def evidence(data: PageData) -> dict[str, Any]:
     ]
     return {
         "identity": recorded(data.summary.get("identity")),
-        "gate": recorded(data.summary.get("gate")),
+        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(data.summary.get("gate"))],
         "names": names,
     }
 
