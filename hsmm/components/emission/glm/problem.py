@@ -14,6 +14,7 @@ from hsmm.components.emission.glm.responses import Response
 from hsmm.sequences import Sequences
 
 _MOST_PRODUCTS = 120
+_LEAST_MEAN = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,11 @@ class Problem:
     n_coordinates: int
     held: Tensor | None = None
 
+    @property
+    def has_walls(self) -> bool:
+        """Whether some predictors have no mean, so that a short step may still go too far."""
+        return self.link.name in ("identity", "one_over_x", "custom") and self.response.name != "gaussian"
+
     def coordinates(self, parameters: Tensor) -> Tensor:
         """(R, Y, K, M, P) → (R, Y, G, Q); parameters that share a coordinate are equal."""
         r, n_responses = parameters.shape[:2]
@@ -157,12 +163,20 @@ class Problem:
     def _by_row(self, coordinates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predictor = self.design.predictor(self.parameters(coordinates))
         value, slope, bend = self.response.slopes(self.y.unsqueeze(-3), predictor, self.scale, self.link)
+        if self.has_walls and self.response.has_boundary:
+            value = torch.where(self._near_wall(predictor), torch.inf, value)
         total = (self.weight * value.squeeze(-2)).sum(-1)
         if not bool(total.isfinite().all()):
             counted = torch.where(self.weight > 0, self.weight * value.squeeze(-2), 0.0)
             total = counted.sum(-1).nan_to_num(torch.inf)
             slope, bend = slope.nan_to_num(0.0, 0.0, 0.0), bend.nan_to_num(0.0, 0.0, 0.0)
         return total, slope, bend
+
+    def _near_wall(self, predictor: Tensor) -> Tensor:
+        """Rows whose mean is so near to the end of its range that rounding could carry it beyond."""
+        mean = self.link.mean(predictor)
+        low = ~(mean >= _LEAST_MEAN)
+        return low | (mean > 1.0 - _LEAST_MEAN) if self.response.name == "bernoulli" else low
 
     def _joined(self, value: Tensor, gradient: Tensor, curvature: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the states of each group."""

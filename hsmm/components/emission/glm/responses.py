@@ -27,7 +27,7 @@ class Response(ABC):
     has_scale: ClassVar[bool] = False
     values: ClassVar[str] = "any number"
     least_scale: ClassVar[float] = 1e-8
-    needs_floor: ClassVar[bool] = True
+    has_boundary: ClassVar[bool] = True
 
     @abstractmethod
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -190,7 +190,7 @@ class NegativeBinomial(Response):
 class Gamma(Response):
     """Shape 1 / scale, variance scale · mean²."""
 
-    name, link, has_scale, values, needs_floor = "gamma", "one_over_x", True, "a number > 0", False
+    name, link, has_scale, values, has_boundary = "gamma", "one_over_x", True, "a number > 0", False
     most_scale: ClassVar[float] = 1e6
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -233,7 +233,7 @@ class Gamma(Response):
 class Gaussian(Response):
     """``scale`` is the variance."""
 
-    name, link, has_scale, needs_floor = "gaussian", "identity", True, False
+    name, link, has_scale, has_boundary = "gaussian", "identity", True, False
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         return -0.5 * (y - link.mean(predictor)) ** 2 / scale - (_HALF_LOG_2PI + 0.5 * scale.log())

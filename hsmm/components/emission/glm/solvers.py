@@ -18,7 +18,7 @@ Smooth: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 _NEWTON_STEPS = 25
 _HALVINGS = 12
 _PRECISE = 1e-13
-_CLOSE, _ENOUGH = 1e-9, 1e-3
+_CLOSE, _ENOUGH, _CRAWL = 1e-9, 1e-3, 1e-3
 _GRADIENT_STEPS = 2000
 _MODEL_STEPS = 300
 
@@ -32,10 +32,11 @@ def newton(problem: Problem, start: Tensor) -> Tensor:
     value = first = at.value + problem.penalty.rough(here)
     length = torch.ones_like(value)
     moving = torch.ones_like(value, dtype=torch.bool)
+    least = _CRAWL if problem.has_walls else 0.0
     for _ in range(_NEWTON_STEPS):
         target, promised = _newton_target(problem.penalty, here, at)
         small = torch.maximum(_CLOSE * (1.0 + value.abs()), _ENOUGH * (first - value))
-        close = moving & (promised <= small) & (length == 1.0)
+        close = moving & (promised <= small) & (length == 1.0) & (not problem.has_walls)
         here = torch.where(close.unsqueeze(-1), target, here)
         moving = moving & ~close & (promised > 0)
         if not bool(moving.any()):
@@ -50,7 +51,7 @@ def newton(problem: Problem, start: Tensor) -> Tensor:
             torch.where(kept.unsqueeze(-1), new.slope, at.slope),
             torch.where(kept[..., None, None], new.curvature, at.curvature),
         )
-        moving = gain > _PRECISE * (1.0 + value.abs())
+        moving = gain > torch.maximum(_PRECISE * (1.0 + value.abs()), least * (first - value))
         value = torch.where(kept, reached, value)
         length = (2.0 * length).clamp(max=1.0)
     return here
