@@ -20,6 +20,7 @@ from tasks.units import FittedCandidate
 Verdict = Literal["PROMOTE", "HOLD", "REJECT"]
 
 _WALL = 0.01
+_MOST_NATS = 1e6
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,18 @@ def _improvement(
     """Nats per row by which the model predicts better than the champion the rows that neither was fitted on."""
     member, scales = champion
     known = rows.filter(pl.col("series_id").is_in(scales.statistics["series_id"].implode()))
-    new = (~known["trains"] & (known["time"] > member.train_end)).to_numpy()
+    own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
+    new = known.select(pl.col("time") > pl.max_horizontal(own_end, pl.lit(member.train_end))).to_series().to_numpy()
+    new &= ~np.isnan(scaling.apply(known)).all(1)
     if not new.any():
         return None, 0
-    gain = log_density(model, scaling, known)[new] - log_density(member.model, scales, known)[new]
-    observed = ~np.isnan(scaling.apply(known)).all(1)[new]
-    if not observed.any():
-        return None, 0
-    mean = float(gain[observed].mean())
-    return (mean if math.isfinite(mean) else -math.inf), int(observed.sum())
+    return _gain(log_density(model, scaling, known)[new], log_density(member.model, scales, known)[new]), int(new.sum())
+
+
+def _gain(log_densities: np.ndarray, before: np.ndarray) -> float:
+    """Nats per row; rows that both find impossible tell them apart no more than rows they agree on."""
+    bounded = [
+        np.nan_to_num(values, nan=-_MOST_NATS, posinf=_MOST_NATS, neginf=-_MOST_NATS)
+        for values in (log_densities, before)
+    ]
+    return float((bounded[0] - bounded[1]).mean())

@@ -76,7 +76,8 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
     rows = unit_rows(validated.rows, settings.fit.pool)
     for unit, fits in fitted.units.items():
         rival = _rival(champion, unit)
-        model, identity = align(fits.best.model, fitted.scaling, rival, rows[unit])
+        seen = rows[unit].filter(pl.col("time") >= fitted.train_start)
+        model, identity = align(fits.best.model, fitted.scaling, rival, seen)
         candidate = replace(fits.best, model=model)
         decisions[unit] = decide(candidate, rival, identity, fitted.scaling, rows[unit], settings.promote)
         identities[unit] = identity

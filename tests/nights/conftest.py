@@ -1,0 +1,208 @@
+"""Whole nights in a second each: the plain functions without Prefect, and a registry that is a folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import flows.backfill
+import flows.decoding
+import flows.nightly
+import tasks.champion
+import tasks.promote
+import tasks.track
+from tasks.bundle import Bundle, load_bundle
+from tasks.registry import PREVIOUS, Version
+from tasks.settings import Settings, read_settings
+
+FIRST_DAY = date(2020, 1, 1)
+CONFIG = """
+name = "toy"
+[source]
+path = "{path}"
+series = "symbol"
+time = "date"
+frequency = "1d"
+available_after = "1d"
+[features]
+x = {{ op = "identity", column = "x" }}
+[model]
+n_states = 3
+emission = "gaussian"
+duration = "geometric"
+max_duration = 20
+[fit]
+n_init = 3
+max_iter = 60
+tol = 1e-5
+device = "cpu"
+[promote]
+holdout = 10
+[output]
+states = "{states}"
+[tracking]
+uri = "{uri}"
+"""
+
+
+class FolderRegistry:
+    """What :class:`tasks.registry.Registry` does, with folders and a dictionary."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.texts: dict[str, str] = {}
+        self._versions: dict[int, Version] = {}
+        self._alias: int | None = None
+
+    def start_run(self, *_: object, **__: object) -> str:
+        return "run"
+
+    def end_run(self, *_: object) -> None: ...
+
+    def log(self, *_: object, **__: object) -> None: ...
+
+    def close_stopped(self, key: str) -> None: ...
+
+    def log_dataset(self, *_: object) -> None: ...
+
+    def log_files(self, *_: object) -> None: ...
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:  # noqa: ARG002
+        self.texts[name] = text
+
+    def register_model(
+        self,
+        run_id: str,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        bundle: Path,
+        code: Path,  # noqa: ARG002
+        columns: Sequence[str],  # noqa: ARG002
+        requirements: Sequence[str],  # noqa: ARG002
+        tags: Mapping[str, str],
+    ) -> int:
+        number = len(self._versions) + 1
+        shutil.copytree(bundle, self.folder / str(number))
+        self._versions[number] = Version(number, dict(tags))
+        return number
+
+    def versions(self, name: str) -> list[Version]:  # noqa: ARG002
+        return list(self._versions.values())
+
+    def champion(self, name: str) -> int | None:  # noqa: ARG002
+        return self._alias
+
+    def set_champion(self, name: str, version: int) -> None:
+        if self._alias not in (None, version):
+            self.tag_version(name, version, {PREVIOUS: str(self._alias)})
+        self.move_champion(name, version)
+
+    def move_champion(self, name: str, version: int) -> None:  # noqa: ARG002
+        self._alias = version
+
+    def tag_version(self, name: str, version: int, tags: Mapping[str, str]) -> None:  # noqa: ARG002
+        self._versions[version].tags.update(tags)
+
+    def download(self, name: str, version: int, folder: Path) -> Path:  # noqa: ARG002
+        return Path(shutil.copytree(self.folder / str(version), folder / "bundle"))
+
+    def bundle(self, version: int) -> Bundle:
+        return load_bundle(self.folder / str(version))
+
+
+class Place:
+    """A folder with a source, a table and a registry of its own, where nights are worked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.source = folder / "source.parquet"
+        self.states = str(folder / "states")
+        self.config = folder / "toy.toml"
+        self.registry = FolderRegistry(folder / "versions")
+        text = CONFIG.format(path=self.source, states=self.states, uri=f"sqlite:///{folder}/mlflow.db")
+        self.config.write_text(text)
+
+    def settings(self, *assignments: str) -> Settings:
+        return read_settings(self.config, assignments)
+
+    def night(self, as_of: date | None = None, *assignments: str) -> dict[str, Any]:
+        moment = None if as_of is None else as_of.isoformat()
+        return flows.nightly.night(self.settings(*assignments), moment)
+
+    def decode(self, as_of: date | None = None, *assignments: str) -> dict[str, Any]:
+        moment = None if as_of is None else as_of.isoformat()
+        return flows.decoding.decode_new.fn(str(self.config), moment, list(assignments))
+
+    def backfill(self, start: date, end: date, every: str = "1d", *assignments: str) -> dict[str, Any]:
+        return flows.backfill.backfill.fn(
+            str(self.config), start.isoformat(), end.isoformat(), every, list(assignments)
+        )
+
+    def table(self) -> pl.DataFrame:
+        return pl.read_delta(self.states)
+
+
+@pytest.fixture
+def place_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Place]:
+    """Places by name; the pipeline works at the one whose settings it is given."""
+    places: dict[str, Place] = {}
+
+    def registry(uri: str, name: str) -> FolderRegistry:  # noqa: ARG001
+        return places[Path(uri.removeprefix("sqlite:///")).parent.name].registry
+
+    for module in (flows.nightly, tasks.champion, tasks.promote):
+        monkeypatch.setattr(module, "reach_registry", registry)
+    monkeypatch.setattr(tasks.track, "Registry", registry)
+    for module in (flows.nightly, flows.decoding):
+        for name in [name for name in vars(module) if name.endswith("_task")]:
+            monkeypatch.setattr(module, name, getattr(module, name).fn)
+    monkeypatch.setattr(flows.nightly, "pictures_task", lambda *_: [])
+    monkeypatch.setattr(flows.nightly, "page_task", lambda *_: Path("page.html"))
+    monkeypatch.setattr(flows.nightly, "report_data", lambda *_: None)
+
+    def make(name: str) -> Place:
+        if name not in places:
+            (tmp_path / name).mkdir()
+            places[name] = Place(tmp_path / name)
+        return places[name]
+
+    return make
+
+
+def levels(states: Sequence[int], spread: float = 1.0, distance: float = 3.0, seed: int = 0) -> np.ndarray:
+    """Rows around a level for each state."""
+    rng = np.random.default_rng(seed)
+    return distance * np.asarray(states) + spread * rng.normal(size=len(states))
+
+
+def sojourns(n_rows: int, n_states: int = 3, mean: int = 15, seed: int = 0) -> np.ndarray:
+    """A path that stays in each state for a while and then moves to another."""
+    rng = np.random.default_rng(seed)
+    path, state = list[int](), int(rng.integers(n_states))
+    while len(path) < n_rows:
+        path += [state] * int(1 + rng.geometric(1 / mean))
+        state = int((state + 1 + rng.integers(n_states - 1)) % n_states)
+    return np.array(path[:n_rows])
+
+
+def frame(x: np.ndarray, symbol: str = "A") -> pl.DataFrame:
+    """Daily rows from the first day on."""
+    days = [FIRST_DAY + timedelta(days=i) for i in range(len(x))]
+    return pl.DataFrame({"symbol": symbol, "date": days, "x": x}, schema_overrides={"x": pl.Float64})
+
+
+def day(n: int) -> date:
+    """The day on which the first ``n`` rows are known."""
+    return FIRST_DAY + timedelta(days=n)
+
+
+@pytest.fixture
+def toy() -> Any:
+    """The functions that make sources."""
+    return type("Toy", (), {f.__name__: staticmethod(f) for f in (levels, sojourns, frame, day)})

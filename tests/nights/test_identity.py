@@ -1,0 +1,80 @@
+"""Persistent states over many refits: the same ids for the same states, births and deaths declared, no id twice."""
+
+from __future__ import annotations
+
+import os
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks.bundle import Bundle, Member
+from tasks.fit import ALL
+from tasks.ingest import ingest
+from tasks.scaling import Scaling
+from tasks.validate import validate
+
+N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "8"))
+START = 300
+
+
+def ids_by_row(bundle: Bundle, rows: pl.DataFrame) -> np.ndarray:
+    """The persistent id of each row's most probable state, in hindsight."""
+    member: Member = bundle.members[ALL]
+    scaling: Scaling = bundle.scaling
+    return np.array(member.ids)[member.model.predict_proba(scaling.apply(rows)).argmax(1)]
+
+
+def agreement(ids: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Share of rows with the same id, and the best share that any renaming could reach."""
+    names = sorted({*ids.tolist(), *others.tolist()})
+    renamed = [np.array(order)[np.searchsorted(names, ids)] for order in permutations(names)]
+    return float((ids == others).mean()), max(float((new == others).mean()) for new in renamed)
+
+
+@pytest.mark.parametrize("kind", ["levels", "spreads"])
+def test_every_night_means_the_same_states(place_at, toy, kind: str) -> None:
+    place, path = place_at(kind), toy.sojourns(START + N_NIGHTS, mean=20)
+    x = toy.levels(path, distance=2.5) if kind == "levels" else toy.levels(path, distance=0) * 3.0**path
+    rows = toy.frame(x)
+    history, served = rows.head(START), []
+    for n in range(START, START + N_NIGHTS):
+        rows.head(n).write_parquet(place.source)
+        said = place.night(None, f"fit.seed={n}")
+        assert (said["identity"]["births"], said["identity"]["deaths"]) == ([], [])
+        served.append(place.registry.bundle(place.registry.champion("toy")))
+    settings = place.settings()
+    validated = validate(ingest(settings), settings).rows.head(len(history))
+    ids = [ids_by_row(bundle, validated) for bundle in served]
+    by_night = [agreement(a, b) for a, b in zip(ids, ids[1:], strict=False)]
+    since_the_first = [agreement(ids[0], b) for b in ids[1:]]
+    assert np.mean([same for same, _ in by_night]) >= 0.99
+    assert all(same >= 0.95 and same == best for same, best in by_night)
+    assert all(same == best for same, best in since_the_first)
+
+
+def test_a_birth_and_a_death_are_declared_and_no_id_comes_back(place_at, toy) -> None:
+    """Three regimes, then a fourth beside them; the first ceases, and leaves the window; one like it comes back."""
+    place = place_at("lives")
+    three, four = toy.sojourns(200, seed=1), toy.sojourns(200, 4, seed=2)
+    without, again = 1 + toy.sojourns(300, 3, seed=3), toy.sojourns(160, 4, seed=4)
+    rows = toy.frame(toy.levels(np.concatenate([three, four, without, again]), distance=5.0))
+    options = ("model.n_states=[2, 3, 4]", "fit.train_window=240d", "fit.scale=none")
+    told = {}
+    for n in (200, 340, 400, 700, 860):
+        rows.head(n).write_parquet(place.source)
+        told[n] = place.night(None, *options)
+    identity = {n: said["identity"] for n, said in told.items()}
+    assert identity[200]["ids"] == [0, 1, 2]
+    (born,) = identity[340]["births"]
+    assert (born, identity[340]["deaths"]) == (3, [])
+    assert identity[700]["deaths"] == [0]
+    assert identity[700]["ids"] == [1, 2, 3]
+    assert identity[860]["births"] == [4]
+    names = pl.read_delta(f"{place.states}_names").sort("state")
+    assert names["state"].to_list() == [0, 1, 2, 3, 4]
+    assert names["born"].dt.date().to_list() == [toy.day(n) for n in (200, 200, 200, 340, 860)]
+    assert [d and d.date() for d in names["died"].to_list()] == [toy.day(700), None, None, None, None]
+    last = place.table().filter(pl.col("as_of") == pl.col("as_of").max())
+    assert (last["p_filtered"].list.get(0) == 0.0).all()
