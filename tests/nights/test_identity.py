@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import polars as pl
@@ -47,7 +47,7 @@ def test_every_night_means_the_same_states(place_at, toy, kind: str) -> None:
     settings = place.settings()
     validated = validate(ingest(settings), settings).rows.head(len(history))
     ids = [ids_by_row(bundle, validated) for bundle in served]
-    by_night = [agreement(a, b) for a, b in zip(ids, ids[1:], strict=False)]
+    by_night = [agreement(a, b) for a, b in pairwise(ids)]
     since_the_first = [agreement(ids[0], b) for b in ids[1:]]
     assert np.mean([same for same, _ in by_night]) >= 0.99
     assert all(same >= 0.95 and same == best for same, best in by_night)
