@@ -19,7 +19,7 @@ from hsmm.components.families import resolve
 from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Transition
-from hsmm.errors import ConvergenceWarning, NotFittedError
+from hsmm.errors import ConvergenceWarning, DataWarning, NotFittedError
 from hsmm.io import save_model
 from hsmm.models.evidence import known_states, series_weight
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
@@ -288,7 +288,7 @@ class Estimator(Parameters, OnlineLearning):
             self.converged_ = bool(summary["converged"])
         return self
 
-    def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:  # noqa: ARG002 - some models look at the data
+    def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         if not best.converged and self.tol > 0:
             warnings.warn(
                 f"the best restart made {best.n_iter} iterations without converging to tol={self.tol:g}; "
@@ -309,6 +309,8 @@ class Estimator(Parameters, OnlineLearning):
                 ConvergenceWarning,
                 stacklevel=4,
             )
+        for caution in best.model.emission.cautions(sequences):
+            warnings.warn(caution, DataWarning, stacklevel=4)
 
     def _best_fit(self) -> BestFit:
         if not hasattr(self, "_best"):

@@ -654,15 +654,8 @@ class GLMHMM(Parameters):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        emission = self._fitted_model().emission
-        assert isinstance(emission, GLM)
-        if states := emission.separated(sequences):
-            warnings.warn(
-                f"states {states} are certain of most responses: these are (nearly) separable, and the estimates only "
-                "as large as a weak prior lets them be; use a stronger regularizer, or fewer states.",
-                DataWarning,
-                stacklevel=3,
-            )
+        for caution in self._fitted_model().emission.cautions(sequences):
+            warnings.warn(caution, DataWarning, stacklevel=3)
 
     @property
     def restarts_(self) -> Any:

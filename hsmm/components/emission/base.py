@@ -53,6 +53,10 @@ class Emission(Component):
         """(R,) models whose likelihood feeds on a degenerate state."""
         return torch.zeros(self.n_restarts, dtype=torch.bool)
 
+    def cautions(self, sequences: Sequences) -> list[str]:
+        """What should be known of the first model's fit to these data, one sentence each."""
+        return []
+
     @property
     @abstractmethod
     def n_features(self) -> int: ...

@@ -277,6 +277,8 @@ def test_one_observation_in_a_state_is_bounded() -> None:
 def test_a_separable_state_is_warned_about() -> None:
     data = Sequences.from_arrays((SEPARABLE > 0).double(), covariates=SEPARABLE[:, None])
     assert fitted(data, 20, family="bernoulli").separated(data) == [0, 1]
+    with pytest.warns(hsmm.errors.DataWarning, match="separable"):
+        hsmm.HMM(1, emission="glm", n_init=1, tol=1e-5).fit(data.values, context=SEPARABLE)
     assert law(family="bernoulli").separated(responses("bernoulli")) == []
 
 

@@ -229,6 +229,14 @@ class GLM(OnCovariates, Emission):
         doubt = (1.0 - likeliest).flatten(2).amax(2).median(0).values
         return (doubt < np.exp(-_EXTREME)).nonzero().flatten().tolist()
 
+    def cautions(self, sequences: Sequences) -> list[str]:
+        if not (states := self.separated(sequences)):
+            return []
+        return [
+            f"states {states} are certain of most responses: these are (nearly) separable, and the estimates only as "
+            "large as a weak prior lets them be; use a stronger regularizer, or fewer states."
+        ]
+
     def n_parameters(self) -> int:
         coef, intercept = self.parameters["coef"], self.parameters["intercept"]
         _, k, f, n_responses = coef.shape[:4]
