@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import hsmm._waiting  # noqa: F401
 from hsmm import inference, metrics
+from hsmm.causality import Causality, check_causal
 from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
@@ -25,11 +26,13 @@ __all__ = [
     "GLMHMM",
     "HMM",
     "HSMM",
+    "Causality",
     "Potentials",
     "Selection",
     "Sequences",
     "StateMatch",
     "StreamState",
+    "check_causal",
     "durations",
     "emissions",
     "inference",

@@ -8,6 +8,7 @@ import sys
 import hsmm
 
 NAMES = {
+    "Causality",
     "GLMHMM",
     "HMM",
     "HSMM",
@@ -16,6 +17,7 @@ NAMES = {
     "Sequences",
     "StateMatch",
     "StreamState",
+    "check_causal",
     "durations",
     "emissions",
     "inference",
