@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows.console import print_backfill, print_line, print_run
+from flows.console import print_backfill, print_check, print_line, print_run
 from tasks.errors import PipelineError
 
 _QUIET = {
@@ -123,6 +123,32 @@ def backfill(
 
 
 @app.command
+def check(config: str, *, cuts: int = 20, seed: int = 0, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Prove on the configuration's own source that nothing looks ahead: cut it, do the work again, compare bits.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    cuts
+        Random moments at which the source is cut.
+    seed
+        Which moments.
+    """
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    from flows.progress_display import display
+    from tasks.causality import check_causality, require_causal
+    from tasks.settings import read_settings
+
+    settings = read_settings(config, set_ or ())
+    with display():
+        said = check_causality(settings, cuts, seed)
+    print_check(said)
+    _print_json(said, json_)
+    require_causal(said)
+
+
+@app.command
 def promote(model: str, *, version: int | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
     """Make a registered version the champion, if its gate said PROMOTE and it can be loaded and used.
 
@@ -184,10 +210,11 @@ def states(
     series: str | None = None,
     as_of: str | None = None,
     head: int | None = None,
+    export: str | None = None,
     set_: Assignments = None,
     json_: AsJson = False,
 ) -> None:
-    """Print the state table.
+    """Print the state table, or write it as one plain Parquet file.
 
     Parameters
     ----------
@@ -199,14 +226,41 @@ def states(
         As it was known then; by default as it is known now.
     head
         Only so many rows.
+    export
+        A folder: the rows become one Parquet file there, whole or not at all, and none is printed.
     """
     from tasks.settings import read_settings
-    from tasks.show import known_rows, rows_as_json, rows_as_text
+    from tasks.show import export_rows, known_rows, rows_as_json, rows_as_text
 
     settings = read_settings(config, set_ or ())
     rows = known_rows(settings, series=series, as_of=as_of, head=head)
+    if export is not None:
+        path = export_rows(rows, settings, export)
+        print_line(f"{len(rows)} rows  {path}")
+        _print_json({"states_table": settings.output.states, "n_rows": len(rows), "export": path}, json_)
+        return
     print_line(rows_as_text(rows))
     _print_json({"states_table": settings.output.states, "n_rows": len(rows), "rows": rows_as_json(rows)}, json_)
+
+
+@app.command
+def maintain(config: str, *, keep_days: int = 7, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Compact the tables, and remove files that no reader needs.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    keep_days
+        Files that were in use this many days ago or later stay; at least 7.
+    """
+    from tasks.maintain import maintain as tidy
+    from tasks.settings import read_settings
+
+    said = tidy(read_settings(config, set_ or ()), keep_days)
+    for table, done in said["tables"].items():
+        print_line(f"{table}  {done['n_merged']} files merged, {done['n_removed']} removed")
+    _print_json(said, json_)
 
 
 @app.command

@@ -12,7 +12,7 @@ from tasks.fit import check_candidates, fit_task
 from tasks.ingest import ingest_task
 from tasks.judge import judge_task, require_model, with_unserved
 from tasks.progress import say
-from tasks.promote import settle, settle_task
+from tasks.promote import settle_again, settle_newest, settle_task
 from tasks.publish import noted_run, publish_task, require_series
 from tasks.registry import check_local_database, reach_registry
 from tasks.report import page_task, pictures_task
@@ -45,7 +45,7 @@ def night(settings: Settings, as_of: str | None) -> dict[str, Any]:
     summary = describe_input(settings, validated, key)
     published = published_summary(settings.output.states, key)
     if published is not None:
-        settle(settings, published)
+        settle_again(settings, published, key)
         return {**summary, **published, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
     require_series(validated, settings, key)
     with noted_run(settings, validated, key):
@@ -53,7 +53,9 @@ def night(settings: Settings, as_of: str | None) -> dict[str, Any]:
 
 
 def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: dict[str, Any]) -> dict[str, Any]:
-    champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, validated.as_of)
+    registry = reach_registry(settings.tracking.uri, settings.name)
+    settle_newest(settings, registry)
+    champion = champion_at(registry, settings, validated.as_of)
     fitted = fit_task(validated, settings, None if champion is None else champion.models)
     judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:
@@ -73,11 +75,12 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
         summary |= describe_outcome(fitted, judged, decoded, validated, run.run_id, version)
         say("publish")
         published = publish_task(decoded, validated, settings, key, summary)
-        summary |= {"verdict": published.verdict, "n_published": published.n_rows}
+        said = published_summary(settings.output.states, key) or {}
+        summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
         say("report")
         drawn = pictures_task(report_data(decoded, validated, fitted, judged, settings), report_folder(settings, key))
         page = page_task(settings, summary, validated, fitted.ranking(), in_force)
         log_outcome(run, summary, [*drawn, page])
-    Store.of(settings).clear()
+    Store.of(settings).forget(fitted.keys)
     return summary

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -94,11 +94,12 @@ def _keep(settings: Settings, champion: Champion) -> None:
     if _note(folder) == note:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    save_bundle(champion.bundle, made)
-    (made / _NOTE).write_text(json.dumps(note))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(made, folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+        made = save_bundle(champion.bundle, Path(place) / "champion")
+        (made / _NOTE).write_text(json.dumps(note))
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another run was faster
+            made.rename(folder)
 
 
 def _kept(settings: Settings, as_of: datetime) -> Champion | None:

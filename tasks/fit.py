@@ -62,6 +62,11 @@ class Fitted:
     train_start: datetime
     train_end: datetime
 
+    @property
+    def keys(self) -> list[str]:
+        """The candidates' names in the store of finished fits."""
+        return [candidate.key for unit in self.units.values() for candidate in unit.candidates]
+
     def ranking(self) -> pl.DataFrame:
         """All units' rankings, one below the other."""
         tables = [

@@ -14,17 +14,19 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.bundle import check_canary, load_bundle
 from tasks.errors import PromotionError
+from tasks.patience import PATIENTLY
 from tasks.progress import say
-from tasks.registry import PREVIOUS, Registry, Version, reach_registry
+from tasks.registry import PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.settings import Settings
-from tasks.storage import rewrite_names
+from tasks.storage import newest_summary, read_names, rewrite_names
 
 
 def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> dict[str, Any]:
     """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
 
     Raises ``PromotionError`` where the gate did not say PROMOTE, or the registered files cannot be loaded and decode
-    their canary. With ``only_newer`` the alias stays where its version was made with later data.
+    their canary. With ``only_newer`` the alias stays where its version was made with later data, or where it was
+    rolled back from this one.
     """
     say("promote")
     chosen = _version(registry, name, version)
@@ -43,9 +45,11 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
             f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
             "the champion stays."
         )
-    if only_newer and before is not None and _as_of(_version(registry, name, before)) > _as_of(chosen):
+    if only_newer and (_is_rolled_back(chosen) or _is_older(chosen, registry, name, before)):
         return said
     check_usable(registry, name, chosen.number)
+    if _is_rolled_back(chosen):
+        registry.tag_version(name, chosen.number, {ROLLED_BACK: "false"})
     registry.set_champion(name, chosen.number)
     return said
 
@@ -53,11 +57,26 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
 promote_task = task(name="promote", cache_policy=NO_CACHE)(promote)
 
 
+def promote_newest(registry: Registry, name: str) -> dict[str, Any]:
+    """Make the newest version that passed its gate the champion, unless a newer one is, or it was rolled back.
+
+    Doing it twice changes nothing, and a night that the gate held is no error.
+    """
+    passed = [v for v in registry.versions(name) if v.tags.get("verdict") == "PROMOTE" and not _is_rolled_back(v)]
+    newest = max(passed, key=lambda version: (_as_of(version), version.number), default=None)
+    if newest is not None:
+        promote(registry, name, newest.number, only_newer=True)
+    return {"model_name": name, "model_version": registry.champion(name)}
+
+
+promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(promote_newest)
+
+
 def settle(settings: Settings, summary: Mapping[str, Any], registry: Registry | None = None) -> None:
     """What follows a publish: the states that died are noted, and the alias moves. Doing it twice changes nothing."""
     if summary.get("gate", {}).get("verdict") != "PROMOTE" or summary.get("model_version") is None:
         return
-    deaths = summary.get("identity", {}).get("deaths", ())
+    deaths = _deaths(summary) & read_names(settings.output.states, settings.name).keys()
     rewrite_names(
         settings.output.states,
         settings.name,
@@ -68,7 +87,21 @@ def settle(settings: Settings, summary: Mapping[str, Any], registry: Registry | 
         promote(reached, settings.name, int(summary["model_version"]), only_newer=True)
 
 
-settle_task = task(name="settle", cache_policy=NO_CACHE)(settle)
+settle_task = task(name="settle", cache_policy=NO_CACHE, **PATIENTLY)(settle)
+
+
+def settle_again(settings: Settings, published: Mapping[str, Any], key: str) -> None:
+    """:func:`settle` what was published under this key, and close the runs that were stopped before they could."""
+    registry = reach_registry(settings.tracking.uri, settings.name)
+    if registry is not None:
+        settle(settings, published, registry)
+        registry.close_stopped(key)
+
+
+def settle_newest(settings: Settings, registry: Registry | None) -> None:
+    """Settle the newest publish, where the run that made it was stopped before it could, or tracking was away."""
+    if registry is not None:
+        settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
 
 
 def rollback(registry: Registry, name: str) -> dict[str, Any]:
@@ -80,8 +113,8 @@ def rollback(registry: Registry, name: str) -> dict[str, Any]:
     if previous is None:
         raise PromotionError(f"version {now} of {name} was the first champion; there is none to go back to.")
     check_usable(registry, name, int(previous))
+    registry.tag_version(name, now, {ROLLED_BACK: "true"})
     registry.move_champion(name, int(previous))
-    registry.tag_version(name, now, {"rolled_back": "true"})
     return {"model_name": name, "model_version": int(previous), "verdict": "ROLLED_BACK", "previous": now}
 
 
@@ -104,6 +137,18 @@ def _version(registry: Registry, name: str, number: int | None) -> Version:
         there = f"1 to {versions[-1].number}"
         raise PromotionError(f"{name} has no version {number}; expected one of {there}.")
     return found
+
+
+def _deaths(summary: Mapping[str, Any]) -> set[int]:
+    return set(summary.get("identity", {}).get("deaths", ()))
+
+
+def _is_rolled_back(version: Version) -> bool:
+    return version.tags.get(ROLLED_BACK) == "true"
+
+
+def _is_older(version: Version, registry: Registry, name: str, champion: int | None) -> bool:
+    return champion is not None and _as_of(_version(registry, name, champion)) > _as_of(version)
 
 
 def _as_of(version: Version) -> datetime:

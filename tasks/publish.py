@@ -12,6 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import AllQuarantinedError, PipelineError
+from tasks.patience import PATIENTLY
 from tasks.settings import Settings
 from tasks.storage import (
     append_names,
@@ -67,7 +68,7 @@ def _nothing_new(validated: Validated, settings: Settings, key: str, summary: Ma
     return Published("ALREADY_PUBLISHED", 0)
 
 
-publish_task = task(name="publish", cache_policy=NO_CACHE)(publish)
+publish_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish)
 
 
 def require_series(validated: Validated, settings: Settings, key: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ _MOST_BYTES = 1 << 30
 _PARENT = "mlflow.parentRunId"
 _SQLITE = "sqlite:///"
 _MOST_VERSIONS = 10_000
-CHAMPION, PREVIOUS = "champion", "previous_champion"
+_ALREADY = "RESOURCE_ALREADY_EXISTS"
+CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Registry:
         with _one_sentence(uri):
             from mlflow import MlflowClient
 
+            _make_local_database(uri)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             self.experiment_id = self._experiment(experiment)
 
@@ -56,6 +59,18 @@ class Registry:
         """Close a run."""
         with _one_sentence(self.uri):
             self._client.set_terminated(run_id, status)
+
+    def close_stopped(self, key: str) -> None:
+        """Close what runs of this key left open that were killed: nobody else will."""
+        with _one_sentence(self.uri):
+            for run in self._open_runs(f"tags.run_key = '{key}'"):
+                for child in self._open_runs(f"tags.`{_PARENT}` = '{run}'"):
+                    self._client.set_terminated(child, "KILLED")
+                self._client.set_terminated(run, "KILLED")
+
+    def _open_runs(self, condition: str) -> list[str]:
+        found = self._client.search_runs([self.experiment_id], f"{condition} and attributes.status = 'RUNNING'")
+        return [str(run.info.run_id) for run in found]
 
     def log(
         self,
@@ -124,12 +139,27 @@ class Registry:
                     signature=_signature(columns),
                     pip_requirements=list(requirements),
                 )
-            if not self._client.search_registered_models(f"name = '{name}'"):
-                self._client.create_registered_model(name)
+            self._ensure_model(name)
             registered = self._client.create_model_version(
                 name, info.model_uri, run_id, model_id=info.model_id, tags=dict(tags)
             )
         return int(registered.version)
+
+    def _ensure_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if self._client.search_registered_models(f"name = '{name}'"):
+            return
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != _ALREADY:  # by another run, a moment ago
+                raise
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Remove a registered version; its files stay with its run."""
+        with _one_sentence(self.uri):
+            self._client.delete_model_version(name, str(version))
 
     def versions(self, name: str) -> list[Version]:
         """All registered versions of a model, oldest first."""
@@ -197,7 +227,18 @@ class Registry:
             return str(found.experiment_id)
         if found is not None:
             raise TrackingError(f"tracking: the experiment {name!r} was deleted; restore it, or change `name`.")
-        return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
+        return self._created_experiment(name)
+
+    def _created_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
+        except MlflowException as error:
+            found = self._client.get_experiment_by_name(name)
+            if error.error_code != _ALREADY or found is None:
+                raise
+            return str(found.experiment_id)  # made by another run, a moment ago
 
 
 def _files(where: str, tracking_uri: str, inside: str = "") -> Iterator[tuple[str, int]]:
@@ -254,14 +295,34 @@ def check_local_database(uri: str) -> None:
         return
     path = Path(uri.removeprefix(_SQLITE))
     try:
+        if not path.exists():
+            with tempfile.TemporaryFile(dir=path.parent):
+                return
         connection = sqlite3.connect(path)
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {error}.") from None
+
+
+def _make_local_database(uri: str) -> None:
+    """A SQLite database that is not there yet appears with all its tables, whoever is killed or comes at once.
+
+    mlflow would make it table by table, and neither finish what was begun nor bear another that begins too.
+    """
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or path.exists():
+        return
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        made = Path(folder).absolute() / path.name
+        MlflowClient(tracking_uri=f"{_SQLITE}{made}", registry_uri=f"{_SQLITE}{made}")
+        with suppress(FileExistsError):  # another run was faster
+            os.link(made, path)
 
 
 @contextmanager
@@ -279,7 +340,7 @@ def _one_sentence(uri: str) -> Iterator[None]:
         reason = cause[0].split(" See http")[0].rstrip(".")[:300] + (
             " found no server that answers" if len(cause) > 1 else ""
         )
-        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {reason}; try 'sqlite:///mlflow.db'.") from error
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {reason}; try 'sqlite:///mlflow.db'.") from None
 
 
 def _set_environment() -> None:

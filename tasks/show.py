@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,7 @@ import polars as pl
 from tasks.errors import ConfigurationError, OutputError
 from tasks.moments import parse_as_of
 from tasks.settings import Settings
+from tasks.storage import export_rows as write_rows
 from tasks.storage import read_names, read_states, rewrite_names
 
 _LONGEST_NAME = 60
@@ -47,6 +49,13 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
     return shown.with_columns(
         pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")
     )
+
+
+def export_rows(rows: pl.DataFrame, settings: Settings, folder: str) -> str:
+    """Write rows as one Parquet file, named after the configuration, into a folder; its path."""
+    path = Path(folder) / f"{settings.name}.parquet"
+    write_rows(rows, path)
+    return str(path)
 
 
 def rename(settings: Settings, assignments: Sequence[str]) -> None:

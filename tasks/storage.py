@@ -28,6 +28,7 @@ _DTYPES: dict[Kind, pl.DataType] = {
 }
 _RUN_KEY, _SUMMARY = "run_key", "summary"
 _ATTEMPTS = 50
+_KEEP_LOG = {"delta.logRetentionDuration": "interval 36500 days", "delta.enableExpiredLogCleanup": "false"}
 
 
 def quarantine_table(states: str) -> str:
@@ -195,6 +196,34 @@ def read_states(states: str, model_name: str, series: str | None = None, as_of: 
     )
 
 
+def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
+    """Compact a table, and remove files that no version of the last ``keep_days`` needs, those of lost commits too.
+
+    How many files were merged and removed; ``None`` where no table is. Rows, and what the log knows, stay as they are.
+    """
+    table = _open(location, {})
+    if table is None:
+        return None
+    try:
+        merged = table.optimize.compact()
+        removed = table.vacuum(retention_hours=24 * keep_days, dry_run=False, full=True)
+    except (DeltaError, OSError) as error:
+        raise PublishError(f"output.states: {location!r} cannot be compacted: {_first_line(error)}.") from error
+    return {"n_merged": int(merged["numFilesRemoved"]), "n_removed": len(removed)}
+
+
+def export_rows(rows: pl.DataFrame, path: Path) -> None:
+    """Write rows as one plain Parquet file, whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as place:
+            made = Path(place) / path.name
+            rows.write_parquet(made, compression="zstd")
+            made.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise OutputError(f"--export: {str(path)!r} cannot be written: {_first_line(error)}.") from error
+
+
 def _open(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
     """The table, or ``None`` where nothing is; anything else that lies there is refused."""
     if is_local(location) and Path(location).is_file():
@@ -288,7 +317,7 @@ def _append(
         )
         try:
             if table is None:
-                write_deltalake(location, typed, mode="error", commit_properties=commit)
+                write_deltalake(location, typed, mode="error", configuration=_KEEP_LOG, commit_properties=commit)
             elif replaces is None:
                 write_deltalake(table, typed, mode="append", commit_properties=commit)
             else:

@@ -42,6 +42,7 @@ def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[
     """A run that is open within this context and ends FINISHED, or FAILED if an exception leaves it."""
     say("track")
     registry = Registry(settings.tracking.uri, settings.name)
+    registry.close_stopped(key)
     tags = {"run_key": key, "as_of": validated.as_of.isoformat(), "code_version": code_version()}
     run_id = registry.start_run(f"{settings.name} {validated.as_of:%Y-%m-%d}", tags)
     try:
@@ -95,9 +96,9 @@ def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
 
 def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
     """The version of this run's models; a run that was killed after it had registered them finds its own again."""
-    known = [v.number for v in run.registry.versions(settings.name) if v.tags.get("run_key") == key]
+    known = _registered(run.registry, settings.name, key)
     if known:
-        return known[-1]
+        return known[0]
     gate = judged.summary()["gate"]
     tags = {
         "run_key": key,
@@ -111,7 +112,20 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
         add_canary(judged.registered, bundle, validated.rows)
         code = Path(__file__).with_name("served_model.py")
         columns = judged.registered.scaling.columns
-        return run.registry.register_model(run.run_id, settings.name, bundle, code, columns, _requirements(), tags)
+        made = run.registry.register_model(run.run_id, settings.name, bundle, code, columns, _requirements(), tags)
+    return _first_of_its_key(run.registry, settings.name, made, key)
+
+
+def _registered(registry: Registry, name: str, key: str) -> list[int]:
+    return [version.number for version in registry.versions(name) if version.tags.get("run_key") == key]
+
+
+def _first_of_its_key(registry: Registry, name: str, made: int, key: str) -> int:
+    """Of two runs of one key that register at once, both use the version that came first, and the other goes."""
+    first = _registered(registry, name, key)[0]
+    if first < made:
+        registry.delete_version(name, made)
+    return first
 
 
 def _curve(candidate: FittedCandidate) -> dict[str, list[float]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,16 @@ _LARGEST = 1 << 26
 
 @dataclass(frozen=True)
 class FittedCandidate:
-    """One candidate: its fitted model, or None, its row of the ranking, the climb of its best restart, all restarts."""
+    """One candidate: its fitted model, or None, its row of the ranking, the climb of its best restart, all restarts.
+
+    ``key`` is its name in the store.
+    """
 
     model: Any
     row: dict[str, Any]
     history: list[float] = field(default_factory=list)
     restarts: list[dict[str, Any]] = field(default_factory=list)
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Store:
                 return None
             record = json.loads((path / _RECORD).read_text())
             model = hsmm.load(path / "model") if record["has_model"] else None
-            return FittedCandidate(model, record["row"], record["history"], record["restarts"])
+            return FittedCandidate(model, record["row"], record["history"], record["restarts"], key)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -74,13 +78,19 @@ class Store:
                 candidate.model.save(made / "model")
             (made / _RECORD).write_text(json.dumps(record))
             if not (self.folder / key).exists():
-                os.replace(made, self.folder / key)
+                made.rename(self.folder / key)
+        except OSError:
+            if not (self.folder / key).exists():  # unless another run was faster
+                raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
-    def clear(self) -> None:
-        """Forget all fits: what they were for is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove fits: what they were for is done."""
+        for key in keys:
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+        with suppress(OSError):  # others are kept there
+            self.folder.rmdir()
 
 
 def fit_candidate(
@@ -92,7 +102,7 @@ def fit_candidate(
     found = store.load(key)
     if found is not None:
         return found
-    made = _fit(estimator, values, lengths, criterion, start)
+    made = replace(_fit(estimator, values, lengths, criterion, start), key=key)
     store.save(key, made)
     return made
 

@@ -1,0 +1,16 @@
+"""Upkeep between the nights: compact the tables, remove what no reader needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.maintain import SAFE_DAYS, maintain_task
+from tasks.settings import read_settings
+
+
+@flow(name="maintenance", validate_parameters=True)
+def maintenance(config: str, keep_days: int = SAFE_DAYS, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Compact the configuration's tables, and remove files that nothing has referred to for ``keep_days``."""
+    return maintain_task(read_settings(config, overrides or ()), keep_days)

@@ -1,0 +1,106 @@
+"""Upkeep changes no row, breaks no reader, and removes what lost commits left."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tasks.columns import STATE_COLUMNS
+from tasks.errors import ConfigurationError, OutputError
+from tasks.maintain import maintain
+from tasks.show import export_rows
+from tasks.storage import publish_states, published_summary
+
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+_BLANK = {"string": "x", "timestamp": FIRST, "int16": 0, "int32": 1, "double": 0.5, "doubles": [0.5, 0.5], "bool": True}
+
+
+def _row(day: int) -> pl.DataFrame:
+    moment = FIRST + timedelta(days=day)
+    filled = {name: _BLANK[kind] for name, kind in STATE_COLUMNS.items()}
+    return pl.DataFrame([{**filled, "series_id": "A", "time": moment, "as_of": moment, "model_name": "toy"}])
+
+
+@pytest.fixture
+def settings(settings_for):
+    made = settings_for()
+    for night in range(5):
+        publish_states(made.output.states, _row(night), "toy", f"k{night}", {"run_key": f"k{night}"})
+    return made
+
+
+def _aged(path: Path, days: float) -> Path:
+    then = time.time() - days * 86_400
+    os.utime(path, (then, then))
+    return path
+
+
+def _files(settings) -> set[Path]:
+    return set(Path(settings.output.states).glob("*.parquet"))
+
+
+def test_rows_keys_and_older_versions_stay(settings) -> None:
+    states = settings.output.states
+    before = pl.read_delta(states).sort("time")
+    for path in _files(settings):
+        _aged(path, 30)
+    said = maintain(settings)
+    assert said["tables"][states] == {"n_merged": 5, "n_removed": 0}
+    assert pl.read_delta(states).sort("time").equals(before)
+    assert pl.read_delta(states, version=2).height == 3
+    assert published_summary(states, "k1") == {"run_key": "k1"} | {"n_published": 1}
+    assert publish_states(states, _row(1), "toy", "k1", {}) == 0
+
+
+def test_a_lost_commit_s_file_goes_when_no_run_can_still_be_writing_it(settings) -> None:
+    folder = Path(settings.output.states)
+    kept = _files(settings)
+    lost, fresh = folder / "part-lost.parquet", folder / "part-fresh.parquet"
+    for path in (lost, fresh):
+        _row(9).write_parquet(path)
+    _aged(lost, 8)
+    assert maintain(settings)["tables"][str(folder)]["n_removed"] == 1
+    assert not lost.exists()
+    assert kept | {fresh} <= _files(settings)
+
+
+def test_fits_of_runs_that_nobody_ran_again_go(settings) -> None:
+    fits = Path(f"{settings.output.states}_fits")
+    for name, days in (("old", 8), ("young", 6)):
+        (fits / name).mkdir(parents=True)
+        _aged(fits / name, days)
+    assert maintain(settings)["n_forgotten_fits"] == 1
+    assert [path.name for path in fits.iterdir()] == ["young"]
+
+
+def test_less_than_a_week_is_refused(settings) -> None:
+    before = _files(settings)
+    with pytest.raises(ConfigurationError, match="at least 7"):
+        maintain(settings, keep_days=6)
+    assert _files(settings) == before
+
+
+def test_nothing_to_keep_up_is_no_error(settings_for) -> None:
+    assert maintain(settings_for())["tables"] == {}
+
+
+def test_an_export_is_one_file_whole_or_not_at_all(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, folder = pl.read_delta(settings.output.states), tmp_path / "export"
+    path = export_rows(rows, settings, str(folder))
+    assert pl.read_parquet(path).equals(rows)
+    before = Path(path).read_bytes()
+
+    def fails_half_way(_: pl.DataFrame, target: Path, **__: object) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fails_half_way)
+    with pytest.raises(OutputError, match="No space left"):
+        export_rows(rows.head(1), settings, str(folder))
+    assert [file.name for file in folder.iterdir()] == ["toy.parquet"]
+    assert Path(path).read_bytes() == before
