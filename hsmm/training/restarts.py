@@ -20,7 +20,7 @@ from hsmm.training.trainers import EM, Leg, Trainer
 
 FEWEST = 2
 _LANES = 8  # series of any restarts that the E-step works on side by side
-_FITTING_CELLS, _MOST_CELLS = 1_600_000, 40_000_000  # of tables by row: for the caches, for the memory
+_FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of tables by row: for the caches, for the memory
 
 
 @dataclass(frozen=True)
