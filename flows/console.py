@@ -54,6 +54,15 @@ def _gate(gate: dict[str, Any], summary: dict[str, Any]) -> str:
     return f"{gate['verdict']}: {', '.join(reasons)}{held}"
 
 
+def print_check(said: dict[str, Any]) -> None:
+    verdict = "causal: no bit changed" if said["is_causal"] else "NOT causal"
+    lines = [f"{verdict}, in {said['n_compared']} rows at {said['n_cuts']} cuts of the source."]
+    for leak in said["leaks"]:
+        where = " ".join(leak[key] for key in ("series_id", "time") if leak[key])
+        lines.append(f"leak       {leak['what']} {where} with the source cut at {leak['cut']}".replace("  ", " "))
+    print_line("\n".join(lines))
+
+
 def print_backfill(summary: dict[str, Any]) -> None:
     counts: dict[str, int] = {}
     for partition in summary["partitions"]:

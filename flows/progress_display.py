@@ -13,6 +13,7 @@ from tasks.progress import listening
 _WORDS = {
     "start": "starting",
     "backfill": "partition",
+    "check": "cutting the source",
     "ingest": "reading the source",
     "validate": "checking the rows",
     "fit": "fitting",
@@ -23,7 +24,7 @@ _WORDS = {
     "promote": "promoting",
     "report": "drawing",
 }
-_COUNTED = ("backfill", "fit")
+_COUNTED = ("backfill", "check", "fit")
 
 
 @contextmanager

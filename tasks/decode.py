@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm.numerics import ordered_sum
 from tasks.bundle import Bundle, Member
 from tasks.columns import STATE_COLUMNS
 from tasks.fit import ALL, series_lengths
@@ -144,8 +146,8 @@ def by_identity(probabilities: np.ndarray, ids: Sequence[int]) -> np.ndarray:
 
 
 def mean_steps(steps: np.ndarray) -> np.ndarray:
-    """Σ r P(r) over the columns r = 1..D of (n_rows, D)."""
-    return steps @ np.arange(1.0, steps.shape[1] + 1)
+    """Σ r P(r) over the columns r = 1..D of (n_rows, D); a row's bits are the same in any number of rows."""
+    return ordered_sum(torch.from_numpy(steps * np.arange(1.0, steps.shape[1] + 1))).numpy()
 
 
 def remaining_columns(remaining: np.ndarray) -> list[pl.Series]:

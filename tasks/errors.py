@@ -55,3 +55,7 @@ class PromotionError(PipelineError):
 
 class GateError(PipelineError):
     """No model may be used: the gate let none through, and none was there before."""
+
+
+class CausalityError(PipelineError):
+    """Something that is called causal depends on later rows."""

@@ -55,6 +55,15 @@ def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
     return _checked(_collect(query, source.path), frozen, delay, zone, source)
 
 
+def copy_known(settings: Settings, as_of: datetime, path: Path) -> Settings:
+    """Write the source's own rows that were available at ``as_of`` to a Parquet file; settings that read that."""
+    _, scanned, _ = check_source(settings, as_of)
+    moment = _utc_time(scanned.collect_schema(), settings.source)
+    available = moment.is_null() | (moment + as_timedelta(settings.source.available_after) <= as_of)
+    _collect(scanned.filter(available), settings.source.path).write_parquet(path)
+    return settings.model_copy(update={"source": settings.source.model_copy(update={"path": str(path)})})
+
+
 def check_source(settings: Settings, as_of: str | datetime | None) -> tuple[datetime | None, pl.LazyFrame, str]:
     """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
     frozen = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
