@@ -1,6 +1,8 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 MINUTES ?= 10
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
 SANITIZE ?= $(if $(filter x86_64,$(shell uname -m)),avx2,portable)
 
 VENV := .venv
@@ -11,10 +13,13 @@ NATIVE := $(wildcard setup.py hsmm/native/*.cpp hsmm/native/*.hpp hsmm/native/*.
 runtime = $(shell $(CXX) -print-file-name=$(1))
 SANITIZED := ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=32 UBSAN_OPTIONS=print_stacktrace=1 HSMM_NATIVE_BUILD=_sanitized
 
-.PHONY: run test lint bench bench-peers sanitize fuzz clean
+.PHONY: run serve test lint bench bench-peers sanitize fuzz clean
 
 run: $(VENV)/.package
 	@$(BIN)/hsmm run configs/markets.toml
+
+serve: $(VENV)/.package
+	@$(BIN)/python -m flows.serve --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -q

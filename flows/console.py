@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks.secrets import without_secrets
+
 
 def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
@@ -77,6 +79,6 @@ def print_backfill(summary: dict[str, Any]) -> None:
 
 def _ui(tracking_uri: str) -> str:
     if tracking_uri.startswith("http"):
-        return tracking_uri
+        return without_secrets(tracking_uri)
     program = "mlflow" if shutil.which("mlflow") else os.path.relpath(Path(sys.executable).with_name("mlflow"))
-    return f"{program} ui --host 127.0.0.1 --backend-store-uri {tracking_uri}"
+    return f"{program} ui --host 127.0.0.1 --backend-store-uri {without_secrets(tracking_uri)}"

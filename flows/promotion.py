@@ -6,16 +6,19 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.promote import promote_task, rollback_task
+from tasks.promote import promote_newest_task, promote_task, rollback_task
 from tasks.registry import existing_registry
 from tasks.settings import read_settings
 
 
 @flow(name="promotion", validate_parameters=True)
 def promotion(config: str, version: int | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Promote a version of the configuration's model, by default its newest; the gate's verdict decides."""
+    """Promote a version of the configuration's model, by default the newest that passed its gate."""
     settings = read_settings(config, overrides or ())
-    return promote_task(existing_registry(settings.tracking.uri, settings.name), settings.name, version)
+    registry = existing_registry(settings.tracking.uri, settings.name)
+    if version is None:
+        return promote_newest_task(registry, settings.name)
+    return promote_task(registry, settings.name, version)
 
 
 @flow(name="rollback", validate_parameters=True)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tasks.secrets import without_secrets
+
 
 class PipelineError(Exception):
-    """One sentence for the user: what was found, what was expected, what to do."""
+    """One sentence for the user: what was found, what was expected, what to do; never a password."""
 
     exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class ConfigurationError(PipelineError):

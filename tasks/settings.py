@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from tasks.columns import STATE_COLUMNS
 from tasks.durations import Delay, Frequency, Window
 from tasks.errors import ConfigurationError
+from tasks.secrets import holds_secret
 from tasks.settings_errors import explain
 
 _ENVIRONMENT_PREFIX = "HSMM_"
@@ -42,6 +43,13 @@ def _known_timezone(name: str) -> str:
     return name
 
 
+def _open_place(place: str) -> str:
+    """The place is logged and stands in tables."""
+    if holds_secret(place):
+        raise ValueError("a place without password or token, which belong in the environment (AWS_ACCESS_KEY_ID, …)")
+    return place
+
+
 def _as_candidates(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
@@ -53,6 +61,7 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Count = Annotated[int, Field(ge=1)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(_open_place)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
 EmissionName = Literal["gaussian", "student_t"]
@@ -70,7 +79,7 @@ class Section(BaseModel):
 class Source(Section):
     """Where the rows are and how their times are to be read."""
 
-    path: str
+    path: Place
     time: str
     series: str | None = None
     timezone: Timezone | None = None
@@ -153,7 +162,7 @@ class Promote(Section):
 class Output(Section):
     """Where the state table is kept; its companions lie beside it."""
 
-    states: Annotated[str, Field(min_length=1)] = "out/states"
+    states: Place = "out/states"
 
 
 class Tracking(Section):
@@ -262,6 +271,9 @@ def _split_assignment(assignment: str) -> tuple[str, str]:
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted.strip():
         raise ConfigurationError(f"--set: found {assignment!r}; expected section.key=value, such as fit.n_init=64.")
+    if holds_secret(text):  # Prefect keeps what a run was called with
+        variable = f"{_ENVIRONMENT_PREFIX}{dotted.strip().upper().replace('.', '__')}"
+        raise ConfigurationError(f"--set: found a password in {dotted.strip()}; expected it in {variable}.")
     return dotted.strip(), text.strip()
 
 
