@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -90,6 +90,9 @@ def fit_restarts(
     while (again := race.second_chance()) is not None:
         climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
         race.end()
+    finish = Leg(max_iter - race.best.n_iter, tol, accelerate=False)
+    if race.best.is_sound and race.best.reached("converged") and finish.max_iter > 0:
+        race.finish(trainer.finish(race.best.model(), target, finish), target.sequences)
     return race.result()
 
 
@@ -163,8 +166,19 @@ class _Race:
         latest = max(runner.n_rounds for runner in resting)
         return self._restricted([runner for runner in resting if runner.n_rounds == latest])
 
+    @property
+    def best(self) -> _Runner:
+        return _ranked(self.ended)[0]
+
+    def finish(self, fit: Fit | None, sequences: Sequences) -> None:
+        """Let the best go on to where its last steps led, if that is higher and no spike of the likelihood."""
+        if fit is None or bool(fit.model.emission.collapsed(sequences)[0]):
+            return
+        if bool(fit.objective[0] > self.best.reached("objective")):
+            self.best.took_part(replace(fit, converged=torch.ones_like(fit.converged)), 0, collapsed=False)
+
     def result(self) -> BestFit:
-        best = _ranked(self.ended)[0]
+        best = self.best
         if best.reached("objective") == -math.inf:
             raise ImpossibleDataError("every start gives the data probability zero; check for values outside the law.")
         return BestFit(

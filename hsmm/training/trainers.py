@@ -15,6 +15,7 @@ from hsmm.training.gradient import adam, l_bfgs
 from hsmm.training.objective import Objective
 
 OPTIMISERS = ("adam", "lbfgs")
+_LAST_STEPS, _LAST_TOLERANCE = 40, 0.01
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,31 @@ class Trainer(ABC):
     def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
         """Fits from the R starts of ``model``."""
 
+    def finish(self, model: Model, objective: Objective, leg: Leg) -> Fit | None:  # noqa: ARG002 - most need none
+        """The last steps of a climb that has converged, where this trainer's own are too short to reach the top."""
+        return None
+
     def check(self, structure: Model, frozen: frozenset[str]) -> None:  # noqa: B027 - most need nothing
         """Raise ``ValueError`` where it cannot keep what is frozen."""
 
 
 @dataclass(frozen=True)
 class EM(Trainer):
-    """Expectation-maximisation; after its first round it leaps ahead where that climbs (SQUAREM)."""
+    """Expectation-maximisation; after its first round it leaps ahead where that climbs (SQUAREM).
+
+    Its steps become short far from the top where states overlap; a few of L-BFGS finish the best restart.
+    """
 
     name: ClassVar[str] = "em"
     rounds: ClassVar = ((10, 0.5), (20, 0.5), (40, 0.5), (80, 0.5))
 
     def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
         return leg.em(model, objective)
+
+    def finish(self, model: Model, objective: Objective, leg: Leg) -> Fit | None:
+        if not model.emission.is_smooth:
+            return None
+        return l_bfgs(model, objective, n_steps=min(leg.max_iter, _LAST_STEPS), tol=leg.tol * _LAST_TOLERANCE)
 
     def check(self, structure: Model, frozen: frozenset[str]) -> None:
         for kind, part in structure.components().items():

@@ -58,6 +58,11 @@ class Emission(Component):
         return []
 
     @property
+    def is_smooth(self) -> bool:
+        """Whether density and prior have a gradient everywhere; a penalty that selects has not."""
+        return True
+
+    @property
     @abstractmethod
     def n_features(self) -> int: ...
 

@@ -88,6 +88,10 @@ class Mixture(Emission):
         return self.fitted("weight")
 
     @property
+    def is_smooth(self) -> bool:
+        return self.components.is_smooth
+
+    @property
     def n_features(self) -> int:
         return self.components.n_features
 

@@ -64,6 +64,10 @@ class Product(Emission):
         return tuple(replace(part, parameters=own(str(i), self.parameters)) for i, part in enumerate(self._families))
 
     @property
+    def is_smooth(self) -> bool:
+        return all(law.is_smooth for law in self.laws)
+
+    @property
     def n_features(self) -> int:
         return sum(len(columns) for columns in self._columns)
 

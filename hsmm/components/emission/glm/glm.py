@@ -256,6 +256,10 @@ class GLM(OnCovariates, Emission):
         coordinates = flat[..., first.to(flat.device)]
         return -(penalty.smooth(coordinates) + penalty.rough(coordinates)).sum((-1, -2))
 
+    @property
+    def is_smooth(self) -> bool:
+        return self._penalty.is_smooth
+
     def constraints(self) -> Mapping[str, Constraint]:
         kinds: dict[str, Constraint] = {"coef": "real", "intercept": "real"}
         return {**kinds, "scale": "positive"} if self._response.has_scale else kinds
