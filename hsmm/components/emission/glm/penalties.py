@@ -51,6 +51,21 @@ class Penalty:
         factor = (1.0 - step * self.group_weight[index] / norm).clamp(min=0.0)
         return torch.where(inside, shrunk * factor, shrunk)
 
+    def rough_derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope (..., Q) and curvature (..., Q, Q) of :meth:`rough` along the coordinates that are not 0."""
+        slope = self.absolute * coordinates.sign()
+        curvature = torch.diag_embed(torch.zeros_like(coordinates))
+        if not self.group_weight.numel():
+            return slope, curvature
+        inside, index = self.group >= 0, self.group.clamp(min=0)
+        norm = self._norms(coordinates)[..., index].clamp(min=1e-150)
+        unit = torch.where(inside, coordinates / norm, 0.0)
+        stiff = torch.where(inside, self.group_weight[index] / norm, 0.0)
+        same = (self.group.unsqueeze(-1) == self.group) & inside
+        pairs = torch.where(same, unit.unsqueeze(-1) * unit.unsqueeze(-2), 0.0)
+        curvature = stiff.unsqueeze(-1) * (torch.diag_embed(inside.to(stiff.dtype).expand(stiff.shape)) - pairs)
+        return slope + torch.where(inside, self.group_weight[index] * unit, 0.0), curvature
+
     def even(self, metric: Tensor) -> Tensor:
         """A metric (..., Q) made equal within each group, at its largest there."""
         if not self.group_weight.numel():

@@ -20,7 +20,7 @@ _HALVINGS = 12
 _PRECISE = 1e-13
 _CLOSE, _ENOUGH, _CRAWL = 1e-9, 1e-3, 1e-3
 _GRADIENT_STEPS = 2000
-_MODEL_STEPS = 300
+_MODEL_STEPS, _POLISHES, _ROUNDS = 20, 2, 15
 
 
 def newton(problem: Problem, start: Tensor) -> Tensor:
@@ -117,14 +117,49 @@ def _newton_target(penalty: Penalty, here: Tensor, at: Evaluation) -> tuple[Tens
         step = -torch.cholesky_solve(at.slope.unsqueeze(-1), factor).squeeze(-1)
         return here + step, -0.5 * (at.slope * step).sum(-1)
 
+    target, value = _model_minimum(penalty, here, at.slope, bend)
+    return target, penalty.rough(here) - value
+
+
+def _model_minimum(penalty: Penalty, here: Tensor, slope: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the quadratic model and a rough penalty are least together, and how low that is.
+
+    Proximal steps find which coordinates are 0, Newton steps where the others lie.
+    """
+
     def model(x: Tensor) -> tuple[Tensor, Tensor]:
         move = x - here
         pull = (bend @ move.unsqueeze(-1)).squeeze(-1)
-        return (move * (at.slope + 0.5 * pull)).sum(-1), at.slope + pull
+        return (move * (slope + 0.5 * pull)).sum(-1), slope + pull
 
     metric = penalty.even(_metric(bend))
-    target = _accelerated(model, penalty, here, metric, _steepness(bend, metric), _MODEL_STEPS, backtrack=False)
-    return target, penalty.rough(here) - penalty.rough(target) - model(target)[0]
+    steepness = _steepness(bend, metric)
+    best, value = here, penalty.rough(here)
+    for _ in range(_ROUNDS):
+        found = _accelerated(model, penalty, best, metric, steepness, _MODEL_STEPS, backtrack=False)
+        for _ in range(_POLISHES):
+            found = _polished(penalty, model, found, bend)
+        reached = model(found)[0] + penalty.rough(found)
+        gain = value - reached
+        best, value = torch.where((gain > 0).unsqueeze(-1), found, best), torch.minimum(value, reached)
+        if bool((gain <= 1e-9 * (penalty.rough(here) - value) + 1e-15 * (1.0 + value.abs())).all()):
+            break
+    return best, value
+
+
+def _polished(penalty: Penalty, model: Smooth, here: Tensor, bend: Tensor) -> Tensor:
+    """A Newton step among the coordinates that are not 0, where it lowers model and penalty."""
+    free = (here != 0) | ((penalty.absolute == 0) & (penalty.group < 0))
+    rough, stiff = penalty.rough_derivatives(here)
+    level, slope = model(here)
+    both = free.unsqueeze(-1) & free.unsqueeze(-2)
+    matrix = torch.where(both, bend + stiff, torch.diag_embed(torch.ones_like(here)))
+    factor, _ = torch.linalg.cholesky_ex(_stiffened(matrix))
+    pull = torch.where(free, slope + rough, 0.0).unsqueeze(-1)
+    there = here - torch.cholesky_solve(pull, factor).squeeze(-1)
+    there = torch.where((penalty.absolute > 0) & (there.sign() != here.sign()), 0.0, there)
+    lower = model(there)[0] + penalty.rough(there) <= level + penalty.rough(here)
+    return torch.where(lower.unsqueeze(-1), there, here)
 
 
 def _stiffened(bend: Tensor) -> Tensor:
