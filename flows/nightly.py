@@ -55,7 +55,7 @@ def night(settings: Settings, as_of: str | None) -> dict[str, Any]:
 def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: dict[str, Any]) -> dict[str, Any]:
     registry = reach_registry(settings.tracking.uri, settings.name)
     settle_newest(settings, registry)
-    champion = champion_at(registry, settings, validated.as_of)
+    champion = champion_at(registry, settings, validated.as_of, key)
     fitted = fit_task(validated, settings, None if champion is None else champion.models)
     judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.bundle import Bundle, load_bundle, save_bundle
 from tasks.errors import ModelError
-from tasks.registry import Registry, Version, reach_registry
+from tasks.registry import FOLLOWED, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.settings import Settings
 from tasks.storage import is_local
 
@@ -42,16 +42,19 @@ class Champion:
         return {unit: member.model for unit, member in self.bundle.members.items()}
 
 
-def champion_at(registry: Registry | None, settings: Settings, as_of: datetime) -> Champion | None:
+def champion_at(
+    registry: Registry | None, settings: Settings, as_of: datetime, key: str | None = None
+) -> Champion | None:
     """The champion that a run at ``as_of`` follows; without a registry, the copy of the last one that was used here.
 
     That is the alias, unless it was made with later data; then the last version promoted by then, so that a backfill
-    follows the same line as the nights did.
+    follows the same line as the nights did. A run that was registered before, under its ``key``, follows what it
+    followed then.
     """
     if registry is None:
         return _kept(settings, as_of)
     versions = {version.number: version for version in registry.versions(settings.name)}
-    chosen = _chosen(versions, registry.champion(settings.name), as_of)
+    chosen = _chosen(versions, registry.champion(settings.name), as_of, key)
     if chosen is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -71,10 +74,14 @@ def require_champion(settings: Settings, as_of: datetime) -> Champion:
     return champion
 
 
-def _chosen(versions: dict[int, Version], alias: int | None, as_of: datetime) -> Version | None:
+def _chosen(versions: dict[int, Version], alias: int | None, as_of: datetime, key: str | None) -> Version | None:
+    own = next((v for v in versions.values() if key is not None and v.tags.get("run_key") == key), None)
+    if own is not None and FOLLOWED in own.tags:
+        return versions.get(int(own.tags[FOLLOWED] or 0))
     if alias in versions and "as_of" in versions[alias].tags and _as_of(versions[alias]) <= as_of:
         return versions[alias]
-    earlier = [v for v in versions.values() if v.tags.get("verdict") == "PROMOTE" and _as_of(v) <= as_of]
+    promoted = [v for v in versions.values() if v.tags.get("verdict") == "PROMOTE" and _as_of(v) <= as_of]
+    earlier = [version for version in promoted if version.tags.get(ROLLED_BACK) != "true"]
     return max(earlier, key=lambda version: (_as_of(version), version.number), default=None)
 
 

@@ -39,6 +39,8 @@ class Judged:
         What this run decodes with; None where no unit has a model.
     held
         By unit: why an older model is still in force.
+    champion
+        The version that the candidates were measured against.
     """
 
     verdict: Verdict
@@ -47,6 +49,7 @@ class Judged:
     registered: Bundle
     in_force: Bundle | None
     held: dict[str, str]
+    champion: int | None
 
     def summary(self) -> dict[str, Any]:
         """Verdict, reasons and evidence, for the record; of many units, those that were not promoted."""
@@ -66,7 +69,16 @@ class Judged:
                 "evidence": next(iter(evidence.values()), {}) if one else evidence,
             },
             "identity": next(iter(identity.values()), {}) if one else identity,
+            "states": {"alive": self._alive(), "died": sorted(self._lost() - set(self._alive()))},
         }
+
+    def _alive(self) -> list[int]:
+        members = {} if self.in_force is None else self.in_force.members
+        return sorted({identity for member in members.values() for identity in member.ids})
+
+    def _lost(self) -> set[int]:
+        promoted = [unit for unit, decision in self.decisions.items() if decision.verdict == "PROMOTE"]
+        return {identity for unit in promoted for identity in self.identities[unit].deaths}
 
 
 def judge(fitted: Fitted, champion: Champion | None, validated: Validated, settings: Settings) -> Judged:
@@ -88,7 +100,9 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
     in_force = _in_force(promoted, fitted.scaling, champion, unit_series(rows))
     held = {unit: d.reasons[0] for unit, d in decisions.items() if d.verdict != "PROMOTE"}
     registered = in_force if promoted and in_force is not None else Bundle(proposed, fitted.scaling)
-    return Judged(verdict, decisions, identities, registered, in_force, held)
+    return Judged(
+        verdict, decisions, identities, registered, in_force, held, None if champion is None else champion.version
+    )
 
 
 judge_task = task(name="gate", cache_policy=NO_CACHE)(judge)
@@ -121,6 +135,13 @@ def _unserved(decision: Decision | None) -> tuple[str, str]:
     if decision is None:
         return "no_scale", "the model in force has no scale for it; expected one when a new model is promoted"
     return "no_model", f"its candidates did not pass the gate ({', '.join(decision.reasons)}) and it has no champion"
+
+
+def all_codes(reasons: Any) -> list[str]:
+    """The distinct reasons of a version: those of its only unit, or of each."""
+    if isinstance(reasons, Mapping):
+        return sorted({code for codes in reasons.values() for code in codes})
+    return [str(code) for code in reasons]
 
 
 def unit_series(rows: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:

@@ -14,11 +14,12 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.bundle import check_canary, load_bundle
 from tasks.errors import PromotionError
+from tasks.judge import all_codes
 from tasks.patience import PATIENTLY
 from tasks.progress import say
 from tasks.registry import PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.settings import Settings
-from tasks.storage import newest_summary, read_names, rewrite_names
+from tasks.storage import newest_summary, read_name_rows, rewrite_names
 
 
 def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
     if before == chosen.number:
         return said
     if said["verdict"] != "PROMOTE":
-        reasons = ", ".join(_flat(json.loads(chosen.tags.get("reasons", "[]")))) or "it was never judged"
+        reasons = ", ".join(all_codes(json.loads(chosen.tags.get("reasons", "[]")))) or "it was never judged"
         raise PromotionError(
             f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
             "the champion stays."
@@ -73,15 +74,10 @@ promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(p
 
 
 def settle(settings: Settings, summary: Mapping[str, Any], registry: Registry | None = None) -> None:
-    """What follows a publish: the states that died are noted, and the alias moves. Doing it twice changes nothing."""
+    """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing."""
     if summary.get("gate", {}).get("verdict") != "PROMOTE" or summary.get("model_version") is None:
         return
-    deaths = _deaths(summary) & read_names(settings.output.states, settings.name).keys()
-    rewrite_names(
-        settings.output.states,
-        settings.name,
-        died=dict.fromkeys(deaths, datetime.fromisoformat(summary["as_of"])),
-    )
+    rewrite_names(settings.output.states, settings.name, died=_news_of_deaths(settings, summary))
     reached = registry or reach_registry(settings.tracking.uri, settings.name)
     if reached is not None:
         promote(reached, settings.name, int(summary["model_version"]), only_newer=True)
@@ -139,8 +135,12 @@ def _version(registry: Registry, name: str, number: int | None) -> Version:
     return found
 
 
-def _deaths(summary: Mapping[str, Any]) -> set[int]:
-    return set(summary.get("identity", {}).get("deaths", ()))
+def _news_of_deaths(settings: Settings, summary: Mapping[str, Any]) -> dict[int, datetime | None]:
+    """When a state died, or None where it is alive after all."""
+    as_of, told = datetime.fromisoformat(summary["as_of"]), summary.get("states", {})
+    known = dict(read_name_rows(settings.output.states, settings.name).select("state", "died").iter_rows())
+    dead: dict[int, datetime | None] = {state: as_of for state in told.get("died", ()) if state in known}
+    return dead | {state: None for state in told.get("alive", ()) if (known.get(state) or as_of) < as_of}
 
 
 def _is_rolled_back(version: Version) -> bool:
@@ -153,9 +153,3 @@ def _is_older(version: Version, registry: Registry, name: str, champion: int | N
 
 def _as_of(version: Version) -> datetime:
     return datetime.fromisoformat(version.tags["as_of"])
-
-
-def _flat(reasons: Any) -> list[str]:
-    if isinstance(reasons, dict):
-        return sorted({code for codes in reasons.values() for code in codes})
-    return [str(code) for code in reasons]

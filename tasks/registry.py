@@ -24,6 +24,7 @@ _SQLITE = "sqlite:///"
 _MOST_VERSIONS = 10_000
 _ALREADY = "RESOURCE_ALREADY_EXISTS"
 CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
+FOLLOWED = "followed_champion"
 
 
 @dataclass(frozen=True)

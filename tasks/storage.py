@@ -154,9 +154,15 @@ def append_names(states: str, names: Mapping[int, str], model_name: str, born: d
 
 
 def rewrite_names(
-    states: str, model_name: str, names: Mapping[int, str] = MappingProxyType({}), died: Mapping[int, datetime] = {}
+    states: str,
+    model_name: str,
+    names: Mapping[int, str] = MappingProxyType({}),
+    died: Mapping[int, datetime | None] = {},
 ) -> None:
-    """Give states new names, or note when they died. Raises ``OutputError`` for a state that there is not."""
+    """Give states new names, or note when they died (None: they live).
+
+    Raises ``OutputError`` for a state that there is not.
+    """
     if not names and not died:
         return
     known = read_names(states, model_name)
@@ -167,9 +173,9 @@ def rewrite_names(
     def renamed(table: DeltaTable | None) -> pl.DataFrame:
         assert table is not None
         name = pl.col("state").replace_strict(dict(names), default=pl.col("name"), return_dtype=pl.String)
-        end = pl.col("state").replace_strict(dict(died), default=None, return_dtype=_DTYPES["timestamp"])
+        end = pl.col("state").replace_strict(dict(died), default=pl.col("died"), return_dtype=_DTYPES["timestamp"])
         rows = pl.scan_delta(table).filter(pl.col("model_name") == model_name).collect()
-        return rows.with_columns(name.alias("name"), pl.coalesce("died", end).alias("died"))
+        return rows.with_columns(name.alias("name"), end.alias("died"))
 
     _append(names_table(states), NAME_COLUMNS, None, renamed, replaces=f"model_name = '{model_name}'")
 

@@ -17,15 +17,16 @@ from prefect.cache_policies import NO_CACHE
 from tasks.bundle import add_canary, save_bundle
 from tasks.errors import TrackingError
 from tasks.fit import Fitted, FittedUnit
-from tasks.judge import Judged
+from tasks.judge import Judged, all_codes
 from tasks.progress import say
-from tasks.registry import Registry
+from tasks.registry import FOLLOWED, Registry
 from tasks.run_key import code_version, data_digest
 from tasks.settings import Settings
 from tasks.units import FittedCandidate
 from tasks.validate import Validated
 
 _CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
+_LONGEST_TAG = 5000
 _SERVING = ("hsmm-flows", "mlflow", "torch", "numpy", "polars", "safetensors")
 
 
@@ -104,8 +105,9 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
         "run_key": key,
         "as_of": validated.as_of.isoformat(),
         "verdict": judged.verdict,
-        "reasons": json.dumps(gate["reasons"])[:5000],
-        "evidence": json.dumps(gate["evidence"])[:5000],
+        "reasons": _short(gate["reasons"], all_codes(gate["reasons"])),
+        "evidence": _short(gate["evidence"], "see gate.json"),
+        FOLLOWED: str(judged.champion or ""),
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = save_bundle(judged.registered, Path(folder) / "bundle")
@@ -114,6 +116,12 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
         columns = judged.registered.scaling.columns
         made = run.registry.register_model(run.run_id, settings.name, bundle, code, columns, _requirements(), tags)
     return _first_of_its_key(run.registry, settings.name, made, key)
+
+
+def _short(told: Any, otherwise: Any) -> str:
+    """As JSON, if that fits into a tag."""
+    text = json.dumps(told)
+    return text if len(text) <= _LONGEST_TAG else json.dumps(otherwise)
 
 
 def _registered(registry: Registry, name: str, key: str) -> list[int]:

@@ -1,0 +1,102 @@
+"""Which model a night follows: after rollbacks, in the past, in another folder; and what names do meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks.promote import rollback
+from tasks.show import named_states, rename
+
+
+@pytest.fixture
+def place(place_at, toy):
+    """A hundred and sixty days of two levels."""
+    here = place_at("here")
+    toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(here.source)
+    return here
+
+
+OPTIONS = ("model.n_states=2",)
+
+
+def follows(place, version: int) -> str:
+    (found,) = [v for v in place.registry.versions("toy") if v.number == version]
+    return found.tags["followed_champion"]
+
+
+def test_a_night_follows_the_champion_that_was_gone_back_to(place, toy) -> None:
+    for n in (120, 125):
+        place.night(toy.day(n), *OPTIONS)
+    assert place.registry.champion("toy") == 2
+    rollback(place.registry, "toy")
+    place.night(toy.day(130), *OPTIONS)
+    assert follows(place, 3) == "1"
+    assert place.registry.champion("toy") == 3
+    rollback(place.registry, "toy")
+    assert place.registry.champion("toy") == 1
+
+
+def test_a_backfill_under_later_nights_leaves_their_champion(place, toy) -> None:
+    for n in (120, 140, 150):
+        place.night(toy.day(n), *OPTIONS)
+    champion = place.registry.champion("toy")
+    said = place.backfill(toy.day(125), toy.day(135), "1w", *OPTIONS)
+    assert [p["status"] for p in said["partitions"]] == ["DONE", "DONE"]
+    assert said["n_published"] == 0
+    assert place.registry.champion("toy") == champion
+    assert follows(place, 4) == "1"
+
+
+def test_another_table_of_the_same_registry_gets_the_same_rows(place, toy) -> None:
+    days = [toy.day(n) for n in range(140, 146)]
+    for n in (140, 141, 142):
+        place.night(toy.day(n), *OPTIONS)
+    rollback(place.registry, "toy")
+    for n in (143, 144, 145):
+        place.night(toy.day(n), *OPTIONS)
+    champion, made = place.registry.champion("toy"), len(place.registry.versions("toy"))
+    place.backfill(days[0], days[-1], "1d", *OPTIONS, f"output.states={place.folder}/again")
+    again = pl.read_delta(f"{place.folder}/again")
+    assert again["as_of"].n_unique() == len(days)
+    assert again.sort("time", "as_of").equals(place.table().sort("time", "as_of"))
+    assert (place.registry.champion("toy"), len(place.registry.versions("toy"))) == (champion, made)
+
+
+def test_a_name_stays_with_its_state(place, toy) -> None:
+    place.night(toy.day(120), *OPTIONS)
+    rename(place.settings(), ["0=calm", "1=wild"])
+    for n in (125, 130):
+        place.night(toy.day(n), *OPTIONS, f"fit.seed={n}")
+    later = place.table().filter(pl.col("as_of") > pl.lit(toy.day(121)))
+    assert set(later.select("state", "state_name").unique().rows()) <= {(0, "calm"), (1, "wild")}
+    assert named_states(place.settings()) == {0: "calm", 1: "wild"}
+
+
+def test_a_held_night_publishes_with_the_older_version(place, toy) -> None:
+    place.night(toy.day(120), *OPTIONS)
+    said = place.night(toy.day(130), *OPTIONS, "promote.min_improvement=1e9")
+    assert (said["gate"]["verdict"], said["gate"]["reasons"], said["n_held"]) == ("HOLD", ["no_improvement"], 1)
+    new = place.table().filter(run_key=said["run_key"])
+    assert set(new.select("status", "reason", "model_version").rows()) == {("HELD", "no_improvement", 1)}
+    assert place.registry.champion("toy") == 1
+
+
+def test_a_state_that_died_lives_again_after_a_rollback(place, toy) -> None:
+    x = np.concatenate(
+        [
+            toy.levels(toy.sojourns(120, n_states=3), distance=6.0),
+            toy.levels(toy.sojourns(120, n_states=2), distance=6.0),
+        ]
+    )
+    toy.frame(x).write_parquet(place.source)
+    options = ("model.n_states=[2, 3]", "fit.train_window=110d", "fit.scale=none")
+    place.night(toy.day(115), *options)
+    assert place.night(toy.day(238), *options, "promote.min_improvement=-9")["states"] == {"alive": [0, 1], "died": [2]}
+    died = pl.read_delta(f"{place.states}_names").sort("state")["died"].to_list()
+    assert (died[:2], died[2].date()) == ([None, None], toy.day(238))
+    rollback(place.registry, "toy")
+    said = place.night(toy.day(240), *options, "promote.min_improvement=-9", "model.n_states=3", "fit.train_window=all")
+    assert said["states"]["alive"] == [0, 1, 2]
+    assert pl.read_delta(f"{place.states}_names")["died"].null_count() == 3
