@@ -47,7 +47,10 @@ class NotConvergedWarning(ConvergenceWarning, RuntimeWarning):
 
 @dataclass(frozen=True)
 class _PatientEM(EM):
-    """EM that leaps ahead (SQUAREM) after its first steps also where a single start is climbed from."""
+    """EM that leaps ahead (SQUAREM) after its first steps also where a single start is climbed from, and only EM."""
+
+    def finish(self, model: Model, objective: Objective, leg: Leg) -> Fit | None:  # noqa: ARG002
+        return None
 
     def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
         if leg.accelerate or not leg.is_last or leg.max_iter <= _PLAIN_STEPS:
