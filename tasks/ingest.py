@@ -15,9 +15,12 @@ from tasks.durations import as_timedelta
 from tasks.errors import SourceError
 from tasks.moments import parse_as_of
 from tasks.settings import Settings, Source
+from tasks.untrusted import check_parquet
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 RAW = "raw:"
+_TIMES = (-(2**55), 2**57)  # microseconds: from the year 828 to 6536, where every zone can be counted in
+_REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def copy_known(settings: Settings, as_of: datetime, path: Path) -> Settings:
 def check_source(settings: Settings, as_of: str | datetime | None) -> tuple[datetime | None, pl.LazyFrame, str]:
     """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
     frozen = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
+    _distrust(settings)
     scanned = _scan(settings.source.path)
     schema = _schema(scanned, settings.source.path)
     zone = _zone(schema, settings.source)
@@ -82,6 +86,17 @@ def _inputs(settings: Settings) -> list[str]:
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)
 
 
+def _distrust(settings: Settings) -> None:
+    """Refuse files on this machine that claim what they cannot hold."""
+    source = settings.source
+    if source.path.endswith(".csv"):
+        return
+    try:
+        check_parquet(source.path, [*_inputs(settings), source.time, *([source.series] if source.series else [])])
+    except (ValueError, OSError, MemoryError) as error:
+        raise _unreadable(source.path, error) from None
+
+
 def _scan(path: str) -> pl.LazyFrame:
     try:
         if path.endswith(".csv"):
@@ -89,14 +104,14 @@ def _scan(path: str) -> pl.LazyFrame:
         if "://" not in path and Path(path).is_dir():
             return pl.scan_parquet(f"{path.rstrip('/')}/**/*.parquet", hive_partitioning=True)
         return pl.scan_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _REFUSALS as error:
         raise _unreadable(path, error) from None
 
 
 def _schema(scanned: pl.LazyFrame, path: str) -> pl.Schema:
     try:
         schema = scanned.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _REFUSALS as error:
         raise _unreadable(path, error) from None
     return schema
 
@@ -104,11 +119,11 @@ def _schema(scanned: pl.LazyFrame, path: str) -> pl.Schema:
 def _collect(query: pl.LazyFrame, path: str) -> pl.DataFrame:
     try:
         return query.collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _REFUSALS as error:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: str, error: Exception) -> SourceError:
+def _unreadable(path: str, error: BaseException) -> SourceError:
     if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
         return SourceError(f"source.path: found nothing at {path!r}; expected Parquet (or CSV) files there.")
     cause = (
@@ -157,7 +172,9 @@ def _zone(schema: pl.Schema, source: Source) -> str:
 
 
 def _utc_time(schema: pl.Schema, source: Source) -> pl.Expr:
-    moments = pl.col(source.time).cast(pl.Datetime("us", getattr(schema[source.time], "time_zone", None)))
+    dtype = pl.Datetime("us", getattr(schema[source.time], "time_zone", None))
+    stamps = pl.col(source.time).cast(dtype, strict=False)
+    moments: pl.Expr = pl.when(stamps.to_physical().is_between(*_TIMES)).then(stamps)
     if schema[source.time] == pl.Date:
         moments = moments.dt.replace_time_zone("UTC")
     elif schema[source.time].time_zone is None:  # type: ignore[attr-defined]
