@@ -38,12 +38,22 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
     return _LogPartition.apply(p.detach(), kernel, names, *p.tables().values())
 
 
-def expected_counts(p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto") -> Posterior:
-    """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times."""
-    check_finite(p)
+def expected_counts(
+    p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto", checked: bool = False
+) -> Posterior:
+    """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times.
+
+    Tables that are ``checked``, those of a model on data that were looked at, are looked at again only where a
+    log-likelihood is not finite: in a long fit, reading them is a good part of the work.
+    """
+    if not checked:
+        check_finite(p)
     if series_weight is not None:
         _check_weight(p, series_weight)
-    return run("expected_counts", p.detach(), kernel, series_weight)
+    counts = run("expected_counts", p.detach(), kernel, series_weight)
+    if checked and not bool(counts.log_likelihood.isfinite().all()):
+        check_finite(p)
+    return counts
 
 
 def posterior(p: Potentials, *, kernel: KernelName = "auto") -> Posterior:

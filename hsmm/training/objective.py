@@ -56,7 +56,7 @@ class Objective:
     def expected_counts(self, p: Potentials) -> Posterior:
         """Counts of all series, as often as these count; ``log_likelihood`` (R, S) is that of each once."""
         weight = None if self.weight is None else self.weight.expand(p.n_restarts, -1).contiguous()
-        return inference.expected_counts(p, weight)
+        return inference.expected_counts(p, weight, checked=True)
 
     def total(self, log_likelihood: Tensor) -> Tensor:
         """(R,) of each restart, from that of its series (R, S)."""

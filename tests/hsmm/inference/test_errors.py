@@ -330,3 +330,24 @@ def test_a_state_of_another_type_is_refused(p, kernel, name):
 
 def _tensors(answer: object) -> list[Tensor]:
     return [answer] if isinstance(answer, Tensor) else list(vars(answer).values())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.7e308])
+@pytest.mark.parametrize("hmm", [False, True])
+@pytest.mark.parametrize("n_restarts", [1, 3])
+def test_tables_said_to_be_checked_are_checked_where_something_came_out_of_it(hmm: bool, n_restarts: int, value: float):
+    """Wherever it lies, an entry that is no log-weight either raises or had no part in any answer."""
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(20):
+        p = random_potentials(seed)
+        p = replace(p, log_duration=None) if hmm else p
+        emission = p.log_emission[:1].expand(n_restarts, -1, -1).clone()
+        place = int(torch.randint(emission.numel(), (), generator=generator))
+        emission.view(-1)[place] = value
+        rest = {n: t[:1].expand(n_restarts, *t.shape[1:]) for n, t in p.tables().items() if n != "log_emission"}
+        bad = replace(p, log_emission=emission, **rest)
+        try:
+            counts = inference.expected_counts(bad, checked=True)
+        except ValueError:
+            continue
+        assert all(x.isfinite().all() for x in (counts.log_likelihood, counts.state, counts.transition))
