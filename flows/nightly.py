@@ -56,7 +56,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
     registry = reach_registry(settings.tracking.uri, settings.name)
     settle_newest(settings, registry)
     champion = champion_at(registry, settings, validated.as_of, key)
-    fitted = fit_task(validated, settings, None if champion is None else champion.models)
+    fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings.value_columns))
     judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:
         version = track_task(run, fitted, judged, validated, settings, key)

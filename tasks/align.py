@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,13 @@ def first_identity(model: Any) -> Identity:
     return Identity(tuple(range(model.n_states)), model.n_states, 1.0)
 
 
+def successor(model: Any, before: Sequence[Member]) -> Identity:
+    """Ids for a model whose states cannot be compared with those before it: none that was ever borne."""
+    first = max(member.next_id for member in before)
+    births = tuple(range(first, first + model.n_states))
+    return Identity(births, births[-1] + 1, 0.0, births, tuple(sorted({i for member in before for i in member.ids})))
+
+
 def align(
     model: Any, scaling: Scaling, champion: tuple[Member, Scaling] | None, rows: pl.DataFrame
 ) -> tuple[Any, Identity]:
@@ -50,8 +58,7 @@ def align(
     member, scales = champion
     known = rows.filter(pl.col("series_id").is_in(scales.statistics["series_id"].implode()))
     if known.is_empty():
-        births = tuple(range(member.next_id, member.next_id + model.n_states))
-        return model, Identity(births, births[-1] + 1, 0.0, births, member.ids)
+        return model, successor(model, [member])
     match = hsmm.match_states(
         member.model, model, scaling.apply(known), series_lengths(known), reference_X=scales.apply(known)
     )

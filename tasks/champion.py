@@ -36,10 +36,10 @@ class Champion:
         }
         return replace(self.bundle, members=members)
 
-    @property
-    def models(self) -> dict[str, Any]:
-        """The fitted estimators by unit."""
-        return {unit: member.model for unit, member in self.bundle.members.items()}
+    def starts(self, columns: list[str]) -> dict[str, Any]:
+        """The fitted estimators by unit, to start fits of these features from; none if its features are others."""
+        members = self.bundle.members if self.bundle.scaling.columns == columns else {}
+        return {unit: member.model for unit, member in members.items()}
 
 
 def champion_at(
@@ -59,8 +59,6 @@ def champion_at(
         return None
     with tempfile.TemporaryDirectory() as folder:
         bundle = load_bundle(registry.download(settings.name, chosen.number, Path(folder)))
-    if bundle.scaling.columns != settings.value_columns:
-        return None
     champion = Champion(chosen.number, _as_of(chosen), bundle)
     _keep(settings, champion)
     return champion
@@ -69,8 +67,11 @@ def champion_at(
 def require_champion(settings: Settings, as_of: datetime) -> Champion:
     """:func:`champion_at`; raises ``ModelError`` where there is none."""
     champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of)
-    if champion is None:
-        raise ModelError(f"{settings.name} has no champion as of {as_of:%Y-%m-%d}; expected one: run `hsmm run` first.")
+    if champion is None or champion.bundle.scaling.columns != settings.value_columns:
+        raise ModelError(
+            f"{settings.name} has no champion for these features as of {as_of:%Y-%m-%d}; "
+            "expected one: run `hsmm run` first."
+        )
     return champion
 
 

@@ -45,14 +45,14 @@ def decode(
     rows = decodable(bundle, validated.rows)
     n_series = rows["series_id"].n_unique()
     for unit, member in bundle.members.items():
-        own = rows if unit == ALL else rows.filter(pl.col("series_id") == unit)
+        own = rows.filter(_is_of(unit, bundle))
         if own.is_empty():
             continue
         longest = resolved_steps(member.model.max_duration, member.model.tail_prob_)
         for part in _series_batches(own, longest):
             say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
             made = version if member.version is None else member.version
-            parts.append(_decode_rows(member, bundle.scaling, part, longest, made, held.get(unit)))
+            parts.append(_decode_rows(member, bundle.scaling, part, longest, made, _reasons(part, unit, held)))
     ids = sorted({identity for member in bundle.members.values() for identity in member.ids})
     labels = {identity: state_names.get(identity, default_name(identity)) for identity in ids}
     return (
@@ -77,6 +77,19 @@ def decodable(bundle: Bundle, rows: pl.DataFrame) -> pl.DataFrame:
     if ALL not in bundle.members:
         known = pl.Series([series for series in known.to_list() if series in bundle.members], dtype=pl.String)
     return rows.filter(pl.col("series_id").is_in(known.implode()))
+
+
+def _is_of(unit: str, bundle: Bundle) -> pl.Expr:
+    """Whether a row's series is this unit's; the model of all serves those that have none of their own."""
+    if unit != ALL:
+        return pl.col("series_id") == unit
+    return ~pl.col("series_id").is_in(pl.Series([*bundle.members], dtype=pl.String).implode())
+
+
+def _reasons(rows: pl.DataFrame, unit: str, held: Mapping[str, str]) -> dict[str, str]:
+    """By series why this unit's older model is still in force; of a held fit of all, every series'."""
+    why = {series: held.get(series, held.get(unit, held.get(ALL))) for series in rows["series_id"].unique()}
+    return {series: reason for series, reason in why.items() if reason is not None}
 
 
 def default_name(state: int) -> str:
@@ -105,7 +118,7 @@ def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
 
 
 def _decode_rows(
-    member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: str | None
+    member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: Mapping[str, str]
 ) -> pl.DataFrame:
     model, lengths = member.model, series_lengths(rows)
     values = scaling.apply(rows)
@@ -113,7 +126,7 @@ def _decode_rows(
     filtered = model.filter_proba(values, lengths)
     remaining = model.remaining_duration(values, lengths, max_duration=longest)
     missing = pl.all_horizontal(pl.col(scaling.columns).is_null())
-    usual = pl.lit("OK" if held is None else "HELD")
+    why = pl.col("series_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
     return rows.with_columns(
         pl.Series("state", ids[filtered.argmax(axis=1)]),
         pl.Series("p_filtered", by_identity(filtered, member.ids)).arr.to_list(),
@@ -125,13 +138,13 @@ def _decode_rows(
     ).with_columns(
         pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
         (pl.col("time") <= member.train_end).alias("in_sample"),
-        pl.when(missing).then(pl.lit("MISSING")).otherwise(usual).alias("status"),
-        pl.when("gap")
-        .then(pl.lit("gap"))
-        .when(missing)
-        .then(pl.lit("no_value"))
-        .otherwise(pl.lit(held))
-        .alias("reason"),
+        pl.when(missing)
+        .then(pl.lit("MISSING"))
+        .when(why.is_null())
+        .then(pl.lit("OK"))
+        .otherwise(pl.lit("HELD"))
+        .alias("status"),
+        pl.when("gap").then(pl.lit("gap")).when(missing).then(pl.lit("no_value")).otherwise(why).alias("reason"),
         pl.lit(version, pl.Int32).alias("model_version"),
         pl.lit(member.train_start).alias("train_start"),
         pl.lit(member.train_end).alias("train_end"),

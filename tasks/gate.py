@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+import hsmm
 from tasks.align import Identity
 from tasks.bundle import Member
 from tasks.fit import series_lengths
 from tasks.scaling import Scaling
 from tasks.settings import Promote
-from tasks.units import FittedCandidate
 
 Verdict = Literal["PROMOTE", "HOLD", "REJECT"]
 
 _WALL = 0.01
 _MOST_NATS = 1e6
+_CANARY_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,26 @@ class Decision:
     evidence: dict[str, float | bool | None]
 
 
-def decide(
-    candidate: FittedCandidate,
+def compare(
+    model: Any,
     champion: tuple[Member, Scaling] | None,
     identity: Identity,
     scaling: Scaling,
     rows: pl.DataFrame,
     rules: Promote,
 ) -> Decision:
-    """Judge a candidate on the unit's ``rows``, those held out from both models deciding which predicts better."""
-    unsound, evidence = _unsound(candidate, scaling, rows, rules)
-    if unsound:
-        return Decision("REJECT", unsound, evidence)
+    """Judge a sound model on the unit's ``rows``: those held out from both decide which predicts better."""
     if champion is None:
-        return Decision("PROMOTE", [], evidence)
-    held, more = _no_better(candidate, champion, identity, scaling, rows, rules)
-    return Decision("HOLD" if held else "PROMOTE", held, {**evidence, **more})
+        return Decision("PROMOTE", [], {})
+    evidence: dict[str, Any] = {"margin": identity.margin}
+    reasons = [] if identity.margin >= rules.min_margin else ["states_not_matched"]
+    improvement, n_rows = _improvement(model, champion, scaling, rows)
+    evidence |= {"improvement": improvement, "n_held_out": n_rows}
+    if improvement is None:
+        reasons.append("no_rows_to_compare_on")
+    elif not improvement >= rules.min_improvement:
+        reasons.append("no_improvement")
+    return Decision("HOLD" if reasons else "PROMOTE", reasons, evidence)
 
 
 def overall(decisions: Mapping[str, Decision]) -> Verdict:
@@ -65,24 +72,31 @@ def log_density(model: Any, scaling: Scaling, rows: pl.DataFrame) -> np.ndarray:
     return model.log_density(scaling.apply(rows), series_lengths(rows)) - scaling.log_volume(rows)
 
 
-def _unsound(
-    candidate: FittedCandidate, scaling: Scaling, rows: pl.DataFrame, rules: Promote
-) -> tuple[list[str], dict[str, Any]]:
-    model = candidate.model
-    finite = _is_finite(model)
+def examine(
+    model: Any, scaling: Scaling, rows: pl.DataFrame, rules: Promote
+) -> tuple[list[str], dict[str, float | bool | None]]:
+    """Why a fitted model is unsound by itself, as codes (none: it is sound), and the evidence."""
+    training = rows.filter("trains")
+    values, lengths = scaling.apply(training), series_lengths(training)
+    finite = _is_finite(model) and bool(np.isfinite(model.log_density(values, lengths)).all())
     evidence: dict[str, Any] = {"finite": finite, "converged": bool(model.converged_)}
     if not finite:
         return ["not_finite"], evidence
-    training = rows.filter("trains")
-    occupancy = model.predict_proba(scaling.apply(training), series_lengths(training)).mean(0)
-    evidence |= {"smallest_share": float(occupancy.min()), "wall": _wall(model)}
-    return list(_complaints(candidate, evidence, rules)), evidence
+    evidence |= {
+        "usable": is_usable(model, values[~np.isnan(values).all(1)][-_CANARY_ROWS:]),
+        "collapsed": bool(model.emission_.collapsed(hsmm.Sequences.from_arrays(values, lengths)).any()),
+        "smallest_share": float(model.predict_proba(values, lengths).mean(0).min()),
+        "wall": _wall(model),
+    }
+    return list(_complaints(evidence, rules)), evidence
 
 
-def _complaints(candidate: FittedCandidate, evidence: Mapping[str, Any], rules: Promote) -> Iterator[str]:
+def _complaints(evidence: Mapping[str, Any], rules: Promote) -> Iterator[str]:
+    if not evidence["usable"]:
+        yield "not_usable"
     if not evidence["converged"]:
         yield "not_converged"
-    if "floored variance" in (candidate.row.get("warnings") or ""):
+    if evidence["collapsed"]:
         yield "collapsed_state"
     if not evidence["smallest_share"] >= rules.min_share:
         yield "dead_state"
@@ -91,8 +105,19 @@ def _complaints(candidate: FittedCandidate, evidence: Mapping[str, Any], rules: 
 
 
 def _is_finite(model: Any) -> bool:
-    tables = [model.initial_prob_, model.transition_prob_, model.duration_prob_]
+    parts = model._fitted_model().components().values()
+    tables = [table.numpy() for part in parts for table in part.parameters.values()]
     return math.isfinite(model.log_likelihood_) and all(bool(np.isfinite(table).all()) for table in tables)
+
+
+def is_usable(model: Any, values: np.ndarray) -> bool:
+    """Whether a model decodes rows to the same bits once it has been saved and loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            loaded: Any = hsmm.load(model.save(Path(folder) / "model"))
+            return bool(np.array_equal(loaded.filter_proba(values), model.filter_proba(values)))
+        except (OSError, ValueError):
+            return False
 
 
 def _wall(model: Any) -> float:
@@ -100,25 +125,6 @@ def _wall(model: Any) -> float:
     if model.tail_prob_ is not None or model.n_states == 1:
         return 0.0
     return float(model.duration_prob_[:, -1].max())
-
-
-def _no_better(
-    candidate: FittedCandidate,
-    champion: tuple[Member, Scaling],
-    identity: Identity,
-    scaling: Scaling,
-    rows: pl.DataFrame,
-    rules: Promote,
-) -> tuple[list[str], dict[str, Any]]:
-    evidence: dict[str, Any] = {"margin": identity.margin}
-    reasons = [] if identity.margin >= rules.min_margin else ["states_not_matched"]
-    improvement, n_rows = _improvement(candidate.model, champion, scaling, rows)
-    evidence |= {"improvement": improvement, "n_held_out": n_rows}
-    if improvement is None:
-        reasons.append("no_rows_to_compare_on")
-    elif not improvement >= rules.min_improvement:
-        reasons.append("no_improvement")
-    return reasons, evidence
 
 
 def _improvement(

@@ -10,13 +10,13 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.align import Identity, align
+from tasks.align import Identity, align, first_identity, successor
 from tasks.bundle import Bundle, Member
 from tasks.champion import Champion
 from tasks.decode import decodable
 from tasks.errors import GateError
-from tasks.fit import Fitted, unit_rows
-from tasks.gate import Decision, Verdict, decide, overall
+from tasks.fit import ALL, Fitted, unit_rows
+from tasks.gate import Decision, Verdict, compare, examine, overall
 from tasks.progress import say
 from tasks.scaling import Scaling
 from tasks.settings import Settings
@@ -85,15 +85,23 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
     """Decide for every unit between its best candidate and the model in force."""
     say("gate")
     decisions, identities, proposed = {}, {}, {}
-    rows = unit_rows(validated.rows, settings.fit.pool)
+    rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
     for unit, fits in fitted.units.items():
-        rival = _rival(champion, unit)
-        seen = rows[unit].filter(pl.col("time") >= fitted.train_start)
-        model, identity = align(fits.best.model, fitted.scaling, rival, seen)
-        candidate = replace(fits.best, model=model)
-        decisions[unit] = decide(candidate, rival, identity, fitted.scaling, rows[unit], settings.promote)
-        identities[unit] = identity
-        proposed[unit] = Member(model, identity.ids, identity.next_id, None, fitted.train_start, fitted.train_end)
+        model, own = fits.best.model, rows[unit]
+        seen = own.filter("trains")["time"]
+        unsound, evidence = examine(model, fitted.scaling, own, rules)
+        if unsound:
+            decisions[unit], identity = Decision("REJECT", unsound, evidence), first_identity(model)
+        else:
+            rival = _rival(champion, unit, fitted.scaling.columns)
+            model, identity = _identified(
+                model, fitted.scaling, champion, unit, own.filter(pl.col("time") >= seen.min())
+            )
+            decision = compare(model, rival, identity, fitted.scaling, own, rules)
+            decisions[unit] = replace(decision, evidence={**evidence, **decision.evidence})
+            identities[unit] = identity
+        if "not_usable" not in unsound:
+            proposed[unit] = Member(model, identity.ids, identity.next_id, None, seen.min(), seen.max())  # type: ignore[arg-type]
     decisions |= {unit: Decision("REJECT", ["fit_failed"], {}) for unit in fitted.failed}
     verdict = overall(decisions)
     promoted = {unit: member for unit, member in proposed.items() if decisions[unit].verdict == "PROMOTE"}
@@ -113,7 +121,8 @@ def require_model(judged: Judged) -> Bundle:
     if judged.in_force is None:
         reasons = sorted({code for decision in judged.decisions.values() for code in decision.reasons})
         raise GateError(
-            f"no candidate passes the gate ({', '.join(reasons)}) and there is no champion; nothing is published. "
+            f"no candidate passes the gate ({', '.join(reasons)}) and there is no champion for these features; "
+            "nothing is published. "
             "See the run's gate.json; more data, other candidates or more iterations may help."
         )
     return judged.in_force
@@ -149,19 +158,36 @@ def unit_series(rows: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
     return {unit: part["series_id"].unique(maintain_order=True).to_list() for unit, part in rows.items()}
 
 
-def _rival(champion: Champion | None, unit: str) -> tuple[Member, Scaling] | None:
-    if champion is None or unit not in champion.bundle.members:
+def _rival(champion: Champion | None, unit: str, columns: list[str]) -> tuple[Member, Scaling] | None:
+    """The champion's model of this unit, or the one that it has for all; none where it reads other features."""
+    if champion is None or champion.bundle.scaling.columns != columns:
         return None
-    return champion.bundle.members[unit], champion.bundle.scaling
+    member = champion.bundle.members.get(unit, champion.bundle.members.get(ALL))
+    return None if member is None else (member, champion.bundle.scaling)
+
+
+def _identified(
+    model: Any, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame
+) -> tuple[Any, Identity]:
+    """The model under persistent ids; new ones where the champion's states cannot be compared with its own."""
+    rival = _rival(champion, unit, scaling.columns)
+    if champion is None or rival is not None:
+        return align(model, scaling, rival, rows)
+    before = champion.bundle.members
+    if unit != ALL and unit not in before and champion.bundle.scaling.columns == scaling.columns:
+        return model, first_identity(model)
+    return model, successor(model, [before[unit]] if unit in before else list(before.values()))
 
 
 def _in_force(
     promoted: Mapping[str, Member], scaling: Scaling, champion: Champion | None, series: Mapping[str, list[str]]
 ) -> Bundle | None:
     """The promoted models, and the champion's for all other units; each series on the scale of its model."""
-    if champion is None:
+    if champion is None or champion.bundle.scaling.columns != scaling.columns or ALL in promoted:
         return Bundle(dict(promoted), scaling) if promoted else None
-    older = champion.in_force().members
+    older = dict(champion.in_force().members)
+    if series.keys() <= promoted.keys():
+        older.pop(ALL, None)
     renewed = pl.Series([name for unit in promoted for name in series[unit]], dtype=pl.String).implode()
     fresh = scaling.statistics.filter(pl.col("series_id").is_in(renewed))
     kept = champion.bundle.scaling.statistics.filter(~pl.col("series_id").is_in(renewed))

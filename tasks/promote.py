@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.bundle import check_canary, load_bundle
-from tasks.errors import PromotionError
+from tasks.errors import ModelError, PromotionError
 from tasks.judge import all_codes
 from tasks.patience import PATIENTLY
 from tasks.progress import say
@@ -97,7 +98,8 @@ def settle_again(settings: Settings, published: Mapping[str, Any], key: str) -> 
 def settle_newest(settings: Settings, registry: Registry | None) -> None:
     """Settle the newest publish, where the run that made it was stopped before it could, or tracking was away."""
     if registry is not None:
-        settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
+        with suppress(ModelError):  # that night said so; this one follows the champion that can be used
+            settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
 
 
 def rollback(registry: Registry, name: str) -> dict[str, Any]:

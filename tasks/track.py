@@ -111,7 +111,8 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = save_bundle(judged.registered, Path(folder) / "bundle")
-        add_canary(judged.registered, bundle, validated.rows)
+        if judged.verdict == "PROMOTE":
+            add_canary(judged.registered, bundle, validated.rows)
         code = Path(__file__).with_name("served_model.py")
         columns = judged.registered.scaling.columns
         made = run.registry.register_model(run.run_id, settings.name, bundle, code, columns, _requirements(), tags)
