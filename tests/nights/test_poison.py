@@ -1,0 +1,84 @@
+"""Many series, some poisoned: each is set aside for its own reason, and nobody else notices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+N_SERIES = int(os.environ.get("HSMM_SERIES", "14"))
+N_ROWS = 90
+Poison = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def _at_row(row: int, value: float) -> Poison:
+    picked = pl.int_range(pl.len()) == row
+    return lambda frame: frame.with_columns(x=pl.when(picked).then(value).otherwise("x"))
+
+
+POISONS: dict[str, Poison] = {
+    "duplicate_time": lambda frame: pl.concat([frame, frame.tail(1)]),
+    "unsorted_time": lambda frame: frame.reverse(),
+    "infinite_value": _at_row(5, float("inf")),
+    "undefined_feature": _at_row(5, -1.0),
+    "constant": lambda frame: frame.with_columns(x=2.0),
+    "too_short": lambda frame: frame.head(5),
+    "all_missing": lambda frame: frame.with_columns(x=pl.lit(float("nan"))),
+    "bad_time": lambda frame: frame.with_columns(date=pl.when(pl.int_range(pl.len()) != 3).then("date")),
+    "missing_series": lambda frame: frame.with_columns(symbol=pl.lit(None, pl.String)),
+    "off_calendar": lambda frame: pl.concat([frame, frame.tail(1).with_columns(pl.col("date") + timedelta(hours=6))]),
+}
+OPTIONS = (
+    *("fit.pool=per_series", "model.n_states=2", "fit.n_init=2", "source.unsorted=reject"),
+    *('features={x={op="log", column="x"}}', "promote.min_share=0"),
+)
+
+
+@pytest.fixture
+def sources(toy) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The healthy series, and all of them in a mixed order."""
+
+    def series(name: str, seed: int) -> pl.DataFrame:
+        x = np.exp(toy.levels(toy.sojourns(N_ROWS, 2, seed=seed), distance=4.0, seed=seed))
+        return toy.frame(x, symbol=name).with_columns(pl.col("date").cast(pl.Datetime("us", "UTC")))
+
+    n_healthy = N_SERIES - len(POISONS)
+    healthy = [series(f"H{seed:03}", seed) for seed in range(n_healthy)]
+    poisoned = [poison(series(reason, 1000)) for reason, poison in POISONS.items()]
+    return pl.concat(healthy), pl.concat([healthy[0], *poisoned, *healthy[1:]])
+
+
+def test_healthy_rows_are_those_of_a_clean_run(place_at, sources) -> None:
+    clean, mixed = place_at("clean"), place_at("mixed")
+    for place, rows in zip((clean, mixed), sources, strict=True):
+        rows.write_parquet(place.source)
+    first, said = clean.night(None, *OPTIONS), mixed.night(None, *OPTIONS)
+    assert mixed.table().equals(clean.table())
+    quarantine = pl.read_delta(f"{mixed.states}_quarantine").filter(run_key=said["run_key"])
+    refused = {series for series, reasons in first["gate"]["reasons"].items() if reasons}
+    found = {row["series_id"]: row["reason"] for row in quarantine.iter_rows(named=True)}
+    assert found == {("" if reason == "missing_series" else reason): reason for reason in POISONS} | dict.fromkeys(
+        refused, "no_model"
+    )
+    served = mixed.table().filter(pl.col("status") == "OK")["series_id"].n_unique()
+    assert said["n_series"] == N_SERIES == served + said["n_held"] + said["n_quarantined"]
+    assert len(refused) <= N_SERIES // 5
+
+
+def test_held_and_unserved_series_are_counted_once(place_at, toy, sources) -> None:
+    place = place_at("counted")
+    healthy, mixed = sources
+    mixed.write_parquet(place.source)
+    place.night(toy.day(80), *OPTIONS)
+    said = place.night(None, *OPTIONS, "promote.min_improvement=0.0")
+    new = place.table().filter(run_key=said["run_key"])
+    by_status = {name[0]: part["series_id"].n_unique() for name, part in new.group_by("status")}
+    assert by_status.get("OK", 0) + by_status["HELD"] + said["n_quarantined"] == said["n_series"] == N_SERIES
+    assert by_status["HELD"] == said["n_held"]
+    assert new["series_id"].n_unique() == healthy["symbol"].n_unique()
+    told = pl.read_delta(f"{place.states}_quarantine").filter(run_key=said["run_key"])
+    assert len(told) == said["n_quarantined"]
