@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +12,26 @@ import numpy as np
 import polars as pl
 
 import hsmm
+from tasks.bundle_files import as_list, check_ids, check_units, read_json, read_scaling, write_json
 from tasks.errors import ModelError
 from tasks.scaling import Scaling
 
 MANIFEST, CANARY = "bundle.json", "canary.json"
 FORMAT = 2
-_LARGEST = 1 << 26
+ALL = ""  # the unit of a model of all series; otherwise a unit is a series
 _MOST_MEMBERS = 100_000
 _CANARY_ROWS = 50
+_CANARY_CELLS = 200_000
+_UNUSABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    RuntimeError,
+    pl.exceptions.PolarsError,
+)
 
 
 @dataclass(frozen=True)
@@ -79,34 +90,43 @@ def save_bundle(bundle: Bundle, folder: Path) -> Path:
         "statistics": bundle.scaling.statistics.to_dicts(),
         "members": members,
     }
-    (folder / MANIFEST).write_text(json.dumps(description, indent=1, allow_nan=False) + "\n")
+    write_json(folder / MANIFEST, description)
     return folder
 
 
 def add_canary(bundle: Bundle, folder: Path, rows: pl.DataFrame) -> None:
     """Write beside a saved bundle the last rows of one series of each member and what they decode to."""
-    canaries = []
+    canaries, n_rows = [], max(1, min(_CANARY_ROWS, _CANARY_CELLS // (len(bundle.members) * _width(bundle))))
     for unit, member in bundle.members.items():
-        known = rows.filter(pl.col("series_id").is_in(bundle.scaling.statistics["series_id"].implode()))
+        scaled = pl.col("series_id").is_in(bundle.scaling.statistics["series_id"].implode())
+        known = rows.filter(scaled & pl.any_horizontal(pl.col(bundle.scaling.columns).is_not_null()))
         series = unit or known["series_id"].first()
-        values = bundle.scaling.apply(known.filter(pl.col("series_id") == series).tail(_CANARY_ROWS))
+        values = bundle.scaling.apply(known.filter(pl.col("series_id") == series).tail(n_rows))
         decoded = member.model.filter_proba(values) if len(values) else np.empty((0, len(member.ids)))
-        canaries.append({"values": _with_null(values), "decoded": decoded.tolist()})
-    (folder / CANARY).write_text(json.dumps(canaries, allow_nan=False) + "\n")
+        canaries.append({"values": _with_null(values), "decoded": decoded.tolist(), "ids": list(member.ids)})
+    write_json(folder / CANARY, canaries)
 
 
 def check_canary(bundle: Bundle, folder: Path) -> None:
     """Raises ``ModelError`` unless every member decodes its canary as it did when it was saved."""
     try:
-        if (folder / CANARY).stat().st_size > _LARGEST:
-            raise ValueError(f"{CANARY} has more than {_LARGEST} bytes")
-        canaries = json.loads((folder / CANARY).read_text())
+        canaries = read_json(folder / CANARY)
+        if not any(canary["values"] for canary in canaries):
+            raise ValueError(f"{CANARY} holds no rows")
         for member, canary in zip(bundle.members.values(), canaries, strict=True):
+            if canary["ids"] != list(member.ids):
+                raise ValueError("its states bear other ids than when it was saved")
+            if len(canary["values"]) > _CANARY_ROWS:
+                raise ValueError(f"{CANARY} holds more than {_CANARY_ROWS} rows of a series")
             values = np.array(canary["values"], dtype=np.float64).reshape(-1, len(bundle.scaling.columns))
             if len(values) and not np.allclose(member.model.filter_proba(values), canary["decoded"], rtol=0, atol=1e-9):
                 raise ValueError("its canary decodes to other probabilities than when it was saved")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"the model in {str(folder)!r} cannot be promoted: {error}.") from error
+    except _UNUSABLE as error:
+        raise ModelError(f"the model in {str(folder)!r} cannot be promoted: {_reason(error)}.") from error
+
+
+def _width(bundle: Bundle) -> int:
+    return len(bundle.scaling.columns) + max(len(member.ids) for member in bundle.members.values())
 
 
 def _with_null(values: np.ndarray) -> list[list[float | None]]:
@@ -117,31 +137,39 @@ def load_bundle(folder: Path) -> Bundle:
     """The bundle that :func:`save_bundle` wrote; raises ``ModelError`` for anything else."""
     try:
         return _read(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"the model in {str(folder)!r} cannot be used: {reason[0].rstrip('.')}.") from error
+    except _UNUSABLE as error:
+        raise ModelError(f"the model in {str(folder)!r} cannot be used: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
 
 
 def _read(folder: Path) -> Bundle:
-    path = folder / MANIFEST
-    if path.stat().st_size > _LARGEST:
-        raise ValueError(f"{MANIFEST} has {path.stat().st_size} bytes; at most {_LARGEST} are read")
-    description = json.loads(path.read_text())
-    if description["format"] != FORMAT:
-        raise ValueError(f"{MANIFEST} has format {description['format']!r}; expected {FORMAT}")
-    if not 0 < len(description["members"]) <= _MOST_MEMBERS:
-        raise ValueError(f"{MANIFEST} names {len(description['members'])} models")
-    members = {
-        str(entry["unit"]): _member(folder / f"{i:05d}", entry) for i, entry in enumerate(description["members"])
-    }
-    columns = [str(column) for column in description["columns"]]
-    return Bundle(members, Scaling(columns, pl.DataFrame(description["statistics"])))
+    description = read_json(folder / MANIFEST)
+    entries = as_list(description, "members")
+    if description.get("format") != FORMAT:
+        raise ValueError(f"{MANIFEST} has format {description.get('format')!r:.60}; expected {FORMAT}")
+    if not 0 < len(entries) <= _MOST_MEMBERS:
+        raise ValueError(f"{MANIFEST} names {len(entries)} models")
+    scaling = read_scaling(description.get("columns"), description.get("statistics"))
+    units = [entry.get("unit") for entry in entries]
+    check_units(units, scaling, ALL)
+    members = [_member(folder / f"{i:05d}", entry, len(scaling.columns)) for i, entry in enumerate(entries)]
+    return Bundle(dict(zip(map(str, units), members, strict=True)), scaling)
 
 
-def _member(folder: Path, entry: Mapping[str, Any]) -> Member:
-    model, ids = hsmm.load(folder), tuple(int(i) for i in entry["ids"])
-    if len(ids) != model.n_states or len(set(ids)) < len(ids) or not 0 <= min(ids) <= max(ids) < int(entry["next_id"]):
-        raise ValueError(f"the states of {folder.name} have the ids {ids}")
-    version = None if entry["version"] is None else int(entry["version"])
+def _member(folder: Path, entry: Mapping[str, Any], n_features: int) -> Member:
+    if folder.is_symlink():
+        raise ValueError(f"{folder.name} is a link")
+    model = hsmm.load(folder)
+    if (found := getattr(model, "n_features_in_", None)) != n_features:
+        raise ValueError(f"{folder.name} is a model of {found} features; expected {n_features}")
+    ids, version = check_ids(entry["ids"], entry["next_id"], model.n_states), entry["version"]
+    if version is not None and (type(version) is not int or version < 1):
+        raise ValueError(f"{folder.name} has the version {version!r:.20}")
     start, end = (datetime.fromisoformat(entry[name]) for name in ("train_start", "train_end"))
-    return Member(model, ids, int(entry["next_id"]), version, start, end)
+    if start.tzinfo is None or end.tzinfo is None or end < start:
+        raise ValueError(f"{folder.name} was trained from {start} to {end}")
+    return Member(model, ids, entry["next_id"], version, start, end)

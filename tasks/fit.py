@@ -14,14 +14,13 @@ from prefect.cache_policies import NO_CACHE
 
 import hsmm
 from hsmm.selection import CRITERIA
+from tasks.bundle import ALL
 from tasks.errors import ConfigurationError, FitError
 from tasks.progress import say
 from tasks.scaling import Scaling, fit_scaling
 from tasks.settings import Settings
 from tasks.units import FittedCandidate, Store, fit_candidate
 from tasks.validate import Validated
-
-ALL = ""  # the unit of a pooled fit; otherwise a unit is a series
 
 
 @dataclass(frozen=True)

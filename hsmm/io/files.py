@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 _LARGEST_MANIFEST = 1 << 20
-_LARGEST_TABLES = 1 << 30
+_LARGEST_TABLES = 1 << 29
+_LARGEST_HEADER = 1 << 20
 
 
 def write(folder: str | Path, name: str, manifest: Mapping[str, Any], tables: Mapping[str, Tensor]) -> Path:
@@ -22,7 +23,7 @@ def write(folder: str | Path, name: str, manifest: Mapping[str, Any], tables: Ma
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
     own = {key: value.detach().cpu().contiguous().clone() for key, value in tables.items()}
-    _replace(path / f"{name}.safetensors", lambda new: save_file(own, new))
+    _replace(path / f"{name}.safetensors", lambda new: _save_tables(own, new))
     _replace(path / f"{name}.json", lambda new: new.write_text(text))
     return path
 
@@ -46,9 +47,13 @@ def read_manifest(path: Path, version: int, wanted: Mapping[str, type]) -> dict[
 def read_tables(path: Path) -> dict[str, Tensor]:
     """The tensors at ``path``, by name."""
     _check_size(path, _LARGEST_TABLES)
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > _LARGEST_HEADER:
+        raise ValueError(f"{path} is not a safetensors file (a header of {header} bytes; at most {_LARGEST_HEADER}).")
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} is not a safetensors file ({error}).") from None
 
 
@@ -62,6 +67,13 @@ def _replace(path: Path, write_to: Callable[[Path], object]) -> None:
     new = path.with_name(f"{path.name}.new")
     write_to(new)
     new.replace(path)
+
+
+def _save_tables(tables: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tables, path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _check_size(path: Path, largest: int) -> None:

@@ -19,6 +19,7 @@ from hsmm.io.files import check_dtype, read_manifest, read_tables, write
 FORMAT = 1
 NAME = "model"
 _LONGEST_DURATION = 1 << 20
+_LARGEST_TABLE = 1 << 24
 _DEEPEST = 8
 _FLAGS = ("left_censored", "right_censored")
 
@@ -130,6 +131,8 @@ def _check_consistent(model: Model) -> None:
         part.check()
     try:
         initial, k = model.initial.log_potentials(), model.transition.n_states
+        if model.duration is not None and k * model.duration.max_duration > _LARGEST_TABLE:
+            raise ValueError(f"{k} states with max_duration {model.duration.max_duration} make too large a table.")
         transition = None if model.transition.uses_covariates else model.transition.log_potentials()
         durations = model.duration_tables()
         n_features = model.emission.n_features
