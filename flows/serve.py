@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO
+from typing import IO, Any
 
 HOST = "127.0.0.1"
 POOL = "local"
@@ -32,11 +33,15 @@ _START_SECONDS, _STOP_SECONDS = 180.0, 20.0
 
 @dataclass(frozen=True)
 class Service:
-    """A program that runs until it is told to stop; ``ready`` says when others may use it."""
+    """A program that runs until it is told to stop; ``ready`` says when others may use it.
+
+    ``first`` is done before it starts.
+    """
 
     name: str
     command: Sequence[str]
     ready: Callable[[], bool]
+    first: Callable[[], None] = lambda: None
 
 
 def local_stack(prefect_port: int, mlflow_port: int) -> list[list[Service]]:
@@ -53,7 +58,14 @@ def local_stack(prefect_port: int, mlflow_port: int) -> list[list[Service]]:
             Service("mlflow", mlflow, lambda: answers(f"http://{HOST}:{mlflow_port}/health")),
             Service("server", server, lambda: answers(f"{api}/health")),
         ],
-        [Service("worker", worker, lambda: answers(f"{api}/work_pools/{POOL}", '"status":"READY"'))],
+        [
+            Service(
+                "worker",
+                worker,
+                lambda: answers(f"{api}/work_pools/{POOL}", '"status":"READY"'),
+                lambda: end_stopped_runs(api),
+            )
+        ],
     ]
 
 
@@ -95,6 +107,8 @@ def _run(waves: Sequence[Sequence[Service]], environment: Mapping[str, str], wor
     with ExitStack() as running:
         started: list[tuple[Service, subprocess.Popen[str]]] = []
         for wave in waves:
+            for service in wave:
+                service.first()
             new = [(service, running.enter_context(started_service(service, environment))) for service in wave]
             started += new
             for service, _ in new:
@@ -153,6 +167,21 @@ def answers(url: str, words: str = "") -> bool:
             return words in reply.read().decode(errors="replace")
     except OSError:
         return False
+
+
+def end_stopped_runs(api: str) -> None:
+    """Declare crashed what ran in the pool when its worker was stopped: it would hold its place for ever."""
+    stopped = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    crashed = {"state": {"type": "CRASHED", "message": "it was stopped together with its worker"}}
+    for run in _post(f"{api}/flow_runs/filter", {"flow_runs": stopped, "work_pools": {"name": {"any_": [POOL]}}}):
+        _post(f"{api}/flow_runs/{run['id']}/set_state", crashed)
+        _say(f"serve: {run['name']} was stopped together with its worker; it is crashed now, run it again")
+
+
+def _post(url: str, body: Mapping[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

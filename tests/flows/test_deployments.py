@@ -19,6 +19,7 @@ import yaml
 from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import DeploymentEventTrigger
+from prefect.events.schemas.automations import AutomationCore
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.serve import POOL, api_url
@@ -83,6 +84,15 @@ def test_every_failure_is_noted_but_that_of_a_note() -> None:
     tag = trigger["match_related"]["prefect.resource.id"].removeprefix("prefect.tag.")
     noted = {name for name, given in _DEPLOYMENTS.items() if tag in given["tags"]}
     assert noted == _DEPLOYMENTS.keys() - {"failure"}
+
+
+def test_a_run_without_a_sign_of_life_is_declared_crashed_long_after_its_heartbeats_stop() -> None:
+    (given,) = yaml.safe_load((_ROOT / "automations.yaml").read_text())["automations"]
+    automation = AutomationCore.model_validate(given)
+    (action,) = automation.actions
+    beat = int(_DEPLOYMENTS["nightly"]["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+    assert action.model_dump()["state"] == "CRASHED"
+    assert automation.trigger.within.total_seconds() >= 3 * beat
 
 
 def test_no_example_listens_to_other_machines() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
-from flows.serve import Service, _EndedError, _run, answers, local_stack, serve, started_service
+from flows.serve import POOL, Service, _EndedError, _run, answers, end_stopped_runs, local_stack, serve, started_service
 
 _FAMILY = """
 import pathlib, signal, subprocess, sys, time
@@ -69,6 +72,43 @@ def test_every_server_of_the_stack_listens_on_loopback_only() -> None:
     servers = [service.command for wave in local_stack(1, 2) for service in wave if "--port" in service.command]
     assert len(servers) == 2
     assert all(command[command.index("--host") + 1] == "127.0.0.1" for command in servers)
+
+
+def test_what_was_stopped_with_its_worker_is_declared_crashed(prefect: str, asked: list[tuple[str, dict]]) -> None:
+    end_stopped_runs(prefect)
+    (_, wanted), (path, state) = asked
+    assert "RUNNING" in wanted["flow_runs"]["state"]["type"]["any_"]
+    assert wanted["work_pools"]["name"]["any_"] == [POOL]
+    assert path == "/api/flow_runs/7/set_state"
+    assert state["state"]["type"] == "CRASHED"
+
+
+@pytest.fixture
+def asked() -> list[tuple[str, dict]]:
+    """What a server was asked, in order."""
+    return []
+
+
+@pytest.fixture
+def prefect(asked: list[tuple[str, dict]]) -> Iterator[str]:
+    """The address of a server that knows one run."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            body = json.dumps([{"id": 7, "name": "a run"}] if self.path.endswith("filter") else {}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
 
 
 def test_nobody_answers_where_nobody_listens() -> None:
