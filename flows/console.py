@@ -48,7 +48,7 @@ def _verdict(summary: dict[str, Any]) -> str:
 
 def _gate(gate: dict[str, Any], summary: dict[str, Any]) -> str:
     if gate["verdict"] == "PROMOTE":
-        return "PROMOTE: it is the champion now"
+        return f"PROMOTE: the champion as of {summary['as_of'][:10]}"
     reasons = gate["reasons"]
     if isinstance(reasons, dict):
         reasons = sorted({code for codes in reasons.values() for code in codes})
