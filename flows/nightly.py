@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.champion import champion_at
+from tasks.champion import champion_at, keep_champion
 from tasks.decode import decode_task
 from tasks.fit import check_candidates, fit_task
 from tasks.ingest import ingest_task
@@ -78,6 +78,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
+        keep_champion(run.registry, settings, validated.as_of)
         say("report")
         drawn = pictures_task(report_data(decoded, validated, fitted, judged, settings), report_folder(settings, key))
         page = page_task(settings, summary, validated, fitted.ranking(), in_force)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.bundle import Bundle, load_bundle, save_bundle
-from tasks.errors import ModelError
+from tasks.errors import ModelError, TrackingError
 from tasks.registry import FOLLOWED, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.settings import Settings
 from tasks.storage import is_local
@@ -62,6 +62,12 @@ def champion_at(
     champion = Champion(chosen.number, _as_of(chosen), bundle)
     _keep(settings, champion)
     return champion
+
+
+def keep_champion(registry: Registry, settings: Settings, as_of: datetime) -> None:
+    """Keep the champion of the next night here, for the case that the registry is away then."""
+    with suppress(ModelError, TrackingError):
+        champion_at(registry, settings, as_of)
 
 
 def require_champion(settings: Settings, as_of: datetime) -> Champion:

@@ -6,6 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+import flows.nightly
+import tasks.track
+import tasks.units
+from tasks.errors import TrackingError
 from tasks.promote import rollback
 from tasks.show import named_states, rename
 
@@ -100,3 +104,22 @@ def test_a_state_that_died_lives_again_after_a_rollback(place, toy) -> None:
     said = place.night(toy.day(240), *options, "promote.min_improvement=-9", "model.n_states=3", "fit.train_window=all")
     assert said["states"]["alive"] == [0, 1, 2]
     assert pl.read_delta(f"{place.states}_names")["died"].null_count() == 3
+
+
+def test_what_was_fitted_while_the_registry_was_away_is_not_fitted_again(place, toy, monkeypatch) -> None:
+    def away(*_: object) -> None:
+        raise TrackingError("no server answers")
+
+    fits: list[object] = []
+    fit = tasks.units._fit
+    monkeypatch.setattr(tasks.units, "_fit", lambda *given: fits.append(given) or fit(*given))
+    place.night(toy.day(120), *OPTIONS)
+    with monkeypatch.context() as outage:
+        outage.setattr(flows.nightly, "reach_registry", lambda *_: None)
+        outage.setattr(tasks.track, "Registry", away)
+        with pytest.raises(TrackingError):
+            place.night(toy.day(125), *OPTIONS)
+    made = len(fits)
+    assert made == 2
+    assert place.night(toy.day(125), *OPTIONS)["verdict"] == "PUBLISHED"
+    assert len(fits) == made
