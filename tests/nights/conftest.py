@@ -149,7 +149,24 @@ class Place:
 
 
 @pytest.fixture
-def place_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Place]:
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nights without Prefect, and without pictures."""
+    for module in (flows.nightly, flows.decoding):
+        for name in [name for name in vars(module) if name.endswith("_task")]:
+            monkeypatch.setattr(module, name, getattr(module, name).fn)
+    monkeypatch.setattr(flows.nightly, "pictures_task", lambda *_: [])
+    monkeypatch.setattr(flows.nightly, "page_task", lambda *_: Path(__file__))
+    monkeypatch.setattr(flows.nightly, "report_data", lambda *_: None)
+
+
+@pytest.fixture
+def real_place(tmp_path: Path, plainly: None) -> Place:  # noqa: ARG001
+    """A place whose registry is MLflow's."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def place_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plainly: None) -> Callable[[str], Place]:  # noqa: ARG001
     """Places by name; the pipeline works at the one whose settings it is given."""
     places: dict[str, Place] = {}
 
@@ -159,12 +176,6 @@ def place_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     for module in (flows.nightly, tasks.champion, tasks.promote):
         monkeypatch.setattr(module, "reach_registry", registry)
     monkeypatch.setattr(tasks.track, "Registry", registry)
-    for module in (flows.nightly, flows.decoding):
-        for name in [name for name in vars(module) if name.endswith("_task")]:
-            monkeypatch.setattr(module, name, getattr(module, name).fn)
-    monkeypatch.setattr(flows.nightly, "pictures_task", lambda *_: [])
-    monkeypatch.setattr(flows.nightly, "page_task", lambda *_: Path("page.html"))
-    monkeypatch.setattr(flows.nightly, "report_data", lambda *_: None)
 
     def make(name: str) -> Place:
         if name not in places:

@@ -21,7 +21,7 @@ from tasks.errors import GateError, ModelError, PromotionError
 from tasks.fit import ALL, Fitted
 from tasks.promote import promote
 
-N_REFITS = int(os.environ.get("HSMM_NIGHTS", "8"))
+N_REFITS = int(os.environ.get("HSMM_NIGHTS", "5"))
 N_ROWS = 220
 WIDE_OPEN = "promote.min_improvement=-9"
 Change = Callable[[Any], Any]

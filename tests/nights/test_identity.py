@@ -15,7 +15,7 @@ from tasks.ingest import ingest
 from tasks.scaling import Scaling
 from tasks.validate import validate
 
-N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "8"))
+N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "5"))
 START = 300
 
 

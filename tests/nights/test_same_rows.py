@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "8"))
+N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "4"))
 START = 150
 
 
