@@ -25,6 +25,7 @@ from tasks.settings import Settings
 from tasks.units import FittedCandidate
 from tasks.validate import Validated
 
+_NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
 _CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
 _LONGEST_TAG = 5000
 _SERVING = ("hsmm-flows", "mlflow", "torch", "numpy", "polars", "safetensors")
@@ -42,15 +43,20 @@ class TrackedRun:
 def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[TrackedRun]:
     """A run that is open within this context and ends FINISHED, or FAILED if an exception leaves it."""
     say("track")
-    registry = Registry(settings.tracking.uri, settings.name)
-    registry.close_stopped(key)
+    try:
+        registry = Registry(settings.tracking.uri, settings.name)
+        registry.close_stopped(key)
+    except TrackingError as error:
+        raise TrackingError(f"{error} {_NOTHING_LOST}") from error
     tags = {"run_key": key, "as_of": validated.as_of.isoformat(), "code_version": code_version()}
     run_id = registry.start_run(f"{settings.name} {validated.as_of:%Y-%m-%d}", tags)
     try:
         yield TrackedRun(registry, run_id)
-    except BaseException:
+    except BaseException as error:
         with suppress(TrackingError):
             registry.end_run(run_id, "FAILED")
+        if isinstance(error, TrackingError):
+            raise TrackingError(f"{error} {_NOTHING_LOST}") from error
         raise
     registry.end_run(run_id)
 

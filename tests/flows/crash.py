@@ -1,0 +1,235 @@
+"""Runs of the night in processes of their own, that can be killed at a named point."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import traceback
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+CONFIG = """
+name = "toy"
+[source]
+path = "prices.parquet"
+series = "symbol"
+time = "date"
+frequency = "1d"
+available_after = "1d"
+[features]
+r = { op = "log_return", column = "close" }
+[model]
+n_states = 2
+emission = ["gaussian", "student_t"]
+duration = "geometric"
+max_duration = 12
+[fit]
+n_init = 2
+max_iter = 300
+tol = 1e-6
+device = "cpu"
+[promote]
+min_improvement = -10.0
+min_margin = 0.0
+min_share = 0.0
+"""
+
+N_FITS = 2
+
+# Where: module, the function there that is called, before or after it.
+POINTS: dict[str, tuple[str, str, str]] = {
+    "after ingest": ("flows.nightly", "ingest_task", "after"),
+    "after validate": ("flows.nightly", "validate_task", "after"),
+    "after the run was noted": ("tasks.publish", "append_run", "after"),
+    "while the champion's copy is replaced": ("tasks.champion", "save_bundle", "after"),
+    "after the champion was read": ("flows.nightly", "champion_at", "after"),
+    "after a fit that is not kept yet": ("tasks.units", "_fit", "after"),
+    "between two candidates": ("tasks.units", "Store.save", "after"),
+    "after fit": ("flows.nightly", "fit_task", "after"),
+    "after gate": ("flows.nightly", "judge_task", "after"),
+    "after the run's start": ("tasks.registry", "Registry.start_run", "after"),
+    "after the candidates were logged": ("tasks.track", "_log_candidates", "after"),
+    "before registration": ("tasks.registry", "Registry.register_model", "before"),
+    "model logged, not registered": ("mlflow.pyfunc", "log_model", "after"),
+    "after registration": ("tasks.registry", "Registry.register_model", "after"),
+    "after decode": ("flows.nightly", "decode_task", "after"),
+    "after names": ("tasks.publish", "append_names", "after"),
+    "after quarantine": ("tasks.publish", "append_quarantine", "after"),
+    "rows written, not committed": ("tasks.publish", "publish_states", "half"),
+    "after the states' commit": ("tasks.publish", "publish_states", "after"),
+    "after the deaths": ("tasks.promote", "rewrite_names", "after"),
+    "after the canary": ("tasks.promote", "check_usable", "after"),
+    "after the tag, before the alias": ("tasks.registry", "Registry.tag_version", "after"),
+    "after the alias": ("tasks.registry", "Registry.move_champion", "after"),
+    "in the pictures": ("tasks.report", "_lay_out", "after"),
+    "after the page": ("flows.nightly", "page_task", "after"),
+    "after the outcome": ("flows.nightly", "log_outcome", "after"),
+}
+
+
+def make_place(folder: Path, seed: int) -> Path:
+    """A folder with a configuration and a source of two good series and a bad one."""
+    folder.mkdir(parents=True)
+    series = [_walk(name, 10 * seed + i) for i, name in enumerate("AB")]
+    pl.concat([*series, _walk("constant", 0).with_columns(close=1.0)]).write_parquet(folder / "prices.parquet")
+    (folder / "toy.toml").write_text(CONFIG)
+    return folder
+
+
+def _walk(symbol: str, seed: int, n_rows: int = 150) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    spread = np.where(np.arange(n_rows) // 25 % 2, 0.03, 0.005)
+    days = [date(2024, 1, 1) + timedelta(days=i) for i in range(n_rows)]
+    return pl.DataFrame({"symbol": symbol, "date": days, "close": np.exp((rng.normal(size=n_rows) * spread).cumsum())})
+
+
+@functools.cache
+def _processes() -> Any:
+    """Processes that are forked from one which has imported everything and run nothing."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["flows.nightly", "flows.decoding", "mlflow.pyfunc", "matplotlib.figure", __name__])
+    return server
+
+
+def start(
+    folder: Path,
+    as_of: str | None,
+    point: str | None = None,
+    overrides: tuple[str, ...] = (),
+    prepare: Callable[[], Any] | None = None,
+) -> Any:
+    """A night in a process of its own, which ends at ``point`` by a signal that cannot be caught."""
+    child = _processes().Process(target=_night, args=(str(folder), as_of, point, overrides, prepare))
+    child.start()
+    return child
+
+
+def finish(folder: Path, child: Any, timeout: float = 300) -> dict[str, Any]:
+    """What the night said: its summary, or {"error": its sentence, "status": its exit status}."""
+    child.join(timeout)
+    said = folder / f"said-{child.pid}.json"
+    assert child.exitcode == 0, f"ended with {child.exitcode}"
+    return json.loads(said.read_text())
+
+
+def killed(child: Any, timeout: float = 300) -> bool:
+    """Whether the night came to its point."""
+    child.join(timeout)
+    return child.exitcode == -signal.SIGKILL
+
+
+def n_fits(folder: Path) -> int:
+    """Fits that were made in this folder."""
+    log = folder / "fits.log"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def _night(
+    folder: str, as_of: str | None, point: str | None, overrides: tuple[str, ...], prepare: Callable[[], Any] | None
+) -> None:
+    os.chdir(folder)
+    from flows import nightly
+    from tasks import units
+    from tasks.errors import PipelineError
+    from tasks.settings import read_settings
+
+    for name, value in vars(nightly).items():
+        if name.endswith("_task"):
+            setattr(nightly, name, value.fn)
+    _wrap(units.hsmm, "select_model", after=_count_fit)
+    if prepare is not None:
+        prepare()
+    if point is not None:
+        _die_at(*POINTS[point])
+    try:
+        said = nightly.night(read_settings("toy.toml", overrides), as_of)
+    except PipelineError as error:
+        said = {"error": str(error), "status": error.exit_status}
+    except Exception as error:
+        said = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(), "status": 99}
+    Path(f"said-{os.getpid()}.json").write_text(json.dumps(said, default=str))
+
+
+def _count_fit() -> None:
+    with open("fits.log", "a") as log:
+        log.write(f"{os.getpid()}\n")
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_at(module: str, path: str, when: str) -> None:
+    *owners, name = path.split(".")
+    owner = functools.reduce(getattr, owners, importlib.import_module(module))
+    if when == "half":
+        _wrap(importlib.import_module("tasks.storage"), "write_deltalake", before=_write_half)
+    else:
+        _wrap(owner, name, **{when: _die})
+
+
+def _write_half(table: Any, rows: pl.DataFrame, **_: Any) -> None:
+    where = Path(table if isinstance(table, str) else table.table_uri.removeprefix("file://"))
+    if where.name == "states":
+        where.mkdir(parents=True, exist_ok=True)
+        rows.write_parquet(where / "part-00000-half-written.zstd.parquet")
+        _die()
+
+
+def _wrap(
+    owner: Any, name: str, before: Callable[..., None] | None = None, after: Callable[[], None] | None = None
+) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before(*args, **kwargs) if before is _write_half else before()
+        result = original(*args, **kwargs)
+        if after is not None:
+            after()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """All that users see, in an order that does not depend on who wrote first."""
+    states = str(folder / "out" / "states")
+    tables = {
+        name: pl.read_delta(f"{states}{name}") if Path(f"{states}{name}").exists() else None
+        for name in ("", "_quarantine", "_names")
+    }
+    return {name: None if t is None else t.sort(*_keys(t)).rows() for name, t in tables.items()} | registered(folder)
+
+
+def registered(folder: Path) -> dict[str, Any]:
+    """Versions with their tags, the alias, and what became of the runs."""
+    import sqlite3
+
+    with sqlite3.connect(folder / "mlflow.db") as db:
+        tags = db.execute("select version, key, value from model_version_tags order by 1, 2").fetchall()
+        versions = db.execute("select version from model_versions order by 1").fetchall()
+        alias = db.execute("select alias, version from registered_model_aliases").fetchall()
+        running = db.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
+    return {"tags": tags, "versions": versions, "alias": alias, "running": running}
+
+
+def _keys(table: pl.DataFrame) -> list[str]:
+    return [name for name in ("series_id", "state", "time", "as_of", "run_key") if name in table.columns]
+
+
+def copy_place(base: Path, folder: Path) -> Path:
+    """The same place as another; registered files stay where they are."""
+    shutil.copytree(base, folder)
+    return folder
