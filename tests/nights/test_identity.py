@@ -78,3 +78,26 @@ def test_a_birth_and_a_death_are_declared_and_no_id_comes_back(place_at, toy) ->
     assert [d and d.date() for d in names["died"].to_list()] == [toy.day(700), None, None, None, None]
     last = place.table().filter(pl.col("as_of") == pl.col("as_of").max())
     assert (last["p_filtered"].list.get(0) == 0.0).all()
+
+
+def test_lives_of_one_series_are_not_those_of_another(place_at, toy) -> None:
+    """One series gains a regime and loses another, while its neighbour goes on with two."""
+    place = place_at("pool")
+    three, without = toy.sojourns(200, seed=1), 1 + toy.sojourns(300, 3, seed=3)
+    changing = toy.levels(np.concatenate([three, without]), distance=6.0)
+    steady = toy.levels(toy.sojourns(500, 2, seed=5), distance=6.0, seed=5)
+    rows = pl.concat([toy.frame(changing, symbol="changing"), toy.frame(steady, symbol="steady")])
+    options = ("model.n_states=[2, 3]", "fit.train_window=190d", "fit.scale=none", "fit.pool=per_series")
+    told = {}
+    for n in (200, 480):
+        rows.filter(pl.col("date") < toy.day(n)).write_parquet(place.source)
+        told[n] = place.night(None, *options, "promote.min_improvement=-9")
+    assert told[480]["gate"]["verdict"] == "PROMOTE"
+    identity = told[480]["identity"]
+    assert (identity["changing"]["births"], identity["changing"]["deaths"]) == ([3], [0])
+    assert "steady" not in identity
+    assert told[480]["states"] == {"alive": [0, 1, 2, 3], "died": []}
+    newest = place.table().filter(run_key=told[480]["run_key"])
+    by_series = {name: set(part["state"]) for (name,), part in newest.group_by("series_id")}
+    assert by_series["changing"] <= {1, 2, 3}
+    assert by_series["steady"] == {0, 1}
