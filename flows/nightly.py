@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.champion import champion_at, keep_champion
+from tasks.champion import champion_at, check_followed, keep_champion
 from tasks.decode import decode_task
 from tasks.fit import check_candidates, fit_task
 from tasks.ingest import ingest_task
@@ -59,6 +59,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
     fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings.value_columns))
     judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:
+        check_followed(run.registry, settings, validated.as_of, key, judged.champion)
         version = track_task(run, fitted, judged, validated, settings, key)
         in_force = require_model(judged)
         validated = with_unserved(validated, in_force, judged.decisions)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.bundle import Bundle, load_bundle, save_bundle
-from tasks.errors import ModelError, TrackingError
+from tasks.errors import ModelError, PublishError, TrackingError
 from tasks.registry import FOLLOWED, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.settings import Settings
 from tasks.storage import is_local
@@ -68,6 +68,21 @@ def keep_champion(registry: Registry, settings: Settings, as_of: datetime) -> No
     """Keep the champion of the next night here, for the case that the registry is away then."""
     with suppress(ModelError, TrackingError):
         champion_at(registry, settings, as_of)
+
+
+def check_followed(registry: Registry, settings: Settings, as_of: datetime, key: str, followed: int | None) -> None:
+    """Raises ``PublishError`` if a run would now follow another champion than it did when it began.
+
+    Its states would bear ids that are not compared with those of the model in force.
+    """
+    versions = {version.number: version for version in registry.versions(settings.name)}
+    chosen = _chosen(versions, registry.champion(settings.name), as_of, key)
+    now = None if chosen is None else chosen.number
+    if now != followed:
+        raise PublishError(
+            f"the champion of {settings.name} was version {followed or 'none'} when this run began and is {now} now; "
+            "nothing is published: run it again."
+        )
 
 
 def require_champion(settings: Settings, as_of: datetime) -> Champion:

@@ -18,7 +18,7 @@ from tasks.errors import ModelError, PromotionError
 from tasks.judge import all_codes
 from tasks.patience import PATIENTLY
 from tasks.progress import say
-from tasks.registry import PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.registry import FOLLOWED, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.settings import Settings
 from tasks.storage import newest_summary, read_name_rows, rewrite_names
 
@@ -27,8 +27,8 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
     """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
 
     Raises ``PromotionError`` where the gate did not say PROMOTE, or the registered files cannot be loaded and decode
-    their canary. With ``only_newer`` the alias stays where its version was made with later data, or where it was
-    rolled back from this one.
+    their canary. With ``only_newer`` the alias stays where its version was made with later data, where it was rolled
+    back from this one, and where it is not the one that this was judged against.
     """
     say("promote")
     chosen = _version(registry, name, version)
@@ -47,7 +47,9 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
             f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
             "the champion stays."
         )
-    if only_newer and (_is_rolled_back(chosen) or _is_older(chosen, registry, name, before)):
+    if only_newer and (_is_rolled_back(chosen) or _is_overtaken(chosen, before)):
+        return said
+    if only_newer and _is_older(chosen, registry, name, before):
         return said
     check_usable(registry, name, chosen.number)
     if _is_rolled_back(chosen):
@@ -147,6 +149,10 @@ def _news_of_deaths(settings: Settings, summary: Mapping[str, Any]) -> dict[int,
 
 def _is_rolled_back(version: Version) -> bool:
     return version.tags.get(ROLLED_BACK) == "true"
+
+
+def _is_overtaken(version: Version, champion: int | None) -> bool:
+    return FOLLOWED in version.tags and int(version.tags[FOLLOWED] or 0) != (champion or 0)
 
 
 def _is_older(version: Version, registry: Registry, name: str, champion: int | None) -> bool:

@@ -83,3 +83,18 @@ def test_without_tracking_a_night_fits_from_the_kept_champion_and_loses_nothing(
 
 def _impatient() -> None:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+
+
+@pytest.mark.skipif(not SEEDS, reason="HSMM_KILLS names no seeds")
+def test_of_two_days_at_once_both_end_in_the_table_under_ids_that_were_compared(tmp_path: Path) -> None:
+    place = crash.make_place(tmp_path / "place", SEEDS[0])
+    days = ("2024-05-01", None)
+    both = [crash.start(place, day) for day in days]
+    said = [crash.finish(place, child) for child in both]
+    for day, told in zip(days, said, strict=True):
+        if told.get("verdict") is None:
+            assert "run it again" in told["error"]
+            assert _said(place, day)["verdict"] in ("PUBLISHED", "ALREADY_PUBLISHED")
+    rows = pl.read_delta(str(place / "out" / "states"))
+    assert not rows.select(pl.struct("series_id", "time", "as_of").is_duplicated().any()).item()
+    assert rows.select("series_id", "time").unique().height == 300
