@@ -33,12 +33,16 @@ def penalised(model: Model, objective: Objective) -> Tensor:
 
 
 def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Slope:
-    """The objective and its gradient by one forward and one backward pass."""
+    """The objective and its gradient by one forward and one backward pass; -inf where parameters leave their range."""
+    sound = coordinates.in_range(vectors.detach())
+    everywhere = bool(sound.all())
     with torch.enable_grad():
-        point = vectors.detach().requires_grad_()
+        here = vectors if everywhere else torch.where(sound.unsqueeze(1), vectors, coordinates.origin())
+        point = here.detach().requires_grad_()
         value = penalised(confined(coordinates.model(point), objective), objective)
         (gradient,) = torch.autograd.grad(value[value.isfinite()].sum(), point)
-    return Slope(vectors, value.detach(), gradient.nan_to_num(0.0, 0.0, 0.0))
+    value = value.detach() if everywhere else value.detach().masked_fill(~sound, -torch.inf)
+    return Slope(vectors, value, gradient.nan_to_num(0.0, 0.0, 0.0))
 
 
 def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: float) -> Fit:
