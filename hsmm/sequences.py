@@ -17,6 +17,7 @@ from hsmm.errors import DataWarning
 from hsmm.types import Covariates, Observed, Offsets, Values
 
 _LARGEST = 1e100
+_TEMPORAL = ("date", "time", "duration", "period")
 _FEWEST_TO_COMPARE = 32
 
 
@@ -271,6 +272,7 @@ class Sequences:
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:
+    _refuse_temporal(X, name)
     if isinstance(X, np.ma.MaskedArray):
         X = np.ma.filled(X.astype(np.float64), np.nan)
     elif isinstance(X, Tensor):
@@ -301,6 +303,17 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each.")
     return np.array(array, dtype=np.float64, order="C")
+
+
+def _refuse_temporal(X: Any, name: str) -> None:
+    """A frame's dates would become numbers without a word."""
+    dtypes = getattr(X, "dtypes", None)
+    columns = getattr(X, "columns", None)
+    if dtypes is None or columns is None:
+        return
+    temporal = [str(c) for c, dtype in zip(columns, dtypes, strict=True) if str(dtype).lower().startswith(_TEMPORAL)]
+    if temporal:
+        raise ValueError(f"{name} holds dates or times in columns {temporal}; give the numeric columns only.")
 
 
 def _refuse_overflow(values: Tensor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
@@ -104,6 +106,13 @@ def test_an_extension_is_the_series_and_missing_rows() -> None:
     assert longer.lengths.tolist() == [4, 5]
     assert not longer.observed[[2, 3, 7, 8]].any()
     assert torch.equal(longer.head(torch.tensor(LENGTHS)).values, packed().values)
+
+
+def test_dates_in_a_frame_are_not_taken_for_numbers() -> None:
+    dated = pl.DataFrame({"date": [date(2024, 1, day) for day in (1, 2, 3)], "close": [1.0, 2.0, 3.0]})
+    with pytest.raises(ValueError, match=r"columns \['date'\]; give the numeric columns"):
+        Sequences.from_arrays(dated)
+    assert Sequences.from_arrays(dated.select("close")).n_rows == 3
 
 
 def test_covariates_travel_with_their_rows() -> None:
