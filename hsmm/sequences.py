@@ -272,12 +272,12 @@ class Sequences:
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:
-    _refuse_temporal(X, name)
     if isinstance(X, np.ma.MaskedArray):
         X = np.ma.filled(X.astype(np.float64), np.nan)
     elif isinstance(X, Tensor):
         X = X.detach().cpu().numpy()
     elif hasattr(X, "to_numpy"):
+        _refuse_temporal(X, name)
         X = X.to_numpy()
     elif hasattr(X, "collect"):
         raise ValueError(f"{name} is a lazy frame; collect it first.")
