@@ -162,7 +162,9 @@ def promote(model: str, *, version: int | None = None, set_: Assignments = None,
     from tasks.promote import promote as move
 
     said = move(_registry(model, set_), model, version)
-    print_line(f"champion   {model} version {said['model_version']} (before: {said['previous'] or 'none'})")
+    same = said["previous"] == said["model_version"]
+    before = "it was already" if same else f"before: {said['previous'] or 'none'}"
+    print_line(f"champion   {model} version {said['model_version']} ({before})")
     _print_json(said, json_)
 
 
