@@ -122,6 +122,10 @@ class LogBackward {
     Buffer<double> starting_;   // (Kp,) the same, with row t's weight, for a segment that begins at t
     Buffer<double> scratch_, state_, began_;
 
+    // Log-weights of 1e200 leave nothing but rounding in their differences; what comes out is a probability all the same.
+    static double probability(double log) { return std::exp(std::min(log, 0.0)); }
+    static V probability(V log) { return exponential<double, logs::width>(minimum(log, V{})); }
+
     double* value(int64_t j) { return value_.data() + j * row_ + logs::width; }
 
     // From starting at t + 1 to after_end at t.
@@ -132,7 +136,7 @@ class LogBackward {
             V most = broadcast<V>(logs::zero), sum{}, ended = most;
             for (int l = 0; l < logs::width && i + l < s_.K; ++l) ended[l] = end[i + l];
             for (int64_t j = 0; j < s_.K; ++j) most = maximum(most, moving(j));
-            const V origin = logs::finite(most), share = exponential<double, logs::width>(ended + origin);
+            const V origin = logs::finite(most), share = probability(ended + origin);
             for (int64_t j = 0; j < s_.K; ++j) {
                 const V terms = exponential<double, logs::width>(moving(j) - origin);
                 sum += terms;
@@ -154,8 +158,8 @@ class LogBackward {
         const double stayed = s_.stay()[j] + last, left = s_.leave()[j] + before_last;
         x[s_.D - 1] = logs::add(stayed, left);
         if (!counts_) return;
-        counts_->stay[j] += std::exp(trace_.tail(t)[j] + stayed);
-        counts_->leave[j] += std::exp(trace_.tail(t)[j] + left);
+        counts_->stay[j] += probability(trace_.tail(t)[j] + stayed);
+        counts_->leave[j] += probability(trace_.tail(t)[j] + left);
     }
 
     void begin(int64_t t) {
@@ -165,13 +169,13 @@ class LogBackward {
             for (int64_t r = 0; r < s_.Dp; r += logs::width)
                 logs::store(scratch_.data() + r, logs::load(duration + r) + relative + logs::load(value(j) + r));
             const double largest = logs::largest(scratch_.data(), s_.Dp), most = logs::finite(largest);
-            const V share = broadcast<V>(largest == logs::zero ? 0.0 : std::exp(start[j] + most));
+            const V share = broadcast<V>(largest == logs::zero ? 0.0 : probability(start[j] + most));
             double* count = counts_ ? counts_->duration(t) + j * s_.Dp : nullptr;
             const double sum = logs::sum_relative(scratch_.data(), s_.Dp, most, [&](int64_t r, V terms) {
                 if (count) logs::add_product(count + r, share, terms);
             });
             starting_[j] = most + std::log(sum);
-            began_[j] = std::exp(start[j] + starting_[j]);
+            began_[j] = probability(start[j] + starting_[j]);
         }
     }
 
@@ -196,8 +200,8 @@ public:
             const double ended = in_tail ? s_.leave()[j] - trace_.log_ending : -trace_.log_ending;
             std::fill_n(value(j), s_.Dp, logs::zero);
             value(j)[0] = ended;
-            state_[j] = std::exp(trace_.end(t)[j] - trace_.log_ending);
-            if (in_tail && counts_) counts_->leave[j] += std::exp(trace_.tail(t)[j] + ended);
+            state_[j] = probability(trace_.end(t)[j] - trace_.log_ending);
+            if (in_tail && counts_) counts_->leave[j] += probability(trace_.tail(t)[j] + ended);
         }
         begin(t);
     }
@@ -206,7 +210,7 @@ public:
         end_before(t);
         for (int64_t j = 0; j < s_.K; ++j) {
             recede(t, j);
-            state_[j] += std::exp(trace_.end(t)[j] + after_end_[j]) - began_[j];
+            state_[j] += probability(trace_.end(t)[j] + after_end_[j]) - began_[j];
         }
         begin(t);
     }

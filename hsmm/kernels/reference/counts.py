@@ -103,16 +103,16 @@ class _Backward:
             if running:
                 joint = ended[:, :running, :, None] + chain.transition_into(rows[:running] + 1) + starting.unsqueeze(-2)
                 self._add(self.transition, rows[:running], joint)
-                ending = (ended + after_end)[:, :running].exp()
+                ending = (ended + after_end)[:, :running].clamp(max=0.0).exp()
                 marginal = marginal - start_count + ending
-            newly_last = ordered_sum((forward.final[:, running:active] + value[:, running:]).exp())
+            newly_last = ordered_sum((forward.final[:, running:active] + value[:, running:]).clamp(max=0.0).exp())
             marginal = torch.cat([marginal, newly_last], 1)
             relative = p.log_emission[:, rows] - self._finite_density(rows)[..., None]
             weighted = chain.duration_at(rows) + relative.unsqueeze(-1) + value
             starting = logsumexp(weighted)
             started = forward.started[:, rows]
             self._add(self.duration, rows, started.unsqueeze(-1) + weighted)
-            start_count = (started + starting).exp()
+            start_count = (started + starting).clamp(max=0.0).exp()
             self.state[:, rows] = self._weighed(marginal.clamp(0.0, 1.0))
         self._count_first(start_count, relative, value)
 
@@ -129,7 +129,7 @@ class _Backward:
 
     def _add(self, counts: Tensor, rows: Tensor, log_counts: Tensor) -> None:
         """Add (R, A, K, ·) to a table of counts: by row where it has rows, else summed over series."""
-        weighed = self._weighed(log_counts.exp())
+        weighed = self._weighed(log_counts.clamp(max=0.0).exp())
         if counts.ndim == 4:
             counts[:, rows] = weighed
         else:
@@ -161,10 +161,10 @@ class _Backward:
         one_step = self.p.n_durations == 1
         stayed = in_tail[:, :running] + stay + continued[..., -1]
         left = in_tail[:, :running] + leave + (after_end[:, :running] if one_step else continued[..., -2])
-        self.tail_stay += self._weighed(stayed.exp()).sum(1)
-        left = left.exp()
+        self.tail_stay += self._weighed(stayed.clamp(max=0.0).exp()).sum(1)
+        left = left.clamp(max=0.0).exp()
         if one_step:
-            closing = (in_tail + leave + after_end)[:, running:].exp()
+            closing = (in_tail + leave + after_end)[:, running:].clamp(max=0.0).exp()
             censored = self.chain.right_censored[running : len(rows), None]
             left = torch.cat([left, torch.where(censored, 0.0, closing)], 1)
         self.tail_leave += self._weighed(left).sum(1)
@@ -174,7 +174,7 @@ class _Backward:
         first = start_count
         if bool(left.any()):
             law = self.p.log_initial[:, None, :, None] + self.chain.first_law()
-            residual = torch.where(left[..., None], (law + relative.unsqueeze(-1) + value).exp(), 0.0)
+            residual = torch.where(left[..., None], (law + relative.unsqueeze(-1) + value).clamp(max=0.0).exp(), 0.0)
             residual_counts = self._weighed(residual)
             if self.residual.ndim == 4:
                 self.residual[:, self.chain.order] = residual_counts

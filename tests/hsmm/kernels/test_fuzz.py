@@ -7,7 +7,9 @@ import pytest
 from tests import fuzz_kernels
 
 
-@pytest.mark.parametrize("seed", [*range(24), 10063, 7002515, 8000394, 9000523, 9100155, 20263561, 31000699, 42000227])
+@pytest.mark.parametrize(
+    "seed", [*range(24), 10063, 7002515, 8000394, 9000523, 9100155, 20263561, 31000699, 42000227, 500000355]
+)
 def test_native_and_reference_agree_on_random_tables(seed):
     fuzz_kernels.check(seed)
 
