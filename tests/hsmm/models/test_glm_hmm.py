@@ -162,8 +162,7 @@ class TestDefects:
         loose, tight = (GLMHMM(2, tol=tol).fit(X, y) for tol in (1e-3, 1e-10))
         assert loose.n_iter_ < tight.n_iter_
         assert loose.history_[-1] - loose.history_[-2] < 1e-3 * len(y)
-        first_small = np.flatnonzero(np.diff(loose.history_) < 1e-3 * len(y))[0]
-        assert len(loose.history_) - first_small <= 2 + 40  # the steps that finish the best restart
+        assert loose.history_[-2] - loose.history_[-3] >= 1e-3 * len(y)
         assert tight.solver_state_.data_log_likelihood < -100.0
 
     def test_4_the_reported_objective_never_falls(self, kind: str) -> None:
