@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -21,12 +21,20 @@ from hsmm.training.coordinates import Coordinates
 from hsmm.training.information import curvature
 from hsmm.training.objective import Objective
 
-if TYPE_CHECKING:
-    from hsmm.models.base import Estimator
-
 Method = Literal["information", "bootstrap"]
 METHODS = ("information", "bootstrap")
 _CLIMB = 0.05
+
+
+class Refittable(Protocol):
+    """A fitted estimator that can be fitted again to other data."""
+
+    def clone(self) -> Self: ...
+    def set_params(self, **params: Any) -> Self: ...
+    def fit_sequences(self, sequences: Sequences, *, start: Any = None) -> Self: ...
+    def frozen_names(self) -> frozenset[str]: ...
+    def permuted(self, order: Any) -> Self: ...
+    def _fitted_model(self) -> Model: ...
 
 
 def information_table(model: Model, sequences: Sequences, frozen: frozenset[str], level: float) -> pl.DataFrame:
@@ -54,7 +62,7 @@ def information_table(model: Model, sequences: Sequences, frozen: frozenset[str]
 
 
 def bootstrap_table(
-    estimator: Estimator, sequences: Sequences, level: float, n_samples: int, random_state: int
+    estimator: Refittable, sequences: Sequences, level: float, n_samples: int, random_state: int
 ) -> pl.DataFrame:
     """Quantiles of refits, from the fitted parameters, to data that the model simulates."""
     model = estimator._fitted_model()

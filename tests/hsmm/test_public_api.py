@@ -9,6 +9,7 @@ import hsmm
 
 NAMES = {
     "Causality",
+    "Estimator",
     "GLMHMM",
     "HMM",
     "HSMM",
