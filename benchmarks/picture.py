@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.figures.style import MUTED, PALETTE, STYLE, headline, new_figure
+from tasks.report.figures.style import MUTED, PALETTE, STYLE, headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

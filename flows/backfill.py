@@ -7,11 +7,11 @@ from typing import Any
 from prefect import flow
 
 from flows.nightly import night
-from tasks.errors import AllQuarantinedError, FitError, GateError, SourceError
-from tasks.moments import parse_as_of
-from tasks.partitions import ledger, partitions
-from tasks.progress import say
-from tasks.settings import read_settings
+from tasks.config.errors import AllQuarantinedError, FitError, GateError, SourceError
+from tasks.config.moments import parse_as_of
+from tasks.config.progress import say
+from tasks.config.settings import read_settings
+from tasks.tables.partitions import ledger, partitions
 
 _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
 

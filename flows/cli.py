@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from flows.console import print_backfill, print_check, print_line, print_run
-from tasks.errors import PipelineError
+from tasks.config.errors import PipelineError
 
 _QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -137,8 +137,8 @@ def check(config: str, *, cuts: int = 20, seed: int = 0, set_: Assignments = Non
     """
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     from flows.progress_display import display
-    from tasks.causality import check_causality, require_causal
-    from tasks.settings import read_settings
+    from tasks.config.settings import read_settings
+    from tasks.judgement.causality import check_causality, require_causal
 
     settings = read_settings(config, set_ or ())
     with display():
@@ -159,7 +159,7 @@ def promote(model: str, *, version: int | None = None, set_: Assignments = None,
     version
         By default the newest.
     """
-    from tasks.promote import promote as move
+    from tasks.judgement.promote import promote as move
 
     said = move(_registry(model, set_), model, version)
     same = said["previous"] == said["model_version"]
@@ -177,7 +177,7 @@ def rollback(model: str, *, set_: Assignments = None, json_: AsJson = False) -> 
     model
         The model's name: `name` in its configuration.
     """
-    from tasks.promote import rollback as move
+    from tasks.judgement.promote import rollback as move
 
     said = move(_registry(model, set_), model)
     print_line(f"champion   {model} version {said['model_version']} (before: {said['previous']})")
@@ -195,8 +195,8 @@ def name(config: str, *names: str, set_: Assignments = None, json_: AsJson = Fal
     names
         state=name, as many as you like.
     """
-    from tasks.settings import read_settings
-    from tasks.show import named_states, rename
+    from tasks.config.settings import read_settings
+    from tasks.tables.show import named_states, rename
 
     settings = read_settings(config, set_ or ())
     rename(settings, names)
@@ -231,8 +231,8 @@ def states(
     export
         A folder: the rows become one Parquet file there, whole or not at all, and none is printed.
     """
-    from tasks.settings import read_settings
-    from tasks.show import export_rows, known_rows, rows_as_json, rows_as_text
+    from tasks.config.settings import read_settings
+    from tasks.tables.show import export_rows, known_rows, rows_as_json, rows_as_text
 
     settings = read_settings(config, set_ or ())
     rows = known_rows(settings, series=series, as_of=as_of, head=head)
@@ -256,8 +256,8 @@ def maintain(config: str, *, keep_days: int = 7, set_: Assignments = None, json_
     keep_days
         Files that were in use this many days ago or later stay; at least 7.
     """
-    from tasks.maintain import maintain as tidy
-    from tasks.settings import read_settings
+    from tasks.config.settings import read_settings
+    from tasks.tables.maintain import maintain as tidy
 
     said = tidy(read_settings(config, set_ or ()), keep_days)
     for table, done in said["tables"].items():
@@ -276,10 +276,10 @@ def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> N
     """
     began = time.monotonic()
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
-    from tasks.settings import read_settings
+    from tasks.config.settings import read_settings
 
     settings = read_settings(config, set_ or ())
-    from tasks.page.recorded import recorded_report
+    from tasks.report.page.recorded import recorded_report
 
     summary = recorded_report(settings) | {"seconds": round(time.monotonic() - began, 1)}
     for note in summary["notes"]:
@@ -320,9 +320,10 @@ def _orchestrated(ready: Future[None], flow: Callable[..., dict[str, Any]], *arg
 
 def _use_the_wait(ready: Future[None]) -> None:
     """Import what the job needs last while the server starts: that takes seconds, and another core is at work."""
-    from tasks import registry, report
+    from tasks.registry.client import load_mlflow
+    from tasks.report.pictures import load_matplotlib
 
-    for load in (registry.load_mlflow, report.load_matplotlib):
+    for load in (load_mlflow, load_matplotlib):
         if not ready.done():
             load()
 
@@ -343,14 +344,14 @@ def _run_flow(
     began = time.monotonic()
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     from flows.progress_display import display
-    from tasks.progress import say
-    from tasks.settings import read_settings
+    from tasks.config.progress import say
+    from tasks.config.settings import read_settings
 
     settings = read_settings(config, assignments or ())
     with display():
         say("start")
-        from tasks.ingest import check_source
-        from tasks.storage import check_output
+        from tasks.source.ingest import check_source
+        from tasks.tables.storage import check_output
 
         check_source(settings, as_of)
         check_output(settings.output.states)
@@ -364,8 +365,8 @@ def _run_flow(
 
 
 def _registry(model: str, assignments: Sequence[str] | None) -> Any:
-    from tasks.registry import existing_registry
-    from tasks.settings import check_name, read_tracking
+    from tasks.config.settings import check_name, read_tracking
+    from tasks.registry.client import existing_registry
 
     return existing_registry(read_tracking(assignments or ()).uri, check_name(model))
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.secrets import without_secrets
+from tasks.config.secrets import without_secrets
 
 
 def print_line(text: str) -> None:

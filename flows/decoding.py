@@ -6,17 +6,17 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.champion import require_champion
-from tasks.decode import decode_task
-from tasks.ingest import ingest_task
-from tasks.judge import with_unserved
-from tasks.progress import say
-from tasks.publish import publish_task, require_series
-from tasks.run_key import decode_key
-from tasks.settings import read_settings
-from tasks.storage import check_output, published_summary, read_names
-from tasks.summary import describe_decoded, describe_input
-from tasks.validate import validate_task
+from tasks.config.progress import say
+from tasks.config.settings import read_settings
+from tasks.fitting.decode import decode_task
+from tasks.judgement.champion import require_champion
+from tasks.judgement.judge import with_unserved
+from tasks.report.summary import describe_decoded, describe_input
+from tasks.source.ingest import ingest_task
+from tasks.source.run_key import decode_key
+from tasks.source.validate import validate_task
+from tasks.tables.publish import publish_task, require_series
+from tasks.tables.storage import check_output, published_summary, read_names
 
 
 @flow(name="decode", validate_parameters=True)

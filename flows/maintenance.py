@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.maintain import SAFE_DAYS, maintain_task
-from tasks.settings import read_settings
+from tasks.config.settings import read_settings
+from tasks.tables.maintain import SAFE_DAYS, maintain_task
 
 
 @flow(name="maintenance", validate_parameters=True)

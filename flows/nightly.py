@@ -6,24 +6,24 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.champion import champion_at, check_followed, keep_champion
-from tasks.decode import decode_task
-from tasks.fit import check_candidates, fit_task
-from tasks.ingest import ingest_task
-from tasks.judge import judge_task, require_model, with_unserved
-from tasks.progress import say
-from tasks.promote import settle_again, settle_newest, settle_task
-from tasks.publish import noted_run, publish_task, require_series
-from tasks.registry import check_local_database, reach_registry
-from tasks.report import page_task, pictures_task
-from tasks.report_data import report_data
-from tasks.run_key import run_key
-from tasks.settings import Settings, read_settings
-from tasks.storage import check_output, published_summary, read_names
-from tasks.summary import describe_input, describe_outcome, report_folder
-from tasks.track import log_outcome, track_task, tracked_run
-from tasks.units import Store
-from tasks.validate import Validated, validate_task
+from tasks.config.progress import say
+from tasks.config.settings import Settings, read_settings
+from tasks.fitting.decode import decode_task
+from tasks.fitting.finished import Store
+from tasks.fitting.fit import check_candidates, fit_task
+from tasks.judgement.champion import champion_at, check_followed, keep_champion
+from tasks.judgement.judge import judge_task, require_model, with_unserved
+from tasks.judgement.promote import settle_again, settle_newest, settle_task
+from tasks.registry.client import check_local_database, reach_registry
+from tasks.report.data import report_data
+from tasks.report.pictures import page_task, pictures_task
+from tasks.report.summary import describe_input, describe_outcome, report_folder
+from tasks.source.ingest import ingest_task
+from tasks.source.run_key import run_key
+from tasks.source.validate import Validated, validate_task
+from tasks.tables.publish import noted_run, publish_task, require_series
+from tasks.tables.storage import check_output, published_summary, read_names
+from tasks.tracking.track import log_outcome, track_task, tracked_run
 
 
 @flow(name="nightly", validate_parameters=True)

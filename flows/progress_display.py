@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tasks.progress import listening
+from tasks.config.progress import listening
 
 _WORDS = {
     "start": "starting",

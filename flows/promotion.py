@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.promote import promote_newest_task, promote_task, rollback_task
-from tasks.registry import existing_registry
-from tasks.settings import read_settings
+from tasks.config.settings import read_settings
+from tasks.judgement.promote import promote_newest_task, promote_task, rollback_task
+from tasks.registry.client import existing_registry
 
 
 @flow(name="promotion", validate_parameters=True)

@@ -1,1 +1,1 @@
-"""The steps of the job: one verb per file, a pure function and its Prefect task."""
+"""The steps of the job, in folders that know only what stands before them: a pure function and its Prefect task."""

@@ -50,28 +50,28 @@ N_FITS = 2
 POINTS: dict[str, tuple[str, str, str]] = {
     "after ingest": ("flows.nightly", "ingest_task", "after"),
     "after validate": ("flows.nightly", "validate_task", "after"),
-    "after the run was noted": ("tasks.publish", "append_run", "after"),
-    "while the champion's copy is replaced": ("tasks.champion", "save_bundle", "after"),
+    "after the run was noted": ("tasks.tables.publish", "append_run", "after"),
+    "while the champion's copy is replaced": ("tasks.judgement.champion", "save_bundle", "after"),
     "after the champion was read": ("flows.nightly", "champion_at", "after"),
-    "after a fit that is not kept yet": ("tasks.units", "_fit", "after"),
-    "between two candidates": ("tasks.units", "Store.save", "after"),
+    "after a fit that is not kept yet": ("tasks.fitting.finished", "_fit", "after"),
+    "between two candidates": ("tasks.fitting.finished", "Store.save", "after"),
     "after fit": ("flows.nightly", "fit_task", "after"),
     "after gate": ("flows.nightly", "judge_task", "after"),
-    "after the run's start": ("tasks.registry", "Registry.start_run", "after"),
-    "after the candidates were logged": ("tasks.track", "_log_candidates", "after"),
-    "before registration": ("tasks.registry", "Registry.register_model", "before"),
+    "after the run's start": ("tasks.registry.client", "Registry.start_run", "after"),
+    "after the candidates were logged": ("tasks.tracking.track", "_log_candidates", "after"),
+    "before registration": ("tasks.registry.client", "Registry.register_model", "before"),
     "model logged, not registered": ("mlflow.pyfunc", "log_model", "after"),
-    "after registration": ("tasks.registry", "Registry.register_model", "after"),
+    "after registration": ("tasks.registry.client", "Registry.register_model", "after"),
     "after decode": ("flows.nightly", "decode_task", "after"),
-    "after names": ("tasks.publish", "append_names", "after"),
-    "after quarantine": ("tasks.publish", "append_quarantine", "after"),
-    "rows written, not committed": ("tasks.publish", "publish_states", "half"),
-    "after the states' commit": ("tasks.publish", "publish_states", "after"),
-    "after the deaths": ("tasks.promote", "rewrite_names", "after"),
-    "after the canary": ("tasks.promote", "check_usable", "after"),
-    "after the tag, before the alias": ("tasks.registry", "Registry.tag_version", "after"),
-    "after the alias": ("tasks.registry", "Registry.move_champion", "after"),
-    "in the pictures": ("tasks.report", "_lay_out", "after"),
+    "after names": ("tasks.tables.publish", "append_names", "after"),
+    "after quarantine": ("tasks.tables.publish", "append_quarantine", "after"),
+    "rows written, not committed": ("tasks.tables.publish", "publish_states", "half"),
+    "after the states' commit": ("tasks.tables.publish", "publish_states", "after"),
+    "after the deaths": ("tasks.judgement.promote", "rewrite_names", "after"),
+    "after the canary": ("tasks.judgement.promote", "check_usable", "after"),
+    "after the tag, before the alias": ("tasks.registry.client", "Registry.tag_version", "after"),
+    "after the alias": ("tasks.registry.client", "Registry.move_champion", "after"),
+    "in the pictures": ("tasks.report.pictures", "_lay_out", "after"),
     "after the page": ("flows.nightly", "page_task", "after"),
     "after the outcome": ("flows.nightly", "log_outcome", "after"),
 }
@@ -139,14 +139,14 @@ def _night(
 ) -> None:
     os.chdir(folder)
     from flows import nightly
-    from tasks import units
-    from tasks.errors import PipelineError
-    from tasks.settings import read_settings
+    from tasks.config.errors import PipelineError
+    from tasks.config.settings import read_settings
+    from tasks.fitting import finished
 
     for name, value in vars(nightly).items():
         if name.endswith("_task"):
             setattr(nightly, name, value.fn)
-    _wrap(units.hsmm, "select_model", after=_count_fit)
+    _wrap(finished.hsmm, "select_model", after=_count_fit)
     if prepare is not None:
         prepare()
     if point is not None:
@@ -173,7 +173,7 @@ def _die_at(module: str, path: str, when: str) -> None:
     *owners, name = path.split(".")
     owner = functools.reduce(getattr, owners, importlib.import_module(module))
     if when == "half":
-        _wrap(importlib.import_module("tasks.storage"), "write_deltalake", before=_write_half)
+        _wrap(importlib.import_module("tasks.tables.storage"), "write_deltalake", before=_write_half)
     else:
         _wrap(owner, name, **{when: _die})
 

@@ -23,7 +23,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.serve import POOL, api_url
-from tasks.settings import read_settings
+from tasks.config.settings import read_settings
 
 _ROOT = Path(__file__).parents[2]
 _FILE: dict[str, Any] = yaml.safe_load((_ROOT / "prefect.yaml").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.columns import STATE_COLUMNS
+from tasks.config.columns import STATE_COLUMNS
 
 SUMMARY = {
     *("run_key", "mlflow_run_id", "model_name", "model_version", "verdict", "states_table", "report", "as_of"),

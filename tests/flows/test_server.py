@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MOD
 
 from flows.cli import _orchestrated
 from flows.server import server_starting
-from tasks.errors import PipelineError
+from tasks.config.errors import PipelineError
 
 WANTED = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
 

@@ -15,12 +15,12 @@ import pytest
 import flows.backfill
 import flows.decoding
 import flows.nightly
-import tasks.champion
-import tasks.promote
-import tasks.track
-from tasks.bundle import Bundle, load_bundle
-from tasks.registry import PREVIOUS, Version
-from tasks.settings import Settings, read_settings
+import tasks.judgement.champion
+import tasks.judgement.promote
+import tasks.tracking.track
+from tasks.config.settings import Settings, read_settings
+from tasks.fitting.bundle import Bundle, load_bundle
+from tasks.registry.client import PREVIOUS, Version
 
 FIRST_DAY = date(2020, 1, 1)
 CONFIG = """
@@ -53,7 +53,7 @@ uri = "{uri}"
 
 
 class FolderRegistry:
-    """What :class:`tasks.registry.Registry` does, with folders and a dictionary."""
+    """What :class:`tasks.registry.client.Registry` does, with folders and a dictionary."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -173,9 +173,9 @@ def place_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plainly: None) -> 
     def registry(uri: str, name: str) -> FolderRegistry:  # noqa: ARG001
         return places[Path(uri.removeprefix("sqlite:///")).parent.name].registry
 
-    for module in (flows.nightly, tasks.champion, tasks.promote):
+    for module in (flows.nightly, tasks.judgement.champion, tasks.judgement.promote):
         monkeypatch.setattr(module, "reach_registry", registry)
-    monkeypatch.setattr(tasks.track, "Registry", registry)
+    monkeypatch.setattr(tasks.tracking.track, "Registry", registry)
 
     def make(name: str) -> Place:
         if name not in places:

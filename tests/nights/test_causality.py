@@ -5,14 +5,14 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-import tasks.causality
-import tasks.features
-import tasks.fit
-import tasks.validate
+import tasks.fitting.fit
+import tasks.judgement.causality
+import tasks.source.features
+import tasks.source.validate
 from flows.cli import main
-from tasks.causality import CAUSAL, check_causality, require_causal
-from tasks.errors import CausalityError, ConfigurationError, ModelError
-from tasks.validate import validate
+from tasks.config.errors import CausalityError, ConfigurationError, ModelError
+from tasks.judgement.causality import CAUSAL, check_causality, require_causal
+from tasks.source.validate import validate
 
 FEATURES = ('features.x={op="diff", column="x"}', 'features.m={op="rolling_mean", column="x", window=3}')
 
@@ -45,28 +45,28 @@ def leaks(place, *options: str) -> set[str]:
 
 def test_features_scaled_by_the_whole_source_are_found(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
     place.night(toy.day(150))
-    honest = tasks.validate.add_features
+    honest = tasks.source.validate.add_features
 
     def z_scored(rows, features):
         return honest(rows, features).with_columns((pl.col("x") - pl.col("x").mean()) / pl.col("x").std())
 
-    monkeypatch.setattr(tasks.validate, "add_features", z_scored)
+    monkeypatch.setattr(tasks.source.validate, "add_features", z_scored)
     assert leaks(place) >= {"p_filtered", "log_density", "remaining_mean"}
 
 
 def test_a_centred_window_is_found(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = tasks.features.expression
-    monkeypatch.setattr(tasks.features, "expression", lambda f: honest(f).rolling_mean(3, center=True))
+    honest = tasks.source.features.expression
+    monkeypatch.setattr(tasks.source.features, "expression", lambda f: honest(f).rolling_mean(3, center=True))
     place.night(toy.day(150))
     assert leaks(place) >= {"p_filtered", "log_density"}
 
 
 def test_parameters_and_scales_from_the_future_are_found(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = place.settings()
-    ahead = validate(tasks.causality.ingest(settings), settings)
-    honest = tasks.fit.fit_scaling
+    ahead = validate(tasks.judgement.causality.ingest(settings), settings)
+    honest = tasks.fitting.fit.fit_scaling
     with monkeypatch.context() as planted:
-        planted.setattr(tasks.fit, "fit_scaling", lambda _, *how: honest(ahead.rows, *how))
+        planted.setattr(tasks.fitting.fit, "fit_scaling", lambda _, *how: honest(ahead.rows, *how))
         place.night(toy.day(150))
     assert leaks(place) == {"champion's scales"}
 
@@ -78,7 +78,7 @@ def test_a_training_window_that_ends_after_its_moment_is_found(place, toy, monke
     late = honest(settings, toy.day(190).isoformat())
 
     def clock_was_wrong(settings, as_of):
-        return tasks.ingest.Ingested(late.rows, honest(settings, as_of).as_of, late.delay, late.zone)
+        return tasks.source.ingest.Ingested(late.rows, honest(settings, as_of).as_of, late.delay, late.zone)
 
     with monkeypatch.context() as planted:
         planted.setattr(flows.nightly, "ingest_task", clock_was_wrong)
@@ -88,8 +88,8 @@ def test_a_training_window_that_ends_after_its_moment_is_found(place, toy, monke
 
 def test_rows_that_ignore_the_moment_are_found(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
     place.night(toy.day(150))
-    honest = tasks.causality.ingest
-    monkeypatch.setattr(tasks.causality, "ingest", lambda settings, as_of=None: honest(settings))  # noqa: ARG005
+    honest = tasks.judgement.causality.ingest
+    monkeypatch.setattr(tasks.judgement.causality, "ingest", lambda settings, as_of=None: honest(settings))  # noqa: ARG005
     assert "training rows" in leaks(place)
 
 
@@ -97,7 +97,9 @@ def test_the_command_says_so_and_fails(place, toy, monkeypatch: pytest.MonkeyPat
     place.night(toy.day(150))
     assert main(["check", str(place.config), "--cuts", "2", "--json"]) == 0
     assert "causal: no bit changed" in capsys.readouterr().out
-    monkeypatch.setattr(tasks.causality, "fit_scaling", lambda rows, *how: tasks.fit.fit_scaling(rows.head(30), *how))
+    monkeypatch.setattr(
+        tasks.judgement.causality, "fit_scaling", lambda rows, *how: tasks.fitting.fit.fit_scaling(rows.head(30), *how)
+    )
     assert main(["check", str(place.config), "--cuts", "2"]) == 1
     said = capsys.readouterr()
     assert "NOT causal" in said.out
@@ -112,7 +114,7 @@ def test_what_cannot_be_checked_is_refused(place) -> None:
 
 
 def test_every_causal_column_is_compared() -> None:
-    from tasks.columns import STATE_COLUMNS
+    from tasks.config.columns import STATE_COLUMNS
 
     hindsight = {"p_smoothed", "viterbi"}
     about = {"series_id", "time", "as_of", "state_name", "in_sample", "status", "reason"}

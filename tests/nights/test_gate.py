@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import flows.nightly
-import tasks.judge
-from tasks.errors import GateError, ModelError, PromotionError
-from tasks.fit import ALL, Fitted
-from tasks.promote import promote
+import tasks.judgement.judge
+from tasks.config.errors import GateError, ModelError, PromotionError
+from tasks.fitting.fit import ALL, Fitted
+from tasks.judgement.promote import promote
 
 N_REFITS = int(os.environ.get("HSMM_NIGHTS", "5"))
 N_ROWS = 220
@@ -128,13 +128,13 @@ def test_durations_at_a_wall_are_stopped(place, toy) -> None:
 
 
 def test_states_that_cannot_be_told_apart_are_not_swapped(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = tasks.judge.align
+    honest = tasks.judgement.judge.align
 
     def undecided(*arguments: Any) -> Any:
         model, identity = honest(*arguments)
         return model, replace(identity, margin=0.01)
 
-    monkeypatch.setattr(tasks.judge, "align", undecided)
+    monkeypatch.setattr(tasks.judgement.judge, "align", undecided)
     said = place.night(toy.day(N_ROWS))
     assert (said["gate"]["verdict"], said["gate"]["reasons"][0]) == ("HOLD", "states_not_matched")
 

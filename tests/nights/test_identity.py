@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.bundle import Bundle, Member
-from tasks.fit import ALL
-from tasks.ingest import ingest
-from tasks.scaling import Scaling
-from tasks.validate import validate
+from tasks.fitting.bundle import Bundle, Member
+from tasks.fitting.fit import ALL
+from tasks.fitting.scaling import Scaling
+from tasks.source.ingest import ingest
+from tasks.source.validate import validate
 
 N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "5"))
 START = 300

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 import flows.nightly
-import tasks.track
-import tasks.units
-from tasks.errors import TrackingError
-from tasks.promote import rollback
-from tasks.registry import Registry
-from tasks.show import named_states, rename
+import tasks.fitting.finished
+import tasks.tracking.track
+from tasks.config.errors import TrackingError
+from tasks.judgement.promote import rollback
+from tasks.registry.client import Registry
+from tasks.tables.show import named_states, rename
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_what_was_fitted_while_the_registry_was_away_is_not_fitted_again(place, 
         raise TrackingError("no server answers")
 
     fits: list[object] = []
-    fit = tasks.units._fit
-    monkeypatch.setattr(tasks.units, "_fit", lambda *given: fits.append(given) or fit(*given))
+    fit = tasks.fitting.finished._fit
+    monkeypatch.setattr(tasks.fitting.finished, "_fit", lambda *given: fits.append(given) or fit(*given))
     place.night(toy.day(120), *OPTIONS)
     with monkeypatch.context() as outage:
         outage.setattr(flows.nightly, "reach_registry", lambda *_: None)
-        outage.setattr(tasks.track, "Registry", away)
+        outage.setattr(tasks.tracking.track, "Registry", away)
         with pytest.raises(TrackingError):
             place.night(toy.day(125), *OPTIONS)
     made = len(fits)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.settings import Settings
+from tasks.config.settings import Settings
 
 FIRST_DAY = date(2024, 1, 1)
 

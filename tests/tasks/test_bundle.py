@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hsmm
-from tasks.bundle import Bundle, Member, add_canary, check_canary, load_bundle, save_bundle
-from tasks.errors import ModelError
-from tasks.scaling import Scaling
+from tasks.config.errors import ModelError
+from tasks.fitting.bundle import Bundle, Member, add_canary, check_canary, load_bundle, save_bundle
+from tasks.fitting.scaling import Scaling
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 

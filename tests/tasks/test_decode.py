@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks import decode as decoding
-from tasks.bundle import Bundle, Member
-from tasks.columns import STATE_COLUMNS
-from tasks.decode import decode, mean_steps, remaining_columns, resolved_steps
-from tasks.fit import ALL, fit, series_lengths
-from tasks.ingest import ingest
-from tasks.settings import Settings
-from tasks.validate import Validated, validate
+from tasks.config.columns import STATE_COLUMNS
+from tasks.config.settings import Settings
+from tasks.fitting import decode as decoding
+from tasks.fitting.bundle import Bundle, Member
+from tasks.fitting.decode import decode, mean_steps, remaining_columns, resolved_steps
+from tasks.fitting.fit import ALL, fit, series_lengths
+from tasks.source.ingest import ingest
+from tasks.source.validate import Validated, validate
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]

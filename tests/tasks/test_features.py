@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.features import add_features
-from tasks.settings import Feature
+from tasks.config.settings import Feature
+from tasks.source.features import add_features
 
 FEATURES = {
     "identity": Feature(op="identity", column="close"),

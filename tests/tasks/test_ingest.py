@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.errors import ConfigurationError, SourceError
-from tasks.ingest import ingest
-from tasks.moments import parse_as_of
-from tasks.settings import Settings
-from tasks.validate import validate
+from tasks.config.errors import ConfigurationError, SourceError
+from tasks.config.moments import parse_as_of
+from tasks.config.settings import Settings
+from tasks.source.ingest import ingest
+from tasks.source.validate import validate
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]

@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.columns import STATE_COLUMNS
-from tasks.errors import ConfigurationError, OutputError
-from tasks.maintain import maintain
-from tasks.show import export_rows
-from tasks.storage import publish_states, published_summary
+from tasks.config.columns import STATE_COLUMNS
+from tasks.config.errors import ConfigurationError, OutputError
+from tasks.tables.maintain import maintain
+from tasks.tables.show import export_rows
+from tasks.tables.storage import publish_states, published_summary
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 _BLANK = {"string": "x", "timestamp": FIRST, "int16": 0, "int32": 1, "double": 0.5, "doubles": [0.5, 0.5], "bool": True}

@@ -19,24 +19,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hsmm
-from tasks.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
-from tasks.errors import OutputError
-from tasks.figures.style import PALETTE
-from tasks.page.alerts import newest_rows
-from tasks.page.data import ChosenModel, PageData
-from tasks.page.evidence import recorded
-from tasks.page.plots import hazard_plot, spread_plot, survival_plot, transition_plot
-from tasks.page.profile import decoded_runs, hazard, laws, mean_durations, survival
-from tasks.page.quality import balance, coverage
-from tasks.page.recorded import recorded_page_data, recorded_report
-from tasks.page.render import page, script_json, write_page
-from tasks.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
-from tasks.page.text import number
-from tasks.page.view import head, quality, ranking, standing
-from tasks.page.view_states import states
-from tasks.scaling import Scaling
-from tasks.settings import Settings
-from tasks.storage import append_names, append_quarantine, publish_states
+from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
+from tasks.config.errors import OutputError
+from tasks.config.settings import Settings
+from tasks.fitting.scaling import Scaling
+from tasks.report.figures.style import PALETTE
+from tasks.report.page.alerts import newest_rows
+from tasks.report.page.data import ChosenModel, PageData
+from tasks.report.page.evidence import recorded
+from tasks.report.page.plots import hazard_plot, spread_plot, survival_plot, transition_plot
+from tasks.report.page.profile import decoded_runs, hazard, laws, mean_durations, survival
+from tasks.report.page.quality import balance, coverage
+from tasks.report.page.recorded import recorded_page_data, recorded_report
+from tasks.report.page.render import page, script_json, write_page
+from tasks.report.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
+from tasks.report.page.text import number
+from tasks.report.page.view import head, quality, ranking, standing
+from tasks.report.page.view_states import states
+from tasks.tables.storage import append_names, append_quarantine, publish_states
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 AS_OF = datetime(2024, 12, 1, tzinfo=UTC)

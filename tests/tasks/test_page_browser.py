@@ -21,11 +21,11 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from tasks.columns import QUARANTINE_COLUMNS, STATE_COLUMNS
-from tasks.figures.style import colour
-from tasks.page.data import ChosenModel, PageData
-from tasks.page.render import write_page
-from tasks.scaling import Scaling
+from tasks.config.columns import QUARANTINE_COLUMNS, STATE_COLUMNS
+from tasks.fitting.scaling import Scaling
+from tasks.report.figures.style import colour
+from tasks.report.page.data import ChosenModel, PageData
+from tasks.report.page.render import write_page
 
 connect = pytest.importorskip("websockets.sync.client").connect
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.errors import GateError, OutputError, PublishError, TrackingError
-from tasks.patience import PATIENTLY
+from tasks.config.errors import GateError, OutputError, PublishError, TrackingError
+from tasks.config.patience import PATIENTLY
 
 
 class _Ended:

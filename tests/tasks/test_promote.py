@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import tasks.promote
-from tasks.promote import promote_newest, rollback
-from tasks.registry import PREVIOUS, Version
+import tasks.judgement.promote
+from tasks.judgement.promote import promote_newest, rollback
+from tasks.registry.client import PREVIOUS, Version
 
 
 class Register:
@@ -41,7 +41,7 @@ class Register:
 
 @pytest.fixture(autouse=True)
 def usable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.promote, "check_usable", lambda *_: None)
+    monkeypatch.setattr(tasks.judgement.promote, "check_usable", lambda *_: None)
 
 
 def promoted(register: Any) -> int | None:

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hsmm
-from tasks.figures.runs import Runs, model_survival, observed_survival, runs
-from tasks.figures.style import PALETTE, colour
-from tasks.report import pictures, state_names
-from tasks.report_data import ReportData
+from tasks.report.data import ReportData
+from tasks.report.figures.runs import Runs, model_survival, observed_survival, runs
+from tasks.report.figures.style import PALETTE, colour
+from tasks.report.pictures import pictures, state_names
 
 paths = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 2)), max_size=60).map(sorted)
 
@@ -121,7 +121,7 @@ def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM 
 def test_laying_out_first_changes_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = report_data(n_series=1, n_states=2)
     once = [path.read_bytes() for path in pictures(data, tmp_path / "once")]
-    monkeypatch.setattr("tasks.report._lay_out", lambda _: None)
+    monkeypatch.setattr("tasks.report.pictures._lay_out", lambda _: None)
     assert [path.read_bytes() for path in pictures(data, tmp_path / "twice")] == once
 
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from tasks.ingest import ingest
-from tasks.run_key import data_digest, run_key
-from tasks.settings import Settings
-from tasks.validate import Validated, validate
+from tasks.config.settings import Settings
+from tasks.source.ingest import ingest
+from tasks.source.run_key import data_digest, run_key
+from tasks.source.validate import Validated, validate
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]

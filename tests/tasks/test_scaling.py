@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.scaling import fit_scaling
+from tasks.fitting.scaling import fit_scaling
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from flows.console import print_run
-from tasks.errors import ConfigurationError, TrackingError
-from tasks.registry import existing_registry
-from tasks.secrets import holds_secret, without_secrets
-from tasks.settings import read_settings
+from tasks.config.errors import ConfigurationError, TrackingError
+from tasks.config.secrets import holds_secret, without_secrets
+from tasks.config.settings import read_settings
+from tasks.registry.client import existing_registry
 
 _CONFIG = """
 name = "toy"

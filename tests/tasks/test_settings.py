@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tasks.errors import ConfigurationError
-from tasks.settings import read_settings
+from tasks.config.errors import ConfigurationError
+from tasks.config.settings import read_settings
 
 MINIMAL = """
 name = "toy"

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tasks.columns import STATE_COLUMNS
-from tasks.errors import OutputError
-from tasks.storage import (
+from tasks.config.columns import STATE_COLUMNS
+from tasks.config.errors import OutputError
+from tasks.tables.storage import (
     append_names,
     append_quarantine,
     check_output,

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import PipelineError, SourceError
-from tasks.ingest import ingest
+from tasks.config.errors import PipelineError, SourceError
+from tasks.source.ingest import ingest
 
 _I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
 _COLUMNS = {"symbol": 6, "date": 1, "close": 5}
@@ -152,7 +152,7 @@ def _in_little_memory(path: str, settings: Any, said: Any) -> None:
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
     """What was said of every lie, in a process that has a gibibyte to spare, and how long that took."""
-    from tasks.settings import Settings
+    from tasks.config.settings import Settings
 
     folder = tmp_path_factory.mktemp("lies")
     for name, (make, _) in LIES.items():

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from tasks.ingest import ingest
-from tasks.settings import Settings
-from tasks.validate import Validated, validate
+from tasks.config.settings import Settings
+from tasks.source.ingest import ingest
+from tasks.source.validate import Validated, validate
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]

@@ -1,0 +1,1 @@
+"""What a run is asked to do, and how its words are read: settings, errors, moments, secrets."""

@@ -1,0 +1,66 @@
+"""What can go wrong through no fault of the program, and the exit status each kind deserves."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tasks.config.secrets import without_secrets
+
+
+class PipelineError(Exception):
+    """One sentence for the user: what was found, what was expected, what to do; never a password."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
+
+
+class ConfigurationError(PipelineError):
+    """The command or the configuration is wrong."""
+
+    exit_status = 2
+
+
+class SourceError(PipelineError):
+    """The source cannot be read as the configuration describes it."""
+
+    exit_status = 2
+
+
+class OutputError(PipelineError):
+    """The state table cannot be read or written."""
+
+    exit_status = 2
+
+
+class AllQuarantinedError(PipelineError):
+    """No series is left to fit; every reason is in the quarantine table."""
+
+
+class FitError(PipelineError):
+    """No candidate could be fitted to these rows."""
+
+
+class TrackingError(PipelineError):
+    """The tracking server or its database cannot be used."""
+
+
+class PublishError(PipelineError):
+    """Writing failed; readers see the table as it was before."""
+
+
+class ModelError(PipelineError):
+    """A registered model cannot be used, or there is none."""
+
+
+class PromotionError(PipelineError):
+    """The gate does not let a version become the champion."""
+
+
+class GateError(PipelineError):
+    """No model may be used: the gate let none through, and none was there before."""
+
+
+class CausalityError(PipelineError):
+    """Something that is called causal depends on later rows."""

@@ -1,0 +1,175 @@
+"""The state of every series at every time: filtered, smoothed, elapsed, remaining, surprise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from hsmm.numerics import ordered_sum
+from tasks.config.columns import STATE_COLUMNS
+from tasks.config.progress import say
+from tasks.fitting.bundle import Bundle, Member
+from tasks.fitting.fit import ALL, series_lengths
+from tasks.fitting.scaling import Scaling
+from tasks.source.validate import Validated
+
+HORIZONS = (1, 5, 20)
+QUANTILES = {"remaining_p10": 0.1, "remaining_p50": 0.5, "remaining_p90": 0.9}
+_MOST_CELLS = 20_000_000
+_NEGLIGIBLE = 1e-6
+_LONGEST = 4096
+
+
+def decode(
+    bundle: Bundle,
+    validated: Validated,
+    *,
+    name: str,
+    version: int,
+    key: str,
+    state_names: Mapping[int, str],
+    held: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """The state table's rows of every series that the bundle has a model and a scale for, by series and time.
+
+    ``version`` made the rows of members that have no version of their own; ``held`` says by unit why an older model
+    is still in force.
+    """
+    held, parts = held or {}, list[pl.DataFrame]()
+    rows = decodable(bundle, validated.rows)
+    n_series = rows["series_id"].n_unique()
+    for unit, member in bundle.members.items():
+        own = rows.filter(_is_of(unit, bundle))
+        if own.is_empty():
+            continue
+        longest = resolved_steps(member.model.max_duration, member.model.tail_prob_)
+        for part in _series_batches(own, longest):
+            say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
+            made = version if member.version is None else member.version
+            parts.append(_decode_rows(member, bundle.scaling, part, longest, made, _reasons(part, unit, held)))
+    ids = sorted({identity for member in bundle.members.values() for identity in member.ids})
+    labels = {identity: state_names.get(identity, default_name(identity)) for identity in ids}
+    return (
+        pl.concat(parts)
+        .with_columns(
+            pl.lit(validated.as_of).alias("as_of"),
+            pl.col("state").replace_strict(labels, return_dtype=pl.String).alias("state_name"),
+            pl.lit(name).alias("model_name"),
+            pl.lit(key).alias("run_key"),
+        )
+        .sort("series_id", "time", maintain_order=True)
+        .select(*STATE_COLUMNS)
+    )
+
+
+decode_task = task(name="decode", cache_policy=NO_CACHE)(decode)
+
+
+def decodable(bundle: Bundle, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of series that the bundle knows."""
+    known = bundle.scaling.statistics["series_id"]
+    if ALL not in bundle.members:
+        known = pl.Series([series for series in known.to_list() if series in bundle.members], dtype=pl.String)
+    return rows.filter(pl.col("series_id").is_in(known.implode()))
+
+
+def _is_of(unit: str, bundle: Bundle) -> pl.Expr:
+    """Whether a row's series is this unit's; the model of all serves those that have none of their own."""
+    if unit != ALL:
+        return pl.col("series_id") == unit
+    return ~pl.col("series_id").is_in(pl.Series([*bundle.members], dtype=pl.String).implode())
+
+
+def _reasons(rows: pl.DataFrame, unit: str, held: Mapping[str, str]) -> dict[str, str]:
+    """By series why this unit's older model is still in force; of a held fit of all, every series'."""
+    why = {series: held.get(series, held.get(unit, held.get(ALL))) for series in rows["series_id"].unique()}
+    return {series: reason for series, reason in why.items() if reason is not None}
+
+
+def default_name(state: int) -> str:
+    """What a state is called until someone names it."""
+    return f"state {state}"
+
+
+def _series_batches(rows: pl.DataFrame, max_duration: int) -> Iterator[pl.DataFrame]:
+    """Whole series, as many at once as keep the tables of durations small."""
+    start = taken = 0
+    for length in series_lengths(rows):
+        if taken and (taken + length) * max_duration > _MOST_CELLS:
+            yield rows[start : start + taken]
+            start, taken = start + taken, 0
+        taken += length
+    yield rows[start : start + taken]
+
+
+def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
+    """Steps to tell apart so that what lies beyond is negligible, within reason; without a tail nothing does."""
+    if tail_prob is None:
+        return max_duration
+    decay = min(float(tail_prob.max()), 1.0 - _NEGLIGIBLE)
+    beyond = math.log(_NEGLIGIBLE) / math.log(decay) if decay > 0.0 else 0.0
+    return min(max(max_duration + math.ceil(beyond), HORIZONS[-1] + 1), max(_LONGEST, max_duration))
+
+
+def _decode_rows(
+    member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: Mapping[str, str]
+) -> pl.DataFrame:
+    model, lengths = member.model, series_lengths(rows)
+    values = scaling.apply(rows)
+    ids = np.array(member.ids, dtype=np.int16)
+    filtered = model.filter_proba(values, lengths)
+    remaining = model.remaining_duration(values, lengths, max_duration=longest)
+    missing = pl.all_horizontal(pl.col(scaling.columns).is_null())
+    why = pl.col("series_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
+    return rows.with_columns(
+        pl.Series("state", ids[filtered.argmax(axis=1)]),
+        pl.Series("p_filtered", by_identity(filtered, member.ids)).arr.to_list(),
+        pl.Series("p_smoothed", by_identity(model.predict_proba(values, lengths), member.ids)).arr.to_list(),
+        pl.Series("viterbi", ids[model.predict(values, lengths)]),
+        pl.Series("elapsed_mean", mean_steps(model.elapsed_duration(values, lengths, max_duration=longest))),
+        *remaining_columns(remaining),
+        pl.Series("log_density", model.log_density(values, lengths) - scaling.log_volume(rows)),
+    ).with_columns(
+        pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
+        (pl.col("time") <= member.train_end).alias("in_sample"),
+        pl.when(missing)
+        .then(pl.lit("MISSING"))
+        .when(why.is_null())
+        .then(pl.lit("OK"))
+        .otherwise(pl.lit("HELD"))
+        .alias("status"),
+        pl.when("gap").then(pl.lit("gap")).when(missing).then(pl.lit("no_value")).otherwise(why).alias("reason"),
+        pl.lit(version, pl.Int32).alias("model_version"),
+        pl.lit(member.train_start).alias("train_start"),
+        pl.lit(member.train_end).alias("train_end"),
+    )
+
+
+def by_identity(probabilities: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """(n_rows, largest id + 1) probabilities of states (n_rows, n_states) by persistent id; 0 for ids of the dead."""
+    spread = np.zeros((len(probabilities), max(ids) + 1))
+    spread[:, list(ids)] = probabilities
+    return spread
+
+
+def mean_steps(steps: np.ndarray) -> np.ndarray:
+    """Σ r P(r) over the columns r = 1..D of (n_rows, D); a row's bits are the same in any number of rows."""
+    return ordered_sum(torch.from_numpy(steps * np.arange(1.0, steps.shape[1] + 1))).numpy()
+
+
+def remaining_columns(remaining: np.ndarray) -> list[pl.Series]:
+    """Mean, quantiles and P(r ≤ h) of the steps left, from P(r) (n_rows, D)."""
+    cumulative = np.minimum(remaining.cumsum(axis=1), 1.0)
+    longest = remaining.shape[1]
+    quantiles = [
+        pl.Series(name, np.minimum((cumulative < level).sum(axis=1) + 1.0, longest))
+        for name, level in QUANTILES.items()
+    ]
+    changes = [pl.Series(f"p_change_{horizon}", cumulative[:, min(horizon, longest) - 1]) for horizon in HORIZONS]
+    return [pl.Series("remaining_mean", mean_steps(remaining)), *quantiles, *changes]

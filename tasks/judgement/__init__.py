@@ -1,0 +1,1 @@
+"""Whether a model may be used: identity, gate, champion, promotion, causality."""

@@ -1,0 +1,68 @@
+"""State identity: a refit's states under the ids that the champion's states bear, births and deaths declared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+import hsmm
+from tasks.fitting.bundle import Member
+from tasks.fitting.fit import series_lengths
+from tasks.fitting.scaling import Scaling
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is who.
+
+    Attributes
+    ----------
+    ids
+        The persistent id of each state of the model, rising.
+    next_id
+        The first id that no state has ever had.
+    margin
+        How decided the match is: 0 (another does as well) to 1.
+    births, deaths
+        Ids that appear with this model, and ids of the champion that none of its states bears.
+    """
+
+    ids: tuple[int, ...]
+    next_id: int
+    margin: float
+    births: tuple[int, ...] = ()
+    deaths: tuple[int, ...] = ()
+
+
+def first_identity(model: Any) -> Identity:
+    """Ids for a model that has no predecessor."""
+    return Identity(tuple(range(model.n_states)), model.n_states, 1.0)
+
+
+def successor(model: Any, before: Sequence[Member]) -> Identity:
+    """Ids for a model whose states cannot be compared with those before it: none that was ever borne."""
+    first = max(member.next_id for member in before)
+    births = tuple(range(first, first + model.n_states))
+    return Identity(births, births[-1] + 1, 0.0, births, tuple(sorted({i for member in before for i in member.ids})))
+
+
+def align(
+    model: Any, scaling: Scaling, champion: tuple[Member, Scaling] | None, rows: pl.DataFrame
+) -> tuple[Any, Identity]:
+    """The model with its states in the champion's order, and their ids, by what both say of the same ``rows``."""
+    if champion is None:
+        return model, first_identity(model)
+    member, scales = champion
+    known = rows.filter(pl.col("series_id").is_in(scales.statistics["series_id"].implode()))
+    if known.is_empty():
+        return model, successor(model, [member])
+    match = hsmm.match_states(
+        member.model, model, scaling.apply(known), series_lengths(known), reference_X=scales.apply(known)
+    )
+    born = tuple(range(member.next_id, member.next_id + len(match.births)))
+    kept = tuple(identity for place, identity in enumerate(member.ids) if place not in match.deaths)
+    died = tuple(member.ids[place] for place in match.deaths)
+    return match.apply(model), Identity((*kept, *born), member.next_id + len(born), match.margin, born, died)

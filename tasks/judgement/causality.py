@@ -1,0 +1,164 @@
+"""Whether anything looks ahead, on the user's own source: cut it at random moments, do the work again, compare."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tasks.config.durations import as_timedelta
+from tasks.config.errors import CausalityError, ConfigurationError
+from tasks.config.progress import say
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import Bundle
+from tasks.fitting.decode import QUANTILES, decodable, decode
+from tasks.fitting.fit import ALL
+from tasks.fitting.scaling import fit_scaling
+from tasks.judgement.champion import Champion, require_champion
+from tasks.source.ingest import copy_known, ingest
+from tasks.source.run_key import data_digest
+from tasks.source.validate import Validated, validate
+
+CAUSAL = (
+    *("state", "p_filtered", "elapsed_mean", "remaining_mean", *QUANTILES),
+    *("p_change_1", "p_change_5", "p_change_20", "log_density"),
+)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Something that later rows changed: ``what`` (a column, or what a fit is given), where, and by how much.
+
+    ``cut`` is the last moment that was left; ``difference`` is None where it is no number.
+    """
+
+    what: str
+    cut: datetime
+    series_id: str | None = None
+    time: datetime | None = None
+    difference: float | None = None
+
+
+def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> dict[str, Any]:
+    """Cut the source at random moments; nothing that was said or learnt before may change, to the last bit.
+
+    The champion decodes each cut source, which tests features and decoding with parameters and scales as they are. What
+    a fit at that moment would be given, rows and scales, must be the same from the cut source as from the whole. The
+    champion's own parameters must end before its moment, and its scales be those of the rows known then.
+    """
+    if n_cuts < 1:
+        raise ConfigurationError(f"--cuts: found {n_cuts}; expected a whole number >= 1.")
+    whole = validate(ingest(settings), settings)
+    champion = require_champion(settings, whole.as_of)
+    decoded = _decoded(champion.in_force(), whole, settings)
+    leaks, n_compared = list(_own_leaks(champion, settings)), 0
+    moments = _moments(whole, settings, n_cuts, seed)
+    for done, cut in enumerate(moments):
+        say("check", done, len(moments), f"{cut:%Y-%m-%d}")
+        known = validate(ingest(settings, cut), settings)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = copy_known(settings, cut, Path(folder) / "cut.parquet")
+            remade = validate(ingest(copy, cut), copy)
+        leaks += _training_leaks(known, remade, settings, cut)
+        if decodable(champion.bundle, remade.rows).is_empty():
+            continue
+        part = _decoded(champion.in_force(), remade, settings)
+        leaks += _column_leaks(decoded, part, cut)
+        n_compared += len(part)
+    return {
+        "model_name": settings.name,
+        "model_version": champion.version,
+        "is_causal": not leaks,
+        "n_cuts": len(moments),
+        "n_compared": n_compared,
+        "leaks": [_told(leak) for leak in _worst_of_each(leaks)],
+    }
+
+
+def _decoded(bundle: Bundle, validated: Validated, settings: Settings) -> pl.DataFrame:
+    return decode(bundle, validated, name=settings.name, version=0, key="", state_names={}).select(
+        "series_id", "time", *CAUSAL
+    )
+
+
+def _moments(validated: Validated, settings: Settings, n_cuts: int, seed: int) -> list[datetime]:
+    """Moments at which a row became known, all but the last and the earliest tenth, drawn without repetition."""
+    times = validated.rows["time"].unique().sort() + as_timedelta(settings.source.available_after)
+    inner = times[len(times) // 10 : -1]
+    drawn = np.random.default_rng(seed).permutation(len(inner))[:n_cuts]
+    return [inner[int(place)] for place in np.sort(drawn)]
+
+
+def _own_leaks(champion: Champion, settings: Settings) -> Iterator[Leak]:
+    """The champion's parameters from rows not known at its moment, or scales that the rows known then do not have."""
+    delay = as_timedelta(settings.source.available_after)
+    for unit, member in champion.bundle.members.items():
+        if member.train_end + delay > champion.as_of:
+            yield Leak("train_end", champion.as_of, unit or None, member.train_end)
+    own = [unit for unit, member in champion.in_force().members.items() if member.version == champion.version]
+    scaling = champion.bundle.scaling
+    then = validate(ingest(settings, champion.as_of), settings).rows.filter("trains")
+    remade = fit_scaling(then, scaling.columns, settings.fit.scale).statistics
+    pairs = scaling.statistics.join(remade, on="series_id", suffix=":then")
+    for row in pairs.filter(pl.lit(ALL in own) | pl.col("series_id").is_in(own)).iter_rows(named=True):
+        apart = max(abs(row[name] - row[f"{name}:then"]) for name in remade.columns if name != "series_id")
+        if apart > 0:
+            yield Leak("champion's scales", champion.as_of, row["series_id"], None, apart)
+
+
+def _training_leaks(known: Validated, remade: Validated, settings: Settings, cut: datetime) -> Iterator[Leak]:
+    """What a fit at this moment would be given."""
+    if data_digest(known) != data_digest(remade) or not known.rows["trains"].equals(remade.rows["trains"]):
+        yield Leak("training rows", cut)
+        return
+    scales = [fit_scaling(v.rows.filter("trains"), v.value_columns, settings.fit.scale) for v in (known, remade)]
+    if not scales[0].statistics.equals(scales[1].statistics):
+        yield Leak("scales", cut)
+
+
+def _column_leaks(whole: pl.DataFrame, part: pl.DataFrame, cut: datetime) -> Iterator[Leak]:
+    """The causal columns whose bits differ, each where it differs most."""
+    both = part.join(whole, on=["series_id", "time"], how="inner", suffix=":whole", maintain_order="left")
+    for column in CAUSAL:
+        now, then = (_numbers(both[name]) for name in (column, f"{column}:whole"))
+        changed = (now.view(np.int64) != then.view(np.int64)).reshape(len(both), -1).any(1)
+        if changed.any():
+            apart = np.nan_to_num(np.abs(now - then).reshape(len(both), -1), nan=np.inf).max(1)
+            row = int(np.where(changed, apart, -1.0).argmax())
+            yield Leak(column, cut, both["series_id"][row], both["time"][row], float(apart[row]))
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    flat = column.explode() if isinstance(column.dtype, pl.List) else column
+    return np.ascontiguousarray(flat.cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def _worst_of_each(leaks: list[Leak]) -> list[Leak]:
+    worst: dict[str, Leak] = {}
+    for leak in leaks:
+        if leak.what not in worst or (leak.difference or 0.0) > (worst[leak.what].difference or 0.0):
+            worst[leak.what] = leak
+    return list(worst.values())
+
+
+def _told(leak: Leak) -> dict[str, Any]:
+    return {
+        "what": leak.what,
+        "cut": leak.cut.isoformat(),
+        "series_id": leak.series_id,
+        "time": None if leak.time is None else leak.time.isoformat(),
+        "difference": leak.difference,
+    }
+
+
+def require_causal(said: Mapping[str, Any]) -> None:
+    """Raises ``CausalityError`` where the check found a leak."""
+    if not said["is_causal"]:
+        found = ", ".join(leak["what"] for leak in said["leaks"])
+        raise CausalityError(f"{said['model_name']} version {said['model_version']} looks ahead in: {found}.")

@@ -1,0 +1,151 @@
+"""The model in force at a moment: the registry's champion, or for the past the one promoted last before it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.config.errors import ModelError, PublishError, TrackingError
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import Bundle, load_bundle, save_bundle
+from tasks.registry.client import FOLLOWED, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.tables.storage import is_local
+
+_NOTE = "champion.json"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A promoted version and what it holds."""
+
+    version: int
+    as_of: datetime
+    bundle: Bundle
+
+    def in_force(self) -> Bundle:
+        """Its models, each with the version that first held it."""
+        members = {
+            unit: member if member.version is not None else replace(member, version=self.version)
+            for unit, member in self.bundle.members.items()
+        }
+        return replace(self.bundle, members=members)
+
+    def starts(self, columns: list[str]) -> dict[str, Any]:
+        """The fitted estimators by unit, to start fits of these features from; none if its features are others."""
+        members = self.bundle.members if self.bundle.scaling.columns == columns else {}
+        return {unit: member.model for unit, member in members.items()}
+
+
+def champion_at(
+    registry: Registry | None, settings: Settings, as_of: datetime, key: str | None = None
+) -> Champion | None:
+    """The champion that a run at ``as_of`` follows; without a registry, the copy of the last one that was used here.
+
+    That is the alias, unless it was made with later data; then the last version promoted by then, so that a backfill
+    follows the same line as the nights did. A run that was registered before, under its ``key``, follows what it
+    followed then.
+    """
+    if registry is None:
+        return _kept(settings, as_of)
+    versions = {version.number: version for version in registry.versions(settings.name)}
+    chosen = _chosen(versions, registry.champion(settings.name), as_of, key)
+    if chosen is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = load_bundle(registry.download(settings.name, chosen.number, Path(folder)))
+    champion = Champion(chosen.number, _as_of(chosen), bundle)
+    _keep(settings, champion)
+    return champion
+
+
+def keep_champion(registry: Registry, settings: Settings, as_of: datetime) -> None:
+    """Keep the champion of the next night here, for the case that the registry is away then."""
+    with suppress(ModelError, TrackingError):
+        champion_at(registry, settings, as_of)
+
+
+def check_followed(registry: Registry, settings: Settings, as_of: datetime, key: str, followed: int | None) -> None:
+    """Raises ``PublishError`` if a run would now follow another champion than it did when it began.
+
+    Its states would bear ids that are not compared with those of the model in force.
+    """
+    versions = {version.number: version for version in registry.versions(settings.name)}
+    chosen = _chosen(versions, registry.champion(settings.name), as_of, key)
+    now = None if chosen is None else chosen.number
+    if now != followed:
+        raise PublishError(
+            f"the champion of {settings.name} was version {followed or 'none'} when this run began and is {now} now; "
+            "nothing is published: run it again."
+        )
+
+
+def require_champion(settings: Settings, as_of: datetime) -> Champion:
+    """:func:`champion_at`; raises ``ModelError`` where there is none."""
+    champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of)
+    if champion is None or champion.bundle.scaling.columns != settings.value_columns:
+        raise ModelError(
+            f"{settings.name} has no champion for these features as of {as_of:%Y-%m-%d}; "
+            "expected one: run `hsmm run` first."
+        )
+    return champion
+
+
+def _chosen(versions: dict[int, Version], alias: int | None, as_of: datetime, key: str | None) -> Version | None:
+    own = next((v for v in versions.values() if key is not None and v.tags.get("run_key") == key), None)
+    if own is not None and FOLLOWED in own.tags:
+        return versions.get(int(own.tags[FOLLOWED] or 0))
+    if alias in versions and "as_of" in versions[alias].tags and _as_of(versions[alias]) <= as_of:
+        return versions[alias]
+    promoted = [v for v in versions.values() if v.tags.get("verdict") == "PROMOTE" and _as_of(v) <= as_of]
+    earlier = [version for version in promoted if version.tags.get(ROLLED_BACK) != "true"]
+    return max(earlier, key=lambda version: (_as_of(version), version.number), default=None)
+
+
+def _as_of(version: Version) -> datetime:
+    return datetime.fromisoformat(version.tags["as_of"])
+
+
+def _folder(settings: Settings) -> Path:
+    states = settings.output.states
+    return Path(f"{states.rstrip('/') if is_local(states) else f'out/{settings.name}'}_champion")
+
+
+def _keep(settings: Settings, champion: Champion) -> None:
+    """A copy on this machine, replaced as a whole, for nights on which the registry cannot be reached."""
+    folder = _folder(settings)
+    note = {"version": champion.version, "as_of": champion.as_of.isoformat()}
+    if _note(folder) == note:
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+        made = save_bundle(champion.bundle, Path(place) / "champion")
+        (made / _NOTE).write_text(json.dumps(note))
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another run was faster
+            made.rename(folder)
+
+
+def _kept(settings: Settings, as_of: datetime) -> Champion | None:
+    folder = _folder(settings)
+    note = _note(folder)
+    if note is None or datetime.fromisoformat(note["as_of"]) > as_of:
+        return None
+    try:
+        bundle = load_bundle(folder)
+    except ModelError:
+        return None
+    return Champion(int(note["version"]), datetime.fromisoformat(note["as_of"]), bundle)
+
+
+def _note(folder: Path) -> dict[str, Any] | None:
+    try:
+        note = json.loads((folder / _NOTE).read_text())
+        return note if note.keys() == {"version", "as_of"} else None
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,195 @@
+"""Align and gate: which states are which, which models are sound and better, and which are in force from now on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.errors import GateError
+from tasks.config.progress import say
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import Bundle, Member
+from tasks.fitting.decode import decodable
+from tasks.fitting.fit import ALL, Fitted, unit_rows
+from tasks.fitting.scaling import Scaling
+from tasks.judgement.align import Identity, align, first_identity, successor
+from tasks.judgement.champion import Champion
+from tasks.judgement.gate import Decision, Verdict, compare, examine, overall
+from tasks.source.validate import Validated
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The outcome of align and gate.
+
+    Attributes
+    ----------
+    verdict
+        PROMOTE if a unit has a better model.
+    decisions, identities
+        By unit: what the gate said, and who its states are.
+    registered
+        What this run's version holds: where it is promoted, the models in force; else the candidates, for the record.
+    in_force
+        What this run decodes with; None where no unit has a model.
+    held
+        By unit: why an older model is still in force.
+    champion
+        The version that the candidates were measured against.
+    """
+
+    verdict: Verdict
+    decisions: dict[str, Decision]
+    identities: dict[str, Identity]
+    registered: Bundle
+    in_force: Bundle | None
+    held: dict[str, str]
+    champion: int | None
+
+    def summary(self) -> dict[str, Any]:
+        """Verdict, reasons and evidence, for the record; of many units, those that were not promoted."""
+        told = {unit: d for unit, d in self.decisions.items() if d.verdict != "PROMOTE" or len(self.decisions) == 1}
+        reasons = {unit: d.reasons for unit, d in told.items()}
+        evidence = {unit: d.evidence for unit, d in told.items()}
+        one = len(self.decisions) == 1
+        identity = {
+            unit: {"ids": list(i.ids), "margin": i.margin, "births": list(i.births), "deaths": list(i.deaths)}
+            for unit, i in self.identities.items()
+            if one or i.births or i.deaths
+        }
+        return {
+            "gate": {
+                "verdict": self.verdict,
+                "reasons": next(iter(reasons.values()), []) if one else reasons,
+                "evidence": next(iter(evidence.values()), {}) if one else evidence,
+            },
+            "identity": next(iter(identity.values()), {}) if one else identity,
+            "states": {"alive": self._alive(), "died": sorted(self._lost() - set(self._alive()))},
+        }
+
+    def _alive(self) -> list[int]:
+        members = {} if self.in_force is None else self.in_force.members
+        return sorted({identity for member in members.values() for identity in member.ids})
+
+    def _lost(self) -> set[int]:
+        promoted = [unit for unit, decision in self.decisions.items() if decision.verdict == "PROMOTE"]
+        return {identity for unit in promoted for identity in self.identities[unit].deaths}
+
+
+def judge(fitted: Fitted, champion: Champion | None, validated: Validated, settings: Settings) -> Judged:
+    """Decide for every unit between its best candidate and the model in force."""
+    say("gate")
+    decisions, identities, proposed = {}, {}, {}
+    rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
+    for unit, fits in fitted.units.items():
+        model, own = fits.best.model, rows[unit]
+        seen = own.filter("trains")["time"]
+        unsound, evidence = examine(model, fitted.scaling, own, rules)
+        if unsound:
+            decisions[unit], identity = Decision("REJECT", unsound, evidence), first_identity(model)
+        else:
+            rival = _rival(champion, unit, fitted.scaling.columns)
+            model, identity = _identified(
+                model, fitted.scaling, champion, unit, own.filter(pl.col("time") >= seen.min())
+            )
+            decision = compare(model, rival, identity, fitted.scaling, own, rules)
+            decisions[unit] = replace(decision, evidence={**evidence, **decision.evidence})
+            identities[unit] = identity
+        if "not_usable" not in unsound:
+            proposed[unit] = Member(model, identity.ids, identity.next_id, None, seen.min(), seen.max())  # type: ignore[arg-type]
+    decisions |= {unit: Decision("REJECT", ["fit_failed"], {}) for unit in fitted.failed}
+    verdict = overall(decisions)
+    promoted = {unit: member for unit, member in proposed.items() if decisions[unit].verdict == "PROMOTE"}
+    in_force = _in_force(promoted, fitted.scaling, champion, unit_series(rows))
+    held = {unit: d.reasons[0] for unit, d in decisions.items() if d.verdict != "PROMOTE"}
+    registered = in_force if promoted and in_force is not None else Bundle(proposed, fitted.scaling)
+    return Judged(
+        verdict, decisions, identities, registered, in_force, held, None if champion is None else champion.version
+    )
+
+
+judge_task = task(name="gate", cache_policy=NO_CACHE)(judge)
+
+
+def require_model(judged: Judged) -> Bundle:
+    """The models to decode with. Raises ``GateError`` where the gate let none through and none was there before."""
+    if judged.in_force is None:
+        reasons = sorted({code for decision in judged.decisions.values() for code in decision.reasons})
+        raise GateError(
+            f"no candidate passes the gate ({', '.join(reasons)}) and there is no champion for these features; "
+            "nothing is published. "
+            "See the run's gate.json; more data, other candidates or more iterations may help."
+        )
+    return judged.in_force
+
+
+def with_unserved(validated: Validated, in_force: Bundle, decisions: Mapping[str, Decision]) -> Validated:
+    """The series that no model in force can decode are set aside too."""
+    served = decodable(in_force, validated.rows)["series_id"].unique().implode()
+    left = validated.rows.filter(~pl.col("series_id").is_in(served))["series_id"].unique(maintain_order=True).to_list()
+    if not left:
+        return validated
+    why = [(series, *_unserved(decisions.get(series))) for series in left]
+    aside = pl.DataFrame(why, schema=validated.quarantine.schema, orient="row")
+    kept = validated.rows.filter(pl.col("series_id").is_in(served))
+    return replace(validated, rows=kept, quarantine=pl.concat([validated.quarantine, aside]).sort("series_id"))
+
+
+def _unserved(decision: Decision | None) -> tuple[str, str]:
+    if decision is None:
+        return "no_scale", "the model in force has no scale for it; expected one when a new model is promoted"
+    return "no_model", f"its candidates did not pass the gate ({', '.join(decision.reasons)}) and it has no champion"
+
+
+def all_codes(reasons: Any) -> list[str]:
+    """The distinct reasons of a version: those of its only unit, or of each."""
+    if isinstance(reasons, Mapping):
+        return sorted({code for codes in reasons.values() for code in codes})
+    return [str(code) for code in reasons]
+
+
+def unit_series(rows: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
+    """The series of each unit."""
+    return {unit: part["series_id"].unique(maintain_order=True).to_list() for unit, part in rows.items()}
+
+
+def _rival(champion: Champion | None, unit: str, columns: list[str]) -> tuple[Member, Scaling] | None:
+    """The champion's model of this unit, or the one that it has for all; none where it reads other features."""
+    if champion is None or champion.bundle.scaling.columns != columns:
+        return None
+    member = champion.bundle.members.get(unit, champion.bundle.members.get(ALL))
+    return None if member is None else (member, champion.bundle.scaling)
+
+
+def _identified(
+    model: Any, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame
+) -> tuple[Any, Identity]:
+    """The model under persistent ids; new ones where the champion's states cannot be compared with its own."""
+    rival = _rival(champion, unit, scaling.columns)
+    if champion is None or rival is not None:
+        return align(model, scaling, rival, rows)
+    before = champion.bundle.members
+    if unit != ALL and unit not in before and champion.bundle.scaling.columns == scaling.columns:
+        return model, first_identity(model)
+    return model, successor(model, [before[unit]] if unit in before else list(before.values()))
+
+
+def _in_force(
+    promoted: Mapping[str, Member], scaling: Scaling, champion: Champion | None, series: Mapping[str, list[str]]
+) -> Bundle | None:
+    """The promoted models, and the champion's for all other units; each series on the scale of its model."""
+    if champion is None or champion.bundle.scaling.columns != scaling.columns or ALL in promoted:
+        return Bundle(dict(promoted), scaling) if promoted else None
+    older = dict(champion.in_force().members)
+    if series.keys() <= promoted.keys():
+        older.pop(ALL, None)
+    renewed = pl.Series([name for unit in promoted for name in series[unit]], dtype=pl.String).implode()
+    fresh = scaling.statistics.filter(pl.col("series_id").is_in(renewed))
+    kept = champion.bundle.scaling.statistics.filter(~pl.col("series_id").is_in(renewed))
+    statistics = pl.concat([fresh, kept], how="vertical_relaxed") if promoted else champion.bundle.scaling.statistics
+    return Bundle({**older, **promoted}, Scaling(champion.bundle.scaling.columns, statistics))

@@ -1,0 +1,163 @@
+"""Promotion and rollback: the alias ``champion`` moves only to a version that passed its gate and proves usable."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.errors import ModelError, PromotionError
+from tasks.config.patience import PATIENTLY
+from tasks.config.progress import say
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import check_canary, load_bundle
+from tasks.judgement.judge import all_codes
+from tasks.registry.client import FOLLOWED, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.tables.storage import newest_summary, read_name_rows, rewrite_names
+
+
+def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> dict[str, Any]:
+    """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
+
+    Raises ``PromotionError`` where the gate did not say PROMOTE, or the registered files cannot be loaded and decode
+    their canary. With ``only_newer`` the alias stays where its version was made with later data, where it was rolled
+    back from this one, and where it is not the one that this was judged against.
+    """
+    say("promote")
+    chosen = _version(registry, name, version)
+    before = registry.champion(name)
+    said = {
+        "model_name": name,
+        "model_version": chosen.number,
+        "verdict": chosen.tags.get("verdict"),
+        "previous": before,
+    }
+    if before == chosen.number:
+        return said
+    if said["verdict"] != "PROMOTE":
+        reasons = ", ".join(all_codes(json.loads(chosen.tags.get("reasons", "[]")))) or "it was never judged"
+        raise PromotionError(
+            f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
+            "the champion stays."
+        )
+    if only_newer and (_is_rolled_back(chosen) or _is_overtaken(chosen, before)):
+        return said
+    if only_newer and _is_older(chosen, registry, name, before):
+        return said
+    check_usable(registry, name, chosen.number)
+    if _is_rolled_back(chosen):
+        registry.tag_version(name, chosen.number, {ROLLED_BACK: "false"})
+    registry.set_champion(name, chosen.number)
+    return said
+
+
+promote_task = task(name="promote", cache_policy=NO_CACHE)(promote)
+
+
+def promote_newest(registry: Registry, name: str) -> dict[str, Any]:
+    """Make the newest version that passed its gate the champion, unless a newer one is, or it was rolled back.
+
+    Doing it twice changes nothing, and a night that the gate held is no error.
+    """
+    passed = [v for v in registry.versions(name) if v.tags.get("verdict") == "PROMOTE" and not _is_rolled_back(v)]
+    newest = max(passed, key=lambda version: (_as_of(version), version.number), default=None)
+    if newest is not None:
+        promote(registry, name, newest.number, only_newer=True)
+    return {"model_name": name, "model_version": registry.champion(name)}
+
+
+promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(promote_newest)
+
+
+def settle(settings: Settings, summary: Mapping[str, Any], registry: Registry | None = None) -> None:
+    """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing."""
+    if summary.get("gate", {}).get("verdict") != "PROMOTE" or summary.get("model_version") is None:
+        return
+    rewrite_names(settings.output.states, settings.name, died=_news_of_deaths(settings, summary))
+    reached = registry or reach_registry(settings.tracking.uri, settings.name)
+    if reached is not None:
+        promote(reached, settings.name, int(summary["model_version"]), only_newer=True)
+
+
+settle_task = task(name="settle", cache_policy=NO_CACHE, **PATIENTLY)(settle)
+
+
+def settle_again(settings: Settings, published: Mapping[str, Any], key: str) -> None:
+    """:func:`settle` what was published under this key, and close the runs that were stopped before they could."""
+    registry = reach_registry(settings.tracking.uri, settings.name)
+    if registry is not None:
+        settle(settings, published, registry)
+        registry.close_stopped(key)
+
+
+def settle_newest(settings: Settings, registry: Registry | None) -> None:
+    """Settle the newest publish, where the run that made it was stopped before it could, or tracking was away."""
+    if registry is not None:
+        with suppress(ModelError):  # that night said so; this one follows the champion that can be used
+            settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
+
+
+def rollback(registry: Registry, name: str) -> dict[str, Any]:
+    """Make the champion before this one the champion again. Raises ``PromotionError`` where there is none."""
+    now = registry.champion(name)
+    if now is None:
+        raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
+    previous = _version(registry, name, now).tags.get(PREVIOUS)
+    if previous is None:
+        raise PromotionError(f"version {now} of {name} was the first champion; there is none to go back to.")
+    check_usable(registry, name, int(previous))
+    registry.tag_version(name, now, {ROLLED_BACK: "true"})
+    registry.move_champion(name, int(previous))
+    return {"model_name": name, "model_version": int(previous), "verdict": "ROLLED_BACK", "previous": now}
+
+
+rollback_task = task(name="rollback", cache_policy=NO_CACHE)(rollback)
+
+
+def check_usable(registry: Registry, name: str, version: int) -> None:
+    """Raises ``ModelError`` unless the registered files load and decode their canary to the same probabilities."""
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = registry.download(name, version, Path(folder))
+        check_canary(load_bundle(downloaded), downloaded)
+
+
+def _version(registry: Registry, name: str, number: int | None) -> Version:
+    versions = registry.versions(name)
+    if not versions:
+        raise PromotionError(f"there is no registered model {name!r}; run its configuration first.")
+    found = versions[-1] if number is None else next((v for v in versions if v.number == number), None)
+    if found is None:
+        there = f"1 to {versions[-1].number}"
+        raise PromotionError(f"{name} has no version {number}; expected one of {there}.")
+    return found
+
+
+def _news_of_deaths(settings: Settings, summary: Mapping[str, Any]) -> dict[int, datetime | None]:
+    """When a state died, or None where it is alive after all."""
+    as_of, told = datetime.fromisoformat(summary["as_of"]), summary.get("states", {})
+    known = dict(read_name_rows(settings.output.states, settings.name).select("state", "died").iter_rows())
+    dead: dict[int, datetime | None] = {state: as_of for state in told.get("died", ()) if state in known}
+    return dead | {state: None for state in told.get("alive", ()) if (known.get(state) or as_of) < as_of}
+
+
+def _is_rolled_back(version: Version) -> bool:
+    return version.tags.get(ROLLED_BACK) == "true"
+
+
+def _is_overtaken(version: Version, champion: int | None) -> bool:
+    return FOLLOWED in version.tags and int(version.tags[FOLLOWED] or 0) != (champion or 0)
+
+
+def _is_older(version: Version, registry: Registry, name: str, champion: int | None) -> bool:
+    return champion is not None and _as_of(_version(registry, name, champion)) > _as_of(version)
+
+
+def _as_of(version: Version) -> datetime:
+    return datetime.fromisoformat(version.tags["as_of"])

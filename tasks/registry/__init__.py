@@ -1,0 +1,1 @@
+"""Where models are registered: the only folder that imports mlflow."""

@@ -1,0 +1,379 @@
+"""The only module that imports mlflow, and only when it is used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.config.errors import TrackingError
+
+_MOST_METRICS = 1000
+_MOST_PARAMS = 100
+_MOST_BYTES = 1 << 30
+_PARENT = "mlflow.parentRunId"
+_SQLITE = "sqlite:///"
+_MOST_VERSIONS = 10_000
+_ALREADY = "RESOURCE_ALREADY_EXISTS"
+CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+"""What is logged as the code of every registered model."""
+FOLLOWED = "followed_champion"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version and what was noted about it."""
+
+    number: int
+    tags: dict[str, str]
+
+
+class Registry:
+    """Runs and models of one experiment on one tracking server."""
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        """Raises ``TrackingError`` at once if the server or its database cannot be used."""
+        self.uri = uri
+        check_local_database(uri)
+        with _one_sentence(uri):
+            from mlflow import MlflowClient
+
+            _make_local_database(uri)
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self.experiment_id = self._experiment(experiment)
+
+    def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """The id of a new run, nested under ``parent`` if there is one."""
+        nesting = {} if parent is None else {_PARENT: parent}
+        with _one_sentence(self.uri):
+            run = self._client.create_run(self.experiment_id, run_name=name, tags={**tags, **nesting})
+        return str(run.info.run_id)
+
+    def end_run(self, run_id: str, status: str = "FINISHED") -> None:
+        """Close a run."""
+        with _one_sentence(self.uri):
+            self._client.set_terminated(run_id, status)
+
+    def close_stopped(self, key: str) -> None:
+        """Close what runs of this key left open that were killed: nobody else will."""
+        with _one_sentence(self.uri):
+            for run in self._open_runs(f"tags.run_key = '{key}'"):
+                for child in self._open_runs(f"tags.`{_PARENT}` = '{run}'"):
+                    self._client.set_terminated(child, "KILLED")
+                self._client.set_terminated(run, "KILLED")
+
+    def _open_runs(self, condition: str) -> list[str]:
+        found = self._client.search_runs([self.experiment_id], f"{condition} and attributes.status = 'RUNNING'")
+        return [str(run.info.run_id) for run in found]
+
+    def log(
+        self,
+        run_id: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]] = {},
+        tags: Mapping[str, str] = {},
+    ) -> None:
+        """Parameters, numbers and whole curves in as few calls as the server takes."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        points = [(name, value, 0) for name, value in metrics.items()]
+        points += [(name, value, step) for name, curve in curves.items() for step, value in enumerate(curve)]
+        logged = [Metric(name, float(value), now, step) for name, value, step in points if abs(value) < float("inf")]
+        named = [Param(name, str(value)[:6000]) for name, value in params.items()]
+        with _one_sentence(self.uri):
+            for chunk in _batches(named, _MOST_PARAMS):
+                self._client.log_batch(run_id, params=chunk)
+            for chunk in _batches(logged, _MOST_METRICS):
+                self._client.log_batch(run_id, metrics=chunk)
+            if tags:
+                self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str, schema: str, profile: str) -> None:
+        """Which data a run was fitted on."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest[:36], "local" if "://" not in source else "uri", source, schema, profile)
+        with _one_sentence(self.uri):
+            self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_files(self, run_id: str, paths: Sequence[Path], folder: str) -> None:
+        """Files as artifacts of a run."""
+        with _one_sentence(self.uri):
+            for path in paths:
+                self._client.log_artifact(run_id, str(path), folder)
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        """A text file as an artifact of a run."""
+        with _one_sentence(self.uri):
+            self._client.log_text(run_id, text, name)
+
+    def register_model(
+        self,
+        run_id: str,
+        name: str,
+        bundle: Path,
+        code: Path,
+        columns: Sequence[str],
+        requirements: Sequence[str],
+        tags: Mapping[str, str],
+    ) -> int:
+        """Log ``bundle`` as a model served by ``code`` and register it; returns its version."""
+        with _one_sentence(self.uri):
+            import mlflow
+
+            mlflow.set_tracking_uri(self.uri)
+            with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                info = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(code),
+                    artifacts={"bundle": str(bundle)},
+                    signature=_signature(columns),
+                    pip_requirements=list(requirements),
+                )
+            self._ensure_model(name)
+            registered = self._client.create_model_version(
+                name, info.model_uri, run_id, model_id=info.model_id, tags=dict(tags)
+            )
+        return int(registered.version)
+
+    def _ensure_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if self._client.search_registered_models(f"name = '{name}'"):
+            return
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != _ALREADY:  # by another run, a moment ago
+                raise
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Remove a registered version; its files stay with its run."""
+        with _one_sentence(self.uri):
+            self._client.delete_model_version(name, str(version))
+
+    def versions(self, name: str) -> list[Version]:
+        """All registered versions of a model, oldest first."""
+        with _one_sentence(self.uri):
+            found = self._client.search_model_versions(f"name = '{name}'", max_results=_MOST_VERSIONS)
+        return sorted((Version(int(v.version), dict(v.tags)) for v in found), key=lambda version: version.number)
+
+    def champion(self, name: str) -> int | None:
+        """The version that bears the alias ``champion``."""
+        with _one_sentence(self.uri):
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                return None
+            found = self._client.get_registered_model(name).aliases
+        return int(found[CHAMPION]) if CHAMPION in found else None
+
+    def set_champion(self, name: str, version: int) -> None:
+        """Move the alias ``champion``; the version that had it is noted, for a rollback."""
+        before = self.champion(name)
+        if before is not None and before != version:
+            self.tag_version(name, version, {PREVIOUS: str(before)})
+        self.move_champion(name, version)
+
+    def move_champion(self, name: str, version: int) -> None:
+        """Move the alias ``champion``."""
+        with _one_sentence(self.uri):
+            self._client.set_registered_model_alias(name, CHAMPION, str(version))
+
+    def tag_version(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Note something about a version."""
+        with _one_sentence(self.uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(version), key, value)
+
+    def download(self, name: str, version: int, folder: Path) -> Path:
+        """Fetch the bundle registered as this version into ``folder``: its plain files, no more than a gibibyte."""
+        with _one_sentence(self.uri):
+            where = self._client.get_model_version_download_uri(name, str(version)).rstrip("/")
+        return self._fetch(f"{where}/artifacts/bundle", folder)
+
+    def download_artifact(self, run_id: str, name: str, folder: Path) -> Path:
+        """Fetch one file that :meth:`log_text` or :meth:`log_files` left with a run; the file's path."""
+        with _one_sentence(self.uri):
+            where = self._client.get_run(run_id).info.artifact_uri.rstrip("/")
+        return self._fetch(where, folder, only=name) / name
+
+    def _fetch(self, where: str, folder: Path, only: str | None = None) -> Path:
+        with _one_sentence(self.uri):
+            from mlflow.artifacts import download_artifacts
+
+            sizes = {name: size for name, size in _files(where, self.uri) if only in (None, name)}
+            if not sizes or sum(sizes.values()) > _MOST_BYTES:
+                raise TrackingError(
+                    f"tracking: found {len(sizes)} files of {sum(sizes.values())} bytes at {where}; "
+                    f"expected {only or 'a model'} of at most {_MOST_BYTES} bytes."
+                )
+            for name in sizes:
+                into = folder / Path(name).parent
+                into.mkdir(parents=True, exist_ok=True)
+                download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(into), tracking_uri=self.uri)
+        return folder
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+        if found is not None:
+            raise TrackingError(f"tracking: the experiment {name!r} was deleted; restore it, or change `name`.")
+        return self._created_experiment(name)
+
+    def _created_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
+        except MlflowException as error:
+            found = self._client.get_experiment_by_name(name)
+            if error.error_code != _ALREADY or found is None:
+                raise
+            return str(found.experiment_id)  # made by another run, a moment ago
+
+
+def _files(where: str, tracking_uri: str, inside: str = "") -> Iterator[tuple[str, int]]:
+    """Every file under an artifact folder: its path within and its size."""
+    from mlflow.artifacts import list_artifacts
+
+    for entry in list_artifacts(artifact_uri=f"{where}/{inside}".rstrip("/"), tracking_uri=tracking_uri):
+        name = Path(entry.path).name
+        if name in ("", ".", ".."):
+            continue
+        if entry.is_dir:
+            yield from _files(where, tracking_uri, f"{inside}{name}/")
+        else:
+            yield f"{inside}{name}", int(entry.file_size or 0)
+
+
+def load_mlflow() -> None:
+    """Import mlflow ahead of its first use."""
+    _set_environment()
+    import mlflow.pyfunc  # noqa: F401
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def _artifact_location(uri: str, experiment: str) -> str | None:
+    """Beside a SQLite file; a server knows its own place."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return (Path(uri.removeprefix(_SQLITE)).absolute().parent / "mlartifacts" / experiment).as_uri()
+
+
+def _signature(columns: Sequence[str]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    inputs: list[Any] = [
+        ColSpec(DataType.string, "series_id"),
+        *(ColSpec(DataType.double, column) for column in columns),
+    ]
+    outputs: list[Any] = [ColSpec(DataType.long, "state"), ColSpec(Array(DataType.double), "p_filtered")]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def check_local_database(uri: str) -> None:
+    """Raises ``TrackingError`` for a SQLite database that cannot be used.
+
+    SQLite itself is asked: mlflow would try for many minutes to open a file that cannot be opened.
+    """
+    if not uri.startswith(_SQLITE):
+        return
+    path = Path(uri.removeprefix(_SQLITE))
+    try:
+        if not path.exists():
+            with tempfile.TemporaryFile(dir=path.parent):
+                return
+        connection = sqlite3.connect(path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {error}.") from None
+
+
+def _make_local_database(uri: str) -> None:
+    """A SQLite database that is not there yet appears with all its tables, whoever is killed or comes at once.
+
+    mlflow would make it table by table, and neither finish what was begun nor bear another that begins too.
+    """
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or path.exists():
+        return
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        made = Path(folder).absolute() / path.name
+        MlflowClient(tracking_uri=f"{_SQLITE}{made}", registry_uri=f"{_SQLITE}{made}")
+        with suppress(FileExistsError):  # another run was faster
+            os.link(made, path)
+
+
+@contextmanager
+def _one_sentence(uri: str) -> Iterator[None]:
+    _set_environment()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for logger in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        cause = (str(error).strip().splitlines() or [repr(error)])[0].split(" failed with exception")
+        reason = cause[0].split(" See http")[0].rstrip(".")[:300] + (
+            " found no server that answers" if len(cause) > 1 else ""
+        )
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {reason}; try 'sqlite:///mlflow.db'.") from None
+
+
+def _set_environment() -> None:
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def reach_registry(uri: str, name: str) -> Registry | None:
+    """The tracking server, or None while one elsewhere does not answer; a local database that is wrong is an error."""
+    check_local_database(uri)
+    try:
+        return Registry(uri, name)
+    except TrackingError:
+        return None
+
+
+def existing_registry(uri: str, name: str) -> Registry:
+    """The tracking server; raises ``TrackingError`` where there is none, instead of making one."""
+    if not is_there(uri):
+        raise TrackingError(f"tracking.uri: found nothing at {uri!r}; expected a database or a server with models.")
+    return Registry(uri, name)
+
+
+def is_there(uri: str) -> bool:
+    """Whether there is anything to read; a SQLite file that does not exist would be made by opening it."""
+    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()

@@ -1,0 +1,188 @@
+"""What the page is made from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tasks.fitting.decode import default_name
+from tasks.fitting.fit import ALL
+from tasks.fitting.scaling import Scaling
+from tasks.report.data import report_frame, shown_unit
+from tasks.tables.storage import read_name_rows, read_quarantine
+
+if TYPE_CHECKING:
+    from tasks.config.settings import Feature, Settings
+    from tasks.fitting.bundle import Bundle
+
+_WORDS = {
+    "ms": "millisecond",
+    "s": "second",
+    "m": "minute",
+    "h": "hour",
+    "d": "day",
+    "bd": "business day",
+    "w": "week",
+    "mo": "month",
+    "q": "quarter",
+    "y": "year",
+}
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A fitted estimator, and what its features were scaled by.
+
+    ``ids`` are the persistent ids of the estimator's states, in its own order; empty where the two orders are one.
+    ``series`` is the only one that it is a model of; empty where it is one of all.
+    """
+
+    estimator: Any
+    scaling: Scaling
+    ids: tuple[int, ...] = ()
+    series: str = ""
+
+    @property
+    def state_ids(self) -> list[int]:
+        """(K,) where each of the estimator's states stands in the table."""
+        return list(self.ids) or list(range(len(self.estimator.transition_prob_)))
+
+    def placed(self, values: np.ndarray, n_states: int) -> np.ndarray:
+        """(K, ...) by the estimator's states → (n_states, ...) by persistent id, NaN for states it does not have."""
+        found = np.full((n_states, *values.shape[1:]), np.nan)
+        found[self.state_ids] = values
+        return found
+
+
+@dataclass(frozen=True)
+class PageData:
+    """Everything that is published of one model, as it is known now.
+
+    Attributes
+    ----------
+    summary
+        What the newest publish said of itself; empty where that is not recorded.
+    rows
+        The state table, one row a series and time, sorted, with the features beside it in their own units.
+    units
+        Feature to its unit; the features are columns of ``rows``.
+    quarantine, names
+        Rows of the companion tables of this model, all runs.
+    ranking
+        The newest run's candidates, best first, or None.
+    model
+        The model that made the newest rows, or None.
+    step
+        How long a step is, such as "1bd"; empty where rows are steps.
+    ranked_by
+        The criterion, where the summary names none.
+    notes
+        One sentence for each thing that could not be had.
+    """
+
+    name: str
+    summary: dict[str, Any]
+    rows: pl.DataFrame
+    units: dict[str, str]
+    quarantine: pl.DataFrame
+    names: pl.DataFrame
+    ranking: pl.DataFrame | None = None
+    model: ChosenModel | None = None
+    step: str = ""
+    ranked_by: str = "bic"
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def n_states(self) -> int:
+        """As many as the model has, and as any row or name speaks of."""
+        ids = [*self.rows["state"].unique(), *self.rows["viterbi"].unique(), *self.names["state"]]
+        ids += [] if self.model is None else self.model.state_ids
+        lengths = self.rows["p_filtered"].list.len().drop_nulls()
+        return 1 + max((0, *(i for i in ids if i is not None), *(length - 1 for length in lengths.unique())))
+
+    @cached_property
+    def state_names(self) -> list[str]:
+        """By state id; a state without a name goes by its number."""
+        used = self.rows.select("state", "state_name").drop_nulls().unique("state", keep="last")
+        given = self.names.sort("born", nulls_last=False).select("state", "name").drop_nulls()
+        named = dict(used.iter_rows()) | dict(given.iter_rows())
+        return [named.get(state) or default_name(state) for state in range(self.n_states)]
+
+    @cached_property
+    def modelled(self) -> pl.DataFrame:
+        """The rows that the model speaks of: all, or those of the series that it is a model of."""
+        alone = "" if self.model is None else self.model.series
+        return self.rows.filter(pl.col("series_id") == alone) if alone else self.rows
+
+    @property
+    def criterion(self) -> str:
+        """What the candidates were ranked by."""
+        return str((self.summary.get("best") or {}).get("criterion", self.ranked_by))
+
+    @property
+    def steps(self) -> str:
+        """The unit of durations."""
+        return f"steps of {length_in_words(self.step)}" if self.step else "steps"
+
+
+def page_data(
+    settings: Settings,
+    summary: dict[str, Any],
+    rows: pl.DataFrame,
+    features: pl.DataFrame | None,
+    ranking: pl.DataFrame | None,
+    model: ChosenModel | None,
+    notes: Sequence[str] = (),
+) -> PageData:
+    """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
+    columns = [] if features is None else [name for name in settings.value_columns if name in features.columns]
+    if features is not None:
+        rows = report_frame(rows, features, columns)
+    return PageData(
+        name=settings.name,
+        summary=summary,
+        rows=rows,
+        units={name: unit(settings.features[name]) for name in columns},
+        quarantine=read_quarantine(settings.output.states, settings.name),
+        names=read_name_rows(settings.output.states, settings.name),
+        ranking=ranking,
+        model=model,
+        step=settings.source.frequency or "",
+        ranked_by=settings.select.criterion,
+        notes=list(notes),
+    )
+
+
+def unit(feature: Feature) -> str:
+    """The unit of a declared transform."""
+    column = feature.inputs[0]
+    match feature.op:
+        case "log":
+            return f"log of {column}"
+        case "log_return" | "log_ratio":
+            return "log units"
+        case _:
+            return f"units of {column}"
+
+
+def length_in_words(length: str) -> str:
+    """ "15m" as "15 minutes"."""
+    amount, short = re.fullmatch(r"(\d+)(\w+)", length).groups()  # type: ignore[union-attr]
+    word = _WORDS.get(short, short)
+    return f"{amount} {word}" if amount == "1" else f"{amount} {word}s"
+
+
+def chosen_model(bundle: Bundle, rows: pl.DataFrame) -> ChosenModel:
+    """The model of all series, or where each has its own, that of the first of ``rows``."""
+    unit = shown_unit(bundle, rows)
+    scaling, member = bundle.scaling, bundle.members[unit]
+    if unit != ALL:
+        own = scaling.statistics.filter(pl.col("series_id") == unit)
+        scaling = Scaling(scaling.columns, own)
+    return ChosenModel(member.model, scaling, member.ids, unit)

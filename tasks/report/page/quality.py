@@ -1,0 +1,59 @@
+"""What the data lack: series set aside, missing rows, gaps."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from tasks.report.page.data import PageData
+
+
+def set_aside(data: PageData) -> pl.DataFrame:
+    """The newest run's quarantined series: series_id, reason, detail."""
+    run_key = data.summary.get("run_key") or data.rows.sort("as_of")["run_key"][-1]
+    return data.quarantine.filter(pl.col("run_key") == run_key).select("series_id", "reason", "detail")
+
+
+def by_reason(quarantine: pl.DataFrame) -> pl.DataFrame:
+    """reason, n_series; the most frequent first."""
+    return (
+        quarantine.group_by("reason")
+        .agg(pl.len().alias("n_series"))
+        .sort("n_series", "reason", descending=[True, False])
+    )
+
+
+def coverage(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a series, the least complete first.
+
+    series_id, first, last, n_rows, n_missing, n_gaps (steps that the source lacks), n_held, longest (missing rows in
+    succession).
+    """
+    missing = pl.col("status") == "MISSING"
+    stretches = missing.rle()
+    longest = stretches.struct.field("len").filter(stretches.struct.field("value")).max().fill_null(0)
+    return (
+        rows.group_by("series_id", maintain_order=True)
+        .agg(
+            pl.col("time").first().alias("first"),
+            pl.col("time").last().alias("last"),
+            pl.len().alias("n_rows"),
+            missing.sum().alias("n_missing"),
+            (missing & (pl.col("reason") == "gap")).sum().alias("n_gaps"),
+            (pl.col("status") == "HELD").sum().alias("n_held"),
+            longest.alias("longest"),
+        )
+        .sort(pl.col("n_missing") / pl.col("n_rows"), descending=True, maintain_order=True)
+    )
+
+
+def balance(data: PageData) -> dict[str, int]:
+    """Series by what became of them in the newest run: published, held, quarantined."""
+    outside = set_aside(data)["series_id"].unique()
+    newest = pl.col("as_of") == pl.col("as_of").max()
+    inside = (
+        data.rows.filter(~pl.col("series_id").is_in(outside.to_list()))
+        .group_by("series_id")
+        .agg(((pl.col("status") == "HELD") & newest).any().alias("held"))
+    )
+    held = int(inside["held"].sum())
+    return {"published": inside.height - held, "held": held, "quarantined": len(outside)}

@@ -1,0 +1,98 @@
+"""One HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.report.figures.style import NO_STATE, PALETTE
+from tasks.report.page import view
+from tasks.report.page.data import PageData
+from tasks.report.page.series import Sample, sample
+from tasks.report.page.text import count, label
+from tasks.report.page.view_states import states
+
+FILE = "report.html"
+_HERE = Path(__file__).parent
+
+
+def write_page(data: PageData, folder: Path) -> Path:
+    """Write the page into ``folder``, created if missing; the same data give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    partial = path.with_suffix(".partial")
+    partial.write_text(page(data), encoding="utf-8")
+    return partial.replace(path)
+
+
+def page(data: PageData) -> str:
+    """The page as text. Every word of it is escaped, and it may load or run nothing but what is in it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    scripts = [get_plotlyjs().replace("</script", "<\\/script"), (_HERE / "page.js").read_text(encoding="utf-8")]
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    standing, shown = view.standing(data), states(data)
+    drawn = sample(data.rows, list(data.units), data.n_states, standing["alerted"])
+    return environment.get_template("page.html").render(
+        title=data.name,
+        head=view.head(data),
+        standing=standing,
+        states=shown,
+        ranking=view.ranking(data),
+        quality=view.quality(data),
+        evidence=view.evidence(data),
+        sample=_described(drawn),
+        steps=data.steps,
+        palette=[*PALETTE],
+        no_state=NO_STATE,
+        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=" ".join(f"'{_hash(script)}'" for script in scripts),
+        payload=Markup(script_json(_payload(data, shown["figures"], drawn))),
+    )
+
+
+def script_json(value: Any) -> str:
+    """JSON that no mark-up can end, whatever its strings hold."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _payload(data: PageData, figures: dict[str, Any], drawn: Sample) -> dict[str, Any]:
+    return {
+        "figures": figures,
+        "series": drawn.series,
+        "features": [
+            {"key": name, "name": label(name), "unit": label(data.units.get(name, "nats"))} for name in drawn.features
+        ],
+        "states": [label(name) for name in data.state_names],
+        "palette": list(PALETTE),
+        "noState": NO_STATE,
+    }
+
+
+def _described(drawn: Sample) -> dict[str, Any]:
+    return {
+        "names": [series["name"] for series in drawn.series],
+        "features": drawn.features,
+        "n_shown": count(len(drawn.series)),
+        "n_series": count(drawn.n_series),
+        "is_sample": len(drawn.series) < drawn.n_series,
+        "n_rows": count(drawn.n_rows),
+        "n_points": count(drawn.n_points),
+        "is_thinned": drawn.n_points < drawn.n_rows,
+        "n_changes": count(drawn.n_changes),
+        "n_changes_drawn": count(drawn.n_changes_drawn),
+        "all_changes": drawn.n_changes == drawn.n_changes_drawn,
+    }
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()

@@ -1,0 +1,193 @@
+"""The page's contents, section by section, as the template prints them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tasks.report.page.alerts import KINDS, newest_rows
+from tasks.report.page.data import PageData, length_in_words
+from tasks.report.page.evidence import recorded
+from tasks.report.page.quality import balance, by_reason, coverage, set_aside
+from tasks.report.page.text import NOTHING, count, moment, number, plain, share, short
+
+MOST_ROWS = 60
+MOST_CANDIDATES = 50
+_UNRECORDED = "not recorded"
+_CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
+
+
+def head(data: PageData) -> dict[str, Any]:
+    """Which model, when, and what became of its series."""
+    summary, parts = data.summary, balance(data)
+    gate = summary.get("gate")
+    n_series = summary.get("n_series")
+    return {
+        "as_of": moment(data.rows["as_of"].max()),
+        "verdict": plain(summary["verdict"]) if summary.get("verdict") else _UNRECORDED,
+        "gate": plain(gate["verdict"]) if isinstance(gate, dict) and gate.get("verdict") else None,
+        "facts": _facts(data),
+        "balance": {**{name: count(value) for name, value in parts.items()}, "in": count(sum(parts.values()))},
+        "imbalance": None if n_series in (None, sum(parts.values())) else plain(n_series),
+        "notes": data.notes,
+    }
+
+
+def _facts(data: PageData) -> list[tuple[str, str]]:
+    newest, best = data.rows.sort("as_of").row(-1, named=True), data.summary.get("best") or {}
+    law = (
+        f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration" if best else _UNRECORDED
+    )
+    if data.model is not None and data.model.series:
+        law = "one for each series"
+    score = f"{data.criterion} {number(best['score'], 7)}" if best.get("score") is not None else _UNRECORDED
+    span = f"{moment(data.rows['time'].min())} to {moment(data.rows['time'].max())}"
+    n_newest = data.rows.filter(pl.col("as_of") == newest["as_of"]).height
+    return [
+        ("Model", f"{data.name}, version {newest['model_version']}"),
+        ("Law", law),
+        ("Chosen by", score),
+        ("Trained on", f"{moment(newest['train_start'])} to {moment(newest['train_end'])}"),
+        ("Rows known", f"{count(data.rows.height)}, {span}"),
+        ("Rows published last", plain(data.summary.get("n_published", n_newest))),
+        ("Made by versions", _span(data.rows["model_version"].unique().sort().drop_nulls().to_list())),
+        ("Steps", f"one every {length_in_words(data.step)}" if data.step else "the rows themselves"),
+        ("Run key", str(newest["run_key"])[:16]),
+        ("MLflow run", plain(data.summary.get("mlflow_run_id"))),
+    ]
+
+
+def standing(data: PageData) -> dict[str, Any]:
+    """Alerts and the newest row of every series."""
+    found, names = newest_rows(data.rows), data.state_names
+    rows = [
+        {
+            "series": short(row["series_id"]),
+            "time": moment(row["time"]),
+            "state": row["state"],
+            "name": _name(names, row["state"]),
+            "previous": _name(names, row["previous"]) if row["changed"] else "",
+            "certainty": share(row["certainty"]),
+            "elapsed": number(row["elapsed_mean"]),
+            "remaining": plain(row["remaining_p50"] and int(row["remaining_p50"])),
+            "p_change_5": share(row["p_change_5"]),
+            "log_density": number(row["log_density"]),
+            "floor": number(row["floor"]),
+            "kinds": [(kind, words) for kind, words in KINDS.items() if row[kind]],
+        }
+        for row in found.head(MOST_ROWS).iter_rows(named=True)
+    ]
+    return {
+        "rows": rows,
+        "n_series": count(found.height),
+        "n_alerted": count(found.filter(pl.col("n_alerts") > 0).height),
+        "kinds": [(words, count(int(found[kind].sum()))) for kind, words in KINDS.items()],
+        "alerted": found.filter(pl.col("n_alerts") > 0)["series_id"].to_list(),
+    }
+
+
+def ranking(data: PageData) -> dict[str, Any] | None:
+    """The candidates of the model that is shown, best first, with their distance from the best."""
+    table = _own_candidates(data)
+    if table is None or table.is_empty():
+        return None
+    criterion = data.criterion if data.criterion in table.columns else "bic"
+    others = [name for name in _CRITERIA if name != criterion and _has_values(table, name)]
+    best = table[criterion][0]
+    rows = [
+        {
+            "place": place,
+            "n_states": row["n_states"],
+            "emission": row["emission"],
+            "duration": "HMM" if row["duration"] == "none" else row["duration"],
+            "score": _score(row[criterion]),
+            "behind": "best" if place == 1 else number(_distance(row[criterion], best), 4),
+            "others": [_score(row[name]) for name in others],
+            "log_likelihood": _score(row["log_likelihood"]),
+            "n_parameters": plain(row["n_parameters"]),
+            "n_iter": plain(row["n_iter"]),
+            "converged": plain(row["converged"]),
+            "warnings": row["warnings"] or "",
+        }
+        for place, row in enumerate(table.head(MOST_CANDIDATES).iter_rows(named=True), start=1)
+    ]
+    n_warned = table.filter(pl.col("warnings").fill_null("") != "").height
+    return {"criterion": criterion, "others": others, "rows": rows, "n": table.height, "n_warned": n_warned}
+
+
+def _own_candidates(data: PageData) -> pl.DataFrame | None:
+    if data.ranking is None or "series_id" not in data.ranking.columns:
+        return data.ranking
+    series = data.ranking["series_id"].first() if data.model is None else data.model.series
+    return data.ranking.filter(pl.col("series_id").cast(pl.String) == str(series))
+
+
+def quality(data: PageData) -> dict[str, Any]:
+    """What was set aside and what is missing."""
+    aside, found = set_aside(data).sort("reason", "series_id"), coverage(data.rows)
+    rows = [
+        {
+            "series": short(row["series_id"]),
+            "first": moment(row["first"]),
+            "last": moment(row["last"]),
+            "n_rows": count(row["n_rows"]),
+            "n_missing": count(row["n_missing"]),
+            "share": share(row["n_missing"] / row["n_rows"]),
+            "n_gaps": count(row["n_gaps"]),
+            "n_held": count(row["n_held"]),
+            "longest": count(row["longest"]),
+        }
+        for row in found.head(MOST_ROWS).iter_rows(named=True)
+    ]
+    details = aside.with_columns(pl.col("series_id").map_elements(short, pl.String)).head(MOST_ROWS).rows()
+    return {
+        "rows": rows,
+        "n_series": found.height,
+        "n_rows": count(data.rows.height),
+        "n_missing": count(int(found["n_missing"].sum())),
+        "n_gaps": count(int(found["n_gaps"].sum())),
+        "n_aside": aside.height,
+        "reasons": [(reason, count(n)) for reason, n in by_reason(aside).iter_rows()],
+        "details": details,
+        "most": MOST_ROWS,
+    }
+
+
+def evidence(data: PageData) -> dict[str, Any]:
+    """Identity and gate, as recorded; and the names of the states."""
+    names = [
+        {
+            "state": row["state"],
+            "name": short(row["name"] or ""),
+            "born": moment(row["born"]),
+            "died": moment(row["died"]),
+        }
+        for row in data.names.sort("state", "born").iter_rows(named=True)
+    ]
+    return {
+        "identity": recorded(data.summary.get("identity")),
+        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(data.summary.get("gate"))],
+        "names": names,
+    }
+
+
+def _name(names: list[str], state: int | None) -> str:
+    return NOTHING if state is None else short(names[state]) if 0 <= state < len(names) else f"state {state}"
+
+
+def _span(versions: list[int]) -> str:
+    return NOTHING if not versions else str(versions[0]) if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
+
+
+def _has_values(table: pl.DataFrame, name: str) -> bool:
+    return name in table.columns and table[name].cast(pl.Float64).fill_nan(None).count() > 0
+
+
+def _score(value: float | None) -> str:
+    return NOTHING if value is None or np.isnan(value) else f"{value:,.1f}".replace("-", "−")  # noqa: RUF001
+
+
+def _distance(score: float | None, best: float | None) -> float | None:
+    return None if score is None or best is None else abs(score - best)

@@ -1,0 +1,122 @@
+"""What a run leaves to look at: pictures of the series by state, dwell times, transitions, the ranking; and a page."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import Bundle
+from tasks.report.data import ReportData
+from tasks.report.figures.dwell import dwell_times
+from tasks.report.figures.features import features_by_state
+from tasks.report.figures.ranking import ranking
+from tasks.report.figures.restarts import restarts
+from tasks.report.figures.runs import model_survival
+from tasks.report.figures.series import overview, portrait, series_rows
+from tasks.report.figures.style import STYLE
+from tasks.report.figures.transitions import transitions
+from tasks.report.page.data import chosen_model, page_data
+from tasks.report.page.render import write_page
+from tasks.report.summary import report_folder
+from tasks.source.validate import Validated
+from tasks.tables.show import known_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SERIES = 12
+DOTS_PER_INCH = 130
+
+
+def pictures(data: ReportData, folder: Path) -> list[Path]:
+    """Draws the run into PNG files under ``folder``, created if missing; the main picture comes first.
+
+    The first 12 series are drawn; with more, the table is the place to look.
+    """
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with mpl.rc_context(STYLE):
+        for name, figure in _figures(data):
+            paths.append(folder / f"{name}.png")
+            _lay_out(figure)
+            figure.savefig(paths[-1], dpi=DOTS_PER_INCH)
+    return paths
+
+
+pictures_task = task(name="report", cache_policy=NO_CACHE)(pictures)
+
+
+def page(
+    settings: Settings, summary: dict[str, Any], validated: Validated, ranking: pl.DataFrame, in_force: Bundle
+) -> Path:
+    """Write the HTML page of a run that has published, beside its pictures.
+
+    ``summary`` is what the publish said of itself, with ``run_key``; ``in_force`` holds the models that made the rows.
+    """
+    rows = known_rows(settings, series=None, as_of=None, head=None)
+    data = page_data(settings, summary, rows, validated.rows, ranking, chosen_model(in_force, rows))
+    return write_page(data, report_folder(settings, str(summary["run_key"])))
+
+
+page_task = task(name="page", cache_policy=NO_CACHE)(page)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Once, at the size of the file: a figure that lays itself out as it is saved draws everything twice."""
+    figure.set_dpi(DOTS_PER_INCH)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)
+
+
+def load_matplotlib() -> None:
+    """Import matplotlib ahead of its first use."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
+def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
+    names = state_names(data)
+    series = series_rows(_first_series(data), data.value_columns, len(names))
+    survival = model_survival(data.model, max_duration=120)
+    yield "states", overview(series, names, data.title)
+    for rows in series:
+        yield f"states-{_file_name(rows.name)}", portrait(rows, names)
+    yield "features", features_by_state(series, names)
+    yield "dwell-times", dwell_times(series, survival, names)
+    yield "transitions", transitions(data.model.transition_prob_, data.model.mean_duration_, names)
+    yield "ranking", ranking(data.ranking, data.criterion)
+    if hasattr(data.model, "restarts_"):
+        yield "restarts", restarts(data.model.history_, data.model.restarts_)
+
+
+def state_names(data: ReportData) -> list[str]:
+    """Every state's name in the table, or its number where it has none."""
+    n_states = len(data.model.transition_prob_)
+    found = data.frame.select("state", "state_name").drop_nulls().unique("state", keep="last")
+    named = dict(found.iter_rows())
+    return [named.get(state) or f"state {state}" for state in range(n_states)]
+
+
+def _first_series(data: ReportData) -> pl.DataFrame:
+    chosen = data.frame["series_id"].unique(maintain_order=True).head(MOST_SERIES)
+    return data.frame.filter(pl.col("series_id").is_in(chosen.to_list()))
+
+
+def _file_name(series: str) -> str:
+    """``series`` where it is a plain word; otherwise its plain part and a digest: no two series collide."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", series):
+        return series
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", series)[:40].strip("-")
+    return f"{plain}-{hashlib.sha256(series.encode()).hexdigest()[:8]}"

@@ -1,0 +1,1 @@
+"""From files to rows that can be trusted: reading, calendar, features, validation."""

@@ -1,0 +1,55 @@
+"""What makes two runs the same: configuration, rows, ``as_of`` and code; never file names or clocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import polars as pl
+
+from tasks.config.settings import Settings
+from tasks.source.validate import Validated
+
+_NO_MATTER = {"source": {"path"}, "fit": {"device"}, "output": True, "tracking": True}
+
+
+def code_version() -> str:
+    """The installed version of this package."""
+    try:
+        return version("hsmm-flows")
+    except PackageNotFoundError:
+        return "uninstalled"
+
+
+def data_digest(validated: Validated) -> str:
+    """SHA-256 of the rows that a model may see: series, times and features to the last bit."""
+    rows, digest = validated.rows, hashlib.sha256()
+    lengths = rows.group_by("series_id", maintain_order=True).len()
+    digest.update(json.dumps([validated.value_columns, lengths.rows()]).encode())
+    digest.update(rows["time"].dt.epoch("us").to_numpy().astype("<i8").tobytes())
+    digest.update(feature_matrix(rows, validated.value_columns).astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def run_key(settings: Settings, validated: Validated) -> str:
+    """The key under which this run's rows are published."""
+    identity = {
+        "settings": settings.model_dump(mode="json", exclude=_NO_MATTER),  # type: ignore[arg-type]
+        "data": data_digest(validated),
+        "as_of": validated.as_of.isoformat(),
+        "code": code_version(),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def decode_key(settings: Settings, validated: Validated, version: int) -> str:
+    """The key of a run that decodes with a registered version and fits nothing."""
+    return hashlib.sha256(f"decode {version} {run_key(settings, validated)}".encode()).hexdigest()
+
+
+def feature_matrix(rows: pl.DataFrame, columns: list[str]) -> np.ndarray:
+    """The features as doubles (n_rows, n_features); missing values are one and the same NaN."""
+    matrix = rows.select(pl.col(columns).cast(pl.Float64).fill_null(np.nan)).to_numpy()
+    return np.ascontiguousarray(np.where(np.isnan(matrix), np.nan, matrix) + 0.0)

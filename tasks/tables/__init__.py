@@ -1,0 +1,1 @@
+"""The state table and its companions: written in one commit, read, kept small."""

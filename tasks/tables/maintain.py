@@ -1,0 +1,59 @@
+"""Upkeep of the tables: small files become large ones, and files that no reader needs any more are removed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.errors import ConfigurationError
+from tasks.config.patience import PATIENTLY
+from tasks.config.settings import Settings
+from tasks.tables.storage import fits_folder, is_local, names_table, quarantine_table, runs_table, tidy_table
+
+SAFE_DAYS = 7
+_DAY = 86_400
+
+
+def maintain(settings: Settings, keep_days: int = SAFE_DAYS) -> dict[str, Any]:
+    """Compact the state table and its companions, and remove what has been superseded for ``keep_days``.
+
+    Readers of any commit of that time keep all they need, and so do writers; nothing younger goes. No row changes.
+    Raises ``ConfigurationError`` for less than seven days.
+    """
+    if keep_days < SAFE_DAYS:
+        raise ConfigurationError(
+            f"--keep-days: found {keep_days}; expected at least {SAFE_DAYS}: readers and runs at work need the files."
+        )
+    states = settings.output.states
+    tables = (states, quarantine_table(states), names_table(states), runs_table(states))
+    tidied = {table: done for table in tables if (done := tidy_table(table, keep_days)) is not None}
+    return {
+        "model_name": settings.name,
+        "states_table": states,
+        "tables": tidied,
+        "n_forgotten_fits": sum(map(_remove, _abandoned(settings, keep_days))),
+    }
+
+
+maintain_task = task(name="maintain", cache_policy=NO_CACHE, **PATIENTLY)(maintain)
+
+
+def _abandoned(settings: Settings, keep_days: int) -> Iterator[Path]:
+    """Fits, and copies that were never finished, of runs that nobody ran again."""
+    states = settings.output.states
+    store = fits_folder(states, settings.name)
+    beside = Path(states.rstrip("/"))
+    unfinished = beside.parent.glob(f".{beside.name}_champion-*") if is_local(states) else ()
+    oldest = time.time() - keep_days * _DAY
+    yield from (path for path in [*store.glob("*"), *unfinished] if path.stat().st_mtime < oldest)
+
+
+def _remove(path: Path) -> bool:
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()

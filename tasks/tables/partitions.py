@@ -1,0 +1,56 @@
+"""The days of a backfill, and what the table knows of each."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from tasks.config.errors import ConfigurationError
+from tasks.config.settings import Settings
+from tasks.tables.storage import read_runs
+
+_STEP = re.compile(r"([1-9]\d*)(d|w|mo|q|y)")
+_MONTHS = {"mo": 1, "q": 3, "y": 12}
+_MOST = 100_000
+
+
+def partitions(start: datetime, end: datetime, every: str) -> list[datetime]:
+    """Moments from start to end, both included where the step meets them; from a month's end to months' ends."""
+    step = _STEP.fullmatch(every)
+    if step is None:
+        raise ConfigurationError(f"--every: found {every!r}; expected a step such as 1d, 1w, 1mo, 1q or 1y.")
+    if end < start:
+        raise ConfigurationError(f"--end: found {end:%Y-%m-%d}, which is before --start {start:%Y-%m-%d}.")
+    count, unit = int(step[1]), step[2]
+    moments: list[datetime] = []
+    while len(moments) < _MOST:
+        moment = _after(start, len(moments) * count, unit)
+        if moment > end:
+            return moments
+        moments.append(moment)
+    raise ConfigurationError(f"--every: {every} makes more than {_MOST} partitions; choose a longer step.")
+
+
+def ledger(settings: Settings, moments: list[datetime]) -> pl.DataFrame:
+    """One row a partition: ``as_of``, ``status`` (MISSING, RUNNING, FAILED, DONE), ``detail``, oldest first.
+
+    RUNNING is what a run that was killed leaves behind, too; it is made again like one that is missing.
+    """
+    wanted = pl.DataFrame({"as_of": moments}, schema={"as_of": pl.Datetime("us", "UTC")})
+    known = read_runs(settings.output.states, settings.name).select("as_of", "status", "detail", "run_key")
+    return wanted.join(known, on="as_of", how="left", maintain_order="left").with_columns(
+        pl.col("status").fill_null("MISSING"), pl.col("detail").fill_null("")
+    )
+
+
+def _after(start: datetime, count: int, unit: str) -> datetime:
+    if unit in ("d", "w"):
+        return start + timedelta(days=count * (7 if unit == "w" else 1))
+    month = start.month - 1 + count * _MONTHS[unit]
+    year, month = start.year + month // 12, month % 12 + 1
+    last = calendar.monthrange(year, month)[1]
+    at_end = start.day == calendar.monthrange(start.year, start.month)[1]
+    return start.replace(year=year, month=month, day=last if at_end else min(start.day, last))

@@ -1,0 +1,92 @@
+"""Publish once: what the table lacks, under this run's ``as_of``, in one commit that carries the run key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.errors import AllQuarantinedError, PipelineError
+from tasks.config.patience import PATIENTLY
+from tasks.config.settings import Settings
+from tasks.source.validate import Validated
+from tasks.tables.storage import (
+    append_names,
+    append_quarantine,
+    append_run,
+    close_run,
+    publish_states,
+    unpublished,
+)
+
+Verdict = Literal["PUBLISHED", "ALREADY_PUBLISHED"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Whether rows were written, and how many."""
+
+    verdict: Verdict
+    n_rows: int
+
+
+def publish(
+    decoded: pl.DataFrame, validated: Validated, settings: Settings, key: str, summary: Mapping[str, Any]
+) -> Published:
+    """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
+    states = settings.output.states
+    if unpublished(states, decoded, settings.name).is_empty():
+        return _nothing_new(validated, settings, key, summary)
+    names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
+    append_names(states, names, settings.name, validated.as_of, key)
+    append_quarantine(states, quarantine_rows(validated, settings, key), key)
+    n_rows = publish_states(states, decoded, settings.name, key, {**summary, "verdict": "PUBLISHED"})
+    return Published("PUBLISHED", n_rows) if n_rows else _nothing_new(validated, settings, key, summary)
+
+
+@contextmanager
+def noted_run(settings: Settings, validated: Validated, key: str) -> Iterator[None]:
+    """Notes that a run has begun and, if an exception leaves this context, that it failed and why."""
+    states, as_of = settings.output.states, validated.as_of
+    append_run(states, settings.name, as_of, key, "RUNNING")
+    try:
+        yield
+    except Exception as error:
+        with suppress(PipelineError):
+            append_run(states, settings.name, as_of, key, "FAILED", str(error))
+        raise
+
+
+def _nothing_new(validated: Validated, settings: Settings, key: str, summary: Mapping[str, Any]) -> Published:
+    said = {**summary, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+    close_run(settings.output.states, settings.name, validated.as_of, key, said)
+    return Published("ALREADY_PUBLISHED", 0)
+
+
+publish_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish)
+
+
+def require_series(validated: Validated, settings: Settings, key: str) -> None:
+    """Raises ``AllQuarantinedError`` if no series is left; the reasons are in the quarantine table by then."""
+    if not validated.rows.is_empty():
+        return
+    quarantined = quarantine_rows(validated, settings, key)
+    append_quarantine(settings.output.states, quarantined, key)
+    reasons = "; ".join(
+        f"{series or '(no name)'}: {reason}, {detail}"
+        for series, reason, detail in quarantined.select("series_id", "reason", "detail").head(3).iter_rows()
+    )
+    more = "" if len(quarantined) <= 3 else f"; and {len(quarantined) - 3} more"
+    raise AllQuarantinedError(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
+
+
+def quarantine_rows(validated: Validated, settings: Settings, key: str) -> pl.DataFrame:
+    """The quarantine table's rows of this run."""
+    return validated.quarantine.with_columns(
+        as_of=pl.lit(validated.as_of), model_name=pl.lit(settings.name), run_key=pl.lit(key)
+    )

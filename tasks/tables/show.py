@@ -1,0 +1,100 @@
+"""The state table for people and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tasks.config.errors import ConfigurationError, OutputError
+from tasks.config.moments import parse_as_of
+from tasks.config.settings import Settings
+from tasks.tables.storage import export_rows as write_rows
+from tasks.tables.storage import read_names, read_states, rewrite_names
+
+_LONGEST_NAME = 60
+_SHOWN = (
+    "series_id",
+    "time",
+    "state_name",
+    "p_filtered",
+    "elapsed_mean",
+    "remaining_p50",
+    "p_change_5",
+    "status",
+    "model_version",
+)
+
+
+def known_rows(settings: Settings, *, series: str | None, as_of: str | None, head: int | None) -> pl.DataFrame:
+    """The configuration's rows as they were known at ``as_of``."""
+    if head is not None and head < 1:
+        raise ConfigurationError(f"--head: found {head}; expected a whole number >= 1.")
+    moment = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
+    rows = read_states(settings.output.states, settings.name, series, moment)
+    if rows.is_empty():
+        asked = [
+            f"name {settings.name!r}",
+            *([f"series {series!r}"] if series else []),
+            *([f"as of {as_of}"] if as_of else []),
+        ]
+        raise OutputError(
+            f"output.states: {settings.output.states!r} has no rows of {', '.join(asked)}; "
+            "ask for others, or publish them with `hsmm run`."
+        )
+    names = named_states(settings)
+    shown = rows if head is None else rows.head(head)
+    return shown.with_columns(
+        pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")
+    )
+
+
+def export_rows(rows: pl.DataFrame, settings: Settings, folder: str) -> str:
+    """Write rows as one Parquet file, named after the configuration, into a folder; its path."""
+    path = Path(folder) / f"{settings.name}.parquet"
+    write_rows(rows, path)
+    return str(path)
+
+
+def rename(settings: Settings, assignments: Sequence[str]) -> None:
+    """Give states names, from texts such as "0=calm"."""
+    names: dict[int, str] = {}
+    for assignment in assignments:
+        state, equals, label = assignment.partition("=")
+        if not equals or not state.strip().isdigit() or not label.strip() or len(label) > _LONGEST_NAME:
+            raise ConfigurationError(f"found {assignment!r}; expected state=name, such as 0=calm.")
+        names[int(state)] = label.strip()
+    if not names:
+        raise ConfigurationError("found no names; expected some, such as 0=calm 2=crisis.")
+    rewrite_names(settings.output.states, settings.name, names)
+
+
+def named_states(settings: Settings) -> dict[int, str]:
+    """Every persistent state's name."""
+    return read_names(settings.output.states, settings.name)
+
+
+def rows_as_text(rows: pl.DataFrame) -> str:
+    """The columns that are looked at first, as a table without ellipses."""
+    shown = rows.select(_SHOWN).with_columns(
+        pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        pl.col("p_filtered").list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
+    )
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=10_000,
+        fmt_str_lengths=200,
+        float_precision=3,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        tbl_formatting="NOTHING",
+    ):
+        return str(shown)
+
+
+def rows_as_json(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Every column; timestamps in ISO 8601."""
+    return rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).to_dicts()

@@ -1,0 +1,388 @@
+"""The only module that reads and writes tables: Delta Lake, one transaction a write, the run key in its commit."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, Kind
+from tasks.config.errors import OutputError, PublishError
+
+_DTYPES: dict[Kind, pl.DataType] = {
+    "string": pl.String(),
+    "timestamp": pl.Datetime("us", "UTC"),
+    "int16": pl.Int16(),
+    "int32": pl.Int32(),
+    "double": pl.Float64(),
+    "doubles": pl.List(pl.Float64()),
+    "bool": pl.Boolean(),
+}
+_RUN_KEY, _SUMMARY = "run_key", "summary"
+_ATTEMPTS = 50
+_KEEP_LOG = {"delta.logRetentionDuration": "interval 36500 days", "delta.enableExpiredLogCleanup": "false"}
+
+
+def quarantine_table(states: str) -> str:
+    """The table of series set aside, beside the state table."""
+    return f"{states.rstrip('/')}_quarantine"
+
+
+def names_table(states: str) -> str:
+    """The table of the states' names, beside the state table."""
+    return f"{states.rstrip('/')}_names"
+
+
+def runs_table(states: str) -> str:
+    """The table of what became of each run, beside the state table."""
+    return f"{states.rstrip('/')}_runs"
+
+
+def fits_folder(states: str, model_name: str) -> Path:
+    """Where finished fits are kept: beside the state table, or under ``out`` if that is not on this machine."""
+    base = states.rstrip("/") if is_local(states) else f"out/{model_name}"
+    return Path(f"{base}_fits")
+
+
+def is_local(location: str) -> bool:
+    """Whether a table lies in this machine's file system."""
+    return "://" not in location
+
+
+def check_output(states: str) -> None:
+    """Raises ``OutputError`` unless a state table is there, or can be made there. Writes nothing."""
+    for location, columns in (
+        (states, STATE_COLUMNS),
+        (quarantine_table(states), QUARANTINE_COLUMNS),
+        (names_table(states), NAME_COLUMNS),
+        (runs_table(states), RUN_COLUMNS),
+    ):
+        _open(location, columns)
+        if is_local(location):
+            _check_writable(Path(location))
+
+
+def published_summary(states: str, key: str) -> dict[str, Any] | None:
+    """What the run of this key said when it was done; ``None`` if it was not, empty if its words are gone."""
+    for location, columns in ((states, STATE_COLUMNS), (runs_table(states), RUN_COLUMNS)):
+        table = _open(location, columns)
+        if table is not None and table.transaction_version(key) is not None:
+            commits = (commit for commit in table.history() if commit.get(_RUN_KEY) == key)
+            return next((json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit), {})
+    return None
+
+
+def append_run(states: str, model_name: str, as_of: datetime, key: str, status: str, detail: str = "") -> None:
+    """Note that a run has begun or failed; a run that is done says so by its publish, or by :func:`close_run`."""
+    row = {"model_name": model_name, "as_of": as_of, "run_key": key, "status": status, "detail": detail}
+    _append(runs_table(states), RUN_COLUMNS, None, lambda _: pl.DataFrame([row]))
+
+
+def close_run(states: str, model_name: str, as_of: datetime, key: str, summary: Mapping[str, Any]) -> None:
+    """Note that a run is done that had nothing new to publish, so that it is not made again."""
+    row = {"model_name": model_name, "as_of": as_of, "run_key": key, "status": "DONE", "detail": "nothing new"}
+    said = {_SUMMARY: json.dumps(summary)}
+    _append(runs_table(states), RUN_COLUMNS, key, lambda _: pl.DataFrame([row]), lambda _: said)
+
+
+def read_runs(states: str, model_name: str) -> pl.DataFrame:
+    """What is known of each ``as_of``: its last status (RUNNING, FAILED, DONE), detail and run key, oldest first.
+
+    A publish in the table's own log counts more than any note.
+    """
+    notes = _rows_beside(runs_table(states), RUN_COLUMNS, model_name).with_columns(order=pl.lit(0))
+    said = [summary for summary in _summaries(states) if summary.get("model_name") == model_name]
+    done = pl.DataFrame(
+        [
+            {
+                "model_name": model_name,
+                "as_of": datetime.fromisoformat(summary["as_of"]),
+                "run_key": summary["run_key"],
+                "status": "DONE",
+                "detail": f"{summary['n_published']} rows",
+            }
+            for summary in said
+        ],
+        schema={name: _DTYPES[kind] for name, kind in RUN_COLUMNS.items()},
+    ).with_columns(order=pl.lit(1))
+    rank = pl.col("status").replace_strict({"RUNNING": 0, "FAILED": 1, "DONE": 2})
+    return (
+        pl.concat([notes, done])
+        .sort("as_of", rank, "order", maintain_order=True)
+        .unique("as_of", keep="last", maintain_order=True)
+        .select(*RUN_COLUMNS)
+    )
+
+
+def unpublished(states: str, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
+    """The rows that the table lacks for this model, and those it only knows as missing from an earlier ``as_of``."""
+    table = _open(states, STATE_COLUMNS)
+    return rows if table is None else _lacking(table, rows, model_name)
+
+
+def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: Mapping[str, Any]) -> int:
+    """Add the rows that the table lacks for this model, in one commit; how many they are.
+
+    Of several runs that publish at once, each sees what those before it wrote: no row is written twice.
+    """
+    return _append(
+        states,
+        STATE_COLUMNS,
+        key,
+        lambda table: rows if table is None else _lacking(table, rows, model_name),
+        lambda added: {_SUMMARY: json.dumps({**summary, "n_published": len(added)})},
+    )
+
+
+def append_quarantine(states: str, rows: pl.DataFrame, key: str) -> None:
+    """Note the series set aside by this run, once."""
+    _append(quarantine_table(states), QUARANTINE_COLUMNS, key, lambda _: rows)
+
+
+def append_names(states: str, names: Mapping[int, str], model_name: str, born: datetime, key: str) -> None:
+    """Note states that have no name yet."""
+
+    def nameless(table: DeltaTable | None) -> pl.DataFrame:
+        known = {} if table is None else _names(table, model_name)
+        new = [(state, name) for state, name in names.items() if state not in known]
+        rows = pl.DataFrame(new, schema={"state": pl.Int16, "name": pl.String}, orient="row")
+        return rows.with_columns(born=pl.lit(born), died=None, model_name=pl.lit(model_name))
+
+    _append(names_table(states), NAME_COLUMNS, key, nameless)
+
+
+def rewrite_names(
+    states: str,
+    model_name: str,
+    names: Mapping[int, str] = MappingProxyType({}),
+    died: Mapping[int, datetime | None] = {},
+) -> None:
+    """Give states new names, or note when they died (None: they live).
+
+    Raises ``OutputError`` for a state that there is not.
+    """
+    if not names and not died:
+        return
+    known = read_names(states, model_name)
+    if unknown := sorted({*names, *died} - known.keys()):
+        there = ", ".join(map(str, sorted(known))) or "none: run the configuration first"
+        raise OutputError(f"found no state {unknown[0]} of {model_name!r}; expected one of {there}.")
+
+    def renamed(table: DeltaTable | None) -> pl.DataFrame:
+        assert table is not None
+        name = pl.col("state").replace_strict(dict(names), default=pl.col("name"), return_dtype=pl.String)
+        end = pl.col("state").replace_strict(dict(died), default=pl.col("died"), return_dtype=_DTYPES["timestamp"])
+        rows = pl.scan_delta(table).filter(pl.col("model_name") == model_name).collect()
+        return rows.with_columns(name.alias("name"), end.alias("died"))
+
+    _append(names_table(states), NAME_COLUMNS, None, renamed, replaces=f"model_name = '{model_name}'")
+
+
+def read_names(states: str, model_name: str) -> dict[int, str]:
+    """State id to name, as far as the states of this model have one."""
+    table = _open(names_table(states), NAME_COLUMNS)
+    return {} if table is None else _names(table, model_name)
+
+
+def read_states(states: str, model_name: str, series: str | None = None, as_of: datetime | None = None) -> pl.DataFrame:
+    """A model's rows as they were known at ``as_of`` (by default now), each at its newest, by series and time."""
+    if _open(states, STATE_COLUMNS) is None:
+        raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")
+    query = pl.scan_delta(states).filter(pl.col("model_name") == model_name)
+    if series is not None:
+        query = query.filter(pl.col("series_id") == series)
+    if as_of is not None:
+        query = query.filter(pl.col("as_of") <= as_of)
+    return (
+        query.sort("series_id", "time", "as_of")
+        .unique(["series_id", "time"], keep="last", maintain_order=True)
+        .collect()
+    )
+
+
+def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
+    """Compact a table, and remove files that no version of the last ``keep_days`` needs, those of lost commits too.
+
+    How many files were merged and removed; ``None`` where no table is. Rows, and what the log knows, stay as they are.
+    """
+    table = _open(location, {})
+    if table is None:
+        return None
+    try:
+        merged = table.optimize.compact()
+        removed = table.vacuum(retention_hours=24 * keep_days, dry_run=False, full=True)
+    except (DeltaError, OSError) as error:
+        raise PublishError(f"output.states: {location!r} cannot be compacted: {_first_line(error)}.") from error
+    return {"n_merged": int(merged["numFilesRemoved"]), "n_removed": len(removed)}
+
+
+def export_rows(rows: pl.DataFrame, path: Path) -> None:
+    """Write rows as one plain Parquet file, whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as place:
+            made = Path(place) / path.name
+            rows.write_parquet(made, compression="zstd")
+            made.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise OutputError(f"--export: {str(path)!r} cannot be written: {_first_line(error)}.") from error
+
+
+def _open(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
+    """The table, or ``None`` where nothing is; anything else that lies there is refused."""
+    if is_local(location) and Path(location).is_file():
+        raise OutputError(f"output.states: found a file at {location!r}; expected a state table or an empty place.")
+    try:
+        if not DeltaTable.is_deltatable(location):
+            _refuse_foreign(location)
+            return None
+        table = DeltaTable(location)
+        found = {field.name for field in table.schema().fields}
+    except (DeltaError, OSError, ValueError) as error:
+        raise OutputError(
+            f"output.states: the table at {location!r} cannot be read: {_first_line(error)}; "
+            "expected a Delta table: choose another folder, or restore it."
+        ) from None
+    if missing := [name for name in columns if name not in found]:
+        raise OutputError(
+            f"output.states: the Delta table at {location!r} lacks the columns {', '.join(missing[:6])}; "
+            "expected a table that this program wrote: choose another folder."
+        )
+    return table
+
+
+def _refuse_foreign(location: str) -> None:
+    if is_local(location) and Path(location).is_dir() and any(Path(location).iterdir()):
+        raise OutputError(
+            f"output.states: found files that are no Delta table at {location!r}; "
+            "expected a state table or an empty place."
+        )
+
+
+def _check_writable(path: Path) -> None:
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"output.states: {str(path)!r} cannot be written ({error.strerror} at {str(existing)!r}); "
+            "expected a folder that this user may write."
+        ) from None
+
+
+def _names(table: DeltaTable, model_name: str) -> dict[int, str]:
+    names = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select("state", "name")
+    return dict(names.collect().iter_rows())
+
+
+def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
+    valued = (pl.col("status") != "MISSING").any()
+    seen = (
+        pl.scan_delta(table)
+        .filter(pl.col("model_name") == model_name)
+        .group_by("series_id", "time")
+        .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at"))
+        .collect()
+    )
+    arrived_late = ~pl.col("valued") & (pl.col("status") != "MISSING") & (pl.col("seen_at") < pl.col("as_of"))
+    return (
+        rows.join(seen, on=["series_id", "time"], how="left", maintain_order="left")
+        .filter(pl.col("valued").is_null() | arrived_late)
+        .drop("valued", "seen_at")
+    )
+
+
+def _append(
+    location: str,
+    columns: Mapping[str, Kind],
+    key: str | None,
+    wanted: Callable[[DeltaTable | None], pl.DataFrame],
+    described: Callable[[pl.DataFrame], Mapping[str, str]] = lambda _: {},
+    replaces: str | None = None,
+) -> int:
+    """Commit what is ``wanted`` of the table as it stands, under the key, at most once; how many rows that was.
+
+    A commit only succeeds on the version that was looked at: where another came first, look again. The rows are
+    added, or take the place of those that ``replaces`` describes.
+    """
+    for _ in range(_ATTEMPTS):
+        table = _open(location, columns)
+        if key is not None and table is not None and table.transaction_version(key) is not None:
+            return 0
+        rows = wanted(table)
+        if rows.is_empty():
+            return 0
+        typed = rows.select(pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items())
+        commit = CommitProperties(
+            custom_metadata={**({_RUN_KEY: key} if key else {}), **described(rows)},
+            app_transactions=[Transaction(key, 1)] if key else None,
+            max_commit_retries=0,
+        )
+        try:
+            if table is None:
+                write_deltalake(location, typed, mode="error", configuration=_KEEP_LOG, commit_properties=commit)
+            elif replaces is None:
+                write_deltalake(table, typed, mode="append", commit_properties=commit)
+            else:
+                write_deltalake(table, typed, mode="overwrite", predicate=replaces, commit_properties=commit)
+        except (DeltaError, OSError) as error:
+            if isinstance(error, CommitFailedError) or _has_moved(location, columns, table):
+                continue
+            raise PublishError(
+                f"output.states: writing {location!r} failed: {_first_line(error)}; nothing was published there."
+            ) from error
+        return len(rows)
+    raise PublishError(
+        f"output.states: {location!r} changed {_ATTEMPTS} times while this run tried to write; run it again later."
+    )
+
+
+def _has_moved(location: str, columns: Mapping[str, Kind], table: DeltaTable | None) -> bool:
+    """Whether another writer came between."""
+    now = _open(location, columns)
+    return now is not None and (table is None or now.version() != table.version())
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def newest_summary(states: str, model_name: str) -> dict[str, Any] | None:
+    """What this model's newest publish said of itself; ``None`` if the table holds no such words."""
+    said = (summary for summary in _summaries(states) if summary.get("model_name") == model_name)
+    return next(said, None)
+
+
+def _summaries(states: str) -> Iterator[dict[str, Any]]:
+    """What every publish said of itself, newest first."""
+    table = _open(states, STATE_COLUMNS)
+    for commit in [] if table is None else table.history():
+        if _SUMMARY in commit:
+            yield json.loads(commit[_SUMMARY])
+
+
+def read_quarantine(states: str, model_name: str) -> pl.DataFrame:
+    """Every series that a run of this model set aside; empty where none was."""
+    return _rows_beside(quarantine_table(states), QUARANTINE_COLUMNS, model_name)
+
+
+def read_name_rows(states: str, model_name: str) -> pl.DataFrame:
+    """The names of this model's states with when they were born and died; empty where none has one."""
+    return _rows_beside(names_table(states), NAME_COLUMNS, model_name)
+
+
+def _rows_beside(location: str, columns: Mapping[str, Kind], model_name: str) -> pl.DataFrame:
+    table = _open(location, columns)
+    if table is None:
+        return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in columns.items()})
+    return pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*columns).collect()

@@ -1,0 +1,1 @@
+"""What the tracking server is told of a run."""

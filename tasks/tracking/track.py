@@ -1,0 +1,178 @@
+"""Log a run: one parent, a nested run for every candidate, the data it was fitted on, the registered model."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.errors import TrackingError
+from tasks.config.progress import say
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import add_canary, save_bundle
+from tasks.fitting.finished import FittedCandidate
+from tasks.fitting.fit import Fitted, FittedUnit
+from tasks.judgement.judge import Judged, all_codes
+from tasks.registry.client import FOLLOWED, SERVED_MODEL, Registry
+from tasks.source.run_key import code_version, data_digest
+from tasks.source.validate import Validated
+
+_NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
+_CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
+_LONGEST_TAG = 5000
+_SERVING = ("hsmm-flows", "mlflow", "torch", "numpy", "polars", "safetensors")
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """An open run on the tracking server."""
+
+    registry: Registry
+    run_id: str
+
+
+@contextmanager
+def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[TrackedRun]:
+    """A run that is open within this context and ends FINISHED, or FAILED if an exception leaves it."""
+    say("track")
+    try:
+        registry = Registry(settings.tracking.uri, settings.name)
+        registry.close_stopped(key)
+    except TrackingError as error:
+        raise TrackingError(f"{error} {_NOTHING_LOST}") from error
+    tags = {"run_key": key, "as_of": validated.as_of.isoformat(), "code_version": code_version()}
+    run_id = registry.start_run(f"{settings.name} {validated.as_of:%Y-%m-%d}", tags)
+    try:
+        yield TrackedRun(registry, run_id)
+    except BaseException as error:
+        with suppress(TrackingError):
+            registry.end_run(run_id, "FAILED")
+        if isinstance(error, TrackingError):
+            raise TrackingError(f"{error} {_NOTHING_LOST}") from error
+        raise
+    registry.end_run(run_id)
+
+
+def track(run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
+    """Log data, settings, candidates, verdict and models; returns the version under which these are registered."""
+    registry, run_id = run.registry, run.run_id
+    digest = data_digest(validated)
+    schema = json.dumps({name: str(dtype) for name, dtype in validated.rows.schema.items()})
+    profile = json.dumps({"num_rows": len(validated.rows), "num_series": validated.rows["series_id"].n_unique()})
+    registry.log_dataset(run_id, settings.name, digest, settings.source.path, schema, profile)
+    registry.log(run_id, _flat(settings.model_dump(mode="json", exclude={"tracking"})), {}, {}, {"data_digest": digest})
+    for unit, fits in fitted.units.items():
+        _log_candidates(run, unit, fits)
+    if len(fitted.units) == 1:
+        (fits,) = fitted.units.values()
+        registry.log(run_id, _prefixed("best", _description(fits.best.row)), _numbers(fits.best.row), _curve(fits.best))
+    registry.log_text(run_id, fitted.ranking().write_csv(), "ranking.csv")
+    registry.log_text(run_id, json.dumps(judged.summary(), indent=1), "gate.json")
+    return _register(run, judged, validated, settings, key)
+
+
+track_task = task(name="track", cache_policy=NO_CACHE)(track)
+
+
+def log_outcome(run: TrackedRun, summary: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """What became of the run, its pictures and its page."""
+    counts = {name: float(summary[name]) for name in ("n_published", "n_held", "n_quarantined")}
+    tags = {"verdict": str(summary["verdict"]), "gate": str(summary["gate"]["verdict"])}
+    run.registry.log(run.run_id, {}, counts, tags=tags)
+    run.registry.log_files(run.run_id, files, "report")
+
+
+def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
+    for rank, candidate in enumerate(fits.candidates, start=1):
+        say("track", rank - 1, len(fits.candidates))
+        row = candidate.row
+        label = f"{unit} {row['n_states']} {row['emission']} {row['duration']}".strip()
+        tags = {"rank": str(rank), "warnings": row["warnings"], **({"series": unit} if unit else {})}
+        child = run.registry.start_run(label, tags, parent=run.run_id)
+        run.registry.log(child, _description(row), _numbers(row), _curve(candidate))
+        run.registry.end_run(child)
+
+
+def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
+    """The version of this run's models; a run that was killed after it had registered them finds its own again."""
+    known = _registered(run.registry, settings.name, key)
+    if known:
+        return known[0]
+    gate = judged.summary()["gate"]
+    tags = {
+        "run_key": key,
+        "as_of": validated.as_of.isoformat(),
+        "verdict": judged.verdict,
+        "reasons": _short(gate["reasons"], all_codes(gate["reasons"])),
+        "evidence": _short(gate["evidence"], "see gate.json"),
+        FOLLOWED: str(judged.champion or ""),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = save_bundle(judged.registered, Path(folder) / "bundle")
+        if judged.verdict == "PROMOTE":
+            add_canary(judged.registered, bundle, validated.rows)
+        columns = judged.registered.scaling.columns
+        made = run.registry.register_model(
+            run.run_id, settings.name, bundle, SERVED_MODEL, columns, _requirements(), tags
+        )
+    return _first_of_its_key(run.registry, settings.name, made, key)
+
+
+def _short(told: Any, otherwise: Any) -> str:
+    """As JSON, if that fits into a tag."""
+    text = json.dumps(told)
+    return text if len(text) <= _LONGEST_TAG else json.dumps(otherwise)
+
+
+def _registered(registry: Registry, name: str, key: str) -> list[int]:
+    return [version.number for version in registry.versions(name) if version.tags.get("run_key") == key]
+
+
+def _first_of_its_key(registry: Registry, name: str, made: int, key: str) -> int:
+    """Of two runs of one key that register at once, both use the version that came first, and the other goes."""
+    first = _registered(registry, name, key)[0]
+    if first < made:
+        registry.delete_version(name, made)
+    return first
+
+
+def _curve(candidate: FittedCandidate) -> dict[str, list[float]]:
+    return {"objective": candidate.history} if candidate.history else {}
+
+
+def _requirements() -> list[str]:
+    found = []
+    for package in _SERVING:
+        try:
+            found.append(f"{package}=={version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _description(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("n_states", "emission", "duration")}
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    keys = (*_CRITERIA, "log_likelihood", "n_parameters", "n_iter", "converged")
+    return {key: float(row[key]) for key in keys if row.get(key) is not None}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return {key: value for key, value in leaves.items() if value is not None}
+
+
+def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{key}": value for key, value in values.items()}
