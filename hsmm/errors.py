@@ -7,6 +7,10 @@ class NotFittedError(ValueError, AttributeError):
     """The estimator was asked for something that only a fitted model has."""
 
 
+class UnknownOptionError(TypeError, ValueError):
+    """An estimator or a component was given an option that it does not have."""
+
+
 class ImpossibleDataError(ValueError):
     """A series has probability zero under the model."""
 

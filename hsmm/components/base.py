@@ -14,12 +14,13 @@ from torch import Tensor
 from hsmm.components.dirichlet import check_concentration as check_concentration
 from hsmm.components.dirichlet import dirichlet_mode as dirichlet_mode
 from hsmm.errors import NotFittedError
+from hsmm.spelling import Spelled
 
 Constraint = Literal["real", "positive", "unit", "simplex", "matrix"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Component(ABC):
+class Component(Spelled, ABC):
     """One of a model's tables as a function of parameters; immutable, every change is a new component.
 
     ``parameters`` maps names to float64 tensors whose first axis is the restart; ``state_axes`` says which of a
@@ -119,7 +120,7 @@ class Component(ABC):
         """The family and its hyper-parameters, without parameters."""
         return replace(self, parameters={})
 
-    def check(self) -> None:  # noqa: B027 - most families have nothing that could disagree
+    def check(self) -> None:
         """Raise ``ValueError`` where parameters do not fit each other."""
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from hsmm.io import save_model
 from hsmm.models.evidence import known_states, series_weight
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
-from hsmm.models.parameters import Parameters, whole
+from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
 from hsmm.models.queries import check_context
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
@@ -53,7 +53,7 @@ class Estimator(Parameters, OnlineLearning):
     n_init: int
     max_iter: int
     tol: float
-    random_state: int
+    random_state: RandomState
     device: Device
     trainer: str | Trainer = "em"
     frozen: Sequence[str] = ()
@@ -110,6 +110,7 @@ class Estimator(Parameters, OnlineLearning):
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
         used.warn_of_odd_data()
         packed = objective.in_canonical_order().to(self._torch_device())
+        seed = seed_from(self.random_state)
         best = fit_restarts(
             structure,
             packed,
@@ -117,11 +118,12 @@ class Estimator(Parameters, OnlineLearning):
             n_init=self.n_init,
             max_iter=self.max_iter,
             tol=self.tol,
-            seed=self.random_state,
+            seed=seed,
             start=None if start is None else start.model_for(structure),
             trainer=resolve_trainer(self.trainer),
         )
         self._adopt(best, structure, objective)
+        self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
             self.log_likelihood_ = self.score_sequences(sequences)
         self._warn_of_fit(best, packed.sequences)
@@ -142,7 +144,7 @@ class Estimator(Parameters, OnlineLearning):
         method: Method = "information",
         level: float = 0.95,
         n_samples: int = 200,
-        random_state: int | None = None,
+        random_state: RandomState = None,
     ) -> pl.DataFrame:
         """How well the data of the fit determine each learnt parameter.
 
@@ -161,7 +163,7 @@ class Estimator(Parameters, OnlineLearning):
         sequences = self._sequences(X, lengths, context)
         if method == "information":
             return information_table(self._fitted_model(), sequences, self.frozen_names(), level)
-        seed = self.random_state if random_state is None else whole("random_state", random_state, 0)
+        seed = seed_from(self.random_state if random_state is None else random_state)
         return bootstrap_table(self, sequences, level, whole("n_samples", n_samples, 2), seed)
 
     def frozen_names(self) -> frozenset[str]:
@@ -178,7 +180,7 @@ class Estimator(Parameters, OnlineLearning):
         whole("n_states", self.n_states, 1)
         whole("n_init", self.n_init, 1)
         whole("max_iter", self.max_iter, 1)
-        whole("random_state", self.random_state, 0)
+        check_random_state(self.random_state)
         if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -237,6 +239,12 @@ class Estimator(Parameters, OnlineLearning):
     def transition_(self) -> Transition:
         """The fitted transition component."""
         return self._fitted_model().transition
+
+    @property
+    def seed_(self) -> int:
+        """The seed of the fit."""
+        self._fitted_model()
+        return seed_from(self._fitted_with["random_state"])
 
     @property
     def n_features_in_(self) -> int:

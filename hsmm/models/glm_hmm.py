@@ -27,7 +27,7 @@ from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, Beginning, begu
 from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_params, checked_params
 from hsmm.models.glm.trials import Trials, columns_of, make_trials
 from hsmm.models.hmm import HMM
-from hsmm.models.parameters import Parameters, whole
+from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE, Fit
 from hsmm.training.m_step import maximise
@@ -92,7 +92,8 @@ class GLMHMM(Parameters):
     hmm_initialization_funcs, model_initialization_funcs : see :meth:`setup`.
     n_init : starts; the first is made by the initialisers, the others are drawn. With more than one the states are
         numbered by their intercepts, with one they keep the order of the start.
-    random_state : seed; the same seed and data give the same bits on the same machine.
+    random_state : seed, a ``numpy.random.Generator``, or None; the same seed and data give the same bits on the same
+        machine.
     strict_nan : whether a missing response within a session is refused rather than marginalised.
     """
 
@@ -120,7 +121,7 @@ class GLMHMM(Parameters):
         model_initialization_funcs: dict[str, Any] | None = None,
         *,
         n_init: int = 1,
-        random_state: int = 123,
+        random_state: RandomState = 123,
         strict_nan: bool = False,
     ) -> None:
         self.n_states = n_states
@@ -157,7 +158,7 @@ class GLMHMM(Parameters):
         """Raise ``TypeError`` or ``ValueError`` for an option that no data could make right."""
         k = self._n_states()
         whole("n_init", self.n_init, 1)
-        whole("random_state", self.random_state, 0)
+        check_random_state(self.random_state)
         if not isinstance(self.maxiter, numbers.Number) or isinstance(self.maxiter, bool):
             raise TypeError(f"maxiter is {self.maxiter!r}; expected a whole number >= 1.")
         whole("maxiter", self.maxiter, 1)
@@ -171,7 +172,8 @@ class GLMHMM(Parameters):
             raise ValueError(
                 f"solver_kwargs are {self.solver_kwargs!r}; expected none: the solvers run until rounding ends them."
             )
-        self._seed()
+        if self.seed is not None:
+            _as_seed(self.seed, "seed")
         for name, shape in (("dirichlet_initial_proba", (k,)), ("dirichlet_transition_proba", (k, k))):
             _check_prior(name, getattr(self, name), shape)
         checked(self.hmm_initialization_funcs, CHAIN_SLOTS)
@@ -231,7 +233,8 @@ class GLMHMM(Parameters):
         sequences, structure = trials.sequences, self._structure()
         if sequences.n_rows < self._n_states():
             raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
-        params = self._begin(trials) if init_params is None else checked_params(init_params, self._n_states())
+        seed = self._seed()
+        params = self._begin(trials, seed) if init_params is None else checked_params(init_params, self._n_states())
         start = as_model(structure, params, self._columns)
         self._check_features(start, sequences)
         best = fit_restarts(
@@ -241,7 +244,7 @@ class GLMHMM(Parameters):
             n_init=int(self.n_init),
             max_iter=int(self.maxiter),
             tol=float(self.tol),
-            seed=self._seed(),
+            seed=seed,
             start=start,
             trainer=_PatientEM(),
         )
@@ -311,7 +314,7 @@ class GLMHMM(Parameters):
         self._columns, self._single = columns_of(X), np.ndim(y) == 1
         strict = bool(self.strict_nan)
         trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
-        return self._begin(trials)
+        return self._begin(trials, self._seed())
 
     def initialize_optimizer_and_state(self, params: Any, X: Any, y: Any) -> EMState:
         """The state of an EM that has made no step. Raises where the parameters do not fit the data."""
@@ -472,7 +475,7 @@ class GLMHMM(Parameters):
 
     def _seed(self) -> int:
         if self.seed is None:
-            return int(self.random_state)
+            return seed_from(self.random_state)
         return _as_seed(self.seed, "seed")
 
     def _structure(self) -> Model:
@@ -498,9 +501,9 @@ class GLMHMM(Parameters):
             emission=emission,
         )
 
-    def _begin(self, trials: Trials) -> GLMHMMParams:
+    def _begin(self, trials: Trials, seed: int) -> GLMHMMParams:
         """Five arrays from the initialisers."""
-        begin = self._beginning(trials)
+        begin = self._beginning(trials, seed)
         made: dict[str, Any] = {}
         for functions, slots in (
             (self.hmm_initialization_funcs, CHAIN_SLOTS),
@@ -518,7 +521,7 @@ class GLMHMM(Parameters):
         arrays = (coef, intercept, made["scale_init"], made["initial_proba_init"], made["transition_proba_init"])
         return checked_params(arrays, self._n_states())
 
-    def _beginning(self, trials: Trials) -> Beginning:
+    def _beginning(self, trials: Trials, seed: int) -> Beginning:
         sequences, structure = trials.sequences, self._structure()
         emission = structure.emission
         assert isinstance(emission, GLM)
@@ -552,7 +555,7 @@ class GLMHMM(Parameters):
             fit_clusters=fit_clusters,
             shapes={"coef": shapes.coef.shape, "intercept": shapes.intercept.shape, "scale": shapes.scale.shape},
             flat_intercept=shapes.intercept[..., 0],
-            seed=self._seed(),
+            seed=seed,
         )
 
     def _with(self, structure: Model, emission: GLM) -> Model:

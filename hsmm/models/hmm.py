@@ -13,6 +13,7 @@ from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense, Transition
 from hsmm.models.base import Device, Estimator
+from hsmm.models.parameters import RandomState
 from hsmm.potentials import Potentials
 from hsmm.training.trainers import Trainer
 
@@ -33,7 +34,7 @@ class HMM(Estimator):
         n_init: int = 16,
         max_iter: int = 1000,
         tol: float = 1e-8,
-        random_state: int = 0,
+        random_state: RandomState = 0,
         device: Device = "auto",
         trainer: str | Trainer = "em",
         frozen: Sequence[str] = (),

@@ -19,7 +19,7 @@ from hsmm.components.model import Model
 from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning
 from hsmm.models.base import Device, Estimator
-from hsmm.models.parameters import whole
+from hsmm.models.parameters import RandomState, whole
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
@@ -48,7 +48,8 @@ class HSMM(Estimator):
     right_censored : whether the last segment may run beyond the end of its series.
     n_init : restarts; the worse half stops after 10, 30, 70 and 150 iterations.
     max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
-    random_state : seed; the same seed and data give the same bits on the same machine.
+    random_state : seed; the same seed and data give the same bits on the same machine. A ``numpy.random.Generator``
+        gives a new seed for each fit and each sample, None one that nobody chose; ``restarts_`` tells which.
     device : "cpu", "cuda", or "auto" for the one that has a kernel of its own, at present the CPU.
     trainer : "em", "gradient", "hybrid", or an object of ``hsmm.trainers``.
     frozen : names of what is not learnt: "initial", "transition", "duration", "emission", or a part such as
@@ -70,7 +71,7 @@ class HSMM(Estimator):
         n_init: int = 16,
         max_iter: int = 1000,
         tol: float = 1e-8,
-        random_state: int = 0,
+        random_state: RandomState = 0,
         device: Device = "auto",
         trainer: str | Trainer = "em",
         frozen: Sequence[str] = (),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
+from hsmm.errors import UnknownOptionError
+from hsmm.spelling import Spelled, constructor_options, nearest
 
-class Parameters:
+RandomState: TypeAlias = int | np.random.Generator | None
+_SEEDS = 2**31
+
+
+class Parameters(Spelled):
     """Constructor arguments that can be read, changed, cloned and shown by name."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - components are values, not estimators
@@ -19,11 +25,13 @@ class Parameters:
     def set_params(self, **params: Any) -> Self:
         """Change constructor arguments; the fit, if any, stays as it was."""
         known = self._parameter_names()
-        for name, value in params.items():
+        for name in params:
             if name not in known:
-                raise ValueError(
-                    f"{type(self).__name__} has no parameter {name!r}; expected one of {', '.join(known)}."
+                raise UnknownOptionError(
+                    f"{type(self).__name__} has no parameter {name!r}{nearest(name, known)} Expected one of "
+                    f"{', '.join(known)}."
                 )
+        for name, value in params.items():
             setattr(self, name, value)
         return self
 
@@ -42,8 +50,8 @@ class Parameters:
         return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False))
 
     @classmethod
-    def _parameter_names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    def _parameter_names(cls) -> tuple[str, ...]:
+        return constructor_options(cls)  # type: ignore[arg-type]
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -52,3 +60,26 @@ def whole(name: str, value: Any, least: int) -> int:
     if not integral or value < least:
         raise ValueError(f"{name} is {value!r}; expected a whole number >= {least}.")
     return int(value)
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed >= 0: the number itself, one drawn from a NumPy generator, or for None a new one each time."""
+    if random_state is None:
+        random_state = np.random.default_rng()
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(_SEEDS))
+    check_random_state(random_state)
+    return int(random_state)
+
+
+def check_random_state(random_state: Any) -> None:
+    """Raise ``ValueError`` unless :func:`seed_from` can make a seed of it."""
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return
+    try:
+        whole("random_state", random_state, 0)
+    except ValueError:
+        raise ValueError(
+            f"random_state is {random_state!r}; expected a whole number >= 0, a numpy.random.Generator, or None for a "
+            "new seed each time."
+        ) from None

@@ -16,7 +16,7 @@ from hsmm.components.model import Model
 from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError
 from hsmm.inference import FilterState
 from hsmm.io import digest
-from hsmm.models.parameters import whole
+from hsmm.models.parameters import RandomState, seed_from, whole
 from hsmm.models.streaming import StreamState, check_state
 from hsmm.numerics import ordered_sum
 from hsmm.potentials import Potentials
@@ -30,7 +30,7 @@ class Queries(ABC):
     :meth:`filter_state` have the same bits as those of one pass over all rows.
     """
 
-    random_state: int
+    random_state: RandomState
     _model: Model
 
     def score(self, X: Any, lengths: Any = None, *, context: Any = None) -> float:
@@ -170,7 +170,7 @@ class Queries(ABC):
         return states[ahead].numpy()
 
     def sample(
-        self, n_samples: int, random_state: int | None = None, *, context: Any = None
+        self, n_samples: int, random_state: RandomState = None, *, context: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """One simulated series: X (n_samples, n_features) and its states (n_samples,).
 
@@ -178,7 +178,8 @@ class Queries(ABC):
         """
         model = self._fitted_model()
         whole("n_samples", n_samples, 1)
-        generator = torch.Generator().manual_seed(self.random_state if random_state is None else random_state)
+        seed = seed_from(self.random_state if random_state is None else random_state)
+        generator = torch.Generator().manual_seed(seed)
         unseen = self._unseen(n_samples if model.uses_covariates else 1, context)
         states = inference.simulate_states(self._potentials(unseen), n_samples, generator)
         return model.emission.sample(states, generator, unseen.covariates).numpy(), states.numpy()

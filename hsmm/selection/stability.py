@@ -48,7 +48,7 @@ def stability(
     sequences = rows_for(model, Sequences.from_arrays(X, lengths, context)).in_canonical_order()
     tables = model._fitted_model()
     structure = replace(tables, **{kind: part.bare() for kind, part in tables.components().items()})
-    n_states, seed = tables.transition.n_states, model.random_state + 1
+    n_states, seed = tables.transition.n_states, model.seed_ + 1
     dwell = longest_dwell(structure, sequences, n_states)
     starts = draw_starts(sequences, n_states, n_restarts, dwell, seed)
     fit = expectation_maximisation(

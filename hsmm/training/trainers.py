@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from hsmm.components.model import Model
+from hsmm.spelling import Spelled
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.freezing import frozen_parts
 from hsmm.training.gradient import adam, l_bfgs
@@ -37,7 +38,7 @@ class Leg:
 
 
 @dataclass(frozen=True)
-class Trainer(ABC):
+class Trainer(Spelled, ABC):
     """Climbs an objective from many starts at once."""
 
     name: ClassVar[str]
@@ -54,7 +55,7 @@ class Trainer(ABC):
         """The last steps of a climb that has converged, where this trainer's own are too short to reach the top."""
         return None
 
-    def check(self, structure: Model, frozen: frozenset[str]) -> None:  # noqa: B027 - most need nothing
+    def check(self, structure: Model, frozen: frozenset[str]) -> None:
         """Raise ``ValueError`` where it cannot keep what is frozen."""
 
 

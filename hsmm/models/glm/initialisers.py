@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 
 from hsmm.components.emission.glm.links import inverse_link
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 from hsmm.training.starts import k_means
 
 CHAIN_ARGUMENTS = ("n_states", "X", "y", "session_starts", "random_key")
@@ -157,9 +157,9 @@ def checked(functions: Mapping[str, Any] | None, slots: tuple[str, ...]) -> dict
     known = [*slots, *(f"{slot}_kwargs" for slot in slots)]
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise KeyError(f"unknown initialiser entry {name!r}{hint} Expected some of {', '.join(known)}.")
+            raise KeyError(
+                f"unknown initialiser entry {name!r}{nearest(name, known)} Expected some of {', '.join(known)}."
+            )
     made: dict[str, Any] = {}
     for slot in slots:
         chosen = given.get(slot)

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hsmm.spelling import Spelled
+
 FAMILIES = {
     "Bernoulli": "bernoulli",
     "Poisson": "poisson",
@@ -21,7 +23,7 @@ ROUGH_SOLVERS = ("Newton", "ProximalGradient")
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(Spelled):
     """A penalty by name; ``solvers`` can minimise it."""
 
     name: ClassVar[str]

@@ -1,0 +1,41 @@
+"""Names that are not known, answered with the nearest that are."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Iterable
+from typing import Any, Self
+
+from hsmm.errors import UnknownOptionError
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The end of a sentence on an unknown name: "; did you mean 'n_states'?", or a full stop where none is near."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else "."
+
+
+class Spelled:
+    """A class whose constructor takes only the arguments it names, and says which was meant instead of another."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: ARG004
+        check_options(cls, options)
+        return super().__new__(cls)
+
+
+def check_options(made: type, options: Iterable[str]) -> None:
+    """Raise ``UnknownOptionError`` where the constructor of ``made`` does not take an option."""
+    known = constructor_options(made)
+    for name in options:
+        if name not in known:
+            raise UnknownOptionError(
+                f"{made.__name__} has no option {name!r}{nearest(name, known)} It takes {', '.join(known)}."
+            )
+
+
+@functools.cache
+def constructor_options(made: type) -> tuple[str, ...]:
+    """Names of the arguments that the constructor takes, in their order."""
+    return tuple(name for name in inspect.signature(made.__init__).parameters if name != "self")  # type: ignore[misc]

@@ -1,0 +1,83 @@
+"""Options are read, or refused with the name that was meant; seeds come from numbers, generators, or nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hsmm
+from hsmm.errors import UnknownOptionError
+from tests.hsmm.models.cases import QUICK
+
+X = np.random.default_rng(3).normal(size=(60, 1)) + 4.0 * (np.arange(60)[:, None] // 12 % 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "meant"),
+    [
+        (hsmm.HSMM, "n_stats", "n_states"),
+        (hsmm.HMM, "emision", "emission"),
+        (hsmm.GLMHMM, "observation_modle", "observation_model"),
+        (hsmm.emissions.Gaussian, "covarance", "covariance"),
+        (hsmm.emissions.GLM, "familly", "family"),
+        (hsmm.durations.Poisson, "max_durations", "max_duration"),
+        (hsmm.transitions.Dense, "concentrations", "concentration"),
+        (hsmm.initials.FreeInitial, "concentraton", "concentration"),
+        (hsmm.trainers.Gradient, "learning_rates", "learning_rate"),
+        (hsmm.regularizers.GroupLasso, "masks", "mask"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_nearest(make: Callable, wrong: str, meant: str) -> None:
+    with pytest.raises(UnknownOptionError, match=rf"no option '{wrong}'; did you mean '{meant}'\?.*{meant}"):
+        make(**{wrong: 1})
+    with pytest.raises(UnknownOptionError, match=r"no option 'zzzz'. It takes "):
+        make(zzzz=1)
+
+
+def test_options_that_are_set_are_answered_likewise_and_then_none_is_changed() -> None:
+    model = hsmm.HMM()
+    with pytest.raises(UnknownOptionError, match=r"no parameter 'n_int'; did you mean 'n_init'\?"):
+        model.set_params(n_states=7, n_int=3)
+    assert model.n_states == 2
+
+
+def test_a_generator_gives_each_fit_a_seed_of_its_own_and_the_same_ones_again() -> None:
+    def seeds() -> list[int]:
+        model = hsmm.HMM(2, **QUICK, random_state=np.random.default_rng(5))
+        return [model.fit(X).seed_ for _ in range(2)]
+
+    first, second = seeds()
+    assert first != second
+    assert seeds() == [first, second]
+
+
+def test_without_a_random_state_no_two_fits_have_the_same_seed() -> None:
+    model = hsmm.HMM(2, **QUICK, random_state=None)
+    assert model.fit(X).seed_ != model.fit(X).seed_
+    assert not np.array_equal(model.sample(20)[0], model.sample(20)[0])
+
+
+def test_a_drawn_seed_repeats_its_fit_and_is_saved(tmp_path: Path) -> None:
+    drawn = hsmm.HMM(2, **QUICK, random_state=None).fit(X)
+    assert set(drawn.restarts_["seed"]) == {drawn.seed_}
+    again = hsmm.HMM(2, **QUICK, random_state=drawn.seed_).fit(X)
+    assert np.array_equal(again.history_, drawn.history_)
+    assert hsmm.load(drawn.save(tmp_path)).random_state == drawn.seed_
+
+
+def test_a_glm_hmm_begins_where_its_generator_says() -> None:
+    trials, choices = np.random.default_rng(0).normal(size=(80, 2)), np.arange(80.0) % 2
+    fits = [hsmm.GLMHMM(2, maxiter=3, tol=0.0, random_state=np.random.default_rng(s)) for s in (1, 1, 2)]
+    for model in fits:
+        model.fit(trials, choices)
+    assert np.array_equal(fits[0].coef_, fits[1].coef_)
+    assert not np.array_equal(fits[0].coef_, fits[2].coef_)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, "0", np.random.RandomState(0)])
+def test_other_random_states_are_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"random_state is .*numpy.random.Generator, or None"):
+        hsmm.HMM(2, random_state=wrong).fit(X)
