@@ -13,7 +13,7 @@ NATIVE := $(wildcard setup.py hsmm/native/*.cpp hsmm/native/*.hpp hsmm/native/*.
 runtime = $(shell $(CXX) -print-file-name=$(1))
 SANITIZED := ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=32 UBSAN_OPTIONS=print_stacktrace=1 HSMM_NATIVE_BUILD=_sanitized
 
-.PHONY: run serve test lint bench bench-peers sanitize fuzz clean
+.PHONY: run serve test lint docs bench bench-peers sanitize fuzz clean
 
 run: $(VENV)/.package
 	@$(BIN)/hsmm run configs/markets.toml
@@ -29,6 +29,10 @@ lint: $(VENV)/.test $(VENV)/.lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "The site: site/index.html"
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks.run --suite cpu
@@ -49,7 +53,7 @@ fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.fuzz_kernels --minutes $(MINUTES)
 
 clean:
-	rm -rf $(VENV) .bench build dist *.egg-info out mlflow.db mlartifacts spool .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist site *.egg-info out mlflow.db mlartifacts spool .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 run")'
@@ -65,7 +69,7 @@ $(VENV)/.package: pyproject.toml $(NATIVE) $(VENV)/.torch
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(VENV)/.package
 	@echo "Installing what '$*' needs into $(VENV)"
 	@$(PIP) --editable '.[$*]'
 	@touch $@
