@@ -18,6 +18,9 @@ from hsmm.spelling import Spelled
 
 Constraint = Literal["real", "positive", "unit", "simplex", "matrix"]
 
+LARGEST = 1e120
+"""Of a parameter: its square, times the largest value there may be in the data, does not overflow."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Component(Spelled, ABC):
@@ -115,6 +118,11 @@ class Component(Spelled, ABC):
         if name not in self.parameters:
             raise NotFittedError(f"this {type(self).__name__} has no {name} yet; fit a model or use from_parameters.")
         return self.parameters[name][0].cpu().numpy()
+
+    def in_range(self) -> Tensor:
+        """(R,) models whose parameters can be computed with: those after far too long a step cannot."""
+        within = [(value.abs() <= LARGEST).flatten(1).all(1) for value in self.parameters.values()]
+        return torch.stack(within).all(0)
 
     def bare(self) -> Self:
         """The family and its hyper-parameters, without parameters."""

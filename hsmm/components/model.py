@@ -107,6 +107,10 @@ class Model:
             raise ValueError(f"the tables disagree on the number of states: {found}.")
         return sizes["emission"]
 
+    def in_range(self) -> Tensor:
+        """(R,) models whose parameters can be computed with, in every table."""
+        return torch.stack([part.in_range() for part in self.components().values()]).all(0)
+
     def take(self, restarts: Tensor) -> Self:
         return replace(self, **{name: part.take(restarts) for name, part in self.components().items()})
 

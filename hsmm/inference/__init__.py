@@ -1,6 +1,7 @@
 """Exact answers of a semi-Markov model, as pure functions of its :class:`~hsmm.potentials.Potentials`."""
 
 from hsmm.inference.engine import (
+    computable,
     elapsed,
     expected_counts,
     filter_pass,
@@ -23,6 +24,7 @@ __all__ = [
     "FilterState",
     "Filtered",
     "Posterior",
+    "computable",
     "elapsed",
     "expected_counts",
     "filter_pass",

@@ -39,12 +39,18 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
 
 
 def expected_counts(
-    p: Potentials, series_weight: PerSeries | None = None, *, kernel: KernelName = "auto", checked: bool = False
+    p: Potentials,
+    series_weight: PerSeries | None = None,
+    *,
+    kernel: KernelName = "auto",
+    checked: bool = False,
+    trial: bool = False,
 ) -> Posterior:
     """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times.
 
     Tables that are ``checked``, those of a model on data that were looked at, are looked at again only where a
-    log-likelihood is not finite: in a long fit, reading them is a good part of the work.
+    log-likelihood is not finite: in a long fit, reading them is a good part of the work. Where those of a ``trial``
+    cannot be computed with, the log-likelihood is -inf instead.
     """
     if not checked:
         check_finite(p)
@@ -52,6 +58,8 @@ def expected_counts(
         _check_weight(p, series_weight)
     counts = run("expected_counts", p.detach(), kernel, series_weight)
     if checked and not bool(counts.log_likelihood.isfinite().all()):
+        if trial:
+            return replace(counts, log_likelihood=counts.log_likelihood.nan_to_num(-torch.inf, -torch.inf, -torch.inf))
         check_finite(p)
     return counts
 
@@ -197,6 +205,17 @@ def check_finite(p: Potentials) -> None:
             )
         if name == "log_tail" and largest > 0:
             raise ValueError("log_tail is above 0; expected the log of a probability.")
+
+
+def computable(p: Potentials) -> Tensor:
+    """(R,) models whose tables are in order: entries -inf, or finite and far from overflow."""
+    fits = torch.ones(p.n_restarts, dtype=torch.bool, device=p.log_emission.device)
+    for table in p.tables().values():
+        table = table.detach()
+        least, largest = _range(table)
+        if not largest <= _LARGEST or (least < -_LARGEST and _has_entries_below(table, -_LARGEST)):
+            fits &= (table.isneginf() | (table.abs() <= _LARGEST)).flatten(1).all(1)
+    return fits
 
 
 def _range(table: Tensor) -> tuple[float, float]:

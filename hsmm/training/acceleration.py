@@ -19,7 +19,8 @@ class Extrapolation:
         self._at_limit = torch.zeros(n_restarts, dtype=torch.bool, device=device)
 
     def leap(self, start: Model, once: Model, twice: Model) -> Model:
-        """The model extrapolated from a start and the models one and two EM steps on."""
+        """The model extrapolated from a start and the models one and two EM steps on; where that leads out of the
+        range of numbers, the last of these."""
         zero, one, two = start.free(), once.free(), twice.free()
         step = {name: one[name] - zero[name] for name in zero}
         bend = {name: two[name] - one[name] - step[name] for name in zero}
@@ -32,7 +33,9 @@ class Extrapolation:
             a = size.view(-1, *[1] * (origin.ndim - 1))
             target = origin + 2.0 * a * step[name] + a**2 * bend[name]
             moved[name] = torch.where(target.isfinite(), target, two[name])
-        return twice.with_free(moved)
+        there = twice.with_free(moved)
+        within = there.in_range()
+        return there if bool(within.all()) else there.where(within, twice)
 
     def judge(self, accepted: Tensor) -> None:
         """Learn which leaps (R,) did not lower the objective."""

@@ -13,8 +13,6 @@ from hsmm.components.model import Model
 from hsmm.training.freezing import held, is_frozen
 from hsmm.training.objective import Objective
 
-_LARGEST = 1e120  # of a parameter: its square, times the largest value there may be, does not overflow
-
 
 class Coordinates:
     """Between models of the structure and frozen values of ``model`` and vectors (R, P).
@@ -59,11 +57,6 @@ class Coordinates:
                 values = values.mean(axis, keepdim=True).expand_as(values)
             coordinates[name] = torch.where(self._possible[name], values, self._origin[name])
         return held(self._with_free(coordinates), self._model, self._frozen)
-
-    def in_range(self, vectors: Tensor) -> Tensor:
-        """(R,) whether the parameters at these vectors can be computed with; those after far too long a step cannot."""
-        values = [value for part in self.model(vectors).components().values() for value in part.parameters.values()]
-        return torch.stack([(value.abs() <= _LARGEST).flatten(1).all(1) for value in values]).all(0)
 
     def origin(self) -> Tensor:
         """(R, P) the vectors of the models that these coordinates were made for."""

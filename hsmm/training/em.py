@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.sequences import Sequences
 from hsmm.training.acceleration import Extrapolation
+from hsmm.training.coordinates import confined
 from hsmm.training.objective import Objective, objective_of
 
 FALL_TOLERANCE = 1e-8
@@ -115,7 +116,9 @@ class _Climb:
         self.path = [*self.path[-1:], before, after] if leap else [before]
         if leap:
             after = self.extrapolation.leap(*self.path)
-            after = replace(after, emission=after.emission.confined(self.target.sequences))
+            after = confined(after, self.target)
+            if not bool((proper := after.emission.is_proper()).all()):
+                after = after.where(proper, self.path[-1])
             after = self.target.held(after, before)
         self.model, self.leapt = after, leap
 
@@ -132,7 +135,7 @@ class _Climb:
         p = self.target.potentials(self.model, room)
         if room is None:
             self.log_emission = p.log_emission
-        return self.target.expected_counts(p)
+        return self.target.expected_counts(p, trial=self.leapt)
 
     def _retreat(self, counts: Posterior, accepted: Tensor) -> Posterior:
         """Where a leap lowered the objective, go back to the plain EM step."""

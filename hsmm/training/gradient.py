@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hsmm import inference
 from hsmm.components.model import Model
+from hsmm.potentials import Potentials
 from hsmm.training.coordinates import Coordinates, confined
 from hsmm.training.em import Fit
 from hsmm.training.objective import Objective
@@ -27,22 +28,36 @@ class Slope:
     gradient: Tensor
 
 
-def penalised(model: Model, objective: Objective) -> Tensor:
-    """(R,) the objective at these models, differentiable in their parameters."""
-    return objective.total(inference.log_partition(objective.potentials(model))) + model.log_prior()
-
-
 def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Slope:
-    """The objective and its gradient by one forward and one backward pass; -inf where parameters leave their range."""
-    sound = coordinates.in_range(vectors.detach())
-    everywhere = bool(sound.all())
+    """The objective and its gradient by one forward and one backward pass; -inf where models cannot be computed."""
+    point, (model, p), sound = _computable(coordinates, objective, vectors.detach())
     with torch.enable_grad():
-        here = vectors if everywhere else torch.where(sound.unsqueeze(1), vectors, coordinates.origin())
-        point = here.detach().requires_grad_()
-        value = penalised(confined(coordinates.model(point), objective), objective)
+        value = objective.total(inference.log_partition(p)) + model.log_prior()
         (gradient,) = torch.autograd.grad(value[value.isfinite()].sum(), point)
-    value = value.detach() if everywhere else value.detach().masked_fill(~sound, -torch.inf)
+    value = value.detach() if bool(sound.all()) else value.detach().masked_fill(~sound, -torch.inf)
     return Slope(vectors, value, gradient.nan_to_num(0.0, 0.0, 0.0))
+
+
+def _computable(
+    coordinates: Coordinates, objective: Objective, vectors: Tensor
+) -> tuple[Tensor, tuple[Model, Potentials], Tensor]:
+    """Points with their models and tables, and which of them lie at ``vectors``: where a step went so far that no
+    tables can be made there, the others lie where the coordinates began."""
+    origin = coordinates.origin()
+    with torch.no_grad():
+        sound = coordinates.model(vectors).in_range()
+    while True:
+        here = vectors if bool(sound.all()) else torch.where(sound.unsqueeze(1), vectors, origin)
+        with torch.enable_grad():
+            point = here.detach().requires_grad_()
+            model = confined(coordinates.model(point), objective)
+            fits = model.emission.is_proper() | ~sound
+            if bool(fits.all()):
+                p = objective.potentials(model)
+                fits = inference.computable(p) | ~sound
+                if bool(fits.all()):
+                    return point, (model, p), sound
+        sound = sound & fits
 
 
 def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: float) -> Fit:

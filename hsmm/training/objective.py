@@ -53,10 +53,13 @@ class Objective:
         p.log_emission.masked_fill_(self._ruled_out(p.n_states), -torch.inf)
         return p
 
-    def expected_counts(self, p: Potentials) -> Posterior:
-        """Counts of all series, as often as these count; ``log_likelihood`` (R, S) is that of each once."""
+    def expected_counts(self, p: Potentials, *, trial: bool = False) -> Posterior:
+        """Counts of all series, as often as these count; ``log_likelihood`` (R, S) is that of each once.
+
+        Tables of a ``trial`` that cannot be computed with have likelihood 0; elsewhere they raise ``ValueError``.
+        """
         weight = None if self.weight is None else self.weight.expand(p.n_restarts, -1).contiguous()
-        return inference.expected_counts(p, weight, checked=True)
+        return inference.expected_counts(p, weight, checked=True, trial=trial)
 
     def total(self, log_likelihood: Tensor) -> Tensor:
         """(R,) of each restart, from that of its series (R, S)."""

@@ -49,6 +49,10 @@ class Emission(Component):
         """This law moved to where :meth:`maximise` could have put it, had a leap gone beyond."""
         return self
 
+    def is_proper(self) -> Tensor:
+        """(R,) models whose parameters, each in range, make a density together."""
+        return torch.ones(self.n_restarts, dtype=torch.bool, device=next(iter(self.parameters.values())).device)
+
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) models whose likelihood feeds on a degenerate state."""
         return torch.zeros(self.n_restarts, dtype=torch.bool)

@@ -152,6 +152,13 @@ class Elliptical(Emission):
     def confined(self, sequences: Sequences) -> Self:
         return self.with_parameters(covariance=self._floored(self.parameters["covariance"], sequences))
 
+    def is_proper(self) -> Tensor:
+        """(R,) models whose every scatter is positive definite."""
+        covariance = self.parameters["covariance"].detach()
+        if self._by_axis:
+            return (covariance > 0).flatten(1).all(1)
+        return (torch.linalg.cholesky_ex(covariance).info == 0).flatten(1).all(1)
+
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's variance lies at its floor although the data vary."""
         varying = sequences.moments[1] > 0

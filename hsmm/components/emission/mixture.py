@@ -142,6 +142,9 @@ class Mixture(Emission):
     def confined(self, sequences: Sequences) -> Self:
         return self._with(self.parameters["weight"], self.components.confined(sequences))
 
+    def is_proper(self) -> Tensor:
+        return self.components.is_proper()
+
     def collapsed(self, sequences: Sequences) -> Tensor:
         return self.components.collapsed(sequences)
 

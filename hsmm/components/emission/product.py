@@ -108,6 +108,9 @@ class Product(Emission):
     def confined(self, sequences: Sequences) -> Self:
         return self._with([p.confined(view) for p, view in zip(self.laws, self._views(sequences), strict=True)])
 
+    def is_proper(self) -> Tensor:
+        return torch.stack([part.is_proper() for part in self.laws]).all(0)
+
     def collapsed(self, sequences: Sequences) -> Tensor:
         views = self._views(sequences)
         return torch.stack([p.collapsed(view) for p, view in zip(self.laws, views, strict=True)]).any(0)

@@ -11,6 +11,7 @@ from hsmm.components.emission.geometry import Geometry, Moments
 from hsmm.sequences import Block
 
 _TINY = 1e-300
+_ROUNDING = 1e-13  # of the largest eigenvalue: below it a matrix may have no Cholesky factor
 
 CovarianceType = Literal["full", "diag", "tied", "spherical"]
 Measured = list[tuple[Geometry, Moments]]
@@ -64,15 +65,18 @@ def _sum(parts: list[Tensor]) -> Tensor:
 
 
 def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor:
-    """Raise the eigenvalues of (..., F, F), in units of the features' ``scale`` (F,), to at least ``floor``.
+    """Raise the eigenvalues of (..., F, F), in units of the features' ``scale`` (F,), to at least ``floor``, and to
+    what rounding leaves of the largest.
 
     The maximiser under that constraint keeps the eigenvectors.
     """
     standard = covariance / (scale[:, None] * scale)
-    smallest = torch.linalg.eigvalsh(standard).amin(-1)
-    if bool((smallest >= floor).all()):
+    values = torch.linalg.eigvalsh(standard)
+    least = (_ROUNDING * values.amax(-1)).clamp(min=floor)
+    low = values.amin(-1) < least
+    if not bool(low.any()):
         return covariance
     values, vectors = torch.linalg.eigh(standard)
-    raised = (vectors * values.clamp(min=floor).unsqueeze(-2)) @ vectors.mT
+    raised = (vectors * torch.maximum(values, least.unsqueeze(-1)).unsqueeze(-2)) @ vectors.mT
     raised = raised * (scale[:, None] * scale)
-    return torch.where((smallest < floor)[..., None, None], 0.5 * (raised + raised.mT), covariance)
+    return torch.where(low[..., None, None], 0.5 * (raised + raised.mT), covariance)

@@ -1,0 +1,89 @@
+"""Columns of few values: their likelihood has spikes, and climbs leap beyond what numbers can hold."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hsmm
+from hsmm.components.emission import Gaussian, Mixture, Product, StudentT
+from hsmm.components.initial import FreeInitial
+from hsmm.components.model import Model
+from hsmm.components.transition import Dense
+from hsmm.sequences import Sequences
+from hsmm.training.coordinates import Coordinates
+from hsmm.training.em import expectation_maximisation
+from hsmm.training.gradient import slope
+from hsmm.training.objective import Objective
+from hsmm.training.starts import draw_starts, initial_model
+
+ALTERNATING = np.tile([1.0, 0.0], 15)
+FAMILIES = [*(Gaussian(covariance=c) for c in ("full", "diag", "tied")), StudentT(), StudentT(covariance="tied")]
+
+
+@pytest.mark.parametrize("emission", FAMILIES, ids=lambda law: f"{law.name}-{law.covariance}")
+def test_two_values_are_two_states_at_the_floor_of_the_spread(emission: Any) -> None:
+    model = _fitted(hsmm.HMM(2, emission=emission), ALTERNATING)
+    floor = 1e-6 * ALTERNATING.var()
+    assert model.emission_.mean_.ravel() == pytest.approx([0.0, 1.0], abs=1e-6)
+    exact = -0.5 * len(ALTERNATING) * math.log(2.0 * math.pi * floor)
+    assert model.log_likelihood_ == pytest.approx(exact, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_few_values_end_no_fit(seed: int) -> None:
+    """Levels drawn, repeated or alternating, exact or blurred, in units from 1e-3 to 1e3, some missing."""
+    rng = np.random.default_rng(seed)
+    n_levels, n_features = int(rng.integers(2, 6)), int(rng.integers(1, 3))
+    levels = np.arange(n_levels) * 10.0 ** rng.integers(-3, 4)
+    X = np.tile(levels, 60)[: 40 * n_features].reshape(-1, n_features) if seed % 2 else levels[
+        rng.integers(0, n_levels, (40, n_features))
+    ]  # fmt: skip
+    X = X + 1e-5 * rng.normal(size=X.shape) * (seed % 3 == 0)
+    X[rng.random(X.shape) < 0.1 * (seed % 4 == 0)] = np.nan
+    one = [Gaussian(), StudentT(), Mixture(Gaussian(), n_components=2)][seed % 3]
+    emission = Product([Gaussian(), StudentT()]) if n_features == 2 and seed % 2 else one
+    shared = {"emission": emission, "n_init": 4, "max_iter": 200}
+    for estimator in (hsmm.HMM(3, **shared), hsmm.HSMM(3, **shared, duration="gamma", max_duration=8)):
+        assert math.isfinite(_fitted(estimator, X).log_likelihood_)
+
+
+def test_a_step_out_of_the_range_of_numbers_is_no_step() -> None:
+    """Where a model far away cannot be computed, its objective is -inf and the models beside it are not touched."""
+    model, objective = _models(ALTERNATING)
+    coordinates = Coordinates(model, frozenset())
+    here = coordinates.of(model)
+    far = here.clone()
+    far[1, coordinates.blocks["emission.covariance"]] = 800.0
+    both, alone = slope(coordinates, objective, far), slope(coordinates, objective, here)
+    assert both.value[1] == -torch.inf
+    assert bool((both.gradient[1] == 0).all() | both.gradient[1].isfinite().all())
+    assert torch.equal(both.value[[0, 2]], alone.value[[0, 2]])
+    assert torch.equal(both.gradient[[0, 2]], alone.gradient[[0, 2]])
+
+
+def test_accelerated_climbs_never_fall_where_values_are_few() -> None:
+    model, objective = _models(ALTERNATING, n_restarts=16)
+    fit = expectation_maximisation(model, objective, max_iter=200, tol=1e-8, accelerate=True)
+    assert bool(fit.objective.isfinite().all())
+    assert float(fit.fall.max()) < 1e-8
+
+
+def _models(X: np.ndarray, n_restarts: int = 3) -> tuple[Model, Objective]:
+    sequences = Sequences.from_arrays(X)
+    structure = Model(
+        initial=FreeInitial(), transition=Dense(self_transitions=True), duration=None, emission=Gaussian()
+    )
+    starts = draw_starts(sequences, 2, n_restarts, 4, 0)
+    return initial_model(structure, sequences, starts, 0), Objective(sequences)
+
+
+def _fitted(estimator: Any, X: np.ndarray) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.fit(X)
