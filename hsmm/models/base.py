@@ -6,6 +6,7 @@ import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,6 +26,7 @@ from hsmm.models.evidence import known_states, series_weight
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
+from hsmm.models.progress import Callback, watcher
 from hsmm.models.queries import check_context
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
@@ -57,6 +59,7 @@ class Estimator(Parameters, OnlineLearning):
     device: Device
     trainer: str | Trainer = "em"
     frozen: Sequence[str] = ()
+    verbose: int = 0
 
     def fit(
         self,
@@ -68,6 +71,7 @@ class Estimator(Parameters, OnlineLearning):
         start: Estimator | None = None,
         states: Any = None,
         sample_weight: Any = None,
+        callback: Callback | None = None,
     ) -> Self:
         """Estimate the parameters, keeping the best of ``n_init`` restarts.
 
@@ -81,6 +85,8 @@ class Estimator(Parameters, OnlineLearning):
 
         ``sample_weight`` (n_series,), or (n_samples,) if constant within each series, says how often a series counts.
 
+        ``callback`` is called with a :class:`~hsmm.models.progress.Progress` after each iteration.
+
         ``y`` is there for scikit-learn and must be None: give its searches no target.
 
         Raises ``ValueError`` for data or options that cannot be fitted; warns of odd data, of a fit that has not
@@ -90,7 +96,8 @@ class Estimator(Parameters, OnlineLearning):
             raise ValueError("y is given, but hidden states are not known in advance; leave it out.")
         sequences = Sequences.from_arrays(X, lengths, context)
         known = known_states(states, sequences, self.n_states)
-        return self.fit_sequences(sequences, start=start, states=known, weight=series_weight(sample_weight, sequences))
+        weight = series_weight(sample_weight, sequences)
+        return self.fit_sequences(sequences, start=start, states=known, weight=weight, callback=callback)
 
     def fit_sequences(
         self,
@@ -99,6 +106,7 @@ class Estimator(Parameters, OnlineLearning):
         start: Estimator | None = None,
         states: Tensor | None = None,
         weight: Tensor | None = None,
+        callback: Callback | None = None,
     ) -> Self:
         """:meth:`fit` for packed data, known ``states`` (N,) and the ``weight`` (S,) of each series."""
         self.check_options()
@@ -110,6 +118,7 @@ class Estimator(Parameters, OnlineLearning):
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
         used.warn_of_odd_data()
         packed = objective.in_canonical_order().to(self._torch_device())
+        packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
         best = fit_restarts(
             structure,
@@ -181,6 +190,8 @@ class Estimator(Parameters, OnlineLearning):
         whole("n_init", self.n_init, 1)
         whole("max_iter", self.max_iter, 1)
         check_random_state(self.random_state)
+        if whole("verbose", self.verbose, 0) > 2:
+            raise ValueError(f"verbose is {self.verbose}; expected 0, 1 or 2.")
         if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
         if self.device not in ("auto", "cpu", "cuda"):

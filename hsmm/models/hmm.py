@@ -38,6 +38,7 @@ class HMM(Estimator):
         device: Device = "auto",
         trainer: str | Trainer = "em",
         frozen: Sequence[str] = (),
+        verbose: int = 0,
     ) -> None:
         self.n_states = n_states
         self.emission = emission
@@ -50,6 +51,7 @@ class HMM(Estimator):
         self.device = device
         self.trainer = trainer
         self.frozen = frozen
+        self.verbose = verbose
 
     @classmethod
     def from_parameters(cls, *, initial_prob: Any, transition_prob: Any, emission: Emission) -> Self:

@@ -54,6 +54,7 @@ class HSMM(Estimator):
     trainer : "em", "gradient", "hybrid", or an object of ``hsmm.trainers``.
     frozen : names of what is not learnt: "initial", "transition", "duration", "emission", or a part such as
         "emission.mean". Values are those of ``fit``'s ``start``, or of a component given with parameters.
+    verbose : 1 writes every tenth iteration of a fit to standard output, 2 each, 0 nothing.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class HSMM(Estimator):
         device: Device = "auto",
         trainer: str | Trainer = "em",
         frozen: Sequence[str] = (),
+        verbose: int = 0,
     ) -> None:
         self.n_states = n_states
         self.emission = emission
@@ -92,6 +94,7 @@ class HSMM(Estimator):
         self.device = device
         self.trainer = trainer
         self.frozen = frozen
+        self.verbose = verbose
 
     @classmethod
     def from_parameters(

@@ -67,7 +67,7 @@ def bootstrap_table(
     """Quantiles of refits, from the fitted parameters, to data that the model simulates."""
     model = estimator._fitted_model()
     bare = {kind: part.bare() for kind, part in model.components().items()}
-    again = estimator.clone().set_params(**bare, n_init=1)
+    again = estimator.clone().set_params(**bare, n_init=1, verbose=0)
     generator = torch.Generator().manual_seed(random_state)
     learnt = list(Coordinates(model, estimator.frozen_names()).blocks)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in learnt}

@@ -101,6 +101,7 @@ class _Climb:
             self.fall = torch.maximum(self.fall, lost)
         self.counts, self.objective, self.leapt = counts, objective, False
         self._remember(objective)
+        self.target.tell(objective)
         done = (gain < self.tol * self.target.n_observations) & judged
         leaving = done | objective.isneginf() | last
         if bool(leaving.any()):

@@ -69,6 +69,7 @@ def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: flo
     for step in range(1, n_steps + 1):
         here = slope(coordinates, objective, vectors)
         history.append(here.value)
+        objective.tell(here.value)
         mean = _MEMORY[0] * mean + (1.0 - _MEMORY[0]) * here.gradient
         square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * here.gradient**2
         spread = (square / (1.0 - _MEMORY[1] ** step)).sqrt() + _EPSILON
@@ -100,6 +101,7 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
         here = replace(here, vectors=_projected(own, objective, here.vectors))
         vectors[running] = here.vectors
         n_iter[running] += 1
+        objective.tell(here.value)
         row = torch.full_like(history[0], torch.nan)
         row[running] = here.value
         history.append(row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ from hsmm.sequences import Sequences
 from hsmm.training.freezing import held
 from hsmm.training.m_step import maximise
 
+Watch: TypeAlias = Callable[[Tensor], None]
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -24,12 +28,14 @@ class Objective:
     - ``states`` (N,) int64: the state of each row, -1 where it is unknown; None knows none
     - ``weight`` (S,) float64 > 0: how often each series counts; None counts each once
     - ``frozen``: tables ("emission") and parts of tables ("emission.mean") that keep their values
+    - ``watch``: is told the objective of each restart that still climbs (r,), once an iteration
     """
 
     sequences: Sequences
     states: Tensor | None = None
     weight: Tensor | None = None
     frozen: frozenset[str] = frozenset()
+    watch: Watch | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -72,6 +78,11 @@ class Objective:
     def held(self, model: Model, before: Model) -> Model:
         """``model`` with what is frozen as it was before."""
         return held(model, before, self.frozen)
+
+    def tell(self, reached: Tensor) -> None:
+        """One more iteration has brought the restarts that climb to these objectives."""
+        if self.watch is not None:
+            self.watch(reached)
 
     def to(self, device: torch.device) -> Objective:
         return replace(
