@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from hsmm.components.dirichlet import check_concentration as check_concentration
 from hsmm.components.dirichlet import dirichlet_mode as dirichlet_mode
+from hsmm.components.register import enrol
 from hsmm.errors import NotFittedError
+from hsmm.sequences import Sequences
 from hsmm.spelling import Spelled
 
 Constraint = Literal["real", "positive", "unit", "simplex", "matrix"]
@@ -27,9 +29,12 @@ class Component(Spelled, ABC):
     """One of a model's tables as a function of parameters; immutable, every change is a new component.
 
     ``parameters`` maps names to float64 tensors whose first axis is the restart; ``state_axes`` says which of a
-    parameter's other axes are states.
+    parameter's other axes are states. Where the parameters depend on the options, it is a property.
+
+    A class that states a ``name`` is a family from then on: known by that name wherever families are.
     """
 
+    kind: ClassVar[str]
     name: ClassVar[str]
     state_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     uses_covariates: ClassVar[bool] = False
@@ -37,6 +42,21 @@ class Component(Spelled, ABC):
     """Parameters that the M-step can keep while it improves the others: the names it takes as ``held``."""
 
     parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        enrol(cls)
+
+    @abstractmethod
+    def log_potentials(self, sequences: Sequences) -> Any:
+        """The table for these series, in logarithms."""
+
+    @abstractmethod
+    def maximise(self, sequences: Sequences, counts: Any, held: Collection[str] = ()) -> Self:
+        """Parameters that do not lower Σ counts · log-potentials + log-prior, for expected counts in the table's shape.
+
+        Those ``held``, of the ``holdable`` and never all, stay as they are.
+        """
 
     @abstractmethod
     def n_parameters(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -20,6 +20,8 @@ from hsmm.components.dirichlet import (
     floored,
     floors,
 )
+from hsmm.components.register import KINDS
+from hsmm.sequences import Sequences
 from hsmm.types import StateVector
 
 
@@ -27,6 +29,7 @@ from hsmm.types import StateVector
 class Initial(Component):
     """P(first state), parameter ``probability`` (R, K)."""
 
+    kind: ClassVar[str] = "initial"
     state_axes: ClassVar = {"probability": (1,)}
     follows_transition: ClassVar[bool] = False
 
@@ -41,13 +44,14 @@ class Initial(Component):
         """Whether the states may be numbered anew without changing what was asked for."""
         return True
 
-    def log_potentials(self) -> StateVector:
+    def log_potentials(self, sequences: Sequences | None = None) -> StateVector:
+        """(R, K)"""
         return safe_log(self.parameters["probability"])
 
     @abstractmethod
     def initialise(self, n_restarts: int, n_states: int) -> Self: ...
 
-    def maximise(self, counts: StateVector) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateVector, held: Collection[str] = ()) -> Self:
         """Best law for these expected counts (R, K)."""
         return self
 
@@ -74,7 +78,7 @@ class FreeInitial(Initial):
         made._prior()
         return made
 
-    def maximise(self, counts: StateVector) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateVector, held: Collection[str] = ()) -> Self:
         return self.with_parameters(probability=dirichlet_mode(counts, self._prior(), self.parameters["probability"]))
 
     def permuted(self, order: Tensor) -> Self:
@@ -171,5 +175,4 @@ def _uniform(n_restarts: int, n_states: int) -> Tensor:
     return torch.full((n_restarts, n_states), 1.0 / n_states, dtype=torch.float64)
 
 
-_LAWS: tuple[type[Initial], ...] = (FreeInitial, UniformInitial, StationaryInitial, FixedInitial)
-INITIALS: dict[str, type[Initial]] = {law.name: law for law in _LAWS}
+INITIALS: dict[str, type[Initial]] = KINDS["initial"].families

@@ -41,9 +41,9 @@ class Model:
 
     def potentials(self, sequences: Sequences, log_emission: Tensor | None = None) -> Potentials:
         """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given."""
-        tables = self.duration_tables()
+        tables = self.duration_tables(sequences)
         return Potentials(
-            log_initial=self._log_initial(tables),
+            log_initial=self._log_initial(tables, sequences),
             log_transition=self.transition.log_potentials(sequences),
             log_duration=None if tables is None else tables.log_duration,
             log_emission=self.emission.log_potentials(sequences, log_emission),
@@ -63,14 +63,14 @@ class Model:
             return self
         return replace(self, initial=self.initial.with_parameters(probability=self.log_initial().exp()))
 
-    def _log_initial(self, tables: DurationTables | None) -> StateVector:
+    def _log_initial(self, tables: DurationTables | None, sequences: Sequences | None = None) -> StateVector:
         if not self.initial.follows_transition:
-            return self.initial.log_potentials()
+            return self.initial.log_potentials(sequences)
         segments = stationary_law(self.transition.typical())
         return (segments if tables is None else share_of_time(segments, tables.mean())).log()
 
-    def duration_tables(self) -> DurationTables | None:
-        return None if self.duration is None else self.duration.tables()
+    def duration_tables(self, sequences: Sequences | None = None) -> DurationTables | None:
+        return None if self.duration is None else self.duration.log_potentials(sequences)
 
     def log_prior(self) -> Tensor:
         """(R,) log-density of the priors of all components."""
@@ -101,7 +101,7 @@ class Model:
             "emission": len(self.emission.order()),
         }
         if self.duration is not None:
-            sizes["duration_prob"] = self.duration.tables().log_duration.shape[-2]
+            sizes["duration_prob"] = self.duration.log_potentials().log_duration.shape[-2]
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise ValueError(f"the tables disagree on the number of states: {found}.")

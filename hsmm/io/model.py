@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from hsmm.components.base import Component
-from hsmm.components.families import KINDS
 from hsmm.components.model import Model
+from hsmm.components.register import KINDS, module_of
 from hsmm.io.files import check_dtype, read_manifest, read_tables, write
 
 FORMAT = 1
@@ -93,9 +93,12 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
 
 
 def _plain(value: Any) -> Any:
-    """A component as its name and options, those that are components likewise."""
+    """A component as its name, a user's with its module, and its options, those that are components likewise."""
     if isinstance(value, Component):
-        return {"name": value.name, **{key: _plain(option) for key, option in value.hyperparameters().items()}}
+        module = module_of(type(value))
+        origin = {} if module is None else {"module": module}
+        options = {key: _plain(option) for key, option in value.hyperparameters().items()}
+        return {"name": value.name, **origin, **options}
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
@@ -104,10 +107,17 @@ def _family(kind: str, described: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"{kind} has components within components deeper than {_DEEPEST}.")
     found = described.get("name") if isinstance(described, dict) else described
-    if not isinstance(described, dict) or not isinstance(found, str) or found not in KINDS[kind].families:
+    if not isinstance(described, dict) or not isinstance(found, str):
         raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}.")
-    family = KINDS[kind].families[found]
-    options = {key: value for key, value in described.items() if key != "name"}
+    family = KINDS[kind].families.get(found)
+    if family is None and "module" in described:
+        raise ValueError(
+            f"unknown {kind} {found!r}: its family is defined in the module {described['module']!r}; import that, and "
+            "load again."
+        )
+    if family is None:
+        raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}.")
+    options = {key: value for key, value in described.items() if key not in ("name", "module")}
     known = {field.name for field in fields(family)} - {"parameters"}
     if unknown := set(options) - known:
         raise ValueError(f"{kind} {found} has unknown fields {', '.join(sorted(unknown))}.")

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from hsmm.components.emission import Emission
-from hsmm.components.families import resolve
 from hsmm.components.initial import Initial
 from hsmm.components.model import Model
+from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, DataWarning, NotFittedError
 from hsmm.io import save_model

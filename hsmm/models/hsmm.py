@@ -13,9 +13,9 @@ import numpy as np
 from hsmm import inference
 from hsmm.components.duration import Categorical, Duration
 from hsmm.components.emission import Emission
-from hsmm.components.families import resolve
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
+from hsmm.components.register import resolve
 from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning
 from hsmm.models.base import Device, Estimator
@@ -145,7 +145,7 @@ class HSMM(Estimator):
     @property
     def tail_prob_(self) -> np.ndarray | None:
         """(K,) P(a segment longer than max_duration lasts one more step); None where durations end there."""
-        log_tail = self._duration().tables().log_tail
+        log_tail = self._duration().log_potentials().log_tail
         return None if log_tail is None else log_tail[0].exp().numpy()
 
     def describe(self) -> dict[str, Any]:

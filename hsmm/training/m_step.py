@@ -19,18 +19,13 @@ def maximise(model: Model, sequences: Sequences, counts: Posterior, frozen: froz
     changed: dict[str, Component] = {}
     for kind, part in model.components().items():
         if kind not in frozen:
-            held = frozen_parts(frozen, kind)
-            changed[kind] = part.maximise(*_statistics(kind, sequences, counts), **({"held": held} if held else {}))
+            changed[kind] = part.maximise(sequences, _counts(kind, counts), frozen_parts(frozen, kind))
     after = replace(model, **changed)  # type: ignore[arg-type]
     return with_first_state(model, after, counts, frozen) if model.initial.follows_transition else after
 
 
-def _statistics(kind: str, sequences: Sequences, counts: Posterior) -> tuple[Any, ...]:
-    """What the M-step of this table looks at."""
-    if kind == "initial":
-        return (counts.initial,)
-    if kind == "transition":
-        return sequences, counts.transition
+def _counts(kind: str, counts: Posterior) -> Any:
+    """What was counted of this table."""
     if kind == "duration":
-        return (DurationCounts(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave),)
-    return sequences, counts.state
+        return DurationCounts(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave)
+    return counts.state if kind == "emission" else getattr(counts, kind)

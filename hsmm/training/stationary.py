@@ -64,7 +64,7 @@ def _of_durations(model: Model, counts: Posterior) -> _Objective:
     censored = bool((counts.residual > 0).any())
 
     def value(duration: Duration) -> Tensor:
-        tables = duration.tables()
+        tables = duration.log_potentials()
         total = _weighted(counts.initial, share_of_time(segments, tables.mean()).log()) + duration.log_prior()
         total = total + _weighted(counts.duration, tables.log_duration)
         if tables.log_tail is not None:

@@ -1,22 +1,15 @@
-"""Duration families by name."""
+"""Duration families by name: each module of this package is looked through for them."""
 
-from hsmm.components.duration.base import Duration, DurationCounts, DurationTables
-from hsmm.components.duration.categorical import Categorical
-from hsmm.components.duration.parametric import Gamma, Geometric, LogNormal, NegativeBinomial, Poisson
+from hsmm.components.duration.base import DURATIONS as DURATIONS
+from hsmm.components.duration.base import Duration as Duration
+from hsmm.components.duration.base import DurationCounts as DurationCounts
+from hsmm.components.duration.base import DurationTables as DurationTables
+from hsmm.components.duration.categorical import Categorical as Categorical
+from hsmm.components.duration.parametric import Gamma as Gamma
+from hsmm.components.duration.parametric import Geometric as Geometric
+from hsmm.components.duration.parametric import LogNormal as LogNormal
+from hsmm.components.duration.parametric import NegativeBinomial as NegativeBinomial
+from hsmm.components.duration.parametric import Poisson as Poisson
+from hsmm.components.register import import_beside
 
-DURATIONS: dict[str, type[Duration]] = {
-    family.name: family for family in (Categorical, Geometric, NegativeBinomial, Poisson, Gamma, LogNormal)
-}
-
-__all__ = [
-    "DURATIONS",
-    "Categorical",
-    "Duration",
-    "DurationCounts",
-    "DurationTables",
-    "Gamma",
-    "Geometric",
-    "LogNormal",
-    "NegativeBinomial",
-    "Poisson",
-]
+import_beside(__name__, __path__)

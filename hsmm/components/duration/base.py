@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
+from hsmm.components.register import KINDS
+from hsmm.sequences import Sequences
 from hsmm.types import DurationTable, StateVector
 
 
@@ -47,6 +50,8 @@ class Duration(Component):
     tail slot P(d > max_duration).
     """
 
+    kind: ClassVar[str] = "duration"
+
     max_duration: int = 1
     min_duration: int = 1
 
@@ -62,26 +67,28 @@ class Duration(Component):
     def has_tail(self) -> bool: ...
 
     @abstractmethod
-    def tables(self) -> DurationTables: ...
+    def log_potentials(self, sequences: Sequences | None = None) -> DurationTables: ...
 
     @abstractmethod
     def initialise(self, mean_dwell: StateVector) -> Self:
         """Parameters that give about these mean durations (R, K) in steps."""
 
     @abstractmethod
-    def maximise(self, counts: DurationCounts) -> Self:
-        """Parameters that do not lower the expected complete-data log-likelihood of these counts."""
+    def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self: ...
 
     def probability(self) -> DurationTable:
         """(R, K, max_duration) P(d = column); with a tail the last column is P(d >= max_duration)."""
-        table = self.tables().log_duration.exp()
+        table = self.log_potentials().log_duration.exp()
         if self.has_tail:
             return torch.cat([table[..., :-2], table[..., -2:].sum(-1, keepdim=True)], -1)
         return table
 
     def mean(self) -> StateVector:
         """(R, K) expected duration in steps, what lies beyond ``max_duration`` included."""
-        return self.tables().mean()
+        return self.log_potentials().mean()
+
+
+DURATIONS: dict[str, type[Duration]] = KINDS["duration"].families
 
 
 def usable(table: Tensor, min_duration: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from hsmm.components.base import Constraint, as_parameter, check_concentration, check_distribution, dirichlet_mode
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_survival
+from hsmm.sequences import Sequences
 from hsmm.types import StateVector
 
 
@@ -37,7 +38,7 @@ class Categorical(Duration):
     def has_tail(self) -> bool:
         return False
 
-    def tables(self) -> DurationTables:
+    def log_potentials(self, sequences: Sequences | None = None) -> DurationTables:
         return DurationTables(self.parameters["probability"].log())
 
     def initialise(self, mean_dwell: StateVector) -> Self:
@@ -47,7 +48,7 @@ class Categorical(Duration):
         mixed = 0.9 * geometric / geometric.sum(-1, keepdim=True) + 0.1 / len(steps)
         return self.with_parameters(probability=from_usable(mixed, self.min_duration, 0.0))
 
-    def maximise(self, counts: DurationCounts) -> Self:
+    def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         old = self.parameters["probability"]
         if bool((counts.residual > 0).any()):
             return self.with_parameters(probability=self._with_residuals(counts, old))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -15,6 +15,7 @@ from hsmm.components.base import Constraint
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
+from hsmm.sequences import Sequences
 from hsmm.types import StateVector
 
 _NEWTON_STEPS = 3
@@ -47,13 +48,13 @@ class Parametric(Duration):
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         """(R, K, P) parameters with about these mean durations."""
 
-    def tables(self) -> DurationTables:
+    def log_potentials(self, sequences: Sequences | None = None) -> DurationTables:
         return self._tables(self.parameters["shape"])
 
     def initialise(self, mean_dwell: StateVector) -> Self:
         return self.with_parameters(shape=self._bounded(self.shape_for(mean_dwell.clamp(min=1.0 + 1e-3))))
 
-    def maximise(self, counts: DurationCounts) -> Self:
+    def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         """A few damped Newton steps on the exact objective, never downhill."""
         shape = self.parameters["shape"]
         for _ in range(_NEWTON_STEPS):
@@ -140,11 +141,11 @@ class Geometric(Parametric):
         excess = (mean_dwell - self.min_duration).clamp(min=1e-3)
         return torch.log1p(1.0 / excess).log().unsqueeze(-1)
 
-    def maximise(self, counts: DurationCounts) -> Self:
+    def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         """Closed form where the law is not truncated; its equilibrium residual law is the law itself."""
         residual = bool((counts.residual > 0).any())
         if not self.tail or (residual and self.min_duration > 1):
-            return super().maximise(counts)
+            return super().maximise(sequences, counts, held)
         segments = counts.duration + counts.residual
         extra = torch.arange(segments.shape[-1], dtype=segments.dtype, device=segments.device) - (self.min_duration - 1)
         continued = (segments * extra.clamp(min=0.0)).sum(-1) + counts.tail_stay

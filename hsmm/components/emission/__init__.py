@@ -1,44 +1,18 @@
-"""Emission families by name."""
+"""Emission families by name: each module of this package is looked through for them."""
 
-from hsmm.components.emission.base import EMISSIONS, Emission
-from hsmm.components.emission.bernoulli import Bernoulli
-from hsmm.components.emission.categorical import Categorical
-from hsmm.components.emission.elliptical import Gaussian, StudentT
-from hsmm.components.emission.gamma import Gamma
-from hsmm.components.emission.glm import GLM
-from hsmm.components.emission.mixture import Mixture
-from hsmm.components.emission.multinomial import Multinomial
-from hsmm.components.emission.negative_binomial import NegativeBinomial
-from hsmm.components.emission.poisson import Poisson
-from hsmm.components.emission.product import Product
+from hsmm.components.emission.base import EMISSIONS as EMISSIONS
+from hsmm.components.emission.base import Emission as Emission
+from hsmm.components.emission.bernoulli import Bernoulli as Bernoulli
+from hsmm.components.emission.categorical import Categorical as Categorical
+from hsmm.components.emission.elliptical import Gaussian as Gaussian
+from hsmm.components.emission.elliptical import StudentT as StudentT
+from hsmm.components.emission.gamma import Gamma as Gamma
+from hsmm.components.emission.glm import GLM as GLM
+from hsmm.components.emission.mixture import Mixture as Mixture
+from hsmm.components.emission.multinomial import Multinomial as Multinomial
+from hsmm.components.emission.negative_binomial import NegativeBinomial as NegativeBinomial
+from hsmm.components.emission.poisson import Poisson as Poisson
+from hsmm.components.emission.product import Product as Product
+from hsmm.components.register import import_beside
 
-_FAMILIES: tuple[type[Emission], ...] = (
-    Gaussian,
-    StudentT,
-    Categorical,
-    Bernoulli,
-    Multinomial,
-    Poisson,
-    NegativeBinomial,
-    Gamma,
-    GLM,
-    Mixture,
-    Product,
-)
-EMISSIONS.update({family.name: family for family in _FAMILIES})
-
-__all__ = [
-    "EMISSIONS",
-    "GLM",
-    "Bernoulli",
-    "Categorical",
-    "Emission",
-    "Gamma",
-    "Gaussian",
-    "Mixture",
-    "Multinomial",
-    "NegativeBinomial",
-    "Poisson",
-    "Product",
-    "StudentT",
-]
+import_beside(__name__, __path__)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
+from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
@@ -17,6 +19,8 @@ from hsmm.types import StateSeries
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Emission(Component):
     """log p(y_t | state). Missing cells are marginalised; a row with none observed has log-density 0."""
+
+    kind: ClassVar[str] = "emission"
 
     @abstractmethod
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
@@ -30,8 +34,8 @@ class Emission(Component):
         """Parameters from a rough assignment of rows to states, ``labels`` (R, N) int64."""
 
     @abstractmethod
-    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
-        """Parameters that do not lower Σ weights · log-density, for posterior weights (R, N, K)."""
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
+        """Parameters that do not lower Σ counts · log-density + log-prior, for posteriors (R, N, K) of the states."""
 
     @abstractmethod
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
@@ -77,5 +81,4 @@ def standardised(sequences: Sequences) -> Tensor:
     return torch.where(sequences.observed, (sequences.values - mean) / sequences.scale, 0.0)
 
 
-EMISSIONS: dict[str, type[Emission]] = {}
-"""Every family by its name; filled where all families are known."""
+EMISSIONS: dict[str, type[Emission]] = KINDS["emission"].families

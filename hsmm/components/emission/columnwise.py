@@ -89,9 +89,9 @@ class Columnwise(Emission):
         for feature in range(sequences.n_features):
             self._check_values(sequences, sequences, feature)
 
-    def maximise(self, sequences: Sequences, weights: StateSeries, held: Collection[str] = ()) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
         distinct = sequences.distinct
-        summed = gathered(weights, distinct.of_row, distinct.rows.n_rows)
+        summed = gathered(counts, distinct.of_row, distinct.rows.n_rows)
         columns = [self._column(distinct.rows, summed, feature) for feature in range(sequences.n_features)]
         return self.fitted_to(columns, held)
 

@@ -128,9 +128,8 @@ class Elliptical(Emission):
         spread = 0.9 * fitted.parameters["covariance"] + 0.1 * start.parameters["covariance"]
         return fitted.with_parameters(covariance=spread)
 
-    def maximise(self, sequences: Sequences, weights: StateSeries, held: Collection[str] = ()) -> Self:
-        """Parameters that do not lower Σ weights · log-density; those ``held`` stay as they are."""
-        law, measured = (Elliptical if "dof" in held else type(self)).improved(self, sequences, weights)
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
+        law, measured = (Elliptical if "dof" in held else type(self)).improved(self, sequences, counts)
         if not measured:
             return law
         old_mean, old = self.parameters["mean"], self.parameters["covariance"]

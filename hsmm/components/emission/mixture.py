@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -22,8 +22,9 @@ from hsmm.components.base import (
     to_free,
 )
 from hsmm.components.emission.base import Emission
-from hsmm.components.emission.nested import own, prefixed, resolved
+from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.emission.repeats import gathered, spread
+from hsmm.components.register import resolve
 from hsmm.numerics import logsumexp, ordered_sum
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
@@ -50,7 +51,7 @@ class Mixture(Emission):
         check_concentration(self.concentration)
         if not isinstance(self.n_components, (int, np.integer)) or self.n_components < 1:
             raise ValueError(f"n_components is {self.n_components!r}; expected a whole number >= 1.")
-        family = resolved(self.component, "mixture")
+        family = resolve("emission", self.component, "mixture").bare()
         if any(axes != (1,) for axes in family.state_axes.values()):
             raise ValueError(f"a {family.name} law cannot be the component of a mixture; choose another.")
         object.__setattr__(self, "component", family)
@@ -126,10 +127,10 @@ class Mixture(Emission):
         shape = (len(labels), n_states, self.n_components)
         return self._with(sequences.values.new_full(shape, 1.0 / shape[-1]), made)
 
-    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
         rows, of_row = self._distinct(sequences)
         share, log_weight = self._tables(rows)
-        for part, weight, mass in _blocks(share, log_weight, gathered(weights, of_row, rows.n_rows)):
+        for part, weight, mass in _blocks(share, log_weight, gathered(counts, of_row, rows.n_rows)):
             _, terms = _relative(part.add_(weight))
             terms.mul_(mass / ordered_sum(terms, 0).clamp_(min=1e-300))
             part.copy_(terms.movedim(0, -1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -96,11 +96,11 @@ class Multinomial(Emission):
         flat = sequences.values.new_full((len(labels), n_states, n_features), 1.0 / n_features)
         return self.with_parameters(probability=flat).maximise(sequences, softened(labels, n_states))
 
-    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
         distinct = sequences.distinct
         rows = distinct.rows
-        counts = torch.where(rows.observed.all(1, keepdim=True), rows.values, 0.0)
-        summed = gathered(weights, distinct.of_row, rows.n_rows).mT @ counts
+        values = torch.where(rows.observed.all(1, keepdim=True), rows.values, 0.0)
+        summed = gathered(counts, distinct.of_row, rows.n_rows).mT @ values
         old = self.parameters["probability"]
         return self.with_parameters(probability=dirichlet_mode(summed, self.concentration, old))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hsmm.components.base import Constraint
 from hsmm.components.emission.base import Emission
-from hsmm.components.emission.nested import own, prefixed, resolved
+from hsmm.components.emission.nested import own, prefixed
+from hsmm.components.register import resolve
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
@@ -40,7 +41,7 @@ class Product(Emission):
         flat = sorted(column for own_columns in columns for column in own_columns)
         if flat != list(range(len(flat))):
             raise ValueError(f"columns are {self.columns!r}; expected each of 0 to {len(flat) - 1} exactly once.")
-        object.__setattr__(self, "parts", tuple(resolved(part, "product") for part in self.parts))
+        object.__setattr__(self, "parts", tuple(resolve("emission", part, "product").bare() for part in self.parts))
         object.__setattr__(self, "columns", columns)
 
     @classmethod
@@ -96,9 +97,9 @@ class Product(Emission):
         views = self._views(sequences)
         return self._with([p.initialise(v, labels, n_states) for p, v in zip(self._families, views, strict=True)])
 
-    def maximise(self, sequences: Sequences, weights: StateSeries) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
         views = self._views(sequences)
-        return self._with([part.maximise(view, weights) for part, view in zip(self.laws, views, strict=True)])
+        return self._with([part.maximise(view, counts) for part, view in zip(self.laws, views, strict=True)])
 
     def coordinates(self, sequences: Sequences) -> Tensor:
         self._check_columns(sequences)

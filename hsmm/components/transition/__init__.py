@@ -1,13 +1,12 @@
-"""Transition families by name."""
+"""Transition families by name: each module of this package is looked through for them."""
 
-from hsmm.components.transition.base import Transition
-from hsmm.components.transition.contextual import Contextual
-from hsmm.components.transition.dense import Dense
-from hsmm.components.transition.left_to_right import LeftToRight
-from hsmm.components.transition.masked import Masked
-from hsmm.components.transition.sticky import Sticky
+from hsmm.components.register import import_beside
+from hsmm.components.transition.base import TRANSITIONS as TRANSITIONS
+from hsmm.components.transition.base import Transition as Transition
+from hsmm.components.transition.contextual import Contextual as Contextual
+from hsmm.components.transition.dense import Dense as Dense
+from hsmm.components.transition.left_to_right import LeftToRight as LeftToRight
+from hsmm.components.transition.masked import Masked as Masked
+from hsmm.components.transition.sticky import Sticky as Sticky
 
-_FAMILIES: tuple[type[Transition], ...] = (Dense, Sticky, Masked, LeftToRight, Contextual)
-TRANSITIONS: dict[str, type[Transition]] = {family.name: family for family in _FAMILIES}
-
-__all__ = ["TRANSITIONS", "Contextual", "Dense", "LeftToRight", "Masked", "Sticky", "Transition"]
+import_beside(__name__, __path__)

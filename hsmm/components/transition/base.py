@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
+from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from hsmm.types import StateMatrix, StateVector
 
@@ -20,6 +22,8 @@ class Transition(Component):
 
     ``self_transitions`` is set by the model: True for an HMM; an HSMM's diagonal is zero, but for absorbing rows.
     """
+
+    kind: ClassVar[str] = "transition"
 
     self_transitions: bool = False
 
@@ -45,8 +49,7 @@ class Transition(Component):
         """Rough moves and, for an HMM, the diagonal that gives these mean dwell times (R, K) in steps."""
 
     @abstractmethod
-    def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
-        """Parameters that do not lower Σ counts · log-potentials, for expected counts in the shape of these."""
+    def maximise(self, sequences: Sequences, counts: StateMatrix, held: Collection[str] = ()) -> Self: ...
 
     def first_states(
         self, sequences: Sequences, n_restarts: int, n_states: int, generator: torch.Generator
@@ -61,3 +64,6 @@ class Transition(Component):
     def n_absorbing(self) -> int:
         """States that no parameters could make end."""
         return int(self.n_states == 1)
+
+
+TRANSITIONS: dict[str, type[Transition]] = KINDS["transition"].families

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -109,7 +109,7 @@ class Contextual(OnCovariates, Transition):
         )
         return made._referenced() if k > 1 else made
 
-    def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateMatrix, held: Collection[str] = ()) -> Self:
         """A damped Newton step on the exact objective, never downhill; new counts are worth more than a second one."""
         context = self._standard(self._ahead(sequences))
         design = torch.cat([context.new_ones(*context.shape[:-1], 1), context], -1)

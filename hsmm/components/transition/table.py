@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -83,7 +83,7 @@ class Table(Transition):
         self.prior(moves)
         return self.with_parameters(probability=moves)
 
-    def maximise(self, sequences: Sequences, counts: StateMatrix) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateMatrix, held: Collection[str] = ()) -> Self:
         """Best rows; one that was never left stays as it is, and so does a cell that is zero."""
         old = self.parameters["probability"]
         return self.with_parameters(probability=dirichlet_mode(counts, self.prior(old), old, allowed=old > 0))

@@ -23,6 +23,9 @@ ELLIPTICAL = {"gaussian": Gaussian, "student_t": StudentT}
 
 Statistics = dict[str, Tensor]
 
+ROWS = Sequences.from_arrays([0.0])
+"""Given to tables that do not look at rows."""
+
 
 @dataclass(frozen=True)
 class Case(ABC):
@@ -97,7 +100,7 @@ class DurationCase(Case):
 
     def expected(self, component: Duration, n_segments: float) -> Statistics:
         """The statistics of very many segments of this law, seen to their ends."""
-        tables = component.tables()
+        tables = component.log_potentials()
         duration = n_segments * tables.log_duration.exp()
         blank = torch.zeros_like(duration[..., 0])
         if tables.log_tail is None:
@@ -107,10 +110,10 @@ class DurationCase(Case):
         return {"duration": duration, "residual": 0.0 * duration, "tail_stay": stay, "tail_leave": leave}
 
     def maximise(self, component: Duration, statistics: Statistics) -> Duration:
-        return component.maximise(DurationCounts(**statistics))
+        return component.maximise(ROWS, DurationCounts(**statistics))
 
     def log_likelihood(self, component: Duration, statistics: Statistics) -> Tensor:
-        tables = component.tables()
+        tables = component.log_potentials()
         value = weighted(statistics["duration"], tables.log_duration).sum((-1, -2))
         if tables.log_tail is not None:
             value = value + weighted(statistics["tail_stay"], tables.log_tail).sum(-1)
@@ -122,7 +125,7 @@ class DurationCase(Case):
         return {name: value[:, order] for name, value in statistics.items()}
 
     def log_table(self, component: Duration) -> Tensor:
-        tables = component.tables()
+        tables = component.log_potentials()
         if tables.log_tail is None:
             return tables.log_duration
         return torch.cat([tables.log_duration, tables.log_tail[..., None]], -1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from hsmm.components.initial import INITIALS, Initial
 from hsmm.components.transition import TRANSITIONS, Transition
 from hsmm.sequences import Sequences
-from tests.hsmm.components.cases import N_RESTARTS, N_STATES, Case, Statistics, odd_values, weighted
+from tests.hsmm.components.cases import N_RESTARTS, N_STATES, ROWS, Case, Statistics, odd_values, weighted
 
 MASK = ((True, True, False), (True, False, True), (True, True, True))
 CONCENTRATIONS = ((1.5, 1.0, 0.9), (2.0, 1.0, 3.0), (1.0, 1.2, 0.9))
@@ -27,7 +27,7 @@ class InitialCase(Case):
         return {"counts": 9.0 * torch.rand((N_RESTARTS, N_STATES), generator=generator(seed), dtype=torch.float64)}
 
     def maximise(self, component: Initial, statistics: Statistics) -> Initial:
-        return component.maximise(statistics["counts"])
+        return component.maximise(ROWS, statistics["counts"])
 
     def log_likelihood(self, component: Initial, statistics: Statistics) -> Tensor:
         return weighted(statistics["counts"], component.log_potentials()).sum(-1)

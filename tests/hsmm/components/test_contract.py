@@ -90,7 +90,7 @@ class TestEveryComponent:
         for component in (case.random(10), case.maximise(case.random(10), case.statistics(10))):
             table = case.log_table(component)
             if isinstance(component, Duration):
-                table = component.tables().log_duration
+                table = component.log_potentials().log_duration
                 assert component.probability().shape == (N_RESTARTS, N_STATES, component.max_duration)
                 _close(component.probability().sum(-1), torch.ones(N_RESTARTS, N_STATES))
                 assert table[..., : component.min_duration - 1].isneginf().all()

@@ -135,7 +135,7 @@ def test_a_fitted_model_goes_through_files_unchanged(case: EmissionCase, tmp_pat
     ("nested", "message"),
     [
         (lambda: Mixture("gaussian", n_components=0), "n_components is 0"),
-        (lambda: Mixture("wrong"), "'wrong' stands in a mixture; expected one of gaussian"),
+        (lambda: Mixture("wrong"), "'wrong' stands in a mixture; expected one of bernoulli"),
         (lambda: Mixture("product"), "'product' needs arguments"),
         (lambda: Product("gaussian"), "expected several families"),
         (lambda: Product(()), "expected several families"),

@@ -166,10 +166,9 @@ class GLM(OnCovariates, Emission):
         own = torch.nn.functional.one_hot(labels, n_states).to(torch.float64)
         return start.maximise(sequences, _OWN_SHARE * own + (1.0 - _OWN_SHARE) / n_states)
 
-    def maximise(self, sequences: Sequences, weights: StateSeries, held: Collection[str] = ()) -> Self:
-        """Parameters that do not lower Σ weights · log-density + log-prior; those ``held`` stay as they are."""
+    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
         y, seen = _responses(sequences)
-        weight = weights.mT.unsqueeze(1)
+        weight = counts.mT.unsqueeze(1)
         weight = weight.contiguous() if sequences.is_complete else weight * seen[:, None].to(weight.dtype)
         problem = self._problem(sequences, y, weight.expand(-1, len(y), -1, -1), held)
         mass = problem.weight.sum(-1)
