@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,10 +29,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.durations import Delay, Frequency, Window
 from tasks.config.errors import ConfigurationError
+from tasks.config.ops import OPS
 from tasks.config.secrets import holds_secret
-from tasks.config.settings_errors import explain
+from tasks.config.settings_errors import explain, nearest
 
 _ENVIRONMENT_PREFIX = "HSMM_"
+_LAGS = "lags"
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
 
@@ -93,25 +96,53 @@ class Source(Section):
 class Feature(Section):
     """One declared transform: what the model sees, made from the source's columns."""
 
-    op: Literal["identity", "log", "diff", "log_return", "log_ratio", "rolling_mean", "rolling_std"]
+    op: str
     column: str | None = None
     columns: tuple[str, str] | None = None
     window: Annotated[int, Field(ge=2)] | None = None
+    lag: Count | None = None
+    lags: Annotated[tuple[Count, ...], AfterValidator(_distinct)] | None = None
+    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    low: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    high: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @field_validator("op")
+    @classmethod
+    def _is_known(cls, op: str) -> str:
+        if op not in (*OPS, _LAGS):
+            raise ValueError(nearest(op, (*OPS, _LAGS)))
+        return op
 
     @model_validator(mode="after")
     def _has_what_its_op_needs(self) -> Self:
-        needs = {"columns"} if self.op == "log_ratio" else {"column"}
-        if self.op.startswith("rolling"):
-            needs.add("window")
-        given = {key for key in ("column", "columns", "window") if getattr(self, key) is not None}
-        if given != needs:
-            raise ValueError(f'op = "{self.op}" with {" and ".join(f"`{key}`" for key in sorted(needs))} and no other')
+        op = OPS["lag" if self.op == _LAGS else self.op]
+        needs: set[str] = {"lags"} if self.op == _LAGS else set(op.needs)
+        needs |= {0: set[str](), 1: {"column"}, 2: {"columns"}}[op.n_columns]
+        given = {key for key in type(self).model_fields if key != "op" and getattr(self, key) is not None}
+        if not needs <= given <= needs | op.one_of or (op.one_of and not given & op.one_of):
+            words = [f"`{key}`" for key in sorted(needs)]
+            words += [" or ".join(f"`{key}`" for key in sorted(op.one_of, reverse=True))] if op.one_of else []
+            raise ValueError(f'op = "{self.op}" with {" and ".join(words) or "nothing else"}, and no other key')
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low = {self.low:g} below high = {self.high:g}")
         return self
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The source columns it reads."""
-        return self.columns if self.columns is not None else (self.column or "",)
+        return self.columns or ((self.column,) if self.column is not None else ())
+
+    @property
+    def unit(self) -> str:
+        """What its numbers are counted in."""
+        return OPS[self.op].unit.format(*self.inputs)
+
+    def made(self, name: str) -> dict[str, Feature]:
+        """The columns that are made of it: one, or of ``lags`` one for each."""
+        if self.lags is None:
+            return {name: self}
+        single = self.model_copy(update={"op": "lag", "lags": None})
+        return {f"{name}_{lag}": single.model_copy(update={"lag": lag}) for lag in self.lags}
 
 
 class Model(Section):
@@ -201,15 +232,24 @@ class Settings(BaseSettings):
     @field_validator("features")
     @classmethod
     def _names_are_free(cls, features: dict[str, Feature]) -> dict[str, Feature]:
-        taken = [name for name in features if name in STATE_COLUMNS or name.startswith("raw:") or not name.strip()]
+        made = [column for name, feature in features.items() for column in feature.made(name)]
+        taken = [name for name in made if name in STATE_COLUMNS or name.startswith("raw:") or not name.strip()]
         if taken:
             raise ValueError(f"feature names that the state table does not use itself, unlike {', '.join(taken)}")
+        twice = [name for name in made if made.count(name) > 1]
+        if twice:
+            raise ValueError(f"columns of different names, unlike {twice[0]}, which two features make")
         return features
+
+    @cached_property
+    def made_features(self) -> dict[str, Feature]:
+        """The columns that the model sees, in their order; a feature of several lags makes one for each."""
+        return {column: made for name, f in self.features.items() for column, made in f.made(name).items()}
 
     @property
     def value_columns(self) -> list[str]:
-        """The features' names, in the order of the model's columns."""
-        return list(self.features)
+        """The names of the columns that the model sees."""
+        return list(self.made_features)
 
 
 def read_settings(path: str | Path, assignments: Sequence[str] = ()) -> Settings:

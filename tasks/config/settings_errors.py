@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -13,6 +14,13 @@ def explain(error: ValidationError, settings: type[BaseModel], origin: str) -> s
     known = known_keys(settings)
     problems = [_sentence(detail, known) for detail in error.errors(include_url=False)]
     return "\n".join(f"{origin}: {problem}" for problem in dict.fromkeys(problems))
+
+
+def nearest(found: str, known: Iterable[str]) -> str:
+    """What was expected instead of a name that is not known: the one that is near it, or all."""
+    names = list(known)
+    close = get_close_matches(found, names, n=1, cutoff=0.6)
+    return f"one of {', '.join(names)}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def known_keys(settings: type[BaseModel], prefix: str = "") -> list[str]:
@@ -41,7 +49,8 @@ def _sentence(detail: Any, known: list[str]) -> str:
         return f"{key}: unknown key; {_suggestion(where, known)}"
     if detail["type"] == "missing":
         return f"{key}: missing; expected a value for it."
-    return f"{key}: found {detail['input']!r}; expected {_expectation(detail['msg'])}."
+    expected = _expectation(detail["msg"])
+    return f"{key}: found {detail['input']!r}; expected {expected}{'' if expected.endswith('?') else '.'}"
 
 
 def _suggestion(where: list[str], known: list[str]) -> str:

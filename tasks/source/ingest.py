@@ -80,7 +80,7 @@ def check_source(settings: Settings, as_of: str | datetime | None) -> tuple[date
 
 
 def _inputs(settings: Settings) -> list[str]:
-    return list(dict.fromkeys(column for feature in settings.features.values() for column in feature.inputs))
+    return list(dict.fromkeys(column for feature in settings.made_features.values() for column in feature.inputs))
 
 
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)

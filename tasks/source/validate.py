@@ -53,7 +53,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     if source.duplicates == "keep_last":
         rows = rows.unique(["series_id", "time"], keep="last", maintain_order=True)
     raw_screened, more = _screen(rows, {"duplicate_time": _duplicate_times})
-    rows = add_features(raw_screened, settings.features)
+    rows = add_features(raw_screened, settings.made_features, ingested.zone)
     rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, columns)})
     rows, off_calendar = _on_calendar(rows, settings, ingested.zone)
     as_of = ingested.as_of or _newest(rows if len(rows) else ingested.rows) + ingested.delay

@@ -47,8 +47,8 @@ def test_features_scaled_by_the_whole_source_are_found(place, toy, monkeypatch: 
     place.night(toy.day(150))
     honest = tasks.source.validate.add_features
 
-    def z_scored(rows, features):
-        return honest(rows, features).with_columns((pl.col("x") - pl.col("x").mean()) / pl.col("x").std())
+    def z_scored(rows, features, zone):
+        return honest(rows, features, zone).with_columns((pl.col("x") - pl.col("x").mean()) / pl.col("x").std())
 
     monkeypatch.setattr(tasks.source.validate, "add_features", z_scored)
     assert leaks(place) >= {"p_filtered", "log_density", "remaining_mean"}
@@ -56,7 +56,9 @@ def test_features_scaled_by_the_whole_source_are_found(place, toy, monkeypatch: 
 
 def test_a_centred_window_is_found(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = tasks.source.features.expression
-    monkeypatch.setattr(tasks.source.features, "expression", lambda f: honest(f).rolling_mean(3, center=True))
+    monkeypatch.setattr(
+        tasks.source.features, "expression", lambda f, zone: honest(f, zone).rolling_mean(3, center=True)
+    )
     place.night(toy.day(150))
     assert leaks(place) >= {"p_filtered", "log_density"}
 

@@ -1,4 +1,4 @@
-"""Transforms are what they say, and never see the future."""
+"""Transforms are what they say, never see the future, and treat a missing value as they say."""
 
 from __future__ import annotations
 
@@ -8,64 +8,128 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks.config.ops import GAPS, OPS
 from tasks.config.settings import Feature
 from tasks.source.features import add_features
 
-FEATURES = {
-    "identity": Feature(op="identity", column="close"),
-    "log": Feature(op="log", column="close"),
-    "diff": Feature(op="diff", column="close"),
-    "log_return": Feature(op="log_return", column="close"),
-    "log_ratio": Feature(op="log_ratio", columns=("high", "close")),
-    "rolling_mean": Feature(op="rolling_mean", column="close", window=5),
-    "rolling_std": Feature(op="rolling_std", column="close", window=5),
-}
+_OPTIONS = {"window": 5, "lag": 3, "half_life": 4.0, "low": 0.4, "high": 2.5}
+_COLUMNS = ({}, {"column": "close"}, {"columns": ("high", "close")})
+HOLE = 17
+
+
+def feature(name: str) -> Feature:
+    op = OPS[name]
+    return Feature(op=name, **_COLUMNS[op.n_columns], **{key: _OPTIONS[key] for key in (*op.needs, *op.one_of)})
+
+
+FEATURES = {name: feature(name) for name in OPS}
 
 
 @pytest.fixture
 def rows() -> pl.DataFrame:
     rng = np.random.default_rng(3)
-    close = np.exp(rng.normal(size=80))
-    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(40)] * 2
-    frame = pl.DataFrame({"series_id": ["A"] * 40 + ["B"] * 40, "time": times, "raw:close": close})
-    hole = pl.int_range(pl.len()) % 11 == 7
-    return frame.with_columns(
-        pl.when(~hole).then("raw:close").alias("raw:close"), (pl.col("raw:close") * 1.5).alias("raw:high")
+    times = [datetime(2024, 1, 1, 5, tzinfo=UTC) + timedelta(hours=13 * i) for i in range(40)] * 2
+    frame = pl.DataFrame(
+        {"series_id": ["A"] * 40 + ["B"] * 40, "time": times, "raw:close": np.exp(rng.normal(size=80))}
     )
+    return frame.with_columns((pl.col("raw:close") * rng.uniform(1, 2, 80)).alias("raw:high"))
+
+
+@pytest.fixture
+def holed(rows: pl.DataFrame) -> pl.DataFrame:
+    hole = pl.int_range(pl.len()) % 11 == 7
+    return rows.with_columns(pl.when(~hole).then("raw:close").alias("raw:close"))
 
 
 def test_each_op_is_its_formula() -> None:
-    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(3)]
+    times = [datetime(2024, 1, 7, 22, tzinfo=UTC) + timedelta(hours=i) for i in range(3)]
     frame = pl.DataFrame({"series_id": "A", "time": times, "raw:close": [1.0, 2.0, 8.0], "raw:high": [2.0, 2.0, 16.0]})
-    two = {name: f.model_copy(update={"window": 2}) if f.window else f for name, f in FEATURES.items()}
-    made = add_features(frame, two)
+    smaller = {"window": 2, "lag": 2, "half_life": 1.0, "low": 1.5}
+    two = {
+        name: f.model_copy(update={key: value for key, value in smaller.items() if getattr(f, key) is not None})
+        for name, f in FEATURES.items()
+    }
+    made = add_features(frame, two, "Europe/Paris")
+    weighted = (0.25 + 1.0 + 8.0) / 1.75
     expected = {
         "identity": [1.0, 2.0, 8.0],
         "log": np.log([1.0, 2.0, 8.0]),
         "diff": [None, 1.0, 6.0],
         "log_return": [None, np.log(2.0), np.log(4.0)],
+        "pct_change": [None, 1.0, 3.0],
+        "ratio": [2.0, 1.0, 2.0],
         "log_ratio": [np.log(2.0), 0.0, np.log(2.0)],
+        "clip": [1.5, 2.0, 2.5],
+        "lag": [None, None, 1.0],
         "rolling_mean": [None, 1.5, 5.0],
         "rolling_std": [None, np.sqrt(0.5), np.sqrt(18.0)],
+        "zscore_rolling": [None, np.sqrt(0.5), np.sqrt(0.5)],
+        "ewm_mean": [1.0, 5.0 / 3.0, weighted],
+        "ewm_std": [None, np.sqrt(0.5), _ewm_std([1.0, 2.0, 8.0], weighted)],
+        "day_of_week": [6.0, 0.0, 0.0],
+        "hour": [23.0, 0.0, 1.0],
     }
+    assert expected.keys() == OPS.keys()
     for name, values in expected.items():
         assert made[name].to_list() == pytest.approx(list(values), nan_ok=True), name
 
 
+def _ewm_std(values: list[float], mean: float) -> float:
+    """The weighted standard deviation, without bias, for weights 1/4, 1/2, 1."""
+    weights = np.array([0.25, 0.5, 1.0]) / 1.75
+    return float(np.sqrt((weights * (np.array(values) - mean) ** 2).sum() / (1.0 - (weights**2).sum())))
+
+
 @pytest.mark.parametrize("n_kept", [1, 7, 8, 23, 39])
-def test_cutting_the_future_changes_no_bit_of_the_past(rows: pl.DataFrame, n_kept: int) -> None:
-    cut = rows.group_by("series_id", maintain_order=True).head(n_kept)
-    whole = add_features(rows, FEATURES).group_by("series_id", maintain_order=True).head(n_kept)
+def test_cutting_the_future_changes_no_bit_of_the_past(holed: pl.DataFrame, n_kept: int) -> None:
+    cut = holed.group_by("series_id", maintain_order=True).head(n_kept)
+    whole = add_features(holed, FEATURES).group_by("series_id", maintain_order=True).head(n_kept)
     assert add_features(cut, FEATURES).equals(whole)
 
 
-def test_a_series_does_not_feel_its_neighbours(rows: pl.DataFrame) -> None:
-    alone = add_features(rows.filter(pl.col("series_id") == "B"), FEATURES)
-    assert alone.equals(add_features(rows, FEATURES).filter(pl.col("series_id") == "B"))
+def test_a_series_does_not_feel_its_neighbours(holed: pl.DataFrame) -> None:
+    alone = add_features(holed.filter(pl.col("series_id") == "B"), FEATURES)
+    assert alone.equals(add_features(holed, FEATURES).filter(pl.col("series_id") == "B"))
 
 
-def test_a_difference_is_taken_to_the_last_known_value(rows: pl.DataFrame) -> None:
-    made = add_features(rows, FEATURES)
-    hole = rows.with_row_index().filter(pl.col("raw:close").is_null())["index"][0]
-    assert made["diff"][hole] is None
-    assert made["diff"][hole + 1] == rows["raw:close"][hole + 1] - rows["raw:close"][hole - 1]
+@pytest.mark.parametrize("name", OPS)
+def test_a_missing_value_does_what_the_op_says(rows: pl.DataFrame, name: str) -> None:
+    op, one = OPS[name], rows.filter(pl.col("series_id") == "A")
+    emptied = pl.when(pl.int_range(pl.len()) != HOLE).then(pl.col("raw:close")).alias("raw:close")
+    complete, made = (add_features(r, FEATURES)[name] for r in (one, one.with_columns(emptied)))
+    lost = {"missing": [HOLE + back for back in op.reach(FEATURES[name])], "skipped": [HOLE], "none": []}[op.gap]
+    assert lost == [row for row in range(40) if made[row] is None and complete[row] is not None]
+    others = [row for row in range(40) if row not in lost]
+    if op.gap == "skipped":
+        without = add_features(one.filter(pl.int_range(pl.len()) != HOLE), FEATURES)[name]
+        np.testing.assert_allclose(_numbers(made.gather(others)), _numbers(without), rtol=1e-12)
+    else:
+        np.testing.assert_allclose(_numbers(made.gather(others)), _numbers(complete.gather(others)), rtol=1e-9)
+    assert op.gap in GAPS
+
+
+def _numbers(values: pl.Series) -> np.ndarray:
+    return values.fill_null(np.nan).to_numpy()
+
+
+def test_several_lags_make_a_column_each(rows: pl.DataFrame) -> None:
+    several = Feature(op="lags", column="close", lags=(1, 4)).made("before")
+    assert list(several) == ["before_1", "before_4"]
+    made, one = add_features(rows, several), rows.filter(pl.col("series_id") == "B")["raw:close"]
+    for lag, column in ((1, "before_1"), (4, "before_4")):
+        own = made.filter(pl.col("series_id") == "B")[column]
+        assert own.null_count() == lag
+        assert own[lag:].to_list() == one[:-lag].to_list()
+
+
+def test_where_nothing_varies_there_is_no_score() -> None:
+    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(6)]
+    frame = pl.DataFrame({"series_id": "A", "time": times, "raw:close": 3.0, "raw:high": 3.0})
+    assert add_features(frame, FEATURES)["zscore_rolling"].null_count() == 6
+
+
+def test_every_unit_names_the_columns_it_is_made_of() -> None:
+    units = {name: f.unit for name, f in FEATURES.items()}
+    assert units["ratio"] == "high per close"
+    assert units["log"] == "log of close"
+    assert not any("{" in unit for unit in units.values())

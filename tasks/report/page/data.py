@@ -18,7 +18,7 @@ from tasks.report.data import report_frame, shown_unit
 from tasks.tables.storage import read_name_rows, read_quarantine
 
 if TYPE_CHECKING:
-    from tasks.config.settings import Feature, Settings
+    from tasks.config.settings import Settings
     from tasks.fitting.bundle import Bundle
 
 _WORDS = {
@@ -148,7 +148,7 @@ def page_data(
         name=settings.name,
         summary=summary,
         rows=rows,
-        units={name: unit(settings.features[name]) for name in columns},
+        units={name: settings.made_features[name].unit for name in columns},
         quarantine=read_quarantine(settings.output.states, settings.name),
         names=read_name_rows(settings.output.states, settings.name),
         ranking=ranking,
@@ -157,18 +157,6 @@ def page_data(
         ranked_by=settings.select.criterion,
         notes=list(notes),
     )
-
-
-def unit(feature: Feature) -> str:
-    """The unit of a declared transform."""
-    column = feature.inputs[0]
-    match feature.op:
-        case "log":
-            return f"log of {column}"
-        case "log_return" | "log_ratio":
-            return "log units"
-        case _:
-            return f"units of {column}"
 
 
 def length_in_words(length: str) -> str:
