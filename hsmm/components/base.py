@@ -38,6 +38,8 @@ class Component(Spelled, ABC):
     name: ClassVar[str]
     state_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     uses_covariates: ClassVar[bool] = False
+    is_countable: ClassVar[bool] = True
+    """Whether the number of its parameters says how closely it can follow data; that of an encoder does not."""
     holdable: ClassVar[frozenset[str]] = frozenset()
     """Parameters that the M-step can keep while it improves the others: the names it takes as ``held``."""
 

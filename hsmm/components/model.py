@@ -146,6 +146,11 @@ class Model:
         return any(part.uses_covariates for part in self.components().values())
 
     @property
+    def is_countable(self) -> bool:
+        """Whether :meth:`n_parameters` says how closely the model can follow data."""
+        return all(part.is_countable for part in self.components().values())
+
+    @property
     def is_exchangeable(self) -> bool:
         """Whether the states may be numbered anew without changing what was asked for."""
         return self.initial.is_exchangeable and self.transition.is_exchangeable

@@ -227,6 +227,11 @@ class Estimator(Parameters, OnlineLearning):
         """Whether a component of this model reads ``context``."""
         return self._structure().uses_covariates
 
+    @property
+    def is_countable(self) -> bool:
+        """Whether the number of free parameters says how closely this model can follow data."""
+        return self._structure().is_countable
+
     def describe(self) -> dict[str, Any]:
         """What sets this candidate apart: number of states and the families' names."""
         return {"n_states": self.n_states, "emission": _name(self.emission), "duration": "none"}

@@ -1,6 +1,6 @@
 """Choosing among candidates."""
 
-from hsmm.selection.criteria import CRITERIA, Criterion, CriterionName, Evidence
+from hsmm.selection.criteria import CRITERIA, Criterion, Evidence, criterion
 from hsmm.selection.held_out import HeldOut
 from hsmm.selection.merging import MergeTest, merge_states, merge_test
 from hsmm.selection.reasons import DEAD_SHARE, Reason
@@ -12,7 +12,6 @@ __all__ = [
     "CRITERIA",
     "DEAD_SHARE",
     "Criterion",
-    "CriterionName",
     "Evidence",
     "Fold",
     "ForwardChaining",
@@ -24,6 +23,7 @@ __all__ = [
     "Selection",
     "Splitter",
     "Stability",
+    "criterion",
     "merge_states",
     "merge_test",
     "select_model",

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import polars as pl
 
-from hsmm.selection.criteria import CRITERIA, CriterionName
+from hsmm.selection.criteria import CRITERIA
 from hsmm.selection.held_out import HeldOut
 
 Rule = Literal["best", "one_standard_error", "paired_standard_error"]
 RULES: tuple[Rule, ...] = ("best", "one_standard_error", "paired_standard_error")
 
 
-def ranked(table: pl.DataFrame, criterion: CriterionName) -> pl.DataFrame:
+def ranked(table: pl.DataFrame, criterion: str) -> pl.DataFrame:
     """Best score first; those without a score last."""
     highest_first = CRITERIA[criterion].best_is == "highest"
     return table.sort(pl.col(criterion).fill_nan(None), descending=highest_first, nulls_last=True, maintain_order=True)

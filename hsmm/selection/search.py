@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from hsmm.selection.candidate import Candidate, fit_quietly, rows_for
-from hsmm.selection.criteria import CRITERIA, CriterionName, Evidence
+from hsmm.selection.criteria import CRITERIA, Evidence
 from hsmm.selection.held_out import HeldOut, held_out_scores
 from hsmm.selection.ranking import RULES, Rule, chosen_first, ranked, with_errors
 from hsmm.selection.reasons import Reason, reasons
@@ -44,7 +44,7 @@ class Selection:
 
     table: pl.DataFrame
     models: list[Any]
-    criterion: CriterionName
+    criterion: str
     reasons: list[tuple[Reason, ...]]
     held_out: list[HeldOut | None]
 
@@ -60,7 +60,7 @@ def select_model(
     lengths: Any = None,
     *,
     context: Any = None,
-    criterion: CriterionName = "bic",
+    criterion: str = "bic",
     splits: Splitter | None = None,
     rule: Rule = "best",
     starts: Sequence[Any] | None = None,
@@ -92,7 +92,7 @@ def select_model(
         try:
             start = None if starts is None else starts[index]
             rows = rows_for(candidate, sequences)
-            weighed = _weigh(candidate, rows, folds if criterion == "held_out" else None, start)
+            weighed = _weigh(candidate, rows, folds if CRITERIA[criterion].on_held_out else None, start)
         except ValueError as error:
             weighed, failure = _failed(error), error
         found.append(weighed)
@@ -171,6 +171,10 @@ def _in_order(columns: list[str], described: list[str]) -> list[str]:
     return [*first, *(name for name in columns if name not in first + last), *last]
 
 
+def _without_count() -> list[str]:
+    return [name for name, criterion in CRITERIA.items() if not criterion.counts_parameters]
+
+
 def _check(
     candidates: Sequence[Candidate], criterion: str, rule: str, splits: Splitter | None, sequences: Sequences
 ) -> None:
@@ -178,13 +182,19 @@ def _check(
         raise ValueError(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}.")
     if rule not in RULES:
         raise ValueError(f"rule is {rule!r}; expected one of {', '.join(RULES)}.")
-    if criterion != "held_out" and (rule != "best" or splits is not None):
+    chosen = CRITERIA[criterion]
+    if not chosen.on_held_out and (rule != "best" or splits is not None):
         given = f"rule {rule!r}" if rule != "best" else "splits"
         raise ValueError(f"{given} needs scores on held-out rows; use criterion='held_out', not {criterion!r}.")
     if not candidates:
         raise ValueError("there are no candidates; give at least one estimator.")
     for candidate in candidates:
         candidate.check_options()
+        if chosen.counts_parameters and not candidate.is_countable:
+            raise ValueError(
+                f"criterion is {criterion!r}, which counts parameters, but a candidate has components whose parameters "
+                f"do not count its freedom; choose one of {', '.join(_without_count())}."
+            )
     if sequences.covariates is not None and not any(candidate.uses_context for candidate in candidates):
         raise ValueError("context is given, but no candidate uses it; leave it out, or add one that does.")
     if rule != "best":

@@ -120,7 +120,8 @@ def _key(estimator: Any, values: np.ndarray, lengths: Sequence[int], criterion: 
         "estimator": repr(sorted(estimator.get_params().items(), key=lambda item: item[0])),
         "kind": type(estimator).__name__,
         "lengths": list(map(int, lengths)),
-        "held_out": criterion == "held_out",
+        "held_out": hsmm.selection.CRITERIA[criterion].on_held_out,
+        "criteria": list(hsmm.selection.CRITERIA),
         "start": None if start is None else hsmm.io.digest(start._model),
         "code": code_version(),
     }

@@ -14,6 +14,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm.selection import CRITERIA
 from tasks.config.errors import TrackingError
 from tasks.config.progress import say
 from tasks.config.settings import Settings
@@ -26,7 +27,6 @@ from tasks.source.run_key import code_version, data_digest
 from tasks.source.validate import Validated
 
 _NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
-_CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
 _LONGEST_TAG = 5000
 _SERVING = ("hsmm-flows", "mlflow", "torch", "numpy", "polars", "safetensors")
 
@@ -163,7 +163,7 @@ def _description(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    keys = (*_CRITERIA, "log_likelihood", "n_parameters", "n_iter", "converged")
+    keys = (*CRITERIA, "log_likelihood", "n_parameters", "n_iter", "converged")
     return {key: float(row[key]) for key in keys if row.get(key) is not None}
 
 

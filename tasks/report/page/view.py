@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hsmm.selection import CRITERIA
 from tasks.report.page.alerts import KINDS, newest_rows
 from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
@@ -16,7 +17,6 @@ from tasks.report.page.text import NOTHING, count, moment, number, plain, share,
 MOST_ROWS = 60
 MOST_CANDIDATES = 50
 _UNRECORDED = "not recorded"
-_CRITERIA = ("aic", "bic", "hqc", "icl", "held_out")
 
 
 def head(data: PageData) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def ranking(data: PageData) -> dict[str, Any] | None:
     if table is None or table.is_empty():
         return None
     criterion = data.criterion if data.criterion in table.columns else "bic"
-    others = [name for name in _CRITERIA if name != criterion and _has_values(table, name)]
+    others = [name for name in CRITERIA if name != criterion and _has_values(table, name)]
     best = table[criterion][0]
     rows = [
         {

@@ -11,7 +11,7 @@ import torch
 
 import hsmm
 from hsmm.models import Estimator
-from hsmm.selection import CRITERIA, Evidence, ForwardChaining, merge_states, stability
+from hsmm.selection import CRITERIA, Evidence, ForwardChaining, criterion, merge_states, stability
 
 LENGTHS = [60, 41, 5]
 QUICK = {"n_init": 3, "max_iter": 60, "random_state": 1}
@@ -67,6 +67,32 @@ def test_the_best_is_at_the_head(selection: hsmm.Selection) -> None:
     assert scores == sorted(scores, reverse=CRITERIA[selection.criterion].best_is == "highest")
     assert selection.best is selection.models[selection.table["candidate"][0]]
     assert selection.best.n_states == 2
+
+
+def test_a_criterion_of_ones_own_ranks_once_its_function_is_there() -> None:
+    try:
+
+        @criterion(best_is="highest")
+        def fewest(evidence: Evidence) -> float:
+            return -float(evidence.n_parameters)
+
+        table = hsmm.select_model(X, candidates(), LENGTHS, criterion="fewest").table
+    finally:
+        del CRITERIA["fewest"]
+    assert table["candidate"][0] == 0
+    assert table["fewest"].to_list() == [-float(n) for n in table["n_parameters"]]
+
+
+def test_parameters_that_do_not_count_are_ranked_only_by_criteria_that_do_not_count_them() -> None:
+    class Encoder(hsmm.emissions.Gaussian):
+        is_countable = False
+
+    given = [hsmm.HMM(1, emission=Encoder(), **QUICK), *candidates()]
+    for name, how in CRITERIA.items():
+        if how.counts_parameters:
+            with pytest.raises(ValueError, match=f"{name!r}, which counts parameters.*choose one of held_out"):
+                hsmm.select_model(X, given, LENGTHS, criterion=name)
+    assert hsmm.select_model(X, given, LENGTHS, criterion="held_out").best.n_states == 2
 
 
 def test_candidates_stay_unfitted() -> None:
