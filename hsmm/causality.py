@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -119,10 +120,16 @@ def _answers(
     if len(values) != len(rows):
         raise ValueError(f"features made {len(values)} rows of {len(rows)}; expected one for each.")
     fitted: Any = model if hasattr(model, "filter_proba") else model(values, sizes)
-    answers = {name: getattr(fitted, name)(values, sizes, context=context) for name in _OF_STATES}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X has no feature names")  # gone with the frame
+        return _answered(fitted, values, sizes, context)
+
+
+def _answered(fitted: Any, values: np.ndarray, sizes: np.ndarray, context: Any) -> dict[str, np.ndarray]:
+    answers = {name: np.asarray(getattr(fitted, name)(values, sizes, context=context)) for name in _OF_STATES}
     for name in _OF_TIME:
         with suppress(ValueError):  # moves that follow a context say nothing of how long an HMM's states last
-            answers[name] = getattr(fitted, name)(values, sizes, context=context)
+            answers[name] = np.asarray(getattr(fitted, name)(values, sizes, context=context))
     return answers
 
 

@@ -278,7 +278,7 @@ def _matrix(X: Any, name: str) -> np.ndarray:
         X = X.detach().cpu().numpy()
     elif hasattr(X, "to_numpy"):
         _refuse_temporal(X, name)
-        X = X.to_numpy()
+        X = _to_numpy(X)
     elif hasattr(X, "collect"):
         raise ValueError(f"{name} is a lazy frame; collect it first.")
     try:
@@ -303,6 +303,15 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each.")
     return np.array(array, dtype=np.float64, order="C")
+
+
+def _to_numpy(X: Any) -> np.ndarray:
+    """A frame's cells; in columns of numbers those that pandas knows as missing are NaN."""
+    if type(X).__module__.partition(".")[0] == "pandas":
+        dtypes = X.dtypes if X.ndim == 2 else [X.dtype]
+        if all(dtype.kind in "fiub" for dtype in dtypes):
+            return X.to_numpy(dtype=np.float64, na_value=np.nan)
+    return X.to_numpy()
 
 
 def _refuse_temporal(X: Any, name: str) -> None:

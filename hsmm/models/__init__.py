@@ -32,7 +32,7 @@ def load(folder: str | Path) -> Estimator | GLMHMM:
     try:
         if isinstance(options.get("trainer"), dict):
             options["trainer"] = resolve_trainer(options["trainer"])
-        return ESTIMATORS[kind](**options, **objects)._adopt_loaded(model, details.get("fit"))
+        return ESTIMATORS[kind](**options, **objects)._adopt_loaded(model, details.get("fit"), details.get("features"))
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -22,12 +22,14 @@ from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, DataWarning, NotFittedError
 from hsmm.io import save_model
-from hsmm.models.evidence import known_states, series_weight
+from hsmm.models.evidence import known_states, series_lengths, series_weight
+from hsmm.models.frames import feature_names
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
 from hsmm.models.progress import Callback, watcher
 from hsmm.models.queries import check_context
+from hsmm.models.routing import Routed, y_may_stand_second
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.first import check_start, has_values
@@ -41,12 +43,19 @@ Device = Literal["auto", "cpu", "cuda"]
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
 
-class Estimator(Parameters, OnlineLearning):
+class Estimator(Parameters, Routed, OnlineLearning):
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
 
-    X is (n_samples, n_features): NumPy, torch or polars; one dimension is one feature, NaN is missing. ``lengths``
-    cuts it into series, which never influence each other but for sharing parameters.
+    X is (n_samples, n_features): NumPy, torch, polars or pandas; one dimension is one feature, NaN is missing.
+    ``lengths`` cuts it into series, which never influence each other but for sharing parameters; ``groups``
+    (n_samples,), the name of each row's series, may stand in its place, so that scikit-learn can split by it.
     """
+
+    routes: ClassVar = {
+        "fit": ("lengths", "groups", "context", "states", "sample_weight", "callback"),
+        "score": ("lengths", "groups", "context", "sample_weight"),
+        **dict.fromkeys(("predict", "predict_proba"), ("lengths", "groups", "context")),
+    }
 
     n_states: int
     emission: str | Emission
@@ -61,12 +70,14 @@ class Estimator(Parameters, OnlineLearning):
     frozen: Sequence[str] = ()
     verbose: int = 0
 
+    @y_may_stand_second
     def fit(
         self,
         X: Any,
         lengths: Any = None,
         y: None = None,
         *,
+        groups: Any = None,
         context: Any = None,
         start: Estimator | None = None,
         states: Any = None,
@@ -94,10 +105,12 @@ class Estimator(Parameters, OnlineLearning):
         """
         if y is not None:
             raise ValueError("y is given, but hidden states are not known in advance; leave it out.")
-        sequences = Sequences.from_arrays(X, lengths, context)
+        sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context)
         known = known_states(states, sequences, self.n_states)
         weight = series_weight(sample_weight, sequences)
-        return self.fit_sequences(sequences, start=start, states=known, weight=weight, callback=callback)
+        self.fit_sequences(sequences, start=start, states=known, weight=weight, callback=callback)
+        self._remember_features(feature_names(X))
+        return self
 
     def fit_sequences(
         self,
@@ -132,6 +145,7 @@ class Estimator(Parameters, OnlineLearning):
             trainer=resolve_trainer(self.trainer),
         )
         self._adopt(best, structure, objective)
+        self._remember_features(None)
         self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
             self.log_likelihood_ = self.score_sequences(sequences)
@@ -209,7 +223,10 @@ class Estimator(Parameters, OnlineLearning):
         if "trainer" in params:
             options |= {"trainer": described(self._fitted_with["trainer"]), "frozen": list(params["frozen"])}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
-        return save_model(folder, model, {"estimator": type(self).__name__, "options": options, "fit": summary})
+        names = self.__dict__.get("feature_names_in_")
+        features = None if names is None else names.tolist()
+        details = {"estimator": type(self).__name__, "options": options, "fit": summary, "features": features}
+        return save_model(folder, model, details)
 
     def permuted(self, order: Any) -> Self:
         """A copy of the fitted model whose state k is this one's state ``order[k]``, in every table."""
@@ -304,8 +321,11 @@ class Estimator(Parameters, OnlineLearning):
         self.n_iter_ = best.n_iter
         self.converged_ = best.converged
 
-    def _adopt_loaded(self, model: Model, summary: Mapping[str, Any] | None) -> Self:
+    def _adopt_loaded(
+        self, model: Model, summary: Mapping[str, Any] | None, features: Sequence[str] | None = None
+    ) -> Self:
         self._model, self._fitted_with = model, self.get_params()
+        self._remember_features(None if features is None else _names(features, model.emission.n_features))
         if summary is not None:
             self.log_likelihood_ = float(summary["log_likelihood"])
             self.n_iter_ = int(summary["n_iter"])
@@ -340,6 +360,12 @@ class Estimator(Parameters, OnlineLearning):
         if not hasattr(self, "_best"):
             raise NotFittedError("only a model fitted in this process knows its restarts; call fit.")
         return self._best
+
+
+def _names(features: Sequence[str], n_features: int) -> np.ndarray:
+    if len(features) != n_features or not all(isinstance(name, str) for name in features):
+        raise TypeError(f"features are {features!r}; expected {n_features} names")
+    return np.array(features, dtype=object)
 
 
 def _name(choice: Any) -> str:

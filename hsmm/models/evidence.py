@@ -1,4 +1,4 @@
-"""What a user knows beside the data: states of some rows, and how often each series counts."""
+"""What a user knows beside the data: where series end, states of some rows, and how often each series counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,30 @@ import torch
 from torch import Tensor
 
 from hsmm.sequences import Sequences
+
+
+def series_lengths(lengths: Any, groups: Any, X: Any) -> Any:
+    """``lengths``, or those of the runs of equal ``groups`` (n_samples,), the name of the series of each row of X.
+
+    Raises ``ValueError`` where both are given, and where the rows of a series do not stand together.
+    """
+    if groups is None:
+        return lengths
+    if lengths is not None:
+        raise ValueError("lengths and groups are given; both say where series end, so leave one of them out.")
+    found, n_rows = np.asarray(groups), len(X)
+    if found.shape != (n_rows,):
+        raise ValueError(f"groups has shape {found.shape}; expected ({n_rows},), the series of each row of X.")
+    starts = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
+    names, n_runs = np.unique(found[starts], return_counts=True)
+    if (n_runs > 1).any():
+        torn = names[n_runs > 1][0]
+        rows = starts[found[starts] == torn][:2].tolist()
+        raise ValueError(
+            f"groups holds {torn!r} from row {rows[0]} on, and again from row {rows[1]} on; rows of one series must "
+            "stand together, in the order of time."
+        )
+    return np.diff(np.r_[starts, n_rows])
 
 
 def known_states(states: Any, sequences: Sequences, n_states: int) -> Tensor | None:

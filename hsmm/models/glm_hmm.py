@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_param
 from hsmm.models.glm.trials import Trials, columns_of, make_trials
 from hsmm.models.hmm import HMM
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
+from hsmm.models.routing import Routed
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE, Fit
 from hsmm.training.m_step import maximise
@@ -67,7 +68,7 @@ class _PatientEM(EM):
         )
 
 
-class GLMHMM(Parameters):
+class GLMHMM(Parameters, Routed):
     """Hidden Markov model whose states are generalised linear models of ``y`` on covariates ``X``.
 
     Constructor, methods and attributes are those of nemos' class of this name; docs/how-to/from-nemos.md says where
@@ -96,6 +97,8 @@ class GLMHMM(Parameters):
         machine.
     strict_nan : whether a missing response within a session is refused rather than marginalised.
     """
+
+    routes: ClassVar = {"fit": ("init_params", "session_starts"), "score": ("session_starts",)}
 
     coef_: Any
     intercept_: np.ndarray
@@ -422,25 +425,6 @@ class GLMHMM(Parameters):
                 setattr(made, name, arrays[name])
         return made
 
-    def get_metadata_routing(self) -> Any:
-        """Which further arguments scikit-learn hands to ``fit`` and ``score``."""
-        from sklearn.utils.metadata_routing import MetadataRequest
-
-        if not hasattr(self, "_metadata_request"):
-            self._metadata_request = MetadataRequest(owner=self)
-            self._metadata_request.fit.add_request(param="init_params", alias=None)
-            for method in ("fit", "score"):
-                getattr(self._metadata_request, method).add_request(param="session_starts", alias=None)
-        return self._metadata_request
-
-    def set_fit_request(self, *, init_params: Any = None, session_starts: Any = None) -> Self:
-        """Ask scikit-learn to hand these on to ``fit``: True, False, or the name they go by."""
-        return self._request("fit", init_params=init_params, session_starts=session_starts)
-
-    def set_score_request(self, *, session_starts: Any = None) -> Self:
-        """Ask scikit-learn to hand these on to ``score``: True, False, or the name they go by."""
-        return self._request("score", session_starts=session_starts)
-
     def __repr__(self) -> str:
         plain = {name: _plain(value) for name, value in self.get_params().items()}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
@@ -458,13 +442,6 @@ class GLMHMM(Parameters):
             target_tags=TargetTags(required=True, two_d_labels=True),
             input_tags=InputTags(allow_nan=True, two_d_array=True),
         )
-
-    def _request(self, method: str, **wanted: Any) -> Self:
-        requests = getattr(self.get_metadata_routing(), method)
-        for name, alias in wanted.items():
-            if alias is not None:
-                requests.add_request(param=name, alias=alias)
-        return self
 
     def _n_states(self) -> int:
         if not isinstance(self.n_states, numbers.Real) or isinstance(self.n_states, bool) or self.n_states % 1:

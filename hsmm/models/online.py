@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from hsmm.components.model import Model
 from hsmm.models.queries import Queries
+from hsmm.models.routing import y_may_stand_second
 from hsmm.training.freezing import check_frozen
 from hsmm.training.online import Averages, averages, check_averageable, learn
 
@@ -23,6 +24,7 @@ class OnlineLearning(Queries):
     @abstractmethod
     def fit(self, X: Any, lengths: Any = None, y: None = None, *, context: Any = None) -> Self: ...
 
+    @y_may_stand_second
     def partial_fit(
         self, X: Any, lengths: Any = None, y: None = None, *, context: Any = None, decay: float = 0.7
     ) -> Self:

@@ -13,6 +13,7 @@ from hsmm.spelling import Spelled, constructor_options, nearest
 
 RandomState: TypeAlias = int | np.random.Generator | None
 _SEEDS = 2**31
+_KEPT = ("_sklearn_output_config", "_metadata_request")  # what scikit-learn's clone keeps, by its names
 
 
 class Parameters(Spelled):
@@ -36,8 +37,12 @@ class Parameters(Spelled):
         return self
 
     def clone(self) -> Self:
-        """An unfitted copy."""
-        return type(self)(**copy.deepcopy(self.get_params()))
+        """An unfitted copy, which answers in the same kind and asks scikit-learn for the same."""
+        made = type(self)(**copy.deepcopy(self.get_params()))
+        for name in _KEPT:
+            if name in self.__dict__:
+                setattr(made, name, copy.deepcopy(self.__dict__[name]))
+        return made
 
     def __repr__(self) -> str:
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}

@@ -16,73 +16,90 @@ from hsmm.components.model import Model
 from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError
 from hsmm.inference import FilterState
 from hsmm.io import digest
+from hsmm.models.evidence import series_lengths, series_weight
+from hsmm.models.frames import Framed
 from hsmm.models.parameters import RandomState, seed_from, whole
+from hsmm.models.routing import y_may_stand_second
 from hsmm.models.streaming import StreamState, check_state
 from hsmm.numerics import ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 
 
-class Queries(ABC):
-    """Questions to a fitted model, answered in NumPy arrays.
+class Queries(Framed, ABC):
+    """Questions to a fitted model, answered in NumPy arrays, or in frames where :meth:`set_output` says so.
 
-    X, ``lengths`` and ``context`` are as in ``fit``. Causal answers to the rows that come ``after`` a state of
-    :meth:`filter_state` have the same bits as those of one pass over all rows.
+    X, ``lengths``, ``groups`` and ``context`` are as in ``fit``. Causal answers to the rows that come ``after`` a state
+    of :meth:`filter_state` have the same bits as those of one pass over all rows.
     """
 
     random_state: RandomState
     _model: Model
 
-    def score(self, X: Any, lengths: Any = None, *, context: Any = None) -> float:
-        """Σ log p(series), in nats; -inf, with a warning that says where, if a series is impossible."""
-        sequences = self._sequences(X, lengths, context)
-        total = self.score_sequences(sequences)
+    @y_may_stand_second
+    def score(
+        self,
+        X: Any,
+        lengths: Any = None,
+        y: None = None,  # noqa: ARG002 - there for scikit-learn
+        *,
+        context: Any = None,
+        groups: Any = None,
+        sample_weight: Any = None,
+    ) -> float:
+        """Σ log p(series), in nats; -inf, with a warning that says where, if a series is impossible.
+
+        Each series counts as often as its ``sample_weight`` says, as in ``fit``.
+        """
+        sequences = self._sequences(X, lengths, context, groups)
+        total = self.score_sequences(sequences, series_weight(sample_weight, sequences))
         if total == -np.inf:
             warnings.warn(_impossible(self._potentials(sequences)), DataWarning, stacklevel=2)
         return total
 
-    def score_sequences(self, sequences: Sequences) -> float:
-        """:meth:`score` for packed data."""
-        return float(inference.log_partition(self._potentials(sequences)).sum())
+    def score_sequences(self, sequences: Sequences, weight: Tensor | None = None) -> float:
+        """:meth:`score` for packed data and the ``weight`` (S,) of each series."""
+        of_series = inference.log_partition(self._potentials(sequences))
+        return float((of_series if weight is None else torch.where(weight > 0, weight * of_series, 0.0)).sum())
 
     def log_joint(self, sequences: Sequences) -> float:
         """Σ log p(series, its most probable segments), in nats."""
         return float(inference.viterbi(self._potentials(sequences)).log_probability.sum())
 
-    def predict(self, X: Any, lengths: Any = None, *, context: Any = None) -> np.ndarray:
+    def predict(self, X: Any, lengths: Any = None, *, context: Any = None, groups: Any = None) -> Any:
         """States of the most probable segments (Viterbi): int64 (n_samples,)."""
-        p = self._query(X, lengths, context)
+        p = self._query(X, lengths, context, groups)
         decoded = inference.viterbi(p)
         _refuse_impossible(p, decoded.log_probability.isfinite())
-        return decoded.states[0].numpy()
+        return self._answer(X, decoded.states[0].numpy(), "state")
 
-    def predict_proba(self, X: Any, lengths: Any = None, *, context: Any = None, lag: int | None = None) -> np.ndarray:
+    def predict_proba(
+        self, X: Any, lengths: Any = None, *, context: Any = None, groups: Any = None, lag: int | None = None
+    ) -> Any:
         """p(state_t | all of the series): (n_samples, n_states). Uses the future: never for decisions at t.
 
         With a ``lag``, p(state_t | the series up to t + lag), the part of it that exists: known ``lag`` rows later and
         never revised. A lag of 0 is :meth:`filter_proba`.
         """
-        p = self._query(X, lengths, context)
+        p = self._query(X, lengths, context, groups)
         if lag is not None:
             states = inference.smoothed(p, whole("lag", lag, 0))
             _refuse_impossible(p, states.any(-1))
-            return states[0].numpy()
+            return self._by_state(X, states[0])
         posterior = inference.posterior(p)
         _refuse_impossible(p, posterior.log_likelihood.isfinite())
-        return posterior.state[0].numpy()
+        return self._by_state(X, posterior.state[0])
 
     def filter_proba(
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
-    ) -> np.ndarray:
+    ) -> Any:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        return self._filtered(self._query(X, lengths, context), after).numpy()
+        return self._by_state(X, self._filtered(self._query(X, lengths, context), after))
 
-    def log_density(
-        self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
-    ) -> np.ndarray:
+    def log_density(self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None) -> Any:
         """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
         p = self._query(X, lengths, context)
-        return inference.log_density(p, after=self._own(after, p))[0].numpy()
+        return self._answer(X, inference.log_density(p, after=self._own(after, p))[0].numpy(), "log_density")
 
     def log_density_sequences(self, sequences: Sequences) -> Tensor:
         """(N,) :meth:`log_density` for packed data."""
@@ -96,13 +113,13 @@ class Queries(ABC):
         context: Any = None,
         max_duration: int | None = None,
         after: StreamState | None = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """P(the state has lasted r steps so far, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         Counts steps within the series.
         """
-        return self._by_steps(inference.elapsed, self._query(X, lengths, context), max_duration, after)
+        return self._by_steps(X, inference.elapsed, self._query(X, lengths, context), max_duration, after)
 
     def remaining_duration(
         self,
@@ -112,12 +129,12 @@ class Queries(ABC):
         context: Any = None,
         max_duration: int | None = None,
         after: StreamState | None = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         """
-        return self._by_steps(inference.remaining, self._query(X, lengths, context), max_duration, after)
+        return self._by_steps(X, inference.remaining, self._query(X, lengths, context), max_duration, after)
 
     def filter_state(
         self,
@@ -169,9 +186,7 @@ class Queries(ABC):
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
 
-    def sample(
-        self, n_samples: int, random_state: RandomState = None, *, context: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, n_samples: int, random_state: RandomState = None, *, context: Any = None) -> tuple[Any, Any]:
         """One simulated series: X (n_samples, n_features) and its states (n_samples,).
 
         A model with context needs it for every step, (n_samples, n_context).
@@ -182,7 +197,8 @@ class Queries(ABC):
         generator = torch.Generator().manual_seed(seed)
         unseen = self._unseen(n_samples if model.uses_covariates else 1, context)
         states = inference.simulate_states(self._potentials(unseen), n_samples, generator)
-        return model.emission.sample(states, generator, unseen.covariates).numpy(), states.numpy()
+        X = model.emission.sample(states, generator, unseen.covariates).numpy()
+        return self._answer(None, X, self._feature_labels()), self._answer(None, states.numpy(), "state")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_model")
@@ -200,16 +216,21 @@ class Queries(ABC):
     def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
         """The same law in tables that tell ``n_columns`` - 1 steps apart; ``p`` itself if it does."""
 
-    def _sequences(self, X: Any, lengths: Any, context: Any = None) -> Sequences:
-        sequences = Sequences.from_arrays(X, lengths, context)
+    def _sequences(self, X: Any, lengths: Any, context: Any = None, groups: Any = None) -> Sequences:
+        self._fitted_model()
+        self._check_features(X)
+        sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context)
         check_context(self._fitted_model(), sequences)
         return sequences
 
     def _potentials(self, sequences: Sequences) -> Potentials:
         return self._fitted_model().potentials(sequences)
 
-    def _query(self, X: Any, lengths: Any, context: Any) -> Potentials:
-        return self._potentials(self._sequences(X, lengths, context))
+    def _query(self, X: Any, lengths: Any, context: Any, groups: Any = None) -> Potentials:
+        return self._potentials(self._sequences(X, lengths, context, groups))
+
+    def _by_state(self, X: Any, table: Tensor) -> Any:
+        return self._answer(X, table.numpy(), [f"state_{k}" for k in range(table.shape[1])])
 
     def _unseen(self, n_rows: int, context: Any) -> Sequences:
         """One series of missing rows."""
@@ -238,11 +259,12 @@ class Queries(ABC):
 
     def _by_steps(
         self,
+        X: Any,
         question: Callable[..., Tensor],
         p: Potentials,
         max_duration: int | None,
         after: StreamState | None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Answer in exactly ``max_duration`` columns."""
         columns = self._columns(max_duration)
         before, wider = self._own(after, p), self._with_columns(p, columns)
@@ -250,7 +272,8 @@ class Queries(ABC):
             before = after.wide(wider, columns)
         answers = question(wider, after=before)
         _refuse_impossible(wider, answers.any(-1), before)
-        return _folded(answers[0], columns).numpy()
+        names = [f"steps_{r}" for r in range(1, columns + 1)]
+        return self._answer(X, _folded(answers[0], columns).numpy(), names)
 
 
 def check_context(model: Model, sequences: Sequences) -> None:
