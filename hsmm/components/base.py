@@ -146,6 +146,10 @@ class Component(Spelled, ABC):
         within = [(value.abs() <= LARGEST).flatten(1).all(1) for value in self.parameters.values()]
         return torch.stack(within).all(0)
 
+    def completed(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters of this family with those that may be left out: of models saved before there were any."""
+        return dict(parameters)
+
     def bare(self) -> Self:
         """The family and its hyper-parameters, without parameters."""
         return replace(self, parameters={})

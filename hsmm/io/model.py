@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Componen
         return None
     own = {name.partition(".")[2]: tables.pop(name) for name in list(tables) if name.startswith(f"{kind}.")}
     family = _family(kind, described)
+    with suppress(KeyError, RuntimeError, IndexError):
+        own = family.completed(own)
     if own.keys() != family.state_axes.keys():
         found, expected = (", ".join(sorted(names)) or "nothing" for names in (own, family.state_axes))
         raise ValueError(f"{kind} {family.name} has the tables {found}; expected {expected}.")

@@ -24,7 +24,7 @@ from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, No
 from hsmm.io import save_model
 from hsmm.models.glm import options as words
 from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, Beginning, begun, checked
-from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_params, checked_params
+from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_params, checked_params, in_units_of
 from hsmm.models.glm.trials import Trials, columns_of, make_trials
 from hsmm.models.hmm import HMM
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
@@ -240,6 +240,7 @@ class GLMHMM(Parameters, Routed):
         params = self._begin(trials, seed) if init_params is None else checked_params(init_params, self._n_states())
         start = as_model(structure, params, self._columns)
         self._check_features(start, sequences)
+        start = in_units_of(start, sequences)
         best = fit_restarts(
             structure,
             Objective(sequences).in_canonical_order(),
@@ -532,6 +533,7 @@ class GLMHMM(Parameters, Routed):
             fit_clusters=fit_clusters,
             shapes={"coef": shapes.coef.shape, "intercept": shapes.intercept.shape, "scale": shapes.scale.shape},
             flat_intercept=shapes.intercept[..., 0],
+            units=tuple(flat.parameters[name][0, 0].numpy() for name in ("centre", "spread")),  # type: ignore[arg-type]
             seed=seed,
         )
 
@@ -564,7 +566,7 @@ class GLMHMM(Parameters, Routed):
         trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
         model = as_model(self._structure(), checked_params(params, self._n_states()), self._columns)
         self._check_features(model, trials.sequences)
-        return model, trials.sequences
+        return in_units_of(model, trials.sequences), trials.sequences
 
     def _check_features(self, model: Model, sequences: Sequences) -> None:
         coef = model.emission.parameters["coef"]

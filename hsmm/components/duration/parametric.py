@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Constraint
+from hsmm.components.counts import log_rising
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
@@ -174,14 +175,13 @@ class NegativeBinomial(Parametric):
     """d - 1 is negative binomial. ``shape`` is (log-mean, log r); r = 1 is geometric, r → ∞ Poisson."""
 
     name: ClassVar[str] = "negative_binomial"
-    bounds: ClassVar = ((-9.0, 9.0), (-4.0, 8.0))
+    bounds: ClassVar = ((-9.0, 9.0), (-4.0, 16.0))
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         log_mean, log_r = shape[..., :1], shape[..., 1:]
-        r = log_r.exp()
         steps = durations - 1.0
-        log_success = -torch.nn.functional.softplus(log_r - log_mean)
-        return torch.lgamma(steps + r) - torch.lgamma(r) - torch.lgamma(durations) + steps * log_success
+        log_odds = -torch.logaddexp(-log_r, -log_mean)
+        return log_rising(log_r.exp(), steps) - torch.lgamma(durations) + steps * log_odds
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([(mean_dwell - 1.0).log(), torch.full_like(mean_dwell, 0.5)], -1)

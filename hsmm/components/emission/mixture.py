@@ -143,6 +143,15 @@ class Mixture(Emission):
     def confined(self, sequences: Sequences) -> Self:
         return self._with(self.parameters["weight"], self.components.confined(sequences))
 
+    def completed(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        inner = own(_PREFIX, parameters)
+        if "weight" not in parameters or not inner:
+            return dict(parameters)
+        shape = tuple(parameters["weight"].shape[1:])
+        whole = self._family.completed({name: value.flatten(1, 2) for name, value in inner.items()})
+        added = {name: value.unflatten(1, shape) for name, value in whole.items() if name not in inner}
+        return {**parameters, **prefixed(_PREFIX, added)}
+
     def is_proper(self) -> Tensor:
         return self.components.is_proper()
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.components.counts import log_negative_binomial
 from hsmm.components.emission.columnwise import Column, is_count
 from hsmm.components.emission.poisson import SMALLEST_RATE
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
@@ -20,13 +21,14 @@ from hsmm.sequences import Sequences
 class NegativeBinomial(Positive):
     """Parameters ``mean`` m and ``size`` r (R, K, F); the variance is m + m² / r, and r → ∞ is Poisson.
 
-    ``size`` is held within ``size_bounds``, ``mean`` at or above ``SMALLEST_RATE``.
+    In a fit ``size`` is held within ``size_bounds``, ``mean`` at or above ``SMALLEST_RATE``; a known mean may be 0.
     """
 
     name: ClassVar[str] = "negative_binomial"
     state_axes: ClassVar = {"mean": (1,), "size": (1,)}
     holdable: ClassVar = frozenset({"mean", "size"})
     support: ClassVar[str] = "whole numbers >= 0"
+    maybe_zero: ClassVar = frozenset({"mean"})
 
     size_bounds: tuple[float, float] = (1e-3, 1e5)
 
@@ -57,10 +59,7 @@ class NegativeBinomial(Positive):
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         mean, size = (self.parameters[name][:, None, :, feature] for name in ("mean", "size"))
-        both = torch.log1p(mean / size)
-        count = values[:, None]
-        rises = torch.lgamma(count + size) - torch.lgamma(size) - torch.lgamma(count + 1.0)
-        return rises - size * both + count * ((mean / size).log() - both)
+        return log_negative_binomial(values[:, None], mean, mean.log(), size)
 
     def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         """The mean in closed form, whatever the size; then the size, given that mean."""
@@ -76,8 +75,13 @@ class NegativeBinomial(Positive):
             return torch.stack(sums, -1)
 
         def value(size: Tensor) -> Tensor:
-            rises = over_counts(torch.lgamma, size) - weight * torch.lgamma(size)
-            return rises - (weight * size + total) * torch.log1p(mean / size) - total * size.log()
+            sums = []
+            for feature, column in enumerate(columns):
+                centre, spread = (x[..., feature, None] for x in (mean, size))
+                sums.append(
+                    (column.weight * log_negative_binomial(column.values, centre, centre.log(), spread)).sum(-1)
+                )
+            return torch.stack(sums, -1)
 
         def slopes(size: Tensor) -> tuple[Tensor, Tensor]:
             first = over_counts(torch.digamma, size) - weight * torch.digamma(size)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.components.counts import log_poisson
 from hsmm.components.emission.columnwise import Column, is_count
 from hsmm.components.emission.positive import Positive, averages, weighted_sums
 from hsmm.sequences import Sequences
@@ -20,7 +21,7 @@ SMALLEST_RATE = 1e-10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Poisson(Positive):
-    """Parameter ``rate`` (R, K, F), at least ``SMALLEST_RATE``.
+    """Parameter ``rate`` (R, K, F), in a fit at least ``SMALLEST_RATE``; a known one may be 0.
 
     The prior is Gamma with shape ``prior_shape`` >= 1 and rate ``prior_rate`` >= 0, the weight of a pseudo-sample
     (1, 0: none).
@@ -29,6 +30,7 @@ class Poisson(Positive):
     name: ClassVar[str] = "poisson"
     state_axes: ClassVar = {"rate": (1,)}
     support: ClassVar[str] = "whole numbers >= 0"
+    maybe_zero: ClassVar = frozenset({"rate"})
 
     prior_shape: float = 1.0
     prior_rate: float = 0.0
@@ -57,7 +59,7 @@ class Poisson(Positive):
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         rate = self.parameters["rate"][:, None, :, feature]
-        return values[:, None] * rate.log() - rate - torch.lgamma(values + 1.0)[:, None]
+        return log_poisson(values[:, None], rate, rate.log())
 
     def fitted_to(self, columns: list[Column], held: Collection[str] = ()) -> Self:
         total = weighted_sums(columns, lambda y: y) + (self.prior_shape - 1.0)

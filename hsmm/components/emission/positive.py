@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ _ROUNDING = 1e-13
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Positive(Columnwise):
-    """Parameters (R, K, F), all positive and within ``bounds``."""
+    """Parameters (R, K, F), all positive and within ``bounds``; those that are known, and ``maybe_zero``, may be 0."""
+
+    maybe_zero: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def bounds(self) -> Mapping[str, tuple[float, float]]:
@@ -39,8 +41,10 @@ class Positive(Columnwise):
             found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ValueError(f"parameters have shapes {found}; expected (K, F).")
         for name, value in self.parameters.items():
-            if not bool((value > 0).all()):
-                raise ValueError(f"{name} holds {float(value.min()):g}; expected positive numbers.")
+            least = name in self.maybe_zero
+            if not bool(((value >= 0) if least else (value > 0)).all()):
+                expected = "numbers >= 0" if least else "positive numbers"
+                raise ValueError(f"{name} holds {float(value.min()):g}; expected {expected}.")
 
     def constraints(self) -> Mapping[str, Constraint]:
         return dict.fromkeys(self.state_axes, "positive")

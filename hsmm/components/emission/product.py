@@ -109,6 +109,9 @@ class Product(Emission):
     def confined(self, sequences: Sequences) -> Self:
         return self._with([p.confined(view) for p, view in zip(self.laws, self._views(sequences), strict=True)])
 
+    def completed(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._merged(part.completed(own(str(i), parameters)) for i, part in enumerate(self._families))
+
     def is_proper(self) -> Tensor:
         return torch.stack([part.is_proper() for part in self.laws]).all(0)
 

@@ -33,7 +33,7 @@ class Beginning:
     """What initialisers may look at.
 
     ``X`` (N, F) or a dict, ``y`` (N,) or (N, Y), ``session_starts`` (N,) booleans; ``fit_clusters`` gives coefficients,
-    intercepts and scales of one model for each label of (N,).
+    intercepts and scales of one model for each label of (N,). ``units`` are centre and spread (F,) of the covariates.
     """
 
     n_states: int
@@ -46,6 +46,7 @@ class Beginning:
     fit_clusters: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
     shapes: Mapping[str, tuple[int, ...]]
     flat_intercept: np.ndarray
+    units: tuple[np.ndarray, np.ndarray]
     seed: int
 
     def generator(self, slot: str) -> np.random.Generator:
@@ -110,9 +111,11 @@ def kmeans_transition(begin: Beginning, rng: np.random.Generator, minimum_prob: 
 
 
 def random_glm(begin: Beginning, rng: np.random.Generator, std_dev: float = 0.001) -> tuple[np.ndarray, np.ndarray]:
-    """Small coefficients, and intercepts at the mean response."""
+    """Small coefficients of standardised covariates, and the mean response at their mean."""
     intercept = np.broadcast_to(begin.flat_intercept[..., None], begin.shapes["intercept"])
-    return std_dev * rng.normal(size=begin.shapes["coef"]), intercept.copy()
+    shape, (centre, spread) = begin.shapes["coef"], begin.units
+    drawn = (std_dev * rng.normal(size=shape).reshape(len(spread), -1) / spread[:, None]).reshape(shape)
+    return drawn, intercept - np.tensordot(centre, drawn, 1)
 
 
 def kmeans_glm(begin: Beginning, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001

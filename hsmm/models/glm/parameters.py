@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.models.glm.trials import Columns
+from hsmm.sequences import Sequences
 
 
 class GLMHMMParams(NamedTuple):
@@ -99,10 +101,12 @@ def as_emission(bare: GLM, params: GLMHMMParams, columns: Columns | None) -> GLM
     moved = np.moveaxis(coef, -1, 0), np.moveaxis(intercept, -1, 0)
     tables = {"coef": moved[0], "intercept": moved[1], "scale": scale.T}
     made = bare.with_parameters(
-        **{
-            name: torch.from_numpy(np.ascontiguousarray(table, dtype=np.float64))[None]
-            for name, table in tables.items()
-        }
+        **bare.completed(
+            {
+                name: torch.from_numpy(np.ascontiguousarray(table, dtype=np.float64))[None]
+                for name, table in tables.items()
+            }
+        )
     )
     made.check()
     return made
@@ -120,6 +124,12 @@ def as_model(structure: Model, params: GLMHMMParams, columns: Columns | None) ->
         duration=None,
         emission=as_emission(structure.emission, params, columns),
     )
+
+
+def in_units_of(model: Model, sequences: Sequences) -> Model:
+    """The same model, to be learnt further in units of these rows' covariates."""
+    assert isinstance(model.emission, GLM)
+    return replace(model, emission=model.emission.in_units_of(sequences))
 
 
 def as_params(model: Model, columns: Columns | None, *, single: bool) -> GLMHMMParams:

@@ -372,7 +372,7 @@ class TestSetup:
     def test_the_default_matches_the_mean_response(self) -> None:
         X, y, _ = simulated("Poisson")
         params = GLMHMM(2, "Poisson").initialize_params(X, y)
-        np.testing.assert_allclose(np.exp(params.intercept), y.mean())
+        np.testing.assert_allclose(np.exp(params.intercept + X.mean(0) @ params.coef), y.mean())
         assert np.abs(params.coef).max() < 0.01
 
     def test_arguments_of_initialisers(self) -> None:

@@ -16,7 +16,7 @@ from hsmm.components.emission.base import Emission
 from hsmm.components.emission.glm.layout import INTERCEPT, Layout, layout
 from hsmm.components.emission.glm.links import Elementwise, InverseLink, inverse_link
 from hsmm.components.emission.glm.penalties import REGULARIZERS, Penalty, RegularizerName, penalty
-from hsmm.components.emission.glm.problem import Design, Problem
+from hsmm.components.emission.glm.problem import Design, Problem, standardised, unstandardised
 from hsmm.components.emission.glm.responses import RESPONSES, Response
 from hsmm.components.emission.glm.solvers import SOLVERS, SolverName
 from hsmm.numerics import ordered_sum
@@ -30,6 +30,8 @@ _UNBOUNDED = ("identity", "one_over_x")
 _EMPTY = 1e-8
 _OWN_SHARE = 0.7
 _EXTREME = 12.0
+_LOWEST = -1e290  # of a log-density that is told from impossible
+_USUAL = (1e-3, 1e3)  # spreads of covariates whose coefficients a penalty is likely meant for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +40,9 @@ class GLM(OnCovariates, Emission):
 
     Parameters ``coef`` (R, K, F, Y), ``intercept`` (R, K, Y) and ``scale`` (R, K, Y); coefficients and intercepts of a
     categorical response have a last axis of categories. ``scale`` is the variance of a Gaussian, 1 / shape of a gamma,
-    and the α of a negative binomial's variance μ + α μ²; it is 1 elsewhere.
+    and the α of a negative binomial's variance μ + α μ²; it is 1 elsewhere. ``centre`` and ``spread`` (R, K, F), equal
+    in all states, are mean and standard deviation of the covariates last learnt from: learning goes on in these units,
+    so that it does not depend on those of the covariates, while coefficients and penalties are in the covariates' own.
 
     - ``family``: "bernoulli", "poisson", "gamma", "negative_binomial", "gaussian" or "categorical".
     - ``inverse_link``: how the predictor becomes the mean; by default logistic, exp, one_over_x, exp, identity,
@@ -48,15 +52,15 @@ class GLM(OnCovariates, Emission):
       s Σ √size ‖w_g‖₂ over the ``groups`` (one number for each column; -1 is free; by default one group of all).
     - ``tied``: which of "coef", "intercept" and "scale" all states share.
     - ``solver``: "newton" (proximal where the penalty has corners), "lbfgs" or "proximal_gradient".
-    - ``min_precision``: of a normal prior on coefficients and intercepts, too weak to matter but where data are
-      separable: there it stops the rows nearest to the boundary at a predictor of about ± log(rows / min_precision),
-      some 25. Not used with the links identity and one_over_x.
+    - ``min_precision``: of a normal prior on the coefficients of standardised covariates and on intercepts at their
+      mean, too weak to matter but where data are separable: there it stops the rows nearest to the boundary at a
+      predictor of about ± log(rows / min_precision), some 25. Not used with the links identity and one_over_x.
     - ``min_scale``: floor of a Gaussian's variance, relative to that of each response.
     - ``n_categories``: by default, as many as the data show.
     """
 
     name: ClassVar[str] = "glm"
-    state_axes: ClassVar = {"coef": (1,), "intercept": (1,), "scale": (1,)}
+    state_axes: ClassVar = {"coef": (1,), "intercept": (1,), "scale": (1,), "centre": (1,), "spread": (1,)}
     holdable: ClassVar = frozenset({"coef", "intercept", "scale"})
 
     family: FamilyName = "bernoulli"
@@ -110,9 +114,17 @@ class GLM(OnCovariates, Emission):
         if scale is not None:
             spread = as_parameter(scale, "scale", (1, 2))
             spread = spread.unsqueeze(2) if spread.ndim == 2 else spread
-        made = cls(parameters={"coef": slopes, "intercept": level, "scale": spread}, **hyperparameters)
+        tables = {"coef": slopes, "intercept": level, "scale": spread}
+        made = cls(**hyperparameters)
+        made = made.with_parameters(**made.completed(tables))
         made.check()
         return made
+
+    def completed(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Covariates whose units nobody said are in their own."""
+        shape = parameters["coef"].shape[:3]
+        units = {"centre": torch.zeros(shape, dtype=torch.float64), "spread": torch.ones(shape, dtype=torch.float64)}
+        return {**units, **parameters}
 
     def check(self) -> None:
         coef, intercept, scale = (self.parameters[name] for name in ("coef", "intercept", "scale"))
@@ -125,6 +137,12 @@ class GLM(OnCovariates, Emission):
             )
         if bool((scale <= 0).any()):
             raise ValueError("scale holds numbers <= 0; expected positive ones.")
+        centre, spread = (self.parameters[name] for name in ("centre", "spread"))
+        if centre.shape != coef.shape[:3] or spread.shape != coef.shape[:3] or bool((spread <= 0).any()):
+            raise ValueError(
+                f"centre has shape {tuple(centre.shape[1:])}, spread {tuple(spread.shape[1:])}; expected "
+                f"{tuple(coef.shape[1:3])} both, and positive spreads."
+            )
 
     @property
     def n_features(self) -> int:
@@ -158,6 +176,8 @@ class GLM(OnCovariates, Emission):
         if not sequences.is_complete:
             density = torch.where(seen[:, None], density, 0.0)
         table = density.squeeze(1) if density.shape[1] == 1 else ordered_sum(density, 1)
+        if bool((table < _LOWEST).any()):
+            table = torch.where(table < _LOWEST, -torch.inf, table)
         return table.mT.contiguous() if out is None else out.copy_(table.mT)
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
@@ -172,15 +192,24 @@ class GLM(OnCovariates, Emission):
         weight = weight.contiguous() if sequences.is_complete else weight * seen[:, None].to(weight.dtype)
         problem = self._problem(sequences, y, weight.expand(-1, len(y), -1, -1), held)
         mass = problem.weight.sum(-1)
-        stacked = self._stacked()
+        law = self.in_units_of(sequences)
         if not {"coef", "intercept"} <= set(held):
-            found = problem.parameters(SOLVERS[self.solver](problem, problem.coordinates(stacked)))
+            stacked = self._stacked()
+            start = problem.coordinates(problem.design.standard(stacked))
+            found = problem.design.raw(problem.parameters(SOLVERS[self.solver](problem, start)))
             learnt = mass.sum(-1, keepdim=True).expand_as(mass) if len(problem.place) == 1 else mass
-            stacked = torch.where((learnt > _EMPTY)[..., None, None], found, stacked)
-        law = self._with_stacked(stacked)
+            law = law._with_stacked(torch.where((learnt > _EMPTY)[..., None, None], found, stacked))
+            law = law.with_parameters(**{name: self.parameters[name] for name in held})
         if not self._response.has_scale or "scale" in held:
             return law
-        return law._with_best_scale(problem, stacked, mass, sequences)
+        return law._with_best_scale(problem, mass, sequences)
+
+    def in_units_of(self, sequences: Sequences) -> Self:
+        """The same law, to be learnt further in units of these rows' covariates."""
+        design = self._design(sequences, centred=self._centres)
+        shape = self.parameters["coef"].shape[:3]
+        units = {"centre": design.centre, "spread": design.spread}
+        return self.with_parameters(**{name: value.expand(shape).clone() for name, value in units.items()})
 
     def confined(self, sequences: Sequences) -> Self:
         return self.with_parameters(scale=self._bounded(self.parameters["scale"], sequences))
@@ -229,12 +258,21 @@ class GLM(OnCovariates, Emission):
         return (doubt < np.exp(-_EXTREME)).nonzero().flatten().tolist()
 
     def cautions(self, sequences: Sequences) -> list[str]:
-        if not (states := self.separated(sequences)):
-            return []
-        return [
-            f"states {states} are certain of most responses: these are (nearly) separable, and the estimates only as "
-            "large as a weak prior lets them be; use a stronger regularizer, or fewer states."
-        ]
+        found = []
+        if states := self.separated(sequences):
+            found.append(
+                f"states {states} are certain of most responses: these are (nearly) separable, and the estimates only "
+                "as large as a weak prior lets them be; use a stronger regularizer, or fewer states."
+            )
+        spread = self._design(sequences, centred=True).spread
+        odd = ((spread < _USUAL[0]) | (spread > _USUAL[1])).nonzero().flatten().tolist()
+        if odd and self.regularizer != "unregularized" and self.strength > 0:
+            sizes = ", ".join(f"{float(spread[column]):.2g}" for column in odd[:5])
+            found.append(
+                f"{self.regularizer} weighs coefficients in the covariates' own units, and columns {odd[:5]} have "
+                f"standard deviations of {sizes}: standardise them, or fit with regularizer 'unregularized'."
+            )
+        return found
 
     def n_parameters(self) -> int:
         coef, intercept = self.parameters["coef"], self.parameters["intercept"]
@@ -244,20 +282,14 @@ class GLM(OnCovariates, Emission):
         return sum(size * (1 if name in self.tied else k) for name, size in sizes.items())
 
     def log_prior(self) -> Tensor:
-        stacked = self._stacked()
-        place = self._layout
-        penalty = self._penalty
-        g, k, q = place.place.shape
-        flat = stacked.reshape(*stacked.shape[:2], g, k * q)
-        first = torch.empty(place.n_coordinates, dtype=torch.int64)
-        index = place.place[0].flatten()
-        first[index.flip(0)] = torch.arange(len(index)).flip(0)
-        coordinates = flat[..., first.to(flat.device)]
-        return -(penalty.smooth(coordinates) + penalty.rough(coordinates)).sum((-1, -2))
+        penalty = self._penalty(torch.ones(self._layout.n_coordinates, dtype=torch.float64), 0.0)
+        coordinates, standard = self._coordinates(self._stacked()), self._coordinates(self._standard())
+        floor = 0.5 * self._floor * standard.square().sum(-1)
+        return -(penalty.smooth(coordinates) + penalty.rough(coordinates) + floor).sum((-1, -2))
 
     @property
     def is_smooth(self) -> bool:
-        return self._penalty.is_smooth
+        return self._penalty(torch.ones(self._layout.n_coordinates, dtype=torch.float64), 0.0).is_smooth
 
     def constraints(self) -> Mapping[str, Constraint]:
         kinds: dict[str, Constraint] = {"coef": "real", "intercept": "real"}
@@ -266,14 +298,18 @@ class GLM(OnCovariates, Emission):
     def shared_axes(self) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(self.tied, (1,))
 
+    def free(self) -> dict[str, Tensor]:
+        """Those of standardised covariates, whose size says how much they matter."""
+        return {**super().free(), **self._with_stacked(self._standard())._regression()}
+
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         """What is tied is the mean over the states' coordinates."""
-        return super().with_free(
-            {
-                name: value.mean(1, keepdim=True).expand_as(value) if name in self.tied else value
-                for name, value in coordinates.items()
-            }
-        )
+        shared = {
+            name: value.mean(1, keepdim=True).expand_as(value) if name in self.tied else value
+            for name, value in {**self.free(), **coordinates}.items()
+        }
+        made = super().with_free(shared)
+        return made._with_stacked(unstandardised(made._stacked(), *made._units()))
 
     def units(self) -> dict[str, Tensor]:
         if self.family != "gaussian" or self._link.name != "identity":
@@ -296,21 +332,31 @@ class GLM(OnCovariates, Emission):
         return layout(coef.shape[1], m, coef.shape[2] + 1, frozenset(self.tied))
 
     @property
-    def _penalty(self) -> Penalty:
+    def _floor(self) -> float:
+        return 0.0 if self._link.name in _UNBOUNDED else self.min_precision
+
+    @property
+    def _centres(self) -> bool:
+        """Whether intercepts at the covariates' mean are shared just where those at 0 are."""
+        return "intercept" not in self.tied or "coef" in self.tied
+
+    def _penalty(self, unit: Tensor, floor: float) -> Penalty:
         place = self._layout
-        floor = 0.0 if self._link.name in _UNBOUNDED else self.min_precision
-        return penalty(self.regularizer, self.strength, self.mix, self.groups, floor, place.feature, place.block)
+        return penalty(self.regularizer, self.strength, self.mix, self.groups, floor, place.feature, place.block, unit)
+
+    def _design(self, sequences: Sequences, *, centred: bool) -> Design:
+        covariates = self.design(sequences, self.parameters["coef"].shape[2])
+        return Design.of(sequences, covariates, None if self.columns is None else tuple(self.columns), centred=centred)
 
     def _problem(self, sequences: Sequences, y: Tensor, weight: Tensor, held: Collection[str]) -> Problem:
-        place = self._layout
-        penalty, fixed = self._penalty, None
+        place, design = self._layout, self._design(sequences, centred=self._centres and "intercept" not in held)
+        unit = torch.where(place.feature == INTERCEPT, 1.0, design.spread[place.feature.clamp(min=0)])
+        penalty, fixed = self._penalty(unit, self._floor), None
         if {"coef", "intercept"} & set(held):
             fixed = place.feature == INTERCEPT if "intercept" in held else place.feature != INTERCEPT
             penalty = penalty.without(fixed)
-        covariates = self.design(sequences, self.parameters["coef"].shape[2])
-        key = None if self.columns is None else tuple(self.columns)
         return Problem(
-            design=Design.of(sequences, covariates, key),
+            design=design,
             response=self._response,
             link=self._link,
             y=y.unsqueeze(1),
@@ -328,10 +374,32 @@ class GLM(OnCovariates, Emission):
         joined = torch.cat([intercept.unsqueeze(2), coef], 2)
         return (joined if joined.ndim == 5 else joined.unsqueeze(4)).permute(0, 3, 1, 4, 2)
 
+    def _standard(self) -> Tensor:
+        """(R, Y, K, M, P) those at the mean of the covariates, for a change by their spread."""
+        return standardised(self._stacked(), *self._units())
+
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """(R, 1, K, 1, F) centre and spread."""
+        centre, spread = (self.parameters[name][:, None, :, None] for name in ("centre", "spread"))
+        return centre, spread
+
+    def _coordinates(self, stacked: Tensor) -> Tensor:
+        """(R, Y, G, Q) what is shared once."""
+        place = self._layout
+        g, k, q = place.place.shape
+        flat = stacked.reshape(*stacked.shape[:2], g, k * q)
+        first = torch.empty(place.n_coordinates, dtype=torch.int64)
+        index = place.place[0].flatten()
+        first[index.flip(0)] = torch.arange(len(index)).flip(0)
+        return flat[..., first.to(flat.device)]
+
     def _with_stacked(self, stacked: Tensor) -> Self:
         joined = stacked.permute(0, 2, 4, 1, 3).contiguous()
         joined = joined if self.family == "categorical" else joined.squeeze(4)
         return self.with_parameters(intercept=joined[:, :, 0].contiguous(), coef=joined[:, :, 1:].contiguous())
+
+    def _regression(self) -> dict[str, Tensor]:
+        return {name: self.parameters[name] for name in ("coef", "intercept")}
 
     def _predictor(self, covariates: Tensor) -> Tensor:
         """(R, Y, K, M, N), one covariate after the other so that a row's bits are its own."""
@@ -342,8 +410,8 @@ class GLM(OnCovariates, Emission):
             total = total + stacked[..., feature, :] * column
         return total if len(columns) else total.expand(*total.shape[:-1], len(covariates))
 
-    def _with_best_scale(self, problem: Problem, stacked: Tensor, mass: Tensor, sequences: Sequences) -> Self:
-        predictor = problem.design.predictor(stacked)
+    def _with_best_scale(self, problem: Problem, mass: Tensor, sequences: Sequences) -> Self:
+        predictor = problem.design.predictor(problem.design.standard(self._stacked()))
         y, scale = problem.y.unsqueeze(-3), problem.scale
         weight = problem.weight.unsqueeze(-2)
         if "scale" in self.tied:
@@ -373,11 +441,12 @@ class GLM(OnCovariates, Emission):
         )
         n_columns = self.design(sequences).shape[1]
         shape = (n_restarts, n_states, *level.shape)
-        return self.with_parameters(
-            coef=level.new_zeros(n_restarts, n_states, n_columns, *level.shape),
-            intercept=level.expand(shape).clone(),
-            scale=self._response.start_scale(centre, variance).expand(*shape[:2], len(mean)).clone(),
-        )
+        tables = {
+            "coef": level.new_zeros(n_restarts, n_states, n_columns, *level.shape),
+            "intercept": level.expand(shape).clone(),
+            "scale": self._response.start_scale(centre, variance).expand(*shape[:2], len(mean)).clone(),
+        }
+        return self.with_parameters(**self.completed(tables)).in_units_of(sequences)
 
     def _size(self, sequences: Sequences) -> int:
         """Number of categories."""

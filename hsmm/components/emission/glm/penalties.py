@@ -15,16 +15,17 @@ REGULARIZERS: tuple[RegularizerName, ...] = ("unregularized", "ridge", "lasso", 
 
 @dataclass(frozen=True, eq=False)
 class Penalty:
-    """½ Σ precision · θ² + Σ absolute · |θ| + Σ_g group_weight · ‖θ_g‖₂ over the last axis of coordinates θ.
+    """½ Σ precision · θ² + Σ absolute · |θ| + Σ_g group_weight · ‖θ_g / unit_g‖₂ over the last axis of coordinates θ.
 
     ``precision`` and ``absolute`` are (Q,); ``group`` (Q,) int64 numbers the group of each coordinate, -1 for none,
-    and ``group_weight`` is (G,).
+    and ``group_weight`` is (G,). ``unit`` (Q,) is the coordinate of a coefficient of 1.
     """
 
     precision: Tensor
     absolute: Tensor
     group: Tensor
     group_weight: Tensor
+    unit: Tensor
 
     @property
     def is_smooth(self) -> bool:
@@ -41,14 +42,14 @@ class Penalty:
         return value
 
     def proximal(self, coordinates: Tensor, step: Tensor) -> Tensor:
-        """argmin over u of ‖u - θ‖² / (2 step) + rough(u); steps are equal within a group."""
+        """argmin over u of Σ (u - θ)² / (2 step) + rough(u); steps over squared units are equal within a group."""
         shrunk = coordinates.sign() * (coordinates.abs() - step * self.absolute).clamp(min=0.0)
         if not self.group_weight.numel():
             return shrunk
         inside = self.group >= 0
         index = self.group.clamp(min=0)
         norm = self._norms(shrunk)[..., index].clamp(min=1e-300)
-        factor = (1.0 - step * self.group_weight[index] / norm).clamp(min=0.0)
+        factor = (1.0 - step / self.unit**2 * self.group_weight[index] / norm).clamp(min=0.0)
         return torch.where(inside, shrunk * factor, shrunk)
 
     def rough_derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,20 +60,22 @@ class Penalty:
             return slope, curvature
         inside, index = self.group >= 0, self.group.clamp(min=0)
         norm = self._norms(coordinates)[..., index].clamp(min=1e-150)
-        unit = torch.where(inside, coordinates / norm, 0.0)
+        toward = torch.where(inside, coordinates / self.unit / norm, 0.0)
         stiff = torch.where(inside, self.group_weight[index] / norm, 0.0)
         same = (self.group.unsqueeze(-1) == self.group) & inside
-        pairs = torch.where(same, unit.unsqueeze(-1) * unit.unsqueeze(-2), 0.0)
+        pairs = torch.where(same, toward.unsqueeze(-1) * toward.unsqueeze(-2), 0.0)
         curvature = stiff.unsqueeze(-1) * (torch.diag_embed(inside.to(stiff.dtype).expand(stiff.shape)) - pairs)
-        return slope + torch.where(inside, self.group_weight[index] * unit, 0.0), curvature
+        curvature = curvature / self.unit / self.unit.unsqueeze(-1)
+        return slope + torch.where(inside, self.group_weight[index] * toward / self.unit, 0.0), curvature
 
     def even(self, metric: Tensor) -> Tensor:
-        """A metric (..., Q) made equal within each group, at its largest there."""
+        """A metric (..., Q) that in squared units is equal within each group, at its largest there."""
         if not self.group_weight.numel():
             return metric
+        square = self.unit**2
         member = self.group.unsqueeze(-1) == torch.arange(self.group_weight.numel(), device=metric.device)
-        largest = torch.where(member, metric.unsqueeze(-1), 0.0).amax(-2)
-        return torch.where(self.group >= 0, largest[..., self.group.clamp(min=0)], metric)
+        largest = torch.where(member, (metric * square).unsqueeze(-1), 0.0).amax(-2)
+        return torch.where(self.group >= 0, largest[..., self.group.clamp(min=0)] / square, metric)
 
     def without(self, held: Tensor) -> Penalty:
         """The penalty of those coordinates alone that are not ``held`` (Q,)."""
@@ -82,13 +85,15 @@ class Penalty:
             torch.where(held, zero, self.absolute),
             torch.where(held, -1, self.group),
             self.group_weight,
+            self.unit,
         )
 
     def _norms(self, coordinates: Tensor) -> Tensor:
         inside = self.group >= 0
         index = self.group.clamp(min=0)
         squares = coordinates.new_zeros((*coordinates.shape[:-1], self.group_weight.numel()))
-        return squares.index_add(-1, index, torch.where(inside, coordinates**2, 0.0)).clamp(min=1e-300).sqrt()
+        own = torch.where(inside, (coordinates / self.unit) ** 2, 0.0)
+        return squares.index_add(-1, index, own).clamp(min=1e-300).sqrt()
 
 
 def penalty(
@@ -99,17 +104,20 @@ def penalty(
     floor: float,
     feature: Tensor,
     block: Tensor,
+    unit: Tensor,
 ) -> Penalty:
     """The penalty of coordinates that belong to ``feature`` (Q,), -1 for an intercept, of vector ``block`` (Q,).
 
-    A group is made of the coordinates of its features within one block. ``floor`` is added to all precisions.
+    A group is made of the coordinates of its features within one block. A coefficient is a coordinate divided by its
+    ``unit`` (Q,). ``floor`` is added to the precisions of all coordinates.
     """
     slope = feature >= 0
     zero = torch.zeros(len(feature), dtype=torch.float64, device=feature.device)
     quadratic = {"ridge": strength, "elastic_net": strength * (1.0 - mix)}.get(regularizer, 0.0)
     linear = {"lasso": strength, "elastic_net": strength * mix}.get(regularizer, 0.0)
     group, weight = _grouped(strength, groups, feature, block) if regularizer == "group_lasso" else _ungrouped(feature)
-    return Penalty(torch.where(slope, quadratic, zero) + floor, torch.where(slope, linear, zero), group, weight)
+    precision, absolute = torch.where(slope, quadratic, zero) / unit**2, torch.where(slope, linear, zero) / unit
+    return Penalty(precision + floor, absolute, group, weight, unit)
 
 
 def _ungrouped(feature: Tensor) -> tuple[Tensor, Tensor]:

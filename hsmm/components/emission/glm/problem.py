@@ -19,32 +19,45 @@ _LEAST_MEAN = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """``columns`` (P, N) a column of ones and the covariates; ``products`` (N, P (P + 1) / 2) theirs in pairs, if
-    affordable, and ``pair`` (P, P) which of these belongs to two columns."""
+    """``columns`` (P, N) a column of ones and the covariates less ``centre`` (F,) in units of ``spread`` (F,);
+    ``products`` (N, P (P + 1) / 2) theirs in pairs, if affordable, and ``pair`` (P, P) which of these belongs to two
+    columns."""
 
     columns: Tensor
     products: Tensor | None
     pair: Tensor
+    centre: Tensor
+    spread: Tensor
 
     @classmethod
-    def of(cls, sequences: Sequences, covariates: Tensor, key: object) -> Design:
-        """Made once for the same data."""
+    def of(cls, sequences: Sequences, covariates: Tensor, key: object, *, centred: bool) -> Design:
+        """Made once for the same data: covariates in standard deviations from their mean or, unless ``centred``, in
+        units of their root mean square."""
         made: dict[object, Design] = sequences.__dict__.setdefault("_designs", {})
-        if key not in made:
+        if (key, centred) not in made:
             n, c = covariates.shape
-            columns = torch.cat([covariates.new_ones(1, n), covariates.T]).contiguous()
+            centre, spread = _units(covariates, centred=centred)
+            columns = torch.cat([covariates.new_ones(1, n), ((covariates - centre) / spread).T]).contiguous()
             first, second = torch.triu_indices(c + 1, c + 1, device=columns.device)
             pair = torch.empty(c + 1, c + 1, dtype=torch.int64, device=columns.device)
             pair[first, second] = pair[second, first] = torch.arange(len(first), device=columns.device)
             products = None
             if len(first) <= _MOST_PRODUCTS:
                 products = (columns[first] * columns[second]).T.contiguous()
-            made[key] = cls(columns, products, pair)
-        return made[key]
+            made[key, centred] = cls(columns, products, pair, centre, spread)
+        return made[key, centred]
 
     @property
     def n_columns(self) -> int:
         return self.columns.shape[0]
+
+    def standard(self, weights: Tensor) -> Tensor:
+        """(..., P) an intercept and coefficients of the covariates as they are → those of the columns."""
+        return standardised(weights, self.centre, self.spread)
+
+    def raw(self, weights: Tensor) -> Tensor:
+        """The inverse of :meth:`standard`."""
+        return unstandardised(weights, self.centre, self.spread)
 
     def predictor(self, weights: Tensor) -> Tensor:
         """(..., P) → (..., N)"""
@@ -59,6 +72,31 @@ class Design:
         if self.products is not None:
             return (per_row @ self.products)[..., self.pair]
         return (per_row.unsqueeze(-2) * self.columns) @ self.columns.T
+
+
+def standardised(weights: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
+    """(..., P) an intercept and coefficients → those of covariates less ``centre`` (..., F) in units of ``spread``."""
+    level, slopes = weights[..., :1], weights[..., 1:]
+    return torch.cat([level + (slopes * centre).sum(-1, keepdim=True), slopes * spread], -1)
+
+
+def unstandardised(weights: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
+    """The inverse of :func:`standardised`."""
+    level, slopes = weights[..., :1], weights[..., 1:] / spread
+    return torch.cat([level - (slopes * centre).sum(-1, keepdim=True), slopes], -1)
+
+
+def _units(covariates: Tensor, *, centred: bool) -> tuple[Tensor, Tensor]:
+    """(F,) where each covariate lies and how far it reaches; 1 for one that is 0 throughout."""
+    centre = covariates.mean(0) if centred else covariates.new_zeros(covariates.shape[1])
+    if centred:
+        constant = covariates.amin(0) == covariates.amax(0)
+        centre = torch.where(constant, covariates[0], centre)
+    rest = covariates - centre
+    largest = rest.abs().amax(0)
+    largest = torch.where(largest > 0, largest, 1.0)
+    square = (rest / largest).square().mean(0)
+    return centre, torch.where(square > 0, largest * square.sqrt(), 1.0)
 
 
 class Evaluation(NamedTuple):

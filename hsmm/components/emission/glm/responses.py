@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from hsmm.components.counts import log_gamma_constant, log_negative_binomial, log_poisson, poisson_excess
 from hsmm.components.emission.glm.links import InverseLink
 from hsmm.numerics import logsumexp
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-_LARGE = 50.0
 _STEPS = 30
 _SCALE_STEPS = 10
 
@@ -102,8 +102,7 @@ class Poisson(Response):
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         mean, inside = _not_negative(link.mean(predictor))
-        value = _times(y, link.log_mean(predictor)) - mean - torch.lgamma(y + 1.0)
-        return torch.where(inside, value, -torch.inf)
+        return torch.where(inside, log_poisson(y, mean, link.log_mean(predictor)), -torch.inf)
 
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean
@@ -120,8 +119,9 @@ class Poisson(Response):
     def slopes(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> tuple[Tensor, Tensor, Tensor]:
         if link.name != "exp":
             return super().slopes(y, predictor, scale, link)
-        mean = predictor.exp()
-        return mean - y * predictor, mean - y, mean
+        mean, some = predictor.exp(), y > 0
+        value = torch.where(some, poisson_excess(torch.where(some, y, 1.0), mean, predictor), mean)
+        return value, mean - y, mean
 
 
 class NegativeBinomial(Response):
@@ -132,9 +132,8 @@ class NegativeBinomial(Response):
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         mean, inside = _not_negative(link.mean(predictor))
-        size = 1.0 / scale
-        value = _log_rising(size, y) - torch.lgamma(y + 1.0) + _times(y, link.log_mean(predictor))
-        return torch.where(inside, value - (size + y) * torch.log1p(mean * scale), -torch.inf)
+        value = log_negative_binomial(y, mean, link.log_mean(predictor), 1.0 / scale)
+        return torch.where(inside, value, -torch.inf)
 
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean + scale * mean**2
@@ -155,10 +154,10 @@ class NegativeBinomial(Response):
     def slopes(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> tuple[Tensor, Tensor, Tensor]:
         if link.name != "exp":
             return super().slopes(y, predictor, scale, link)
-        spread = scale * predictor.exp()
-        size = 1.0 / scale + y
-        share = spread / (1.0 + spread)
-        return size * torch.log1p(spread) - y * predictor, size * share - y, size * share / (1.0 + spread)
+        size, odds = 1.0 / scale, predictor + scale.log()
+        share = odds.sigmoid()
+        value = -size * logsigmoid(-odds) - y * logsigmoid(odds)
+        return value, (size + y) * share - y, (size + y) * share * (1.0 - share)
 
     def best_scale(self, y: Tensor, predictor: Tensor, scale: Tensor, weight: Tensor, link: InverseLink) -> Tensor:
         """Newton steps in log(scale), shortened where they would lower the objective."""
@@ -198,7 +197,7 @@ class Gamma(Response):
         inside = log_mean.isfinite()
         log_mean = torch.where(inside, log_mean, 0.0)
         value = y.log() - log_mean - y * (-log_mean).exp() + 1.0
-        return torch.where(inside, _log_gamma_constant(1.0 / scale) + value / scale - y.log(), -torch.inf)
+        return torch.where(inside, log_gamma_constant(1.0 / scale) + value / scale - y.log(), -torch.inf)
 
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale * mean**2
@@ -304,33 +303,5 @@ def _not_negative(mean: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(inside, mean, 0.0), inside
 
 
-def _times(y: Tensor, log_mean: Tensor) -> Tensor:
-    """y · log(mean), 0 where y is."""
-    return torch.where(y > 0, y * torch.where(y > 0, log_mean, 0.0), 0.0)
-
-
 def _weighted(weight: Tensor, value: Tensor) -> Tensor:
     return torch.where(weight > 0, weight * torch.where(weight > 0, value, 0.0), 0.0)
-
-
-def _log_rising(size: Tensor, y: Tensor) -> Tensor:
-    """lgamma(size + y) - lgamma(size) - y log(size), without cancellation where ``size`` is large."""
-    large = size > _LARGE
-    near, far = torch.where(large, _LARGE, size), torch.where(large, size, _LARGE)
-    direct = torch.lgamma(near + y) - torch.lgamma(near) - y * near.log()
-    stirling = (far + y - 0.5) * torch.log1p(y / far) - y + _stirling(far + y) - _stirling(far)
-    return torch.where(large, stirling, direct)
-
-
-def _log_gamma_constant(a: Tensor) -> Tensor:
-    """a log(a) - a - lgamma(a)."""
-    large = a > _LARGE
-    near, far = torch.where(large, _LARGE, a), torch.where(large, a, _LARGE)
-    direct = near * near.log() - near - torch.lgamma(near)
-    return torch.where(large, 0.5 * far.log() - _HALF_LOG_2PI - _stirling(far), direct)
-
-
-def _stirling(a: Tensor) -> Tensor:
-    """lgamma(a) - (a - 1/2) log(a) + a - log(2π) / 2 for large a."""
-    square = a**-2
-    return (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0))) / a
