@@ -1,10 +1,10 @@
 """Exact answers of a semi-Markov model, as pure functions of its :class:`~hsmm.potentials.Potentials`."""
 
 from hsmm.inference.engine import (
+    causal,
     computable,
     elapsed,
     expected_counts,
-    filter_pass,
     filter_state,
     filtered,
     log_density,
@@ -17,17 +17,18 @@ from hsmm.inference.engine import (
 )
 from hsmm.inference.impossible import first_impossible, impossible_rows
 from hsmm.inference.simulation import simulate_states
-from hsmm.kernels.results import Decoded, Filtered, FilterState, Posterior
+from hsmm.kernels.results import Causal, CausalName, Decoded, FilterState, Posterior
 
 __all__ = [
+    "Causal",
+    "CausalName",
     "Decoded",
     "FilterState",
-    "Filtered",
     "Posterior",
+    "causal",
     "computable",
     "elapsed",
     "expected_counts",
-    "filter_pass",
     "filter_state",
     "filtered",
     "first_impossible",

@@ -5,20 +5,22 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
-from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from hsmm.errors import KernelWarning
 from hsmm.kernels import native, reference
-from hsmm.kernels.results import Decoded, Filtered, FilterState, Posterior
+from hsmm.kernels.protocol import Kernel, Query
+from hsmm.kernels.results import Causal, CausalName, Decoded, FilterState, Posterior
+from hsmm.native import library
 from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries, KernelName, PerSeries, StateSeries
 
-KERNELS: dict[str, ModuleType] = {"reference": reference, "native": native}
+KERNELS: dict[str, Kernel] = {"reference": reference, "native": native}
 _LARGEST = 1e300
 
 
@@ -31,7 +33,7 @@ def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
     """
     check_finite(p)
     if not any(table.requires_grad for table in p.tables().values()):
-        return run("log_partition", p, kernel)
+        return choose("log_partition", p, kernel).log_partition(p)
     if p.log_residual is None:
         p = replace(p, log_residual=p.residual_law())
     names = tuple(p.tables())
@@ -56,7 +58,7 @@ def expected_counts(
         check_finite(p)
     if series_weight is not None:
         _check_weight(p, series_weight)
-    counts = run("expected_counts", p.detach(), kernel, series_weight)
+    counts = choose("expected_counts", p, kernel).expected_counts(p.detach(), series_weight)
     if checked and not bool(counts.log_likelihood.isfinite().all()):
         if trial:
             return replace(counts, log_likelihood=counts.log_likelihood.nan_to_num(-torch.inf, -torch.inf, -torch.inf))
@@ -73,41 +75,49 @@ def posterior(p: Potentials, *, kernel: KernelName = "auto") -> Posterior:
     return replace(counts, **{name: table.sum(1) for name, table in per_row.items()})
 
 
+def causal(
+    p: Potentials, want: Collection[CausalName], *, after: FilterState | None = None, kernel: KernelName = "auto"
+) -> Causal:
+    """What is known at each row from that row and those before it, all of one forward pass: see :class:`Causal`.
+
+    ``want`` names its fields; the others are None. With ``after`` the rows follow those that led to that state, and
+    then ``elapsed`` needs a stationary duration table: those of the rows before would be needed. With a tail the last
+    columns of ``elapsed`` and ``remaining`` are P(r >= D); a left-censored first segment has age 1 at its series'
+    first row. A field has the same bits whatever else is wanted.
+    """
+    _check_wanted(want)
+    if after is not None and "elapsed" in want and p.log_duration is not None and p.log_duration.ndim == 4:
+        raise ValueError(
+            "elapsed cannot go on after a state where the duration table changes with time, because a segment's age "
+            "is weighed with the table of the row where it started; give all rows at once."
+        )
+    check_finite(p)
+    if after is not None:
+        _check_state(p, after)
+    return choose("causal", p, kernel).causal(p.detach(), want, after)
+
+
 def filtered(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> StateSeries:
     """P(z_n | y up to n), causal: (R, N, K). With ``after`` the rows follow those that led to that state."""
-    return filter_pass(p, after=after, kernel=kernel).state
+    return causal(p, ["filtered"], after=after, kernel=kernel)["filtered"]
 
 
 def log_density(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> Tensor:
     """log p(y_n | y before n), causal: (R, N)."""
-    return filter_pass(p, after=after, kernel=kernel).log_density
-
-
-def filter_pass(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> Filtered:
-    """Filtered states and log-densities of one forward pass."""
-    return _causal("filtered", p, after, kernel)
+    return causal(p, ["log_density"], after=after, kernel=kernel)["log_density"]
 
 
 def elapsed(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> DurationSeries:
     """P(the segment is r steps old, this one counted | y up to n), causal: (R, N, D), column r - 1.
 
-    Counts visible steps: a left-censored first segment has age 1 at its series' first row. With a tail the last
-    column is P(r >= D). With ``after`` the duration table must be stationary: those of the rows before are needed.
+    With ``after`` the duration table must be stationary: those of the rows before are needed.
     """
-    if after is not None and p.log_duration is not None and p.log_duration.ndim == 4:
-        raise ValueError(
-            "elapsed cannot go on after a state where the duration table changes with time, because a segment's age "
-            "is weighed with the table of the row where it started; give all rows at once."
-        )
-    return _causal("elapsed", p, after, kernel)
+    return causal(p, ["elapsed"], after=after, kernel=kernel)["elapsed"]
 
 
 def remaining(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> DurationSeries:
-    """P(the segment has r steps left, this one counted | y up to n), causal: (R, N, D), column r - 1.
-
-    With a tail the last column is P(r >= D).
-    """
-    return _causal("remaining", p, after, kernel)
+    """P(the segment has r steps left, this one counted | y up to n), causal: (R, N, D), column r - 1."""
+    return causal(p, ["remaining"], after=after, kernel=kernel)["remaining"]
 
 
 def filter_state(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> FilterState:
@@ -116,7 +126,9 @@ def filter_state(p: Potentials, *, after: FilterState | None = None, kernel: Ker
     Pieces give the same bits as one pass over all rows, with the same kernel. Tables that change with time must hold
     the transition out of each piece's last row.
     """
-    return _causal("filter_state", p, after, kernel)
+    state = causal(p, ["filter_state"], after=after, kernel=kernel).filter_state
+    assert state is not None
+    return state
 
 
 def smoothed(p: Potentials, lag: int, *, kernel: KernelName = "auto") -> StateSeries:
@@ -127,13 +139,13 @@ def smoothed(p: Potentials, lag: int, *, kernel: KernelName = "auto") -> StateSe
     if lag < 0:
         raise ValueError(f"lag is {lag}; expected a number of rows, 0 or more.")
     check_finite(p)
-    return run("smoothed", p.detach(), kernel, lag)
+    return choose("smoothed", p, kernel).smoothed(p.detach(), lag)
 
 
 def viterbi(p: Potentials, *, kernel: KernelName = "auto") -> Decoded:
     """The most probable sequence of segments of each series: see :class:`Decoded`."""
     check_finite(p)
-    return run("viterbi", p.detach(), kernel)
+    return choose("viterbi", p, kernel).viterbi(p.detach())
 
 
 def sample_paths(
@@ -143,18 +155,33 @@ def sample_paths(
     check_finite(p)
     if not isinstance(n, int) or n < 0:
         raise ValueError(f"n is {n!r}; expected a number of paths, 0 or more.")
-    return run("sample_paths", p.detach(), kernel, n, generator)
+    return choose("sample_paths", p, kernel).sample_paths(p.detach(), n, generator)
 
 
-def run(function: str, p: Potentials, kernel: KernelName, *arguments: Any) -> Any:
-    return getattr(_choose(function, p, kernel), function)(p, *arguments)
+def choose(query: Query, p: Potentials, kernel: KernelName) -> Kernel:
+    """The back end of this name; with "auto" the fastest that can answer the query."""
+    if kernel == "auto":
+        return native if _native_is_available() and native.supports(p, query) else reference
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel is {kernel!r}; expected 'auto', {', '.join(map(repr, KERNELS))}.")
+    chosen = KERNELS[kernel]
+    if not chosen.supports(p, query):
+        raise ValueError(f"the {kernel} kernel cannot do {query} for these tables; use kernel='auto'.")
+    return chosen
 
 
-def _causal(function: str, p: Potentials, after: FilterState | None, kernel: KernelName) -> Any:
-    check_finite(p)
-    if after is not None:
-        _check_state(p, after)
-    return run(function, p.detach(), kernel, after)
+@functools.cache
+def _native_is_available() -> bool:
+    if complaint := library.complaint():
+        warnings.warn(complaint, KernelWarning, stacklevel=5)
+    return native.available()
+
+
+def _check_wanted(want: Collection[CausalName]) -> None:
+    names = get_args(CausalName)
+    unknown = [name for name in want if name not in names]
+    if isinstance(want, str) or unknown:
+        raise ValueError(f"want is {want!r}; expected a list of some of {', '.join(map(repr, names))}.")
 
 
 def _check_weight(p: Potentials, weight: Tensor) -> None:
@@ -237,29 +264,6 @@ def _has_entries_below(table: Tensor, bound: float) -> bool:
     return bool(((table < bound) & ~table.isneginf()).any())
 
 
-def _choose(function: str, p: Potentials, kernel: KernelName) -> ModuleType:
-    if kernel == "auto":
-        can = _native_is_available() and hasattr(native, function) and native.supports(p)
-        return native if can else reference
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel is {kernel!r}; expected 'auto', {', '.join(map(repr, KERNELS))}.")
-    if kernel == "native" and not (native.available() and hasattr(native, function) and native.supports(p)):
-        raise ValueError(f"the native kernel cannot do {function} for these tables; use kernel='auto'.")
-    return KERNELS[kernel]
-
-
-@functools.cache
-def _native_is_available() -> bool:
-    if native.available():
-        return True
-    warnings.warn(
-        "The native kernel was not built (no C++ compiler at installation?); the slower reference is in use.",
-        KernelWarning,
-        stacklevel=5,
-    )
-    return False
-
-
 class _LogPartition(torch.autograd.Function):
     """Forward is the log-likelihood, backward the expected counts."""
 
@@ -267,7 +271,7 @@ class _LogPartition(torch.autograd.Function):
     def forward(ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], *tables: Tensor) -> Tensor:
         ctx.p, ctx.kernel, ctx.names = p, kernel, names
         ctx.save_for_backward(*tables)
-        return run("log_partition", p, kernel)
+        return choose("log_partition", p, kernel).log_partition(p)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -287,7 +291,7 @@ class _ExpectedCounts(torch.autograd.Function):
         gradient: Tensor,
         *tables: Tensor,  # noqa: ARG004
     ) -> tuple[Tensor, ...]:
-        counts: Posterior = run("expected_counts", p, kernel, gradient)
+        counts = choose("expected_counts", p, kernel).expected_counts(p, gradient)
         return tuple(_gradient(p, counts, name) for name in names)
 
     @staticmethod

@@ -5,11 +5,17 @@ y are the observations of one series, z_t the state at row t, a segment a maxima
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
-from hsmm.types import PerSeries, StatePaths, StateSeries, StateVector
+from hsmm.potentials import Potentials
+from hsmm.types import DurationSeries, PerSeries, StatePaths, StateSeries, StateVector
+
+CausalName: TypeAlias = Literal["filtered", "log_density", "elapsed", "remaining", "filter_state"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +45,6 @@ class Posterior:
 
 
 @dataclass(frozen=True, eq=False)
-class Filtered:
-    """What is known at each row from that row and those before it.
-
-    - ``state`` (R, N, K): P(z_n = k | y_1..n)
-    - ``log_density`` (R, N): log p(y_n | y_1..n-1); -inf at the first impossible row of a series and after it
-    """
-
-    state: StateSeries
-    log_density: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class FilterState:
     """All that the rows so far say about the rows to come, so that a forward pass can go on where another stopped.
 
@@ -67,6 +61,53 @@ class FilterState:
     steps_left: Tensor
     by_age: Tensor
     n_rows: Tensor
+
+    @classmethod
+    def empty(cls, p: Potentials, after: FilterState | None) -> FilterState:
+        """To be filled with what the rows of ``p`` say, which follow those of ``after``."""
+        shape = (p.n_restarts, p.n_series, p.n_states)
+        starting = torch.empty(shape, dtype=torch.float64, device=p.log_emission.device)
+        steps_left, by_age = (starting.new_empty(*shape, p.n_durations) for _ in range(2))
+        return cls(starting, steps_left, by_age, p.lengths if after is None else after.n_rows + p.lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Causal:
+    """What is known at each row from that row and those before it; None what was not asked for.
+
+    - ``filtered`` (R, N, K): P(z_n = k | y_1..n)
+    - ``log_density`` (R, N): log p(y_n | y_1..n-1); -inf at the first impossible row of a series and after it
+    - ``elapsed`` (R, N, D): P(the segment is r steps old, this one counted | y_1..n), column r - 1
+    - ``remaining`` (R, N, D): P(the segment has r steps left, this one counted | y_1..n), column r - 1
+    - ``filter_state``: what all rows say about the rows to come
+    """
+
+    filtered: StateSeries | None = None
+    log_density: Tensor | None = None
+    elapsed: DurationSeries | None = None
+    remaining: DurationSeries | None = None
+    filter_state: FilterState | None = None
+
+    def __getitem__(self, name: CausalName) -> Tensor:
+        """A field that was asked for, by name; ``KeyError`` where it was not."""
+        if not isinstance(field := getattr(self, name, None), Tensor):
+            raise KeyError(f"{name!r} is no table that was asked for; name it in want.")
+        return field
+
+    @classmethod
+    def empty(cls, p: Potentials, want: Collection[CausalName], after: FilterState | None) -> Causal:
+        """What is wanted, to be filled; in the type of the tables."""
+
+        def rows(name: CausalName, *size: int) -> Tensor | None:
+            return p.log_emission.new_empty(p.n_restarts, p.n_rows, *size) if name in want else None
+
+        return cls(
+            filtered=rows("filtered", p.n_states),
+            log_density=rows("log_density"),
+            elapsed=rows("elapsed", p.n_durations),
+            remaining=rows("remaining", p.n_durations),
+            filter_state=FilterState.empty(p, after) if "filter_state" in want else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)

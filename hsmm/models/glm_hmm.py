@@ -274,9 +274,9 @@ class GLMHMM(Parameters, Routed):
     def filter_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
         """p(state_t | the session up to t), causal: (n_time_bins, n_states)."""
         trials = self._trials(X, y, session_starts)
-        filtered = inference.filter_pass(self._fitted_model().potentials(trials.sequences))
-        _refuse_impossible(filtered.log_density)
-        return trials.answered(filtered.state[0].numpy())
+        known = inference.causal(self._fitted_model().potentials(trials.sequences), ["filtered", "log_density"])
+        _refuse_impossible(known["log_density"])
+        return trials.answered(known["filtered"][0].numpy())
 
     def decode_state(self, X: Any, y: Any, session_starts: Any = None, state_format: StateFormat = "one-hot") -> Any:
         """The most probable states (Viterbi): (n_time_bins, n_states) of 0 and 1, or (n_time_bins,) indices."""

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <new>
-#include <vector>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -27,14 +27,20 @@ class Spare {
     static constexpr size_t alignment = 128;  // of the largest vector, 16 doubles
     static constexpr size_t least = 4096, most = size_t(128) << 20, most_blocks = 64;
     std::mutex mutex_;
-    std::vector<Memory> blocks_;  // oldest first
-    size_t kept_ = 0;
+    std::array<Memory, most_blocks> blocks_;  // oldest first; giving back may not need memory
+    size_t n_blocks_ = 0, kept_ = 0;
 
     Memory remove(size_t i) {
         const Memory block = blocks_[i];
-        blocks_.erase(blocks_.begin() + i);
+        std::copy(blocks_.begin() + i + 1, blocks_.begin() + n_blocks_, blocks_.begin() + i);
+        --n_blocks_;
         kept_ -= block.size;
         return block;
+    }
+
+    void let_go() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        while (n_blocks_ > 0) std::free(remove(0).data);
     }
 
 public:
@@ -48,10 +54,14 @@ public:
         size = (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment;
         if (size >= least) {
             const std::lock_guard<std::mutex> lock(mutex_);
-            for (size_t i = blocks_.size(); i-- > 0;)
+            for (size_t i = n_blocks_; i-- > 0;)
                 if (blocks_[i].size >= size && blocks_[i].size <= 2 * size) return remove(i);
         }
         void* data = std::aligned_alloc(alignment, size);
+        if (!data) {
+            let_go();
+            data = std::aligned_alloc(alignment, size);
+        }
         if (!data) throw std::bad_alloc();
 #if defined(__SANITIZE_ADDRESS__)
         std::memset(data, 0xff, size);  // NaN, so that what is read before it is written shows
@@ -63,8 +73,8 @@ public:
 #if !defined(__SANITIZE_ADDRESS__)
         if (memory.size >= least && memory.size <= most) {
             const std::lock_guard<std::mutex> lock(mutex_);
-            while (kept_ + memory.size > most || blocks_.size() == most_blocks) std::free(remove(0).data);
-            blocks_.push_back(memory);
+            while (kept_ + memory.size > most || n_blocks_ == most_blocks) std::free(remove(0).data);
+            blocks_[n_blocks_++] = memory;
             kept_ += memory.size;
             return;
         }

@@ -8,29 +8,27 @@
 
 namespace hsmm {
 
-// Mirrored field by field in structures.py.
-struct FilterState {
+HSMM_STRUCTURE(SavedState,
     double* starting;    // (R, S, K) log P(a segment begins at the next row)
     double* steps_left;  // (R, S, K, D) log P(state, steps left) at the last row
     double* by_age;      // (R, S, K, D) see Ages
     int64_t* n_rows;     // (S,) rows seen so far
-};
+);
 
-// Mirrored field by field in structures.py; any of the arrays may be null.
-struct CausalOut {
+// Any of the arrays may be null.
+HSMM_STRUCTURE(CausalOut,
     const double *survival, *residual_survival;  // log P(d >= n), shaped as the tables; null where ages are not wanted
     double* state;                               // (R, N, K)
     double* log_density;                         // (R, N)
     double* remaining;                           // (R, N, D)
     double* elapsed;                             // (R, N, D)
-    const FilterState *before, *after;           // where to go on from; to be filled
-};
+    const SavedState *before, *after;           // where to go on from; to be filled
+);
 
-// Mirrored field by field in structures.py.
-struct SmoothedOut {
+HSMM_STRUCTURE(SmoothedOut,
     int64_t lag;
     double* state;  // (R, N, K) P(state | y up to `lag` rows later)
-};
+);
 
 // Log-weights of the open segments by the steps since their start, before the law of their duration is applied; with a
 // tail, the last age holds all that entered the tail slot, law and stays applied.
@@ -130,7 +128,7 @@ class CausalPass {
         for (int64_t a = 0; a < s_.D; ++a) row(out_.elapsed, t, s_.D)[a] = std::min(1.0, by_step_[a]);
     }
 
-    void save(const FilterState& state) {
+    void save(const SavedState& state) {
         const int64_t K = s_.K, D = s_.D;
         forward_.begin_next(s_.length - 1);
         std::copy_n(forward_.start.data(), K, state.starting + s_.pair * K);

@@ -5,14 +5,13 @@
 
 namespace hsmm {
 
-// Mirrored field by field in structures.py.
-struct CountsOut {
+HSMM_STRUCTURE(CountsOut,
     const double* series_weight;  // (R, S); null: every series counts once
     double* log_likelihood;       // (R, S)
     uint8_t* doubtful;            // (R, S) scaled arithmetic may have lost something: compute again elsewhere
     void* state;                  // (R, N, K)
     double *initial, *transition, *duration, *residual, *tail_stay, *tail_leave;
-};
+);
 
 // The mass of lane l in a row of states.
 template <class F, int N>

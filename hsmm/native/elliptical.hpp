@@ -20,36 +20,36 @@ using V = Lanes<double, width>::V;
 using Mask = Lanes<double, width>::Mask;
 
 // Rows that observe equally many of the features.
-struct Rows {
+HSMM_STRUCTURE(Rows,
     const double* values;     // (N, columns)
     const uint8_t* observed;  // (N, columns), or null where all features are observed
     const int64_t* rows;      // (n_rows,) of the N, or null for all of them
     const int64_t* features;  // (n_features,) of the columns
     int64_t n_table_rows, n_columns, n_rows, n_features, n_threads;
+);
 
-    int64_t row(int64_t i) const { return rows ? rows[i] : i; }
-};
+inline int64_t row_of(const Rows& rows, int64_t i) { return rows.rows ? rows.rows[i] : i; }
 
-struct Law {
+HSMM_STRUCTURE(Law,
     // (R, K, P): mean (F); precision, 1 / variance (F) or the rows of the lower triangular whitener, F (F + 1) / 2;
     // log-density at the mean under unit scatter; degrees of freedom where they are finite; logarithms of the variances
     // (F), whose sum is the log-determinant.
     const double* parameters;
     int64_t n_restarts, n_states, n_parameters, by_axis, has_dof;
     double n_observed;
-};
+);
 
-struct DensityOut {
+HSMM_STRUCTURE(DensityOut,
     double* log_density;  // (R, N, K)
-};
+);
 
-struct MomentsOut {
+HSMM_STRUCTURE(MomentsOut,
     const double* weights;  // (R, N, K)
     // (R, K, M) sums over rows: weight; with dof of the terms of with_latent_precision; first moments (F) about the
     // mean; second moments, (F) or the lower triangle; where cells are missing each feature's weight and scaled weight.
     double* sums;
     int64_t n_sums;
-};
+);
 
 // One lane in eight vectors: a state in as many rows.
 struct Column {
@@ -162,7 +162,7 @@ public:
     void load(int64_t first) {
         first_ = first;
         count_ = std::min(tile_rows, rows_.n_rows - first);
-        for (int64_t n = 0; n < tile_rows; ++n) row_[n] = rows_.row(first + std::min(n, count_ - 1));
+        for (int64_t n = 0; n < tile_rows; ++n) row_[n] = row_of(rows_, first + std::min(n, count_ - 1));
         for (int64_t f = 0; f < rows_.n_features; ++f) {
             repeat(rows_.values, f, values_);
             if (rows_.observed) repeat(rows_.observed, f, seen_);
@@ -407,16 +407,3 @@ inline void moments(const Rows& rows, const Law& law, const MomentsOut& out) {
 }
 
 }  // namespace hsmm::elliptical
-
-extern "C" {
-
-int hsmm_elliptical_density(const hsmm::elliptical::Rows* rows, const hsmm::elliptical::Law* law,
-                            const hsmm::elliptical::DensityOut* out) {
-    return guarded([&] { log_density(*rows, *law, *out); });
-}
-
-int hsmm_elliptical_moments(const hsmm::elliptical::Rows* rows, const hsmm::elliptical::Law* law,
-                            const hsmm::elliptical::MomentsOut* out) {
-    return guarded([&] { moments(*rows, *law, *out); });
-}
-}

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 
+#include "boundary.hpp"
 #include "buffer.hpp"
 #include "entries.hpp"
 #include "transpose.hpp"
 
 namespace hsmm {
 
-// Mirrored field by field in structures.py. Tables are linear for scaled sums, else logarithmic.
-struct Problem {
+// Tables are linear for scaled sums, else logarithmic.
+HSMM_STRUCTURE(Problem,
     int64_t n_restarts, n_series, n_rows, n_states, n_durations;
     const void* initial;     // (R, K)
     const void* transition;  // (R, K, K)
@@ -29,19 +30,20 @@ struct Problem {
     int64_t n_groups;
     int64_t n_threads;
     int64_t transition_varies, duration_varies, residual_varies;  // a table for every row (residual: every series)
+);
 
-    // The same with the bounds as its tables.
-    Problem bounded() const {
-        Problem p = *this;
-        p.initial = initial_bound, p.transition = transition_bound, p.duration = duration_bound;
-        p.residual = residual_bound, p.tail_stay = tail_stay_bound, p.tail_leave = tail_leave_bound;
-        return p;
-    }
-    bool has_tables_of(const Problem& p) const {
-        return initial == p.initial && transition == p.transition && duration == p.duration &&
-               residual == p.residual && tail_stay == p.tail_stay && tail_leave == p.tail_leave;
-    }
-};
+// The same with the bounds as its tables.
+inline Problem bounded(Problem p) {
+    p.initial = p.initial_bound, p.transition = p.transition_bound, p.duration = p.duration_bound;
+    p.residual = p.residual_bound, p.tail_stay = p.tail_stay_bound, p.tail_leave = p.tail_leave_bound;
+    return p;
+}
+
+inline bool have_same_tables(const Problem& p, const Problem& q) {
+    return p.initial == q.initial && p.transition == q.transition && p.duration == q.duration &&
+           p.residual == q.residual && p.tail_stay == q.tail_stay && p.tail_leave == q.tail_leave;
+}
+
 
 template <class F>
 struct View {

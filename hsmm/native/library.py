@@ -8,14 +8,17 @@ import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+from hsmm.native.interface import declared_here, declared_in
+
 _BUILDS = ("_portable", "_avx2", "_avx512")  # by hsmm_instruction_set()
-POINTER = ctypes.c_void_p
-INT = ctypes.c_int64
-
-
-def structure(name: str, **members: type) -> type[ctypes.Structure]:
-    """A C structure of these members, in this order."""
-    return type(name, (ctypes.Structure,), {"_fields_": list(members.items())})
+# By what a function returns instead of 0: see boundary.hpp.
+_CAUSES: dict[int, tuple[type[Exception], str]] = {
+    1: (MemoryError, "no memory for its work space; give fewer rows, states, durations or restarts at once"),
+    2: (OSError, "the system refused what threads need; use fewer, with torch.set_num_threads"),
+}
+_MISSING = "is not there"
+_REBUILD = "rebuild it with `pip install .`, in a checkout with `python setup.py build_ext --inplace`"
+_UNFORESEEN = (RuntimeError, "it failed in a way that was not foreseen; kernel='reference' computes the same")
 
 
 @functools.cache
@@ -32,7 +35,9 @@ def load() -> ctypes.CDLL | None:
 def _the_build(name: str) -> ctypes.CDLL:
     library = open_build(name)
     if library is None:
-        raise ImportError(f"HSMM_NATIVE_BUILD is {name!r}, which cannot be loaded; build it first, or unset it.")
+        raise ImportError(
+            f"HSMM_NATIVE_BUILD is {name!r}, which cannot be used: {why_not(name)}; build it first, or unset it."
+        )
     return library
 
 
@@ -44,16 +49,47 @@ def runs(name: str) -> bool:
     return _BUILDS.index(name) <= portable.hsmm_instruction_set()
 
 
-@functools.cache
 def open_build(name: str) -> ctypes.CDLL | None:
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(name + suffix)
-        if path.exists():
-            try:
-                return ctypes.CDLL(str(path))
-            except OSError:
-                return None
+    return _opened(name)[0]
+
+
+def why_not(name: str) -> str | None:
+    """What keeps a build from being used; None if nothing does."""
+    return _opened(name)[1]
+
+
+def complaint() -> str | None:
+    """Why no build, or not the fastest, is in use although it could be; None if the fastest is."""
+    if os.environ.get("HSMM_NATIVE_BUILD"):
+        return None
+    reasons = {name: why_not(name) for name in _BUILDS}
+    stale = [f"{name} {reason}" for name, reason in reasons.items() if reason and reason != _MISSING]
+    used = "a slower build" if available() else "the slower reference"
+    if stale:
+        return f"The native kernel cannot be used: {stale[0]}; {used} is in use."
+    if not available():
+        return f"The native kernel was not built (no C++ compiler at installation?); {used} is in use."
     return None
+
+
+@functools.cache
+def _opened(name: str) -> tuple[ctypes.CDLL | None, str | None]:
+    """A build, or why it may not be used."""
+    paths = [path for suffix in EXTENSION_SUFFIXES if (path := Path(__file__).with_name(name + suffix)).exists()]
+    if not paths:
+        return None, _MISSING
+    try:
+        library = ctypes.CDLL(str(paths[0]))
+    except OSError as error:
+        return None, f"cannot be loaded ({error}): {_REBUILD}"
+    if differing := _differences(library):
+        return None, f"was built from other sources ({', '.join(differing[:3])} declared differently): {_REBUILD}"
+    return library, None
+
+
+def _differences(library: ctypes.CDLL) -> list[str]:
+    here, there = declared_here(), declared_in(library)
+    return [name for name in here if here[name] != there.get(name)]
 
 
 def available() -> bool:
@@ -67,8 +103,10 @@ def lane_width(bytes_per_number: int) -> int:
 
 
 def call(function: str, *structures: ctypes.Structure) -> None:
-    if getattr(_loaded(), function)(*map(ctypes.byref, structures)):
-        raise MemoryError(f"{function}: no memory for its work space.")
+    """Raises ``MemoryError``, ``OSError`` or ``RuntimeError``, as the library says why it failed."""
+    if cause := getattr(_loaded(), function)(*map(ctypes.byref, structures)):
+        error, sentence = _CAUSES.get(cause, _UNFORESEEN)
+        raise error(f"{function}: {sentence}.")
 
 
 def _loaded() -> ctypes.CDLL:

@@ -10,28 +10,28 @@ namespace hsmm::repeats {
 
 constexpr int64_t block_rows = 1 << 13, cells_per_thread = 1 << 16;
 
-struct Shape {
+HSMM_STRUCTURE(Shape,
     int64_t n_restarts, n_rows, n_states, n_distinct, n_threads;
-};
+);
 
-struct Spread {
+HSMM_STRUCTURE(Spread,
     const double* table;    // (R, U, K)
     const int64_t* of_row;  // (N,)
     double* out;            // (R, N, K)
     int64_t adds;           // to what is there
-};
+);
 
-struct Gathered {
+HSMM_STRUCTURE(Gathered,
     const double* weights;  // (R, N, K)
     const int64_t* of_row;  // (N,)
     double* sums;           // (R, U, K), zero before
-};
+);
 
-struct Linear {
+HSMM_STRUCTURE(Linear,
     const double* coefficients;  // (R, K, 1 + U): constant, then one for each of U numbers of a row
     const double* numbers;       // (U, N)
     double* out;                 // (R, N, K)
-};
+);
 
 // Calls work(K) with the number of states as a constant where it is small, else with 0.
 template <int K = 1, class Work>
@@ -105,18 +105,3 @@ inline void linear(const Shape& s, const Linear& job) {
 }
 
 }  // namespace hsmm::repeats
-
-extern "C" {
-
-int hsmm_spread(const hsmm::repeats::Shape* shape, const hsmm::repeats::Spread* job) {
-    return hsmm::guarded([&] { hsmm::repeats::spread(*shape, *job); });
-}
-
-int hsmm_gathered(const hsmm::repeats::Shape* shape, const hsmm::repeats::Gathered* job) {
-    return hsmm::guarded([&] { hsmm::repeats::gathered(*shape, *job); });
-}
-
-int hsmm_linear(const hsmm::repeats::Shape* shape, const hsmm::repeats::Linear* job) {
-    return hsmm::guarded([&] { hsmm::repeats::linear(*shape, *job); });
-}
-}

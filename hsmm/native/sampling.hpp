@@ -7,12 +7,11 @@
 
 namespace hsmm {
 
-// Mirrored field by field in structures.py.
-struct SamplesOut {
+HSMM_STRUCTURE(SamplesOut,
     int64_t n_paths;
     const int64_t* seeds;  // (R, S)
     int64_t* states;       // (n_paths, R, N)
-};
+);
 
 // SplitMix64 (Steele, Lea & Flood 2014).
 class Random {

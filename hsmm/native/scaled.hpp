@@ -9,11 +9,11 @@
 
 namespace hsmm {
 
-struct LikelihoodOut {
+HSMM_STRUCTURE(LikelihoodOut,
     double* log_likelihood;  // (R, S)
     double* deficit;         // (R, S), see Scale::deficit
     uint8_t* lost;           // (R, S) some mass fell below the range of float64
-};
+);
 
 template <class V>
 auto row_of(Buffer<V>& rows, int64_t size) {
@@ -46,8 +46,8 @@ public:
     const Tables<F, N, Shared>& tables;
 
     TablesFromAbove(const Group<F, N>& g, int64_t index, const Tables<F, N, Shared>& below)
-        : problem_(g.view.p.bounded()), group_(problem_, index),
-          tables(problem_.has_tables_of(g.view.p) ? below : raised_.emplace(group_)) {}
+        : problem_(bounded(g.view.p)), group_(problem_, index),
+          tables(have_same_tables(problem_, g.view.p) ? below : raised_.emplace(group_)) {}
 };
 
 template <bool Shared, class F, int N>

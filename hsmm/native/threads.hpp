@@ -1,10 +1,13 @@
 // Lane groups over threads; results that are sums are added in the order of the groups, whoever computes them.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -36,6 +39,26 @@ public:
     }
 };
 
+// Threads that all do the same, and are joined when this goes. Where the system gives no more, there are fewer.
+class Helpers {
+    std::vector<std::thread> threads_;
+
+public:
+    template <class Work>
+    Helpers(int64_t wanted, const Work& work) {
+        try {
+            for (int64_t i = 0; i < wanted; ++i) threads_.emplace_back(work);
+        } catch (const std::system_error&) {
+        } catch (const std::bad_alloc&) {
+        }
+    }
+    Helpers(const Helpers&) = delete;
+    Helpers& operator=(const Helpers&) = delete;
+    ~Helpers() {
+        for (auto& thread : threads_) thread.join();
+    }
+};
+
 // Runs work(index, order) for every group; rethrows what a thread threw.
 template <class Work>
 void for_each_group(int64_t n_groups, int64_t n_threads, Work work) {
@@ -54,22 +77,11 @@ void for_each_group(int64_t n_groups, int64_t n_threads, Work work) {
             order.abandon();
         }
     };
-    std::vector<std::thread> helpers;
-    for (int64_t i = 1; i < n_threads && i < n_groups; ++i) helpers.emplace_back(drain);
-    drain();
-    for (auto& helper : helpers) helper.join();
-    if (failure) std::rethrow_exception(failure);
-}
-
-// 0, or 1 if there was no memory for the work: nothing may be thrown at a C caller.
-template <class Work>
-int guarded(Work work) {
-    try {
-        work();
-        return 0;
-    } catch (...) {
-        return 1;
+    {
+        const Helpers helpers(std::min(n_threads, n_groups) - 1, drain);
+        drain();
     }
+    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace hsmm

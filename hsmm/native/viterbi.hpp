@@ -8,10 +8,10 @@
 
 namespace hsmm {
 
-struct PathsOut {
+HSMM_STRUCTURE(PathsOut,
     double* log_probability;                     // (R, S)
     int64_t* states;                             // (R, N)
-};
+);
 
 template <int N, bool Shared>
 class Viterbi {
@@ -195,6 +195,14 @@ template <bool Shared, int N>
 void decode(const Group<double, N>& g, const PathsOut& out) {
     Tables<double, N, Shared> tables(g);
     Viterbi<N, Shared>(g, tables).run(out);
+}
+
+inline void viterbi(const Problem& p, const PathsOut& out) {
+    for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder&) {
+        with_group<double>(p, index, [&](const auto& g) {
+            with_layout(g, [&](auto shared) { decode<shared()>(g, out); });
+        });
+    });
 }
 
 }  // namespace hsmm

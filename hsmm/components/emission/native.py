@@ -8,22 +8,10 @@ import torch
 from torch import Tensor
 
 from hsmm.components.emission.geometry import Geometry, Moments, Radial
-from hsmm.native.library import INT, POINTER, available, call, structure
+from hsmm.native.interface import DensityOut, Law, MomentsOut, Rows
+from hsmm.native.library import available, call
 from hsmm.sequences import Sequences
 
-_Rows = structure(
-    "Rows",
-    **dict.fromkeys(("values", "observed", "rows", "features"), POINTER),
-    **dict.fromkeys(("n_table_rows", "n_columns", "n_rows", "n_features", "n_threads"), INT),
-)
-_Law = structure(
-    "Law",
-    parameters=POINTER,
-    **dict.fromkeys(("n_restarts", "n_states", "n_parameters", "by_axis", "has_dof"), INT),
-    n_observed=ctypes.c_double,
-)
-_DensityOut = structure("DensityOut", log_density=POINTER)
-_MomentsOut = structure("MomentsOut", weights=POINTER, sums=POINTER, n_sums=INT)
 _OF_ROWS = ("weight", "scaled", "spread", "share", "share_squared")
 
 
@@ -41,7 +29,7 @@ def fill_log_density(density: Tensor, sequences: Sequences, geometry: Geometry, 
         "hsmm_elliptical_density",
         _rows(sequences, geometry),
         _law(geometry, radial, parameters),
-        _DensityOut(density.data_ptr()),
+        DensityOut(density.data_ptr()),
     )
 
 
@@ -56,7 +44,7 @@ def moments(sequences: Sequences, geometry: Geometry, radial: Radial, weights: T
         "hsmm_elliptical_moments",
         _rows(sequences, geometry),
         _law(geometry, radial, parameters),
-        _MomentsOut(weights.data_ptr(), sums.data_ptr(), sums.shape[-1]),
+        MomentsOut(weights.data_ptr(), sums.data_ptr(), sums.shape[-1]),
     )
     found = dict(zip(of_rows, sums[..., : len(of_rows)].unbind(-1), strict=True))
     found.setdefault("scaled", found["weight"])
@@ -72,7 +60,7 @@ def moments(sequences: Sequences, geometry: Geometry, radial: Radial, weights: T
 
 def _rows(sequences: Sequences, geometry: Geometry) -> ctypes.Structure:
     block = geometry.block
-    return _Rows(
+    return Rows(
         values=sequences.values.data_ptr(),
         observed=sequences.observed.data_ptr() if block.is_gappy else None,
         rows=None if isinstance(block.rows, slice) else block.rows.data_ptr(),
@@ -86,7 +74,7 @@ def _rows(sequences: Sequences, geometry: Geometry) -> ctypes.Structure:
 
 
 def _law(geometry: Geometry, radial: Radial, parameters: Tensor) -> ctypes.Structure:
-    return _Law(
+    return Law(
         parameters=parameters.data_ptr(),
         n_restarts=parameters.shape[0],
         n_states=parameters.shape[1],

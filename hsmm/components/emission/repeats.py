@@ -6,17 +6,12 @@ In C++ on the CPU where nobody asks for derivatives, else in torch; the same res
 from __future__ import annotations
 
 import ctypes
-import functools
 
 import torch
 from torch import Tensor
 
-from hsmm.native.library import INT, POINTER, call, load, structure
-
-_Shape = structure("Shape", **dict.fromkeys(("n_restarts", "n_rows", "n_states", "n_distinct", "n_threads"), INT))
-_Spread = structure("Spread", table=POINTER, of_row=POINTER, out=POINTER, adds=INT)
-_Gathered = structure("Gathered", weights=POINTER, of_row=POINTER, sums=POINTER)
-_Linear = structure("Linear", coefficients=POINTER, numbers=POINTER, out=POINTER)
+from hsmm.native.interface import Gathered, Linear, Shape, Spread
+from hsmm.native.library import available, call
 
 
 def spread(table: Tensor, of_row: Tensor | None, out: Tensor | None = None, *, adds: bool = False) -> Tensor:
@@ -31,7 +26,7 @@ def spread(table: Tensor, of_row: Tensor | None, out: Tensor | None = None, *, a
         return out.copy_(found) if not adds else out + found if out.requires_grad else out.add_(found)
     table, (r, u, k) = table.contiguous(), table.shape
     out = table.new_empty(r, len(of_row), k) if out is None else out
-    job = _Spread(table.data_ptr(), of_row.data_ptr(), out.data_ptr(), adds)
+    job = Spread(table.data_ptr(), of_row.data_ptr(), out.data_ptr(), adds)
     call("hsmm_spread", _shape(r, len(of_row), k, u), job)
     return out
 
@@ -45,9 +40,7 @@ def gathered(weights: Tensor, of_row: Tensor | None, n_distinct: int) -> Tensor:
     if not _is_native(weights, of_row):
         return sums.index_add_(1, of_row, weights)
     weights = weights.contiguous()
-    call(
-        "hsmm_gathered", _shape(r, n, k, n_distinct), _Gathered(weights.data_ptr(), of_row.data_ptr(), sums.data_ptr())
-    )
+    call("hsmm_gathered", _shape(r, n, k, n_distinct), Gathered(weights.data_ptr(), of_row.data_ptr(), sums.data_ptr()))
     return sums
 
 
@@ -56,7 +49,7 @@ def linear(constant: Tensor, slopes: list[Tensor], numbers: list[Tensor]) -> Ten
     if _is_native(constant, *slopes, *numbers):
         coefficients, table = torch.stack([constant, *slopes], -1).contiguous(), torch.stack(numbers)
         out = constant.new_empty(constant.shape[0], table.shape[1], constant.shape[1])
-        job = _Linear(coefficients.data_ptr(), table.data_ptr(), out.data_ptr())
+        job = Linear(coefficients.data_ptr(), table.data_ptr(), out.data_ptr())
         n_restarts, n_rows, n_states = out.shape
         call("hsmm_linear", _shape(n_restarts, n_rows, n_states, len(numbers)), job)
         return out
@@ -66,15 +59,9 @@ def linear(constant: Tensor, slopes: list[Tensor], numbers: list[Tensor]) -> Ten
     return total
 
 
-@functools.cache
-def has_kernels() -> bool:
-    """Whether the library is there, and not so old that it lacks these functions."""
-    return hasattr(load(), "hsmm_spread")
-
-
 def _is_native(*tensors: Tensor) -> bool:
-    return has_kernels() and not any(x.requires_grad or x.device.type != "cpu" for x in tensors)
+    return available() and not any(x.requires_grad or x.device.type != "cpu" for x in tensors)
 
 
 def _shape(n_restarts: int, n_rows: int, n_states: int, n_distinct: int) -> ctypes.Structure:
-    return _Shape(n_restarts, n_rows, n_states, n_distinct, torch.get_num_threads())
+    return Shape(n_restarts, n_rows, n_states, n_distinct, torch.get_num_threads())

@@ -6,26 +6,24 @@ in log space. What is causal, what changes with time and what is sampled is comp
 sequence's results have the same bits whatever else is in the batch and on how many threads.
 """
 
-from hsmm.kernels.native.causal import elapsed, filter_state, filtered, remaining, smoothed
+from hsmm.kernels.native.causal import causal, smoothed
 from hsmm.kernels.native.counts import expected_counts, log_partition
 from hsmm.kernels.native.paths import sample_paths, viterbi
+from hsmm.kernels.protocol import Query
 from hsmm.native.library import available
 from hsmm.potentials import Potentials
 
 
-def supports(p: Potentials) -> bool:
+def supports(p: Potentials, query: Query) -> bool:  # noqa: ARG001 - every back end answers this question
     """Whether the library is there and ``p`` is on the CPU."""
     return p.log_emission.device.type == "cpu" and available()
 
 
 __all__ = [
     "available",
-    "elapsed",
+    "causal",
     "expected_counts",
-    "filter_state",
-    "filtered",
     "log_partition",
-    "remaining",
     "sample_paths",
     "smoothed",
     "supports",

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hsmm.kernels.native.inputs import in_float64, in_logarithms
-from hsmm.kernels.native.structures import CausalOut, FilterStateOut, SmoothedOut
-from hsmm.kernels.results import Filtered, FilterState
+from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms
+from hsmm.kernels.results import Causal, CausalName, FilterState
+from hsmm.native.interface import CausalOut, SavedState, SmoothedOut
 from hsmm.numerics import log_survival, ordered_sum
 from hsmm.potentials import Potentials
-from hsmm.types import DurationSeries, StateSeries
+from hsmm.types import StateSeries
 
 
-def filtered(p: Potentials, after: FilterState | None = None) -> Filtered:
-    state = torch.empty(p.log_emission.shape, dtype=torch.float64)
-    log_density = torch.empty(p.log_emission.shape[:2], dtype=torch.float64)
-    _run(p, after, {"state": state, "log_density": log_density})
-    dtype = p.log_emission.dtype
-    return Filtered(state.to(dtype), log_density.to(dtype))
-
-
-def remaining(p: Potentials, after: FilterState | None = None) -> DurationSeries:
-    return _by_duration(p, after, "remaining")
-
-
-def elapsed(p: Potentials, after: FilterState | None = None) -> DurationSeries:
-    return _by_duration(p, after, "elapsed")
-
-
-def filter_state(p: Potentials, after: FilterState | None = None) -> FilterState:
-    shape = (p.n_restarts, p.n_series, p.n_states)
-    state = FilterState(
-        torch.empty(shape, dtype=torch.float64),
-        torch.empty(*shape, p.n_durations, dtype=torch.float64),
-        torch.empty(*shape, p.n_durations, dtype=torch.float64),
-        p.lengths if after is None else after.n_rows + p.lengths,
-    )
-    _run(p, after, {}, state)
-    return replace(state, by_age=state.steps_left) if p.log_duration is None else state
+def causal(p: Potentials, want: Collection[CausalName], after: FilterState | None = None) -> Causal:
+    p, dtype = p.detach(), p.log_emission.dtype
+    found = _of_hmm(p, want, after) if p.log_duration is None else _of_segments(p, want, after)
+    rows: dict[str, Any] = {name: x.to(dtype) for name, x in vars(found).items() if isinstance(x, Tensor)}
+    return replace(found, **rows)
 
 
 def smoothed(p: Potentials, lag: int) -> StateSeries:
@@ -50,31 +31,42 @@ def smoothed(p: Potentials, lag: int) -> StateSeries:
     return state.to(p.log_emission.dtype)
 
 
-def _by_duration(p: Potentials, after: FilterState | None, name: str) -> DurationSeries:
-    if p.log_duration is None:
-        return ordered_sum(filtered(p, after).state).unsqueeze(-1)
-    result = torch.empty(p.n_restarts, p.n_rows, p.n_durations, dtype=torch.float64)
-    _run(p, after, {name: result})
-    return result.to(p.log_emission.dtype)
+def _of_hmm(p: Potentials, want: Collection[CausalName], after: FilterState | None) -> Causal:
+    """Every segment is one step: its age and the steps it has left need no pass of their own."""
+    names: list[CausalName] = ["filtered", *(name for name in want if name not in ("elapsed", "remaining"))]
+    found = _of_segments(p, names, after)
+    one_step = ordered_sum(found["filtered"]).unsqueeze(-1)
+    state = found.filter_state
+    return Causal(
+        filtered=found.filtered if "filtered" in want else None,
+        log_density=found.log_density,
+        elapsed=one_step if "elapsed" in want else None,
+        remaining=one_step if "remaining" in want else None,
+        filter_state=None if state is None else replace(state, by_age=state.steps_left),
+    )
 
 
-def _run(
-    p: Potentials, before: FilterState | None, results: dict[str, Tensor], after: FilterState | None = None
-) -> None:
-    """Fill ``results``, one (R, N, ...) tensor a name, and the state ``after`` the last row."""
-    p = in_float64(p.detach())
+def _of_segments(p: Potentials, want: Collection[CausalName], after: FilterState | None) -> Causal:
+    p = in_float64(p)
+    found = Causal.empty(p, want, after)
     arguments = in_logarithms(p)
-    fields = {name: arguments.point(result) for name, result in results.items()}
-    if p.log_duration is not None and ("elapsed" in results or after is not None):
+    out = CausalOut(
+        state=arguments.point(found.filtered),
+        log_density=arguments.point(found.log_density),
+        remaining=arguments.point(found.remaining),
+        elapsed=arguments.point(found.elapsed),
+        before=_saved(arguments, after),
+        after=_saved(arguments, found.filter_state),
+    )
+    if p.log_duration is not None and ("elapsed" in want or "filter_state" in want):
         law = p.residual_law()
-        fields["survival"] = arguments.point(log_survival(p.log_duration))
-        fields["residual_survival"] = None if law is None else arguments.point(log_survival(law))
-    states = {"before": before, "after": after}
-    given = {
-        name: None
-        if state is None
-        else FilterStateOut(**{field: arguments.point(x) for field, x in vars(state).items()})
-        for name, state in states.items()
-    }
-    fields |= {name: arguments.refer(state) for name, state in given.items()}
-    arguments.run("hsmm_causal", CausalOut(**fields))
+        out.survival = arguments.point(log_survival(p.log_duration))
+        out.residual_survival = None if law is None else arguments.point(log_survival(law))
+    arguments.run("hsmm_causal", out)
+    return found
+
+
+def _saved(arguments: Arguments, state: FilterState | None) -> int | None:
+    if state is None:
+        return None
+    return arguments.refer(SavedState(**{name: arguments.point(x) for name, x in vars(state).items()}))

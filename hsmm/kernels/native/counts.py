@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, scaled
-from hsmm.kernels.native.structures import CountsOut, LikelihoodOut
 from hsmm.kernels.results import Posterior
+from hsmm.native.interface import CountsOut, LikelihoodOut
 from hsmm.potentials import Potentials
 from hsmm.types import PerSeries
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.kernels.native.structures import Problem
 from hsmm.native import library
+from hsmm.native.interface import Problem
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import Potentials
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, side_by_side, with_segments
-from hsmm.kernels.native.structures import PathsOut, SamplesOut
 from hsmm.kernels.results import Decoded
+from hsmm.native.interface import PathsOut, SamplesOut
 from hsmm.potentials import Potentials
 
 

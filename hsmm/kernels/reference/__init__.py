@@ -4,27 +4,17 @@ A state and the steps its segment has left, counting this one, form a Markov cha
 Signal Processing Letters 10). Derivation: docs/maths/inference.md.
 """
 
-from hsmm.kernels.reference.causal import filter_state, filtered, remaining
+from hsmm.kernels.protocol import Query
+from hsmm.kernels.reference.causal import causal
 from hsmm.kernels.reference.counts import expected_counts, log_partition
 from hsmm.kernels.reference.sampling import sample_paths
-from hsmm.kernels.reference.segments import elapsed, viterbi
+from hsmm.kernels.reference.segments import viterbi
 from hsmm.kernels.reference.smoothing import smoothed
 from hsmm.potentials import Potentials
 
 
-def supports(p: Potentials) -> bool:  # noqa: ARG001 - every back end answers this question
+def supports(p: Potentials, query: Query) -> bool:  # noqa: ARG001 - every back end answers this question
     return True
 
 
-__all__ = [
-    "elapsed",
-    "expected_counts",
-    "filter_state",
-    "filtered",
-    "log_partition",
-    "remaining",
-    "sample_paths",
-    "smoothed",
-    "supports",
-    "viterbi",
-]
+__all__ = ["causal", "expected_counts", "log_partition", "sample_paths", "smoothed", "supports", "viterbi"]

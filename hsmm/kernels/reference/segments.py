@@ -1,4 +1,4 @@
-"""Open segments by their age: elapsed time and the most probable segments."""
+"""Open segments by their age, and the most probable segments."""
 
 from __future__ import annotations
 
@@ -9,23 +9,14 @@ from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain, Step
 from hsmm.kernels.results import Decoded, FilterState
-from hsmm.numerics import log_survival, logaddexp, ordered_sum
+from hsmm.numerics import log_survival, logaddexp
 from hsmm.potentials import Potentials
-from hsmm.types import DurationSeries
 
 
-def elapsed(p: Potentials, after: FilterState | None = None) -> DurationSeries:
-    result = p.log_emission.new_empty(p.n_restarts, p.n_rows, p.n_durations)
-    for step, segments in open_segments(p, after):
-        by_age = ordered_sum(segments.weighed(ended=False).exp(), 2)
-        result[:, step.rows] = by_age.clamp(max=1.0)
-    return result
-
-
-def open_segments(p: Potentials, after: FilterState | None) -> Iterator[tuple[Step, _OpenSegments]]:
+def open_segments(p: Potentials, after: FilterState | None) -> Iterator[tuple[Step, OpenSegments]]:
     """The forward pass and the segments under way, step by step."""
     chain = Chain(p, after)
-    segments = _OpenSegments(chain, logaddexp)
+    segments = OpenSegments(chain, logaddexp)
     for step in chain.forward():
         density = torch.where(step.log_density.isneginf(), 0.0, step.log_density)
         segments.advance(step.rows, step.started, p.log_emission[:, step.rows] - density[..., None])
@@ -36,7 +27,7 @@ def viterbi(p: Potentials) -> Decoded:
     return _MostProbable(Chain(p)).decoded()
 
 
-class _OpenSegments:
+class OpenSegments:
     """Log-weights of the segments under way at step t.
 
     ``by_age`` (R, A, K, D): column e - 1 holds those that started e steps ago (this one counted), before the law of
@@ -117,7 +108,7 @@ class _MostProbable:
 
     def _run(self) -> None:
         p, chain = self.p, self.chain
-        segments = _OpenSegments(chain, torch.maximum)
+        segments = OpenSegments(chain, torch.maximum)
         ended = p.log_emission.new_empty(0)
         for t in range(chain.n_steps):
             rows = chain.rows(t)
@@ -133,7 +124,7 @@ class _MostProbable:
             if stopping.start < active:
                 self._finish(segments, ended, rows, stopping)
 
-    def _best_age(self, segments: _OpenSegments, weighed: Tensor) -> tuple[Tensor, Tensor]:
+    def _best_age(self, segments: OpenSegments, weighed: Tensor) -> tuple[Tensor, Tensor]:
         """(R, A, K) best weight over ages, and the age."""
         best, column = weighed.max(-1)
         age = column + 1
@@ -141,7 +132,7 @@ class _MostProbable:
             age = torch.where(column == self.p.n_durations - 1, segments.tail_age, age)
         return best, age
 
-    def _finish(self, segments: _OpenSegments, ended: Tensor, rows: Tensor, stopping: slice) -> None:
+    def _finish(self, segments: OpenSegments, ended: Tensor, rows: Tensor, stopping: slice) -> None:
         still_open, open_length = self._best_age(segments, segments.weighed(ended=False))
         free = self.chain.right_censored[stopping, None]
         weight = torch.where(free, still_open[:, stopping], ended[:, stopping])

@@ -8,7 +8,7 @@ import torch
 from hsmm.components.emission import repeats
 from hsmm.components.emission.repeats import gathered, linear, spread
 
-pytestmark = pytest.mark.skipif(not repeats.has_kernels(), reason="no native library was built")
+pytestmark = pytest.mark.skipif(not repeats.available(), reason="no native library was built")
 
 SHAPES = [(1, 1, 1, 1), (3, 100, 2, 7), (2, 20_000, 3, 40), (5, 9_000, 9, 300), (1, 33, 8, 33), (2, 0, 3, 4)]
 
@@ -41,7 +41,7 @@ def test_native_is_torch(shape: tuple[int, int, int, int], monkeypatch: pytest.M
         ]
 
     native = answers()
-    monkeypatch.setattr(repeats, "has_kernels", lambda: False)
+    monkeypatch.setattr(repeats, "available", lambda: False)
     for found, expected in zip(native, answers(), strict=True):
         assert torch.equal(found, expected)
 
