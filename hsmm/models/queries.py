@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError
-from hsmm.inference import FilterState
+from hsmm.inference import Causal, CausalName, FilterState
 from hsmm.io import digest
 from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.frames import Framed
@@ -24,6 +24,27 @@ from hsmm.models.streaming import StreamState, check_state
 from hsmm.numerics import ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
+
+_BY_STEPS = ("elapsed", "remaining", "filter_state")
+_TABLES: tuple[CausalName, ...] = ("filtered", "log_density", "elapsed", "remaining")
+
+
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """What is known at each row t of a series from its rows up to t, in arrays or frames as of each question alone.
+
+    - ``filter_proba`` (n_samples, n_states): p(state_t | the series up to t)
+    - ``log_density`` (n_samples,): log p(y_t | the series before t), in nats
+    - ``elapsed_duration``, ``remaining_duration`` (n_samples, max_duration): column r - 1 is P(r steps so far) and
+      P(r steps left), both counting t; the last column is P(r >= max_duration)
+    - ``filter_state``: give it as ``after`` with the next rows; None unless it was to be kept
+    """
+
+    filter_proba: Any
+    log_density: Any
+    elapsed_duration: Any
+    remaining_duration: Any
+    filter_state: StreamState | None = None
 
 
 class Queries(Framed, ABC):
@@ -94,12 +115,13 @@ class Queries(Framed, ABC):
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
     ) -> Any:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        return self._by_state(X, self._filtered(self._query(X, lengths, context), after))
+        known = self._causal(self._query(X, lengths, context), ["filtered"], after)
+        return self._by_state(X, known["filtered"][0])
 
     def log_density(self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None) -> Any:
         """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
-        p = self._query(X, lengths, context)
-        return self._answer(X, inference.log_density(p, after=self._own(after, p))[0].numpy(), "log_density")
+        known = self._causal(self._query(X, lengths, context), ["log_density"], after)
+        return self._answer(X, known["log_density"][0].numpy(), "log_density")
 
     def log_density_sequences(self, sequences: Sequences) -> Tensor:
         """(N,) :meth:`log_density` for packed data."""
@@ -119,7 +141,8 @@ class Queries(Framed, ABC):
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         Counts steps within the series.
         """
-        return self._by_steps(X, inference.elapsed, self._query(X, lengths, context), max_duration, after)
+        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        return self._by_steps(X, self._causal(p, ["elapsed"], after, columns)["elapsed"], columns)
 
     def remaining_duration(
         self,
@@ -134,7 +157,8 @@ class Queries(Framed, ABC):
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         """
-        return self._by_steps(X, inference.remaining, self._query(X, lengths, context), max_duration, after)
+        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        return self._by_steps(X, self._causal(p, ["remaining"], after, columns)["remaining"], columns)
 
     def filter_state(
         self,
@@ -152,19 +176,38 @@ class Queries(Framed, ABC):
         another model, of other series or for another ``max_duration``, and where moves depend on context: the step out
         of the last row needs that of a row to come.
         """
-        if (law := self._fitted_model().transition).uses_covariates:
-            raise ValueError(
-                f"{law.name} transitions read the context of the next row, which the rows so far do not have, so there "
-                "is no state to go on from; give all rows of the series at once."
-            )
+        self._refuse_moves_by_context()
         p, columns = self._query(X, lengths, context), self._columns(max_duration)
-        before, wider = self._own(after, p), self._with_columns(p, columns)
-        own = inference.filter_state(p, after=before)
-        _refuse_impossible(p, own.steps_left.isfinite().flatten(-2).any(-1), before)
-        wide = None
-        if wider is not p:
-            wide = inference.filter_state(wider, after=None if after is None else after.wide(wider, columns))
-        return StreamState.of(digest(self._fitted_model()), own, wide)
+        return self._stream_state(self._causal(p, ["filter_state"], after, columns))
+
+    def decode(
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        max_duration: int | None = None,
+        after: StreamState | None = None,
+        keep_state: bool = False,
+    ) -> Decoding:
+        """All that is known at each row from the series up to it: see :class:`Decoding`.
+
+        The answers of :meth:`filter_proba`, :meth:`log_density`, :meth:`elapsed_duration` and
+        :meth:`remaining_duration`, and where ``keep_state`` of :meth:`filter_state`, to the last bit, in one pass over
+        the rows; in two where ``max_duration`` asks for more columns than the model has.
+        """
+        if keep_state:
+            self._refuse_moves_by_context()
+        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        state: list[CausalName] = ["filter_state"] if keep_state else []
+        known = self._causal(p, [*_TABLES, *state], after, columns)
+        return Decoding(
+            filter_proba=self._by_state(X, known["filtered"][0]),
+            log_density=self._answer(X, known["log_density"][0].numpy(), "log_density"),
+            elapsed_duration=self._by_steps(X, known["elapsed"], columns),
+            remaining_duration=self._by_steps(X, known["remaining"], columns),
+            filter_state=self._stream_state(known) if keep_state else None,
+        )
 
     def forecast(
         self,
@@ -182,7 +225,7 @@ class Queries(Framed, ABC):
         """
         steps = whole("horizon", horizon, 1)
         sequences = self._sequences(X, lengths, context).extended(steps, future_context)
-        states = self._filtered(self._potentials(sequences), after)
+        states = self._causal(self._potentials(sequences), ["filtered"], after)["filtered"][0]
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
 
@@ -248,32 +291,64 @@ class Queries(Framed, ABC):
         check_state(after, digest(self._fitted_model()), p.n_series)
         return after.own()
 
-    def _filtered(self, p: Potentials, after: StreamState | None) -> Tensor:
-        before = self._own(after, p)
-        states = inference.filtered(p, after=before)
-        _refuse_impossible(p, states.any(-1), before)
-        return states[0]
-
     def _columns(self, max_duration: int | None) -> int:
         return self._default_columns() if max_duration is None else whole("max_duration", max_duration, 1)
 
-    def _by_steps(
-        self,
-        X: Any,
-        question: Callable[..., Tensor],
-        p: Potentials,
-        max_duration: int | None,
-        after: StreamState | None,
-    ) -> Any:
-        """Answer in exactly ``max_duration`` columns."""
-        columns = self._columns(max_duration)
-        before, wider = self._own(after, p), self._with_columns(p, columns)
-        if after is not None and wider is not p:
-            before = after.wide(wider, columns)
-        answers = question(wider, after=before)
-        _refuse_impossible(wider, answers.any(-1), before)
+    def _by_steps(self, X: Any, answers: Tensor, columns: int) -> Any:
+        """In exactly so many columns."""
         names = [f"steps_{r}" for r in range(1, columns + 1)]
         return self._answer(X, _folded(answers[0], columns).numpy(), names)
+
+    def _causal(
+        self, p: Potentials, want: list[CausalName], after: StreamState | None, columns: int | None = None
+    ) -> _Known:
+        """What is wanted of the forward pass, by steps in tables that tell ``columns`` - 1 of them apart."""
+        before = self._own(after, p)
+        wider = p if columns is None else self._with_columns(p, columns)
+        if columns is None or wider is p:
+            known = _possible(p, want, before)
+            return _Known(known, known)
+        widened = None if after is None else after.wide(wider, columns)
+        return _Known(
+            _possible(p, [name for name in want if name not in ("elapsed", "remaining")], before),
+            _possible(wider, [name for name in want if name in _BY_STEPS], widened),
+        )
+
+    def _stream_state(self, known: _Known) -> StreamState:
+        assert known.own.filter_state is not None
+        wide = None if known.wide is known.own else known.wide.filter_state
+        return StreamState.of(digest(self._fitted_model()), known.own.filter_state, wide)
+
+    def _refuse_moves_by_context(self) -> None:
+        if (law := self._fitted_model().transition).uses_covariates:
+            raise ValueError(
+                f"{law.name} transitions read the context of the next row, which the rows so far do not have, so there "
+                "is no state to go on from; give all rows of the series at once."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Answers from the model's own tables, and from the wider ones that tell more steps apart."""
+
+    own: Causal
+    wide: Causal
+
+    def __getitem__(self, name: CausalName) -> Tensor:
+        return (self.wide if name in _BY_STEPS else self.own)[name]
+
+
+def _possible(p: Potentials, want: list[CausalName], after: FilterState | None) -> Causal:
+    """Raises ``ImpossibleDataError`` unless every row that a state is asked for is possible."""
+    if not want:
+        return Causal()
+    found = inference.causal(p, want, after=after)
+    tables = [found[name] for name in want if name in ("filtered", "elapsed", "remaining")]
+    if found.filter_state is not None:
+        tables.append(found.filter_state.steps_left.isfinite().flatten(-2))
+    if tables:
+        _refuse_impossible(p, tables[0].any(-1), after)
+    return found
 
 
 def check_context(model: Model, sequences: Sequences) -> None:
@@ -288,6 +363,8 @@ def check_context(model: Model, sequences: Sequences) -> None:
 
 def _folded(answer: Tensor, n_columns: int) -> Tensor:
     """(N, D) → (N, n_columns); what lies beyond is added to the last column."""
+    if answer.shape[1] == n_columns:
+        return answer
     if answer.shape[1] < n_columns:
         return torch.nn.functional.pad(answer, (0, n_columns - answer.shape[1]))
     last = ordered_sum(answer[:, n_columns - 1 :]).unsqueeze(1)

@@ -123,18 +123,17 @@ def _decode_rows(
     model, lengths = member.model, series_lengths(rows)
     values = scaling.apply(rows)
     ids = np.array(member.ids, dtype=np.int16)
-    filtered = model.filter_proba(values, lengths)
-    remaining = model.remaining_duration(values, lengths, max_duration=longest)
+    known = model.decode(values, lengths, max_duration=longest)
     missing = pl.all_horizontal(pl.col(scaling.columns).is_null())
     why = pl.col("series_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
     return rows.with_columns(
-        pl.Series("state", ids[filtered.argmax(axis=1)]),
-        pl.Series("p_filtered", by_identity(filtered, member.ids)).arr.to_list(),
+        pl.Series("state", ids[known.filter_proba.argmax(axis=1)]),
+        pl.Series("p_filtered", by_identity(known.filter_proba, member.ids)).arr.to_list(),
         pl.Series("p_smoothed", by_identity(model.predict_proba(values, lengths), member.ids)).arr.to_list(),
         pl.Series("viterbi", ids[model.predict(values, lengths)]),
-        pl.Series("elapsed_mean", mean_steps(model.elapsed_duration(values, lengths, max_duration=longest))),
-        *remaining_columns(remaining),
-        pl.Series("log_density", model.log_density(values, lengths) - scaling.log_volume(rows)),
+        pl.Series("elapsed_mean", mean_steps(known.elapsed_duration)),
+        *remaining_columns(known.remaining_duration),
+        pl.Series("log_density", known.log_density - scaling.log_volume(rows)),
     ).with_columns(
         pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
         (pl.col("time") <= member.train_end).alias("in_sample"),

@@ -33,6 +33,7 @@ NAMES = {
     "transitions",
 }
 INFERENCE = {
+    "causal",
     "log_partition",
     "posterior",
     "viterbi",
@@ -45,6 +46,7 @@ INFERENCE = {
 }
 ESTIMATOR = [
     "clone",
+    "decode",
     "elapsed_duration",
     "filter_proba",
     "filter_state",

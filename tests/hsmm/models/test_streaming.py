@@ -159,7 +159,8 @@ def test_an_impossible_row_after_a_state_is_named(kind: type[Estimator]) -> None
     model = kind.from_parameters(emission=narrow, **known)  # type: ignore[attr-defined]
     state = model.filter_state([0.0, far, far], [2, 1])
     follows_nothing = [0.0, far, 0.0]
-    for query in (model.filter_proba, model.elapsed_duration, model.remaining_duration, model.filter_state):
+    causal = (model.filter_proba, model.elapsed_duration, model.remaining_duration, model.filter_state, model.decode)
+    for query in causal:
         with pytest.raises(ImpossibleDataError, match=r"series 1 at its row 0 \(both count from 0, rows after"):
             query(follows_nothing, [1, 2], after=state)
     assert np.isneginf(model.log_density(follows_nothing, [1, 2], after=state)).tolist() == [False, True, True]
