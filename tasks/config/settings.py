@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tasks.config.columns import STATE_COLUMNS
-from tasks.config.durations import Delay, Frequency, Window
+from tasks.config.durations import Delay, Window, parse_frequency
 from tasks.config.errors import ConfigurationError
 from tasks.config.ops import OPS
 from tasks.config.secrets import holds_secret
@@ -35,6 +35,8 @@ from tasks.config.settings_errors import explain, nearest
 
 _ENVIRONMENT_PREFIX = "HSMM_"
 _LAGS = "lags"
+RESAMPLERS = ("first", "last", "mean", "sum", "min", "max")
+EPOCHS = ("s", "ms", "us", "ns")
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
 
@@ -44,6 +46,25 @@ def _known_timezone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("an IANA time zone such as UTC or America/New_York") from None
     return name
+
+
+def _time_format(pattern: str) -> str:
+    if pattern not in EPOCHS and ("%" not in pattern or not pattern.isprintable()):
+        raise ValueError(f'a pattern such as "%m/%d/%Y" or "%d.%m.%Y %H:%M", or {", ".join(EPOCHS)} since 1970')
+    return pattern
+
+
+def _frequencies(found: str | dict[str, str]) -> str | dict[str, str]:
+    for frequency in found.values() if isinstance(found, dict) else (found,):
+        parse_frequency(frequency)
+    return found
+
+
+def _resamplers(found: str | dict[str, str]) -> str | dict[str, str]:
+    for how in found.values() if isinstance(found, dict) else (found,):
+        if how not in RESAMPLERS:
+            raise ValueError(f"one of {', '.join(RESAMPLERS)}, or one for each column that features use")
+    return found
 
 
 def _open_place(place: str) -> str:
@@ -63,7 +84,10 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+EVERY_OTHER = "*"  # the series that `source.frequency` does not name
+
 Count = Annotated[int, Field(ge=1)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_open_place)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
@@ -84,13 +108,32 @@ class Source(Section):
 
     path: Place
     time: str
+    time_format: TimeFormat | None = None
     series: str | None = None
     timezone: Timezone | None = None
-    frequency: Frequency | None = None
+    ambiguous: Literal["reject", "earliest", "latest", "infer"] = "reject"
+    decimal: Literal[".", ","] = "."
+    frequency: Annotated[str | dict[str, str], AfterValidator(_frequencies)] | None = None
+    off_calendar: Literal["reject", "drop", "snap"] = "reject"
+    resample: Annotated[str | dict[str, str], AfterValidator(_resamplers)] | None = None
     available_after: Delay = "0"
+    written_at: str | None = None
     duplicates: Literal["reject", "keep_last"] = "reject"
     unsorted: Literal["sort", "reject"] = "sort"
     min_rows: Count = 20
+
+    @model_validator(mode="after")
+    def _resamples_to_steps(self) -> Self:
+        if self.resample is not None and (self.frequency is None or EVERY_OTHER not in self.frequencies):
+            raise ValueError(f'`resample` together with a `frequency` for every series ("{EVERY_OTHER}": the others)')
+        return self
+
+    @property
+    def frequencies(self) -> dict[str, str]:
+        """The calendar of each series that has one of its own, and of all others under :data:`EVERY_OTHER`."""
+        if self.frequency is None:
+            return {}
+        return self.frequency if isinstance(self.frequency, dict) else {EVERY_OTHER: self.frequency}
 
 
 class Feature(Section):

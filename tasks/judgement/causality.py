@@ -63,7 +63,7 @@ def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> dict
         say("check", done, len(moments), f"{cut:%Y-%m-%d}")
         known = validate(ingest(settings, cut), settings)
         with tempfile.TemporaryDirectory() as folder:
-            copy = copy_known(settings, cut, Path(folder) / "cut.parquet")
+            copy = copy_known(settings, cut, Path(folder) / "cut")
             remade = validate(ingest(copy, cut), copy)
         leaks += _training_leaks(known, remade, settings, cut)
         if decodable(champion.bundle, remade.rows).is_empty():

@@ -153,7 +153,7 @@ def page_data(
         names=read_name_rows(settings.output.states, settings.name),
         ranking=ranking,
         model=model,
-        step=settings.source.frequency or "",
+        step=settings.source.frequency if isinstance(settings.source.frequency, str) else "",
         ranked_by=settings.select.criterion,
         notes=list(notes),
     )
