@@ -22,7 +22,7 @@ from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, DataWarning, NotFittedError
 from hsmm.io import save_model
-from hsmm.models.evidence import known_states, series_lengths, series_weight
+from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.frames import feature_names
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
@@ -36,6 +36,7 @@ from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit, fit_restarts
+from hsmm.training.supervision import known_states
 from hsmm.training.trainers import Trainer, described, resolve_trainer
 
 Device = Literal["auto", "cpu", "cuda"]

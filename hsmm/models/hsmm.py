@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from hsmm import inference
 from hsmm.components.duration import Categorical, Duration
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
@@ -21,11 +20,10 @@ from hsmm.errors import DurationWallWarning
 from hsmm.models.base import Device, Estimator
 from hsmm.models.parameters import RandomState, whole
 from hsmm.potentials import Potentials
+from hsmm.selection.soundness import WALL_SHARE, wall_share
 from hsmm.sequences import Sequences
 from hsmm.training.restarts import BestFit
 from hsmm.training.trainers import Trainer
-
-_WALL = 0.01
 
 
 class HSMM(Estimator):
@@ -195,12 +193,8 @@ class HSMM(Estimator):
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         super()._warn_of_fit(best, sequences)
-        duration = best.model.duration
-        if duration is None or duration.has_tail or self.n_states == 1:
-            return
-        counts = inference.posterior(best.model.potentials(sequences)).duration[0]
-        share = (counts[:, -1].sum() / counts.sum()).item()
-        if share > _WALL:
+        share = wall_share(best.model, sequences)
+        if share > WALL_SHARE:
             warnings.warn(
                 f"{share:.1%} of the expected segments last max_duration = {self.max_duration} steps, the longest "
                 "allowed; raise max_duration, or use a law with a tail.",

@@ -10,18 +10,16 @@ from warnings import WarningMessage
 
 from torch import Tensor
 
-from hsmm import inference
 from hsmm.components.base import Component
 from hsmm.components.model import Model
 from hsmm.errors import ConvergenceWarning, DataWarning, DurationWallWarning
 from hsmm.selection.merging import STEPS, Merging
+from hsmm.selection.soundness import DEAD_SHARE, state_shares
 from hsmm.sequences import Sequences
 
 Code = Literal[
     "failed", "odd_data", "not_converged", "duration_wall", "boundary", "dead_state", "two_states_alike"
 ]  # fmt: skip
-DEAD_SHARE = 0.005
-"""A state expected to hold a smaller share of the rows than this is dead."""
 ALL_PAIRS = 4
 """Up to so many states every pair is tested for being alike; beyond, the closest pairs, one for each state."""
 _MERGED_STEPS = 10
@@ -59,8 +57,7 @@ def _of_warnings(model: Any, caught: list[WarningMessage]) -> Iterator[Reason]:
 
 
 def _dead_states(tables: Model, sequences: Sequences) -> Iterator[Reason]:
-    occupancy = inference.posterior(tables.potentials(sequences)).state[0].mean(0)
-    for state, share in enumerate(occupancy.tolist()):
+    for state, share in enumerate(state_shares(tables, sequences).tolist()):
         if share < DEAD_SHARE:
             yield Reason("dead_state", (state,), f"state {state} holds {share:.2%} of the rows")
 
