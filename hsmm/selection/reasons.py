@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from warnings import WarningMessage
 
-from torch import Tensor
-
-from hsmm.components.base import Component
 from hsmm.components.model import Model
 from hsmm.errors import ConvergenceWarning, DataWarning, DurationWallWarning
 from hsmm.selection.merging import STEPS, Merging
@@ -67,28 +63,13 @@ def _at_the_edge(tables: Model, sequences: Sequences) -> Iterator[Reason]:
         yield Reason("boundary", (), "a state's spread lies at its floor")
     lone = tables.transition.n_states == 1
     for kind, part in tables.components().items():
-        for name, value, low, high in () if lone and kind == "duration" else _bounded(part):
-            for where, edge in (("lower", low), ("upper", high)):
-                if not math.isfinite(edge):
-                    continue
-                near = ((value - edge).abs() <= _EDGE * max(1.0, abs(edge))).flatten(1).any(1)
-                states = tuple(near.nonzero().flatten().tolist())
+        for name, edges in () if lone and kind == "duration" else part.bounds().items():
+            value = part.parameters[name][0]
+            for where, edge in zip(("lower", "upper"), map(value.new_tensor, edges), strict=True):
+                near = edge.isfinite() & ((value - edge).abs() <= _EDGE * edge.abs().clamp(min=1.0))
+                states = tuple(near.view(len(near), -1).any(1).nonzero().flatten().tolist())
                 if states:
                     yield Reason("boundary", states, f"{kind} {name} at its {where} bound in states {list(states)}")
-
-
-def _bounded(part: Component) -> Iterator[tuple[str, Tensor, float, float]]:
-    """Parameters (K, ...) of the first model that are held between two numbers."""
-    bounds: Any = getattr(part, "bounds", ())
-    bounds = bounds() if callable(bounds) else bounds
-    if isinstance(bounds, Mapping):
-        for name, (low, high) in bounds.items():
-            yield name, part.parameters[name][0], float(low), float(high)
-    else:
-        for column, (low, high) in enumerate(bounds):
-            yield "shape", part.parameters["shape"][0, :, column, None], low, high
-    if hasattr(part, "dof_bounds"):
-        yield "dof", part.parameters["dof"][0, :, None], *part.dof_bounds
 
 
 def _states_alike(model: Any, tables: Model, sequences: Sequences) -> Iterator[Reason]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
+from hsmm.components.emission.support import Support
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
+
+Sufficient: TypeAlias = Literal["rows", "mean", "moments"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +24,12 @@ class Emission(Component):
     """log p(y_t | state). Missing cells are marginalised; a row with none observed has log-density 0."""
 
     kind: ClassVar[str] = "emission"
+    support: ClassVar[Support]
+    """What values each feature may have."""
+    is_location_scale: ClassVar[bool] = False
+    """Whether the fit to features shifted and scaled is the fit to these, in other units."""
+    sufficient: ClassVar[Sufficient] = "rows"
+    """What of each state's rows the M-step looks at: their mean, mean and covariance ("moments"), or the rows."""
 
     @abstractmethod
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
@@ -44,6 +53,18 @@ class Emission(Component):
     @abstractmethod
     def order(self) -> Tensor:
         """(K,) states of the first model in their canonical order, so that equal fits have equal names."""
+
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """(R, K, F) mean and standard deviation of each feature; None where numbers are names, or not all is given."""
+        return None
+
+    def governing(self, n_features: int) -> Sequence[Emission]:
+        """The family of each of so many features, without parameters; one family but for products."""
+        return [self.bare()] * n_features
+
+    def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
+        """Rows from the support, two features unless the family says how many: what its tests are run on."""
+        return Sequences.from_arrays(self.support.example(n_rows, 2, generator))
 
     def coordinates(self, sequences: Sequences) -> Tensor:
         """(N, P) points that lie near each other where rows are alike: in these rough states are sought."""

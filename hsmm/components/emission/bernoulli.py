@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hsmm.components.base import Constraint, as_parameter, safe_log
 from hsmm.components.emission.columnwise import Column, Columnwise
+from hsmm.components.emission.support import BINARY, Support
 from hsmm.sequences import Sequences
 
 _TINY = 1e-300
@@ -23,7 +24,7 @@ class Bernoulli(Columnwise):
 
     name: ClassVar[str] = "bernoulli"
     state_axes: ClassVar = {"probability": (1,)}
-    support: ClassVar[str] = "0 or 1"
+    support: ClassVar[Support] = BINARY
 
     alpha: float = 1.0
     beta: float = 1.0
@@ -51,9 +52,6 @@ class Bernoulli(Columnwise):
         """(K, F)"""
         return self.fitted("probability")
 
-    def supports(self, values: Tensor) -> Tensor:
-        return (values == 0) | (values == 1)
-
     def density(self, feature: int, values: Tensor) -> Tensor:
         yes = self.parameters["probability"][:, None, :, feature]
         return safe_log(torch.where(values[:, None] == 1, yes, 1.0 - yes))
@@ -68,9 +66,6 @@ class Bernoulli(Columnwise):
         half = sequences.values.new_full((n_restarts, n_states, sequences.n_features), 0.5)
         return self.with_parameters(probability=half)
 
-    def means(self) -> Tensor:
-        return self.parameters["probability"]
-
     def constraints(self) -> Mapping[str, Constraint]:
         return {"probability": "unit"}
 
@@ -81,6 +76,10 @@ class Bernoulli(Columnwise):
 
     def n_parameters(self) -> int:
         return self.parameters["probability"][0].numel()
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        yes = self.parameters["probability"]
+        return yes, (yes * (1.0 - yes)).sqrt()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         return torch.bernoulli(self.parameters["probability"][0][states], generator=generator)

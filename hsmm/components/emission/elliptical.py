@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint, as_parameter
+from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.emission import native, reference
-from hsmm.components.emission.base import Emission
+from hsmm.components.emission.base import Emission, Sufficient
 from hsmm.components.emission.geometry import Geometry, Radial
 from hsmm.components.emission.scatter import (
     CovarianceType,
@@ -24,6 +24,7 @@ from hsmm.components.emission.scatter import (
     floor_eigenvalues,
     matrix_scatter,
 )
+from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
@@ -41,6 +42,8 @@ class Elliptical(Emission):
     """
 
     state_axes: ClassVar = {"mean": (1,), "covariance": (1,)}
+    support: ClassVar[Support] = NUMBERS
+    is_location_scale: ClassVar[bool] = True
     holdable: ClassVar = frozenset({"mean", "covariance"})
 
     covariance: CovarianceType = "full"
@@ -172,6 +175,11 @@ class Elliptical(Emission):
             return torch.zeros(self.n_restarts, dtype=torch.bool, device=covariance.device)
         return smallest.amin(-1) <= 1.01 * self.min_covariance
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        covariance = self.parameters["covariance"]
+        variance = covariance if self._by_axis else covariance.diagonal(dim1=-2, dim2=-1)
+        return self.parameters["mean"], variance.sqrt()
+
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean, covariance = self.parameters["mean"][0], self.parameters["covariance"][0]
         factor = torch.diag_embed(covariance.sqrt()) if self._by_axis else torch.linalg.cholesky(covariance)
@@ -233,6 +241,7 @@ class Gaussian(Elliptical):
     """Multivariate normal emissions."""
 
     name: ClassVar[str] = "gaussian"
+    sufficient: ClassVar[Sufficient] = "moments"
 
     @classmethod
     def from_parameters(cls, mean: Any, covariance: Any, **hyperparameters: Any) -> Self:
@@ -280,6 +289,16 @@ class StudentT(Elliptical):
     def dof_(self) -> np.ndarray:
         """(K,) degrees of freedom."""
         return self.fitted("dof")
+
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        return {"dof": self.dof_bounds}
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """NaN where the degrees of freedom leave none, infinite where the variance is."""
+        mean, scale = super().moments()
+        dof = self.parameters["dof"].unsqueeze(-1)
+        wide = torch.where(dof > 2.0, (dof / (dof - 2.0)).sqrt(), torch.inf)
+        return torch.where(dof > 1.0, mean, torch.nan), torch.where(dof > 1.0, scale * wide, torch.nan)
 
     def radial(self, n_observed: int) -> Radial:
         dof = self.parameters["dof"]

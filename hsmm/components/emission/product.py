@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint
+from hsmm.components.base import Bound, Constraint
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.register import resolve
@@ -54,6 +54,10 @@ class Product(Emission):
     @property
     def state_axes(self) -> Mapping[str, tuple[int, ...]]:  # type: ignore[override]
         return self._merged(part.state_axes for part in self._families)
+
+    @property
+    def is_location_scale(self) -> bool:  # type: ignore[override]
+        return all(part.is_location_scale for part in self._families)
 
     @property
     def uses_covariates(self) -> bool:  # type: ignore[override]
@@ -118,6 +122,31 @@ class Product(Emission):
     def collapsed(self, sequences: Sequences) -> Tensor:
         views = self._views(sequences)
         return torch.stack([p.collapsed(view) for p, view in zip(self.laws, views, strict=True)]).any(0)
+
+    def governing(self, n_features: int) -> Sequence[Emission]:
+        found: dict[int, Emission] = {}
+        for part, columns in zip(self._families, self._columns, strict=True):
+            found.update(zip(columns, part.governing(len(columns)), strict=True))
+        return [found[column] for column in sorted(found)]
+
+    def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
+        laws = self.governing(self.n_features)
+        return Sequences.from_arrays(torch.cat([law.support.example(n_rows, 1, generator) for law in laws], 1))
+
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """NaN for the columns of parts that have none."""
+        of_parts = [part.moments() for part in self.laws]
+        if not any(of_parts):
+            return None
+        shape = (self.n_restarts, len(self.order()), self.n_features)
+        found = [torch.full(shape, torch.nan, dtype=torch.float64) for _ in range(2)]
+        for moments, columns in zip(of_parts, self._columns, strict=True):
+            for whole, part in zip(found, moments or (), strict=False):
+                whole[..., columns] = part
+        return found[0], found[1]
+
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        return self._merged(part.bounds() for part in self._families)
 
     def constraints(self) -> Mapping[str, Constraint]:
         return self._merged(part.constraints() for part in self.laws)
