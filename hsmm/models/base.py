@@ -20,7 +20,7 @@ from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
-from hsmm.errors import ConvergenceWarning, DataWarning, NotFittedError
+from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
 from hsmm.io import save_model
 from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.frames import feature_names
@@ -130,21 +130,25 @@ class Estimator(Parameters, Routed, OnlineLearning):
         used = objective.sequences
         if used.n_rows < self.n_states:
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
+        used.refuse_underflow()
         used.warn_of_odd_data()
         packed = objective.in_canonical_order().to(self._torch_device())
         packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
-        best = fit_restarts(
-            structure,
-            packed,
-            n_states=self.n_states,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            seed=seed,
-            start=None if start is None else start.model_for(structure),
-            trainer=resolve_trainer(self.trainer),
-        )
+        try:
+            best = fit_restarts(
+                structure,
+                packed,
+                n_states=self.n_states,
+                n_init=self.n_init,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                seed=seed,
+                start=None if start is None else start.model_for(structure),
+                trainer=resolve_trainer(self.trainer),
+            )
+        except ImpossibleDataError as error:
+            raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
         self._remember_features(None)
         self._fitted_with["random_state"] = seed
@@ -332,6 +336,10 @@ class Estimator(Parameters, Routed, OnlineLearning):
             self.n_iter_ = int(summary["n_iter"])
             self.converged_ = bool(summary["converged"])
         return self
+
+    def _why_impossible(self, objective: Objective) -> str | None:  # noqa: ARG002 - without durations there is no more
+        """What in these data no parameters could make possible, in a sentence; None if nothing is known."""
+        return None
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         if not best.converged and self.tol > 0:

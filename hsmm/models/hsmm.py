@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from hsmm.models.parameters import RandomState, whole
 from hsmm.potentials import Potentials
 from hsmm.selection.soundness import WALL_SHARE, wall_share
 from hsmm.sequences import Sequences
+from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit
 from hsmm.training.trainers import Trainer
 
@@ -191,6 +193,27 @@ class HSMM(Estimator):
     def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
         return p.lengthened(n_columns) if p.log_tail is not None and p.n_durations < n_columns else p
 
+    def _why_impossible(self, objective: Objective) -> str | None:
+        shortest, ends = int(self.min_duration), not resolve("duration", self.duration).has_tail
+        for series, (start, stop) in enumerate(pairwise(objective.sequences.offsets.tolist())):
+            if stop - start < shortest and not (self.right_censored or self.left_censored):
+                return (
+                    f"series {series} has {stop - start} rows, but min_duration is {shortest}, and a last segment that "
+                    "is cut off is ruled out; lower min_duration, or allow right_censored."
+                )
+            if objective.states is None:
+                continue
+            for state, first, n_rows, beside in _known_runs(objective.states[start:stop].tolist()):
+                where = f"states says that state {state} lasts for {n_rows} rows from row {first} of series {series} on"
+                if ends and n_rows > self.max_duration:
+                    return (
+                        f"{where}, but no segment is longer than max_duration = {self.max_duration}; raise it, or "
+                        "choose a duration with a tail."
+                    )
+                if beside and n_rows < shortest:
+                    return f"{where} alone, but no segment is shorter than min_duration = {shortest}; lower it."
+        return None
+
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         super()._warn_of_fit(best, sequences)
         share = wall_share(best.model, sequences)
@@ -201,3 +224,14 @@ class HSMM(Estimator):
                 DurationWallWarning,
                 stacklevel=4,
             )
+
+
+def _known_runs(states: list[int]) -> Iterator[tuple[int, int, int, bool]]:
+    """Each run of one known state: which, its first row, how many rows, and whether other known states enclose it."""
+    row = 0
+    for state, run in groupby(states):
+        n_rows = len(list(run))
+        enclosed = row > 0 and row + n_rows < len(states) and min(states[row - 1], states[row + n_rows]) >= 0
+        if state >= 0:
+            yield state, row, n_rows, enclosed
+        row += n_rows

@@ -51,7 +51,7 @@ class Queries(Framed, ABC):
     """Questions to a fitted model, answered in NumPy arrays, or in frames where :meth:`set_output` says so.
 
     X, ``lengths``, ``groups`` and ``context`` are as in ``fit``. Causal answers to the rows that come ``after`` a state
-    of :meth:`filter_state` have the same bits as those of one pass over all rows.
+    of :meth:`filter_state` have the same bits as those of one pass over all rows; all of these rows may be missing.
     """
 
     random_state: RandomState
@@ -115,12 +115,12 @@ class Queries(Framed, ABC):
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
     ) -> Any:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        known = self._causal(self._query(X, lengths, context), ["filtered"], after)
+        known = self._causal(self._causal_query(X, lengths, context), ["filtered"], after)
         return self._by_state(X, known["filtered"][0])
 
     def log_density(self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None) -> Any:
         """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
-        known = self._causal(self._query(X, lengths, context), ["log_density"], after)
+        known = self._causal(self._causal_query(X, lengths, context), ["log_density"], after)
         return self._answer(X, known["log_density"][0].numpy(), "log_density")
 
     def log_density_sequences(self, sequences: Sequences) -> Tensor:
@@ -141,7 +141,7 @@ class Queries(Framed, ABC):
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         Counts steps within the series.
         """
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["elapsed"], after, columns)["elapsed"], columns)
 
     def remaining_duration(
@@ -157,7 +157,7 @@ class Queries(Framed, ABC):
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         """
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["remaining"], after, columns)["remaining"], columns)
 
     def filter_state(
@@ -177,7 +177,7 @@ class Queries(Framed, ABC):
         of the last row needs that of a row to come.
         """
         self._refuse_moves_by_context()
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         return self._stream_state(self._causal(p, ["filter_state"], after, columns))
 
     def decode(
@@ -198,7 +198,7 @@ class Queries(Framed, ABC):
         """
         if keep_state:
             self._refuse_moves_by_context()
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         state: list[CausalName] = ["filter_state"] if keep_state else []
         known = self._causal(p, [*_TABLES, *state], after, columns)
         return Decoding(
@@ -259,10 +259,12 @@ class Queries(Framed, ABC):
     def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
         """The same law in tables that tell ``n_columns`` - 1 steps apart; ``p`` itself if it does."""
 
-    def _sequences(self, X: Any, lengths: Any, context: Any = None, groups: Any = None) -> Sequences:
+    def _sequences(
+        self, X: Any, lengths: Any, context: Any = None, groups: Any = None, *, may_be_missing: bool = False
+    ) -> Sequences:
         self._fitted_model()
         self._check_features(X)
-        sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context)
+        sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context, may_be_missing=may_be_missing)
         check_context(self._fitted_model(), sequences)
         return sequences
 
@@ -271,6 +273,10 @@ class Queries(Framed, ABC):
 
     def _query(self, X: Any, lengths: Any, context: Any, groups: Any = None) -> Potentials:
         return self._potentials(self._sequences(X, lengths, context, groups))
+
+    def _causal_query(self, X: Any, lengths: Any, context: Any) -> Potentials:
+        """Rows as they come: all of them may be missing."""
+        return self._potentials(self._sequences(X, lengths, context, may_be_missing=True))
 
     def _by_state(self, X: Any, table: Tensor) -> Any:
         return self._answer(X, table.numpy(), [f"state_{k}" for k in range(table.shape[1])])
@@ -385,7 +391,9 @@ def _impossible(p: Potentials, after: FilterState | None = None) -> str:
     counted = "both count from 0" if after is None else "both count from 0, rows after the state"
     return (
         f"probability zero under the model: {named}{more} ({counted}); look there for values outside the "
-        "emission's range or runs that no duration allows, and mend or leave out those series."
+        "emission's range, runs that no duration allows, or moves that never occurred in the fit, whose probability is "
+        "then 0. Mend or leave out those series; a prior keeps every move possible: "
+        "transition=hsmm.transitions.Dense(concentration=1.01)."
     )
 
 

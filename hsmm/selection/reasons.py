@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from warnings import WarningMessage
@@ -14,7 +14,7 @@ from hsmm.selection.soundness import DEAD_SHARE, state_shares
 from hsmm.sequences import Sequences
 
 Code = Literal[
-    "failed", "odd_data", "not_converged", "duration_wall", "boundary", "dead_state", "two_states_alike"
+    "failed", "odd_data", "not_converged", "duration_wall", "boundary", "dead_state", "two_states_alike", "not_tested"
 ]  # fmt: skip
 ALL_PAIRS = 4
 """Up to so many states every pair is tested for being alike; beyond, the closest pairs, one for each state."""
@@ -32,14 +32,24 @@ class Reason:
 
 
 def reasons(model: Any, sequences: Sequences, caught: list[WarningMessage]) -> tuple[Reason, ...]:
-    """All doubts about a model fitted on these rows, those of its own warnings first."""
+    """All doubts about a model fitted on these rows, those of its own warnings first.
+
+    A test that fails on a model says nothing against it, but for the doubt that it was not made ("not_tested").
+    """
     tables = model._fitted_model()
     return (
         *_of_warnings(model, caught),
-        *_dead_states(tables, sequences),
-        *_at_the_edge(tables, sequences),
-        *_states_alike(model, tables, sequences),
+        *_tested("dead states", lambda: _dead_states(tables, sequences)),
+        *_tested("values at their bounds", lambda: _at_the_edge(tables, sequences)),
+        *_tested("states alike", lambda: _states_alike(model, tables, sequences)),
     )
+
+
+def _tested(what: str, test: Callable[[], Iterator[Reason]]) -> tuple[Reason, ...]:
+    try:
+        return tuple(test())
+    except (ArithmeticError, RuntimeError, ValueError) as error:  # torch's LinAlgError is a RuntimeError
+        return (Reason("not_tested", (), f"the test for {what} failed: {error}"),)
 
 
 def _of_warnings(model: Any, caught: list[WarningMessage]) -> Iterator[Reason]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 from torch import Tensor
+from torch.linalg import LinAlgError
 
 from hsmm.selection.candidate import Candidate, fit_quietly, rows_for
 from hsmm.selection.criteria import CRITERIA, Evidence
@@ -88,7 +89,7 @@ def select_model(
         )
     folds = splits or LastShare()
     found: list[_Weighed] = []
-    failure: ValueError | None = None
+    failure: Exception | None = None
     for index, candidate in enumerate(candidates):
         described = candidate.describe()
         if progress is not None:
@@ -98,7 +99,7 @@ def select_model(
             rows = rows_for(candidate, sequences)
             known = known_states(states, rows, described["n_states"])
             weighed = _weigh(candidate, rows, folds if CRITERIA[criterion].on_held_out else None, start, known)
-        except ValueError as error:
+        except (ValueError, LinAlgError) as error:
             weighed, failure = _failed(error), error
         found.append(weighed)
         weighed.row.update({"candidate": index, **described})
@@ -157,7 +158,7 @@ def _weigh(
     return _Weighed(model, row, doubts, held_out)
 
 
-def _failed(error: ValueError) -> _Weighed:
+def _failed(error: Exception) -> _Weighed:
     doubts = (Reason("failed", (), f"failed: {error}"),)
     return _Weighed(None, {"converged": False, **_words(doubts, [])}, doubts)
 
