@@ -224,7 +224,7 @@ class Queries(Framed, ABC):
         A model with context needs it for the steps ahead too: ``future_context`` (n_series · horizon, n_context).
         """
         steps = whole("horizon", horizon, 1)
-        sequences = self._sequences(X, lengths, context).extended(steps, future_context)
+        sequences = self._sequences(X, lengths, context, may_be_missing=True).extended(steps, future_context)
         states = self._causal(self._potentials(sequences), ["filtered"], after)["filtered"][0]
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
