@@ -12,7 +12,14 @@ from torch.nn.functional import logsigmoid
 
 from hsmm.components.counts import log_gamma_constant, log_negative_binomial, log_poisson, poisson_excess
 from hsmm.components.emission.glm.links import InverseLink
-from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE, SYMBOLS, Support
+from hsmm.components.emission.tails import (
+    Tails,
+    bernoulli_tails,
+    gamma_tails,
+    negative_binomial_tails,
+    normal_tails,
+    poisson_tails,
+)
 from hsmm.numerics import logsumexp
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -26,7 +33,7 @@ class Response(ABC):
     name: ClassVar[str]
     link: ClassVar[str]
     has_scale: ClassVar[bool] = False
-    support: ClassVar[Support] = NUMBERS
+    values: ClassVar[str] = "any number"
     least_scale: ClassVar[float] = 1e-8
     has_boundary: ClassVar[bool] = True
 
@@ -37,8 +44,16 @@ class Response(ABC):
     @abstractmethod
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor: ...
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        """Where responses lie in laws of these means; the tensors broadcast."""
+        raise ValueError(f"{self.name} responses have no order, and no distribution function.")
+
     @abstractmethod
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor: ...
+
+    def supports(self, y: Tensor) -> Tensor:
+        """Which responses can occur at all."""
+        return torch.ones_like(y, dtype=torch.bool)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         """A mean inside the range of means, near that of some data."""
@@ -67,7 +82,7 @@ class Response(ABC):
 
 
 class Bernoulli(Response):
-    name, link, support = "bernoulli", "logistic", BINARY
+    name, link, values = "bernoulli", "logistic", "0 or 1"
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         if link.name == "logistic":
@@ -77,8 +92,14 @@ class Bernoulli(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean * (1.0 - mean)
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return bernoulli_tails(y, mean)
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return (torch.rand(mean.shape, generator=generator, dtype=mean.dtype) < mean).to(mean.dtype)
+
+    def supports(self, y: Tensor) -> Tensor:
+        return (y == 0) | (y == 1)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(0.01, 0.99)
@@ -92,7 +113,7 @@ class Bernoulli(Response):
 
 
 class Poisson(Response):
-    name, link, support = "poisson", "exp", COUNTS
+    name, link, values = "poisson", "exp", "a whole number >= 0"
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         mean, inside = _not_negative(link.mean(predictor))
@@ -101,8 +122,14 @@ class Poisson(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return poisson_tails(y, mean)
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return torch.poisson(mean, generator=generator)
+
+    def supports(self, y: Tensor) -> Tensor:
+        return _is_count(y)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=0.01)
@@ -118,7 +145,7 @@ class Poisson(Response):
 class NegativeBinomial(Response):
     """Variance mean + scale · mean²."""
 
-    name, link, has_scale, support = "negative_binomial", "exp", True, COUNTS
+    name, link, has_scale, values = "negative_binomial", "exp", True, "a whole number >= 0"
     most_scale: ClassVar[float] = 1e6
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -129,9 +156,15 @@ class NegativeBinomial(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean + scale * mean**2
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return negative_binomial_tails(y, mean, 1.0 / scale)
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         size = (1.0 / scale).expand_as(mean)
         return torch.poisson(torch._standard_gamma(size, generator=generator) / size * mean, generator=generator)
+
+    def supports(self, y: Tensor) -> Tensor:
+        return _is_count(y)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=0.01)
@@ -177,7 +210,7 @@ class NegativeBinomial(Response):
 class Gamma(Response):
     """Shape 1 / scale, variance scale · mean²."""
 
-    name, link, has_scale, support, has_boundary = "gamma", "one_over_x", True, POSITIVE, False
+    name, link, has_scale, values, has_boundary = "gamma", "one_over_x", True, "a number > 0", False
     most_scale: ClassVar[float] = 1e6
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -190,9 +223,15 @@ class Gamma(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale * mean**2
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return gamma_tails(y, mean, 1.0 / scale)
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         shape = (1.0 / scale).expand_as(mean)
         return torch._standard_gamma(shape, generator=generator) / shape * mean
+
+    def supports(self, y: Tensor) -> Tensor:
+        return y > 0
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=1e-100)
@@ -225,6 +264,9 @@ class Gaussian(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale.expand_as(mean)
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return normal_tails(y, mean, scale.sqrt())
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return mean + scale.sqrt() * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
 
@@ -245,7 +287,7 @@ class Gaussian(Response):
 class Categorical(Response):
     """Categories 0..M-1 with a predictor each, (R, Y, K, M, N); slopes are M-vectors, curvatures matrices."""
 
-    name, link, support = "categorical", "log_softmax", SYMBOLS
+    name, link, values = "categorical", "log_softmax", "a whole number >= 0"
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         m = predictor.shape[-2]
@@ -262,6 +304,9 @@ class Categorical(Response):
         threshold = torch.rand((*mean.shape[:-2], 1, mean.shape[-1]), generator=generator, dtype=mean.dtype)
         return (height[..., :-1, :] <= threshold).sum(-2, keepdim=True).to(mean.dtype)
 
+    def supports(self, y: Tensor) -> Tensor:
+        return _is_count(y)
+
     def slopes(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> tuple[Tensor, Tensor, Tensor]:
         mean = predictor.softmax(-2)
         category = torch.arange(predictor.shape[-2], dtype=y.dtype, device=y.device)[:, None]
@@ -273,6 +318,10 @@ class Categorical(Response):
 RESPONSES: dict[str, Response] = {
     family.name: family for family in (Bernoulli(), Poisson(), Gamma(), NegativeBinomial(), Gaussian(), Categorical())
 }
+
+
+def _is_count(y: Tensor) -> Tensor:
+    return (y >= 0) & (y == y.floor())
 
 
 def _not_negative(mean: Tensor) -> tuple[Tensor, Tensor]:
