@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hsmm.components.duration import Duration
 from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
@@ -64,9 +65,14 @@ def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: 
         structure,
         initial=structure.initial.initialise(n_restarts, n_states),
         transition=structure.transition.initialise(sequences, starts.mean_dwell, generator),
-        duration=None if structure.duration is None else structure.duration.initialise(starts.mean_dwell),
+        duration=None if structure.duration is None else _durations(structure.duration, starts.mean_dwell),
         emission=structure.emission.initialise(sequences, starts.labels.to(device), n_states),
     ).to(device)
+
+
+def _durations(bare: Duration, mean_dwell: Tensor) -> Duration:
+    """Durations of about ``mean_dwell`` steps, counted from the shortest that there may be on."""
+    return bare.initialise(mean_dwell + (bare.min_duration - 1))
 
 
 def longest_dwell(structure: Model, sequences: Sequences, n_states: int) -> int:

@@ -30,6 +30,7 @@ from hsmm.types import StateSeries
 
 _COVARIANCES: tuple[CovarianceType, ...] = ("full", "diag", "tied", "spherical")
 _EMPTY = 1e-8
+_ASYMMETRY = 1e-6  # of a covariance, beside the standard deviations of its features
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -59,6 +60,8 @@ class Elliptical(Emission):
         if mean.ndim != 3 or tuple(scatter.shape) != shape:
             found = f"{tuple(scatter.shape[1:])} for means {tuple(mean.shape[1:])}"
             raise ValueError(f"{self.covariance} covariance has shape {found}; expected {shape[1:]}.")
+        if not self._by_axis:
+            _refuse_asymmetric(scatter)
         smallest = scatter if self._by_axis else torch.linalg.eigvalsh(scatter)
         if bool((smallest <= 0).any()):
             raise ValueError("covariance is not positive definite in every state.")
@@ -369,6 +372,18 @@ def _log_constant(dof: Tensor, n_observed: int) -> Tensor:
 
 def _trigamma(x: Tensor) -> Tensor:
     return torch.polygamma(1, x)
+
+
+def _refuse_asymmetric(scatter: Tensor) -> None:
+    size = scatter.diagonal(dim1=-2, dim2=-1).abs().sqrt()
+    skew = (scatter - scatter.mT).abs() > _ASYMMETRY * size.unsqueeze(-1) * size.unsqueeze(-2)
+    if bool(skew.any()):
+        _, state, row, column = skew.nonzero()[0].tolist()
+        one, other = float(scatter[0, state, row, column]), float(scatter[0, state, column, row])
+        raise ValueError(
+            f"covariance of state {state} is not symmetric: [{row}, {column}] is {one:g}, [{column}, {row}] is "
+            f"{other:g}; expected the same, such as (C + C.T) / 2 where rounding made the difference."
+        )
 
 
 def _moments(mean: Any, covariance: Any) -> dict[str, Any]:

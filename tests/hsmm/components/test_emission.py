@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,3 +156,13 @@ def test_states_are_ordered_by_place_and_then_by_spread() -> None:
     assert apart.order().tolist() == [1, 0, 2]
     together = Gaussian.from_parameters(mean=[[0.1], [0.0], [-0.1]], covariance=[4.0, 1.0, 2.0])
     assert together.order().tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("law", [Gaussian, StudentT])
+def test_a_matrix_that_is_not_symmetric_is_no_covariance(law: Any) -> None:
+    more = {"dof": [5.0, 5.0]} if law is StudentT else {}
+    mean, sound = np.zeros((2, 2)), np.array([[4.0, 1e-3], [1e-3, 1e-4]])
+    rounded = sound + np.array([[0.0, 1e-12], [0.0, 0.0]])
+    assert law.from_parameters(mean=mean, covariance=[sound, rounded], **more).n_features == 2
+    with pytest.raises(ValueError, match=r"covariance of state 1 is not symmetric: \[0, 1\] is 0.002"):
+        law.from_parameters(mean=mean, covariance=[sound, [[4.0, 2e-3], [1e-3, 1e-4]]], **more)

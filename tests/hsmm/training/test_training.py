@@ -281,3 +281,15 @@ def test_data_that_no_start_can_explain_are_refused() -> None:
         fit_restarts(
             ended, COMPLETE.series([1]), n_states=1, n_init=2, max_iter=5, tol=0.0, seed=0
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["geometric", "poisson"])
+def test_starts_lie_above_the_shortest_duration(family: str) -> None:
+    sequences = Sequences.from_arrays(np.random.default_rng(0).normal(size=400))
+    law = replace(DURATIONS[family](), max_duration=200, min_duration=20)
+    structure = Model(initial=FreeInitial(), transition=Dense(), duration=law, emission=Gaussian())
+    made = initial_model(structure, sequences, draw_starts(sequences, 2, 20, 60, 0), 0).duration
+    assert made is not None
+    beyond = made.mean() - 19.0
+    assert bool((beyond > 1.3).all())
+    assert float(beyond.max()) > 20.0
