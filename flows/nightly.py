@@ -8,9 +8,10 @@ from prefect import flow
 
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
+from tasks.fitting.candidates import check_candidates
 from tasks.fitting.decode import decode_task
 from tasks.fitting.finished import Store
-from tasks.fitting.fit import check_candidates, fit_task
+from tasks.fitting.fit import fit_task
 from tasks.judgement.champion import champion_at, check_followed, keep_champion
 from tasks.judgement.judge import judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task
@@ -56,7 +57,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
     registry = reach_registry(settings.tracking.uri, settings.name)
     settle_newest(settings, registry)
     champion = champion_at(registry, settings, validated.as_of, key)
-    fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings.value_columns))
+    fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings))
     judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:
         check_followed(run.registry, settings, validated.as_of, key, judged.champion)

@@ -69,19 +69,24 @@ class Sequences:
 
     @classmethod
     def from_arrays(
-        cls, X: Any, lengths: Sequence[int] | np.ndarray | None = None, covariates: Any = None
+        cls,
+        X: Any,
+        lengths: Sequence[int] | np.ndarray | None = None,
+        covariates: Any = None,
+        *,
+        may_be_missing: bool = False,
     ) -> Sequences:
         """Pack X (n_samples, n_features), its series one after the other.
 
         X may be NumPy, torch, polars or anything NumPy can read; one dimension is one feature; NaN is missing.
-        Raises ``ValueError`` for text, infinities, data without a single observed cell, ``lengths`` that do not add
-        up, and covariates that are missing.
+        Raises ``ValueError`` for text, infinities, ``lengths`` that do not add up, covariates that are missing, and
+        data without a single observed cell unless all of them ``may_be_missing``.
         """
         values = torch.from_numpy(_matrix(X, "X"))
         _refuse_infinite(values, "X")
         _refuse_overflow(values)
         observed = ~values.isnan()
-        if not bool(observed.any()):
+        if not may_be_missing and not bool(observed.any()):
             raise ValueError(f"all {values.numel()} cells of X are missing; expected at least one observed value.")
         made = cls(torch.where(observed, values, 0.0), observed, _offsets(lengths, len(values)))
         return made if covariates is None else made.with_covariates(covariates)
@@ -239,6 +244,18 @@ class Sequences:
         covariates = None if self.covariates is None else self.covariates.to(device)
         return Sequences(self.values.to(device), self.observed.to(device), self.offsets.to(device), covariates)
 
+    def refuse_underflow(self) -> None:
+        """Raise ``ValueError`` where a feature varies so little that its variance would be none."""
+        lowest = self.values.where(self.observed, torch.inf).amin(0)
+        highest = self.values.where(self.observed, -torch.inf).amax(0)
+        span = highest - lowest
+        small = ((span > 0) & (span < 1.0 / _LARGEST)).nonzero().flatten().tolist()
+        if small:
+            raise ValueError(
+                f"column {small[0]} of X varies by no more than {float(span[small[0]]):.3g}, whose square underflows; "
+                f"rescale it until it varies by at least {1.0 / _LARGEST:.0e}, best by about 1."
+            )
+
     def warn_of_odd_data(self) -> None:
         """Warn of what is accepted, but limits what can be learnt."""
         blank = (~self.observed.any(0)).nonzero().flatten().tolist()
@@ -271,11 +288,23 @@ class Sequences:
         return digest.digest()
 
 
+def as_numpy(tensor: Tensor) -> np.ndarray:
+    """A tensor of any number type and device; NumPy has no bfloat16."""
+    found = tensor.detach().cpu()
+    return (found.double() if found.is_floating_point() else found).numpy()
+
+
 def _matrix(X: Any, name: str) -> np.ndarray:
     if isinstance(X, np.ma.MaskedArray):
         X = np.ma.filled(X.astype(np.float64), np.nan)
     elif isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
+        X = as_numpy(X)
+    elif isinstance(X, (list, tuple)) and any(len(getattr(part, "shape", ())) > 0 for part in X):
+        raise ValueError(
+            f"{name} is a {type(X).__name__} of {len(X)} arrays, which may be series or rows; expected one table "
+            "(n_samples, n_features): join series with numpy.concatenate and give their sizes as lengths, stack rows "
+            "with numpy.stack."
+        )
     elif hasattr(X, "to_numpy"):
         _refuse_temporal(X, name)
         X = _to_numpy(X)

@@ -19,6 +19,7 @@ from hsmm.sequences import Sequences
 from hsmm.spelling import Spelled
 
 Constraint = Literal["real", "positive", "unit", "simplex", "matrix"]
+Bound = float | tuple[float, ...]
 
 LARGEST = 1e120
 """Of a parameter: its square, times the largest value there may be in the data, does not overflow."""
@@ -118,6 +119,16 @@ class Component(Spelled, ABC):
     def free(self) -> dict[str, Tensor]:
         """Learnt parameters in coordinates without constraints."""
         return {name: to_free(self.parameters[name], kind) for name, kind in self.constraints().items()}
+
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        """The least and the largest value of each parameter that is held between two; several stand for the entries of
+        its last axis."""
+        return {}
+
+    def within_bounds(self, name: str, value: Tensor) -> Tensor:
+        """Values of a parameter moved between its bounds."""
+        low, high = (value.new_tensor(edge) for edge in self.bounds()[name])
+        return value.clamp(low, high)
 
     def shared_axes(self) -> Mapping[str, tuple[int, ...]]:
         """Axes of learnt parameters along which all values are one."""

@@ -20,10 +20,9 @@ from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
-from hsmm.errors import ConvergenceWarning, DataWarning, NotFittedError
+from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
 from hsmm.io import save_model
-from hsmm.models.diagnostics import Diagnostics
-from hsmm.models.evidence import known_states, series_lengths, series_weight
+from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.frames import feature_names
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
@@ -31,14 +30,13 @@ from hsmm.models.parameters import Parameters, RandomState, check_random_state, 
 from hsmm.models.progress import Callback, watcher
 from hsmm.models.queries import check_context
 from hsmm.models.routing import Routed, y_may_stand_second
-from hsmm.models.shown import Shown
-from hsmm.models.summary import require_data, shares, state_table, with_std_errors
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit, fit_restarts
+from hsmm.training.supervision import known_states
 from hsmm.training.trainers import Trainer, described, resolve_trainer
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -46,7 +44,7 @@ Device = Literal["auto", "cpu", "cuda"]
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
 
-class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
+class Estimator(Parameters, Routed, OnlineLearning):
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
 
     X is (n_samples, n_features): NumPy, torch, polars or pandas; one dimension is one feature, NaN is missing.
@@ -132,24 +130,27 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         used = objective.sequences
         if used.n_rows < self.n_states:
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
+        used.refuse_underflow()
         used.warn_of_odd_data()
         packed = objective.in_canonical_order().to(self._torch_device())
         packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
-        best = fit_restarts(
-            structure,
-            packed,
-            n_states=self.n_states,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            seed=seed,
-            start=None if start is None else start.model_for(structure),
-            trainer=resolve_trainer(self.trainer),
-        )
+        try:
+            best = fit_restarts(
+                structure,
+                packed,
+                n_states=self.n_states,
+                n_init=self.n_init,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                seed=seed,
+                start=None if start is None else start.model_for(structure),
+                trainer=resolve_trainer(self.trainer),
+            )
+        except ImpossibleDataError as error:
+            raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
         self._remember_features(None)
-        self.state_share_ = shares(self._smoothed(sequences))
         self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
             self.log_likelihood_ = self.score_sequences(sequences)
@@ -161,35 +162,6 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         model = self._fitted_model()
         check_start(structure, model)
         return model
-
-    def summary(
-        self,
-        X: Any = None,
-        lengths: Any = None,
-        *,
-        context: Any = None,
-        groups: Any = None,
-        std_errors: bool = False,
-    ) -> pl.DataFrame:
-        """One row a state: its share of the rows, how long it lasts on average, and how it emits each feature.
-
-        "mean_…" and "sd_…" of each feature, where the family has them, otherwise its parameters by name. Shares are
-        posterior, of the rows of the fit, or of those given.
-
-        With ``std_errors`` each of these but the shares has a column "…_se", from the curvature of the log-likelihood
-        and log-prior at the estimate by the delta method, for which X must be the data of the fit. NaN is what these
-        do not determine.
-        """
-        model, features = self._fitted_model(), self._feature_labels()
-        if X is None:
-            if std_errors:
-                require_data(X)
-            return state_table(model, self.__dict__.get("state_share_"), features)
-        sequences = self._sequences(X, lengths, context, groups)
-        table = state_table(model, shares(self._smoothed(sequences)), features)
-        if not std_errors:
-            return table
-        return with_std_errors(table, model, sequences, self.frozen_names(), features)
 
     def confidence_intervals(
         self,
@@ -256,8 +228,6 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         if "trainer" in params:
             options |= {"trainer": described(self._fitted_with["trainer"]), "frozen": list(params["frozen"])}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
-        if summary is not None and "state_share_" in self.__dict__:
-            summary["state_share"] = self.state_share_.tolist()
         names = self.__dict__.get("feature_names_in_")
         features = None if names is None else names.tolist()
         details = {"estimator": type(self).__name__, "options": options, "fit": summary, "features": features}
@@ -272,8 +242,6 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             raise ValueError(f"order is {wanted.tolist()}; expected each state from 0 to {n_states - 1} once.")
         made = copy.copy(self)
         made._model = model.permuted(torch.from_numpy(wanted.astype(np.int64)))
-        if "state_share_" in self.__dict__:
-            made.state_share_ = self.state_share_[wanted]
         return made
 
     @property
@@ -315,23 +283,6 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         """The seed of the fit."""
         self._fitted_model()
         return seed_from(self._fitted_with["random_state"])
-
-    def __repr__(self) -> str:
-        return self._shown().text()
-
-    def _repr_html_(self) -> str:
-        return self._shown().html()
-
-    def _shown(self) -> Shown:
-        head = super().__repr__()
-        if not self.__sklearn_is_fitted__():
-            return Shown(head)
-        facts = ["known parameters"]
-        if hasattr(self, "log_likelihood_"):
-            ended = "converged" if self.converged_ else "not converged"
-            facts = [f"log-likelihood {self.log_likelihood_:.2f}", f"{self.n_iter_} iterations", ended]
-            facts.append(f"{self.n_parameters_} parameters")
-        return Shown(head, facts, self.summary())
 
     @property
     def n_features_in_(self) -> int:
@@ -384,9 +335,11 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             self.log_likelihood_ = float(summary["log_likelihood"])
             self.n_iter_ = int(summary["n_iter"])
             self.converged_ = bool(summary["converged"])
-            if "state_share" in summary:
-                self.state_share_ = np.array(summary["state_share"], dtype=np.float64)
         return self
+
+    def _why_impossible(self, objective: Objective) -> str | None:  # noqa: ARG002 - without durations there is no more
+        """What in these data no parameters could make possible, in a sentence; None if nothing is known."""
+        return None
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         if not best.converged and self.tol > 0:

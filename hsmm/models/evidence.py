@@ -1,4 +1,4 @@
-"""What a user knows beside the data: where series end, states of some rows, and how often each series counts."""
+"""What a user knows beside the data: where series end, and how often each series counts."""
 
 from __future__ import annotations
 
@@ -33,23 +33,6 @@ def series_lengths(lengths: Any, groups: Any, X: Any) -> Any:
             "stand together, in the order of time."
         )
     return np.diff(np.r_[starts, n_rows])
-
-
-def known_states(states: Any, sequences: Sequences, n_states: int) -> Tensor | None:
-    """(N,) int64, -1 where unknown; None if nothing is known. Raises ``ValueError`` for anything else."""
-    if states is None:
-        return None
-    found = np.asarray(states)
-    if found.shape != (sequences.n_rows,) or found.dtype.kind not in "iu":
-        raise ValueError(
-            f"states has shape {found.shape} and dtype {found.dtype}; expected whole numbers ({sequences.n_rows},), "
-            "one for each row of X, -1 where the state is unknown."
-        )
-    if found.min() < -1 or found.max() >= n_states:
-        raise ValueError(
-            f"states holds values from {found.min()} to {found.max()}; expected -1 (unknown) or 0 to {n_states - 1}."
-        )
-    return torch.from_numpy(found.astype(np.int64)) if (found >= 0).any() else None
 
 
 def series_weight(sample_weight: Any, sequences: Sequences) -> Tensor | None:

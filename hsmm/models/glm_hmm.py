@@ -237,6 +237,7 @@ class GLMHMM(Parameters, Routed):
         if sequences.n_rows < self._n_states():
             raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
         seed = self._seed()
+        sequences.refuse_underflow()
         params = self._begin(trials, seed) if init_params is None else checked_params(init_params, self._n_states())
         start = as_model(structure, params, self._columns)
         self._check_features(start, sequences)

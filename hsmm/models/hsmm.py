@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby, pairwise
 from typing import Any, Self
 
 import numpy as np
 
-from hsmm import inference
 from hsmm.components.duration import Categorical, Duration
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
@@ -20,13 +20,12 @@ from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning
 from hsmm.models.base import Device, Estimator
 from hsmm.models.parameters import RandomState, whole
-from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
+from hsmm.selection.soundness import WALL_SHARE, wall_share
 from hsmm.sequences import Sequences
+from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit
 from hsmm.training.trainers import Trainer
-
-_WALL = 0.01
 
 
 class HSMM(Estimator):
@@ -141,18 +140,7 @@ class HSMM(Estimator):
     @property
     def mean_duration_(self) -> np.ndarray:
         """(K,) expected steps of a segment."""
-        return mean_durations(self._fitted_model())[0].numpy()
-
-    @property
-    def duration_(self) -> Duration:
-        """The fitted duration component."""
-        return self._duration()
-
-    @property
-    def duration_parameters_(self) -> dict[str, np.ndarray]:
-        """(K,) each parameter of the duration law by the name it has in books, and its ``mean`` in steps."""
-        own = {name: value[0].numpy() for name, value in self._duration().natural().items()}
-        return {"mean": self.mean_duration_, **own}
+        return self._duration().mean()[0].numpy()
 
     @property
     def tail_prob_(self) -> np.ndarray | None:
@@ -205,17 +193,45 @@ class HSMM(Estimator):
     def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
         return p.lengthened(n_columns) if p.log_tail is not None and p.n_durations < n_columns else p
 
+    def _why_impossible(self, objective: Objective) -> str | None:
+        shortest, ends = int(self.min_duration), not resolve("duration", self.duration).has_tail
+        for series, (start, stop) in enumerate(pairwise(objective.sequences.offsets.tolist())):
+            if stop - start < shortest and not (self.right_censored or self.left_censored):
+                return (
+                    f"series {series} has {stop - start} rows, but min_duration is {shortest}, and a last segment that "
+                    "is cut off is ruled out; lower min_duration, or allow right_censored."
+                )
+            if objective.states is None:
+                continue
+            for state, first, n_rows, beside in _known_runs(objective.states[start:stop].tolist()):
+                where = f"states says that state {state} lasts for {n_rows} rows from row {first} of series {series} on"
+                if ends and n_rows > self.max_duration:
+                    return (
+                        f"{where}, but no segment is longer than max_duration = {self.max_duration}; raise it, or "
+                        "choose a duration with a tail."
+                    )
+                if beside and n_rows < shortest:
+                    return f"{where} alone, but no segment is shorter than min_duration = {shortest}; lower it."
+        return None
+
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         super()._warn_of_fit(best, sequences)
-        duration = best.model.duration
-        if duration is None or duration.has_tail or self.n_states == 1:
-            return
-        counts = inference.posterior(best.model.potentials(sequences)).duration[0]
-        share = (counts[:, -1].sum() / counts.sum()).item()
-        if share > _WALL:
+        share = wall_share(best.model, sequences)
+        if share > WALL_SHARE:
             warnings.warn(
                 f"{share:.1%} of the expected segments last max_duration = {self.max_duration} steps, the longest "
                 "allowed; raise max_duration, or use a law with a tail.",
                 DurationWallWarning,
                 stacklevel=4,
             )
+
+
+def _known_runs(states: list[int]) -> Iterator[tuple[int, int, int, bool]]:
+    """Each run of one known state: which, its first row, how many rows, and whether other known states enclose it."""
+    row = 0
+    for state, run in groupby(states):
+        n_rows = len(list(run))
+        enclosed = row > 0 and row + n_rows < len(states) and min(states[row - 1], states[row + n_rows]) >= 0
+        if state >= 0:
+            yield state, row, n_rows, enclosed
+        row += n_rows

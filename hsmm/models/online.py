@@ -54,8 +54,7 @@ class OnlineLearning(Queries):
         self._model, self._stream = model, (model, known)
         self.log_likelihood_ = self.score_sequences(sequences)
         self.n_iter_, self.converged_ = known.n_batches, False
-        for name in ("_best", "state_share_"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("_best", None)
         return self
 
     def _known(self) -> Averages | None:

@@ -51,7 +51,7 @@ class Queries(Framed, ABC):
     """Questions to a fitted model, answered in NumPy arrays, or in frames where :meth:`set_output` says so.
 
     X, ``lengths``, ``groups`` and ``context`` are as in ``fit``. Causal answers to the rows that come ``after`` a state
-    of :meth:`filter_state` have the same bits as those of one pass over all rows.
+    of :meth:`filter_state` have the same bits as those of one pass over all rows; all of these rows may be missing.
     """
 
     random_state: RandomState
@@ -91,7 +91,7 @@ class Queries(Framed, ABC):
         """States of the most probable segments (Viterbi): int64 (n_samples,)."""
         p = self._query(X, lengths, context, groups)
         decoded = inference.viterbi(p)
-        refuse_impossible(p, decoded.log_probability.isfinite())
+        _refuse_impossible(p, decoded.log_probability.isfinite())
         return self._answer(X, decoded.states[0].numpy(), "state")
 
     def predict_proba(
@@ -105,20 +105,22 @@ class Queries(Framed, ABC):
         p = self._query(X, lengths, context, groups)
         if lag is not None:
             states = inference.smoothed(p, whole("lag", lag, 0))
-            refuse_impossible(p, states.any(-1))
+            _refuse_impossible(p, states.any(-1))
             return self._by_state(X, states[0])
-        return self._by_state(X, _smoothed(p))
+        posterior = inference.posterior(p)
+        _refuse_impossible(p, posterior.log_likelihood.isfinite())
+        return self._by_state(X, posterior.state[0])
 
     def filter_proba(
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
     ) -> Any:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        known = self._causal(self._query(X, lengths, context), ["filtered"], after)
+        known = self._causal(self._causal_query(X, lengths, context), ["filtered"], after)
         return self._by_state(X, known["filtered"][0])
 
     def log_density(self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None) -> Any:
         """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
-        known = self._causal(self._query(X, lengths, context), ["log_density"], after)
+        known = self._causal(self._causal_query(X, lengths, context), ["log_density"], after)
         return self._answer(X, known["log_density"][0].numpy(), "log_density")
 
     def log_density_sequences(self, sequences: Sequences) -> Tensor:
@@ -139,7 +141,7 @@ class Queries(Framed, ABC):
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         Counts steps within the series.
         """
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["elapsed"], after, columns)["elapsed"], columns)
 
     def remaining_duration(
@@ -155,7 +157,7 @@ class Queries(Framed, ABC):
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         """
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["remaining"], after, columns)["remaining"], columns)
 
     def filter_state(
@@ -175,7 +177,7 @@ class Queries(Framed, ABC):
         of the last row needs that of a row to come.
         """
         self._refuse_moves_by_context()
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         return self._stream_state(self._causal(p, ["filter_state"], after, columns))
 
     def decode(
@@ -196,7 +198,7 @@ class Queries(Framed, ABC):
         """
         if keep_state:
             self._refuse_moves_by_context()
-        p, columns = self._query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
         state: list[CausalName] = ["filter_state"] if keep_state else []
         known = self._causal(p, [*_TABLES, *state], after, columns)
         return Decoding(
@@ -222,7 +224,7 @@ class Queries(Framed, ABC):
         A model with context needs it for the steps ahead too: ``future_context`` (n_series · horizon, n_context).
         """
         steps = whole("horizon", horizon, 1)
-        sequences = self._sequences(X, lengths, context).extended(steps, future_context)
+        sequences = self._sequences(X, lengths, context, may_be_missing=True).extended(steps, future_context)
         states = self._causal(self._potentials(sequences), ["filtered"], after)["filtered"][0]
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
@@ -257,10 +259,12 @@ class Queries(Framed, ABC):
     def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
         """The same law in tables that tell ``n_columns`` - 1 steps apart; ``p`` itself if it does."""
 
-    def _sequences(self, X: Any, lengths: Any, context: Any = None, groups: Any = None) -> Sequences:
+    def _sequences(
+        self, X: Any, lengths: Any, context: Any = None, groups: Any = None, *, may_be_missing: bool = False
+    ) -> Sequences:
         self._fitted_model()
         self._check_features(X)
-        sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context)
+        sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context, may_be_missing=may_be_missing)
         check_context(self._fitted_model(), sequences)
         return sequences
 
@@ -270,9 +274,9 @@ class Queries(Framed, ABC):
     def _query(self, X: Any, lengths: Any, context: Any, groups: Any = None) -> Potentials:
         return self._potentials(self._sequences(X, lengths, context, groups))
 
-    def _smoothed(self, sequences: Sequences) -> Tensor:
-        """(N, K) p(state | all of the series)."""
-        return _smoothed(self._potentials(sequences))
+    def _causal_query(self, X: Any, lengths: Any, context: Any) -> Potentials:
+        """Rows as they come: all of them may be missing."""
+        return self._potentials(self._sequences(X, lengths, context, may_be_missing=True))
 
     def _by_state(self, X: Any, table: Tensor) -> Any:
         return self._answer(X, table.numpy(), [f"state_{k}" for k in range(table.shape[1])])
@@ -349,7 +353,7 @@ def _possible(p: Potentials, want: list[CausalName], after: FilterState | None) 
     if found.filter_state is not None:
         tables.append(found.filter_state.steps_left.isfinite().flatten(-2))
     if tables:
-        refuse_impossible(p, tables[0].any(-1), after)
+        _refuse_impossible(p, tables[0].any(-1), after)
     return found
 
 
@@ -363,12 +367,6 @@ def check_context(model: Model, sequences: Sequences) -> None:
         )
 
 
-def _smoothed(p: Potentials) -> Tensor:
-    posterior = inference.posterior(p)
-    refuse_impossible(p, posterior.log_likelihood.isfinite())
-    return posterior.state[0]
-
-
 def _folded(answer: Tensor, n_columns: int) -> Tensor:
     """(N, D) → (N, n_columns); what lies beyond is added to the last column."""
     if answer.shape[1] == n_columns:
@@ -379,7 +377,7 @@ def _folded(answer: Tensor, n_columns: int) -> Tensor:
     return torch.cat([answer[:, : n_columns - 1], last], 1)
 
 
-def refuse_impossible(p: Potentials, possible: Tensor, after: FilterState | None = None) -> None:
+def _refuse_impossible(p: Potentials, possible: Tensor, after: FilterState | None = None) -> None:
     """Raise ``ImpossibleDataError``, naming series and rows, unless all is ``possible``."""
     if not bool(possible.all()):
         raise ImpossibleDataError(_impossible(p, after))
@@ -393,7 +391,9 @@ def _impossible(p: Potentials, after: FilterState | None = None) -> str:
     counted = "both count from 0" if after is None else "both count from 0, rows after the state"
     return (
         f"probability zero under the model: {named}{more} ({counted}); look there for values outside the "
-        "emission's range or runs that no duration allows, and mend or leave out those series."
+        "emission's range, runs that no duration allows, or moves that never occurred in the fit, whose probability is "
+        "then 0. Mend or leave out those series; a prior keeps every move possible: "
+        "transition=hsmm.transitions.Dense(concentration=1.01)."
     )
 
 

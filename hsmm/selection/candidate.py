@@ -17,10 +17,11 @@ class Candidate(Protocol):
     """An estimator that can be fitted and weighed."""
 
     log_likelihood_: float
-    n_parameters_: int
     n_iter_: int
     converged_: bool
 
+    @property
+    def n_parameters_(self) -> int: ...
     @property
     def uses_context(self) -> bool: ...
     @property
@@ -30,7 +31,7 @@ class Candidate(Protocol):
     def clone(self) -> Self: ...
     def describe(self) -> dict[str, Any]: ...
     def check_options(self) -> None: ...
-    def fit_sequences(self, sequences: Sequences, *, start: Any = None) -> Self: ...
+    def fit_sequences(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Self: ...
     def score_sequences(self, sequences: Sequences) -> float: ...
     def log_density_sequences(self, sequences: Sequences) -> Tensor: ...
     def log_joint(self, sequences: Sequences) -> float: ...
@@ -38,12 +39,13 @@ class Candidate(Protocol):
 
 
 def fit_quietly(
-    candidate: Candidate, sequences: Sequences, start: Any = None
+    candidate: Candidate, sequences: Sequences, start: Any = None, states: Tensor | None = None
 ) -> tuple[Any, list[warnings.WarningMessage]]:
     """The fitted copy, one of its restarts begun at ``start``, and what it warned of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = candidate.clone().fit_sequences(sequences, **({} if start is None else {"start": start}))
+        given = {name: value for name, value in (("start", start), ("states", states)) if value is not None}
+        model = candidate.clone().fit_sequences(sequences, **given)
     return model, [warning for warning in caught if issubclass(warning.category, UserWarning)]
 
 

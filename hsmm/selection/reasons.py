@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from warnings import WarningMessage
 
-from torch import Tensor
-
-from hsmm import inference
-from hsmm.components.base import Component
 from hsmm.components.model import Model
 from hsmm.errors import ConvergenceWarning, DataWarning, DurationWallWarning
 from hsmm.selection.merging import STEPS, Merging
+from hsmm.selection.soundness import DEAD_SHARE, state_shares
 from hsmm.sequences import Sequences
 
 Code = Literal[
-    "failed", "odd_data", "not_converged", "duration_wall", "boundary", "dead_state", "two_states_alike"
+    "failed", "odd_data", "not_converged", "duration_wall", "boundary", "dead_state", "two_states_alike", "not_tested"
 ]  # fmt: skip
-DEAD_SHARE = 0.005
-"""A state expected to hold a smaller share of the rows than this is dead."""
 ALL_PAIRS = 4
 """Up to so many states every pair is tested for being alike; beyond, the closest pairs, one for each state."""
 _MERGED_STEPS = 10
@@ -38,14 +32,24 @@ class Reason:
 
 
 def reasons(model: Any, sequences: Sequences, caught: list[WarningMessage]) -> tuple[Reason, ...]:
-    """All doubts about a model fitted on these rows, those of its own warnings first."""
+    """All doubts about a model fitted on these rows, those of its own warnings first.
+
+    A test that fails on a model says nothing against it, but for the doubt that it was not made ("not_tested").
+    """
     tables = model._fitted_model()
     return (
         *_of_warnings(model, caught),
-        *_dead_states(tables, sequences),
-        *_at_the_edge(tables, sequences),
-        *_states_alike(model, tables, sequences),
+        *_tested("dead states", lambda: _dead_states(tables, sequences)),
+        *_tested("values at their bounds", lambda: _at_the_edge(tables, sequences)),
+        *_tested("states alike", lambda: _states_alike(model, tables, sequences)),
     )
+
+
+def _tested(what: str, test: Callable[[], Iterator[Reason]]) -> tuple[Reason, ...]:
+    try:
+        return tuple(test())
+    except (ArithmeticError, RuntimeError, ValueError) as error:  # torch's LinAlgError is a RuntimeError
+        return (Reason("not_tested", (), f"the test for {what} failed: {error}"),)
 
 
 def _of_warnings(model: Any, caught: list[WarningMessage]) -> Iterator[Reason]:
@@ -59,8 +63,7 @@ def _of_warnings(model: Any, caught: list[WarningMessage]) -> Iterator[Reason]:
 
 
 def _dead_states(tables: Model, sequences: Sequences) -> Iterator[Reason]:
-    occupancy = inference.posterior(tables.potentials(sequences)).state[0].mean(0)
-    for state, share in enumerate(occupancy.tolist()):
+    for state, share in enumerate(state_shares(tables, sequences).tolist()):
         if share < DEAD_SHARE:
             yield Reason("dead_state", (state,), f"state {state} holds {share:.2%} of the rows")
 
@@ -70,28 +73,13 @@ def _at_the_edge(tables: Model, sequences: Sequences) -> Iterator[Reason]:
         yield Reason("boundary", (), "a state's spread lies at its floor")
     lone = tables.transition.n_states == 1
     for kind, part in tables.components().items():
-        for name, value, low, high in () if lone and kind == "duration" else _bounded(part):
-            for where, edge in (("lower", low), ("upper", high)):
-                if not math.isfinite(edge):
-                    continue
-                near = ((value - edge).abs() <= _EDGE * max(1.0, abs(edge))).flatten(1).any(1)
-                states = tuple(near.nonzero().flatten().tolist())
+        for name, edges in () if lone and kind == "duration" else part.bounds().items():
+            value = part.parameters[name][0]
+            for where, edge in zip(("lower", "upper"), map(value.new_tensor, edges), strict=True):
+                near = edge.isfinite() & ((value - edge).abs() <= _EDGE * edge.abs().clamp(min=1.0))
+                states = tuple(near.view(len(near), -1).any(1).nonzero().flatten().tolist())
                 if states:
                     yield Reason("boundary", states, f"{kind} {name} at its {where} bound in states {list(states)}")
-
-
-def _bounded(part: Component) -> Iterator[tuple[str, Tensor, float, float]]:
-    """Parameters (K, ...) of the first model that are held between two numbers."""
-    bounds: Any = getattr(part, "bounds", ())
-    bounds = bounds() if callable(bounds) else bounds
-    if isinstance(bounds, Mapping):
-        for name, (low, high) in bounds.items():
-            yield name, part.parameters[name][0], float(low), float(high)
-    else:
-        for column, (low, high) in enumerate(bounds):
-            yield "shape", part.parameters["shape"][0, :, column, None], low, high
-    if hasattr(part, "dof_bounds"):
-        yield "dof", part.parameters["dof"][0, :, None], *part.dof_bounds
 
 
 def _states_alike(model: Any, tables: Model, sequences: Sequences) -> Iterator[Reason]:

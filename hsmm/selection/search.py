@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from torch import Tensor
+from torch.linalg import LinAlgError
 
 from hsmm.selection.candidate import Candidate, fit_quietly, rows_for
 from hsmm.selection.criteria import CRITERIA, Evidence
@@ -18,6 +20,7 @@ from hsmm.selection.reasons import Reason, reasons
 from hsmm.selection.splits import LastShare, Splitter
 from hsmm.selection.stability import share_that_reached
 from hsmm.sequences import Sequences
+from hsmm.training.supervision import known_states
 
 _SCHEMA: dict[str, Any] = {
     "n_parameters": pl.Int64,
@@ -64,6 +67,7 @@ def select_model(
     splits: Splitter | None = None,
     rule: Rule = "best",
     starts: Sequence[Any] | None = None,
+    states: Any = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Selection:
     """Fit a copy of each candidate on X and rank them.
@@ -73,8 +77,9 @@ def select_model(
     With it the ``rule`` "one_standard_error" takes the simplest candidate within one standard error of the best
     (Breiman et al. 1984), "paired_standard_error" the simplest whose distance from the best is within one standard
     error of that distance. ``context`` goes to the candidates that use it. ``starts`` holds for each candidate a
-    fitted estimator of its kind to begin one restart from, or None; folds begin without it. ``progress`` is called with
-    (done, total, label).
+    fitted estimator of its kind to begin one restart from, or None; folds begin without it. ``states`` (n_samples,) are
+    the states that are known, -1 where they are not, as in ``fit``; folds are fitted without them. ``progress`` is
+    called with (done, total, label).
     """
     sequences = Sequences.from_arrays(X, lengths, context)
     _check(candidates, criterion, rule, splits, sequences)
@@ -84,7 +89,7 @@ def select_model(
         )
     folds = splits or LastShare()
     found: list[_Weighed] = []
-    failure: ValueError | None = None
+    failure: Exception | None = None
     for index, candidate in enumerate(candidates):
         described = candidate.describe()
         if progress is not None:
@@ -92,8 +97,9 @@ def select_model(
         try:
             start = None if starts is None else starts[index]
             rows = rows_for(candidate, sequences)
-            weighed = _weigh(candidate, rows, folds if CRITERIA[criterion].on_held_out else None, start)
-        except ValueError as error:
+            known = known_states(states, rows, described["n_states"])
+            weighed = _weigh(candidate, rows, folds if CRITERIA[criterion].on_held_out else None, start, known)
+        except (ValueError, LinAlgError) as error:
             weighed, failure = _failed(error), error
         found.append(weighed)
         weighed.row.update({"candidate": index, **described})
@@ -124,8 +130,10 @@ class _Weighed:
     held_out: HeldOut | None = None
 
 
-def _weigh(candidate: Candidate, sequences: Sequences, folds: Splitter | None, start: Any) -> _Weighed:
-    model, caught = fit_quietly(candidate, sequences, start)
+def _weigh(
+    candidate: Candidate, sequences: Sequences, folds: Splitter | None, start: Any, states: Tensor | None
+) -> _Weighed:
+    model, caught = fit_quietly(candidate, sequences, start, states)
     held_out = None if folds is None else held_out_scores(candidate, folds.split(sequences))
     evidence = Evidence(
         log_likelihood=model.log_likelihood_,
@@ -150,7 +158,7 @@ def _weigh(candidate: Candidate, sequences: Sequences, folds: Splitter | None, s
     return _Weighed(model, row, doubts, held_out)
 
 
-def _failed(error: ValueError) -> _Weighed:
+def _failed(error: Exception) -> _Weighed:
     doubts = (Reason("failed", (), f"failed: {error}"),)
     return _Weighed(None, {"converged": False, **_words(doubts, [])}, doubts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class Fold:
 class Splitter(Protocol):
     """Makes folds of packed series."""
 
+    name: ClassVar[str]
+
     def split(self, sequences: Sequences) -> Iterator[Fold]: ...
 
 
@@ -44,6 +46,7 @@ class Splitter(Protocol):
 class LastShare:
     """One fold: fit on the first rows of every series, score its last ``share`` given them."""
 
+    name: ClassVar[str] = "last_share"
     share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class LastShare:
 class KFold:
     """Whole series held out: each belongs to one of ``n_splits`` folds, drawn with ``random_state``."""
 
+    name: ClassVar[str] = "k_fold"
     n_splits: int = 5
     random_state: int = 0
 
@@ -87,6 +91,7 @@ class ForwardChaining:
     The first fold trains on the first ``initial`` share of each series; the rest is cut into ``n_splits`` blocks.
     """
 
+    name: ClassVar[str] = "forward_chaining"
     n_splits: int = 4
     initial: float = 0.5
 
@@ -105,6 +110,9 @@ class ForwardChaining:
                     f"{self.initial:.0%}; lower n_splits."
                 )
             yield _fold(sequences.head(given), sequences.head(end), given)
+
+
+SPLITTERS: dict[str, type[Splitter]] = {splitter.name: splitter for splitter in (LastShare, KFold, ForwardChaining)}
 
 
 def _fold(train: Sequences, scored: Sequences, given: Tensor) -> Fold:

@@ -8,14 +8,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hsmm.components.emission import Bernoulli, Categorical, Emission, Gaussian, NegativeBinomial, Poisson
+from hsmm.components.emission import EMISSIONS, Emission
+from hsmm.components.emission.support import Support
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 
 _COUNTS = ("duration", "residual", "tail_stay", "tail_leave", "transition")
-_ADDITIVE: tuple[type[Emission], ...] = (Gaussian, Categorical, Bernoulli, Poisson, NegativeBinomial)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +74,31 @@ class Averages:
 
 def check_averageable(model: Model, sequences: Sequences) -> None:
     """Raise ``ValueError`` for a model whose statistics of several batches cannot be added up."""
+    if model.uses_covariates:
+        raise ValueError("a stream cannot teach components that depend on context; use fit on all rows.")
     emission = model.emission
-    if not isinstance(emission, _ADDITIVE):
-        known = ", ".join(family.name for family in _ADDITIVE)
+    if not _is_additive(emission, sequences.n_features):
+        known = ", ".join(name for name, family in EMISSIONS.items() if _can_be_additive(family))
         raise ValueError(
             f"a stream cannot teach {emission.name!r} emissions: all rows would have to be kept; expected one of "
             f"{known}. Use fit on all rows."
         )
-    if isinstance(emission, Gaussian) and not sequences.is_complete:
-        raise ValueError("X has missing cells, of which Gaussian statistics are not additive; leave out such rows.")
-    if model.uses_covariates:
-        raise ValueError("a stream cannot teach components that depend on context; use fit on all rows.")
+    if emission.sufficient == "moments" and not sequences.is_complete:
+        raise ValueError(
+            f"X has missing cells, with which the statistics of {emission.name!r} emissions are not additive; "
+            "leave out such rows."
+        )
+
+
+def _is_additive(emission: Emission, n_features: int) -> bool:
+    """Whether few rows can stand for many: those with the same moments, or the distinct ones where these are few."""
+    return emission.sufficient != "rows" or all(law.support.is_discrete for law in emission.governing(n_features))
+
+
+def _can_be_additive(family: type[Emission]) -> bool:
+    """Whether a family is additive whatever its options."""
+    support = getattr(family, "support", None)
+    return family.sufficient != "rows" or (isinstance(support, Support) and support.is_discrete)
 
 
 def averages(model: Model, sequences: Sequences) -> Averages:
@@ -109,7 +123,9 @@ def _summarised(
     values: Tensor, observed: Tensor, weights: Tensor, of_all: tuple[Tensor, Tensor], emission: Emission
 ) -> tuple[Summary, Tensor]:
     """Few rows and weights (1, P, K) with the sufficient statistics of many."""
-    if isinstance(emission, Gaussian):
+    if emission.sufficient == "mean":
+        values, observed, weights = _mean_cells(values, observed, weights[0])
+    elif emission.sufficient == "moments":
         values, weights = _sigma_points(values, weights[0])
         observed = torch.ones_like(values, dtype=torch.bool)
     else:
@@ -120,6 +136,17 @@ def _summarised(
         observed = table.isfinite()
         values = torch.where(observed, table, 0.0)
     return Summary(values, observed, torch.tensor([0, len(values)]), of_all=of_all), weights
+
+
+def _mean_cells(values: Tensor, observed: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A row for each state and feature, with its mean and its weight of the observed cells; other cells are missing."""
+    n_states, n_features = weights.shape[1], values.shape[1]
+    mass = weights.mT @ observed.to(weights.dtype)
+    mean = (weights.mT @ (values * observed)) / mass.clamp(min=1e-300)
+    state, feature = torch.arange(n_states).repeat_interleave(n_features), torch.arange(n_features).repeat(n_states)
+    seen = torch.nn.functional.one_hot(feature, n_features).bool()
+    own = torch.nn.functional.one_hot(state, n_states).to(weights.dtype)
+    return seen * mean[state], seen, (own * mass[state, feature, None]).unsqueeze(0)
 
 
 def _sigma_points(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from hsmm.sequences import Sequences
 from hsmm.training.starts import Starts
+
+
+def known_states(states: Any, sequences: Sequences, n_states: int) -> Tensor | None:
+    """(N,) int64, -1 where unknown; None if nothing is known. Raises ``ValueError`` for anything else."""
+    if states is None:
+        return None
+    found = np.asarray(states)
+    if found.shape != (sequences.n_rows,) or found.dtype.kind not in "iu":
+        raise ValueError(
+            f"states has shape {found.shape} and dtype {found.dtype}; expected whole numbers ({sequences.n_rows},), "
+            "one for each row of X, -1 where the state is unknown."
+        )
+    if found.min() < -1 or found.max() >= n_states:
+        raise ValueError(
+            f"states holds values from {found.min()} to {found.max()}; expected -1 (unknown) or 0 to {n_states - 1}."
+        )
+    return torch.from_numpy(found.astype(np.int64)) if (found >= 0).any() else None
 
 
 def respecting(starts: Starts, states: Tensor) -> Starts:

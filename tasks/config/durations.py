@@ -13,7 +13,8 @@ _CALENDAR_DAYS = {"bd": 1.4, "mo": 30.4, "q": 91.3, "y": 365.25}
 _PART = re.compile(r"([1-9]\d*)(ms|mo|bd|s|m|h|d|w|q|y)")
 
 
-def _parse_frequency(text: str) -> str:
+def parse_frequency(text: str) -> str:
+    """A step of the calendar; raises ``ValueError`` for anything else."""
     match = _PART.fullmatch(text)
     if match is None or (match[2] == "bd" and match[1] != "1"):
         raise ValueError("one step such as 1bd, 1d, 1h, 15m, 30s, 1w, 1mo, 1q or 1y")
@@ -33,7 +34,6 @@ def _parse_window(text: str) -> str:
     return text
 
 
-Frequency = Annotated[str, AfterValidator(_parse_frequency)]
 Delay = Annotated[str, AfterValidator(_parse_delay)]
 Window = Annotated[str, AfterValidator(_parse_window)]
 

@@ -21,13 +21,23 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tasks.config.columns import STATE_COLUMNS
-from tasks.config.durations import Delay, Frequency, Window
+from tasks.config.components import (
+    Durations,
+    Emissions,
+    Initials,
+    SplitsChoice,
+    TrainerChoice,
+    Transitions,
+    label,
+    named_columns,
+)
+from tasks.config.durations import Delay, Window, parse_frequency
 from tasks.config.errors import ConfigurationError
 from tasks.config.ops import OPS
 from tasks.config.secrets import holds_secret
@@ -35,6 +45,8 @@ from tasks.config.settings_errors import explain, nearest
 
 _ENVIRONMENT_PREFIX = "HSMM_"
 _LAGS = "lags"
+RESAMPLERS = ("first", "last", "mean", "sum", "min", "max")
+EPOCHS = ("s", "ms", "us", "ns")
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
 
@@ -44,6 +56,25 @@ def _known_timezone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("an IANA time zone such as UTC or America/New_York") from None
     return name
+
+
+def _time_format(pattern: str) -> str:
+    if pattern not in EPOCHS and ("%" not in pattern or not pattern.isprintable()):
+        raise ValueError(f'a pattern such as "%m/%d/%Y" or "%d.%m.%Y %H:%M", or {", ".join(EPOCHS)} since 1970')
+    return pattern
+
+
+def _frequencies(found: str | dict[str, str]) -> str | dict[str, str]:
+    for frequency in found.values() if isinstance(found, dict) else (found,):
+        parse_frequency(frequency)
+    return found
+
+
+def _resamplers(found: str | dict[str, str]) -> str | dict[str, str]:
+    for how in found.values() if isinstance(found, dict) else (found,):
+        if how not in RESAMPLERS:
+            raise ValueError(f"one of {', '.join(RESAMPLERS)}, or one for each column that features use")
+    return found
 
 
 def _open_place(place: str) -> str:
@@ -63,14 +94,15 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+EVERY_OTHER = "*"  # the series that `source.frequency` does not name
+
 Count = Annotated[int, Field(ge=1)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_open_place)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
-EmissionName = Literal["gaussian", "student_t"]
-DurationName = Literal["categorical", "geometric", "poisson", "negative_binomial", "gamma", "log_normal"]
-Emissions = Annotated[tuple[EmissionName, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
-Durations = Annotated[tuple[DurationName, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
+EstimatorName = Literal["hmm", "hsmm"]
+Estimators = Annotated[tuple[EstimatorName, ...], BeforeValidator(_as_candidates), AfterValidator(_distinct)]
 
 
 class Section(BaseModel):
@@ -84,13 +116,32 @@ class Source(Section):
 
     path: Place
     time: str
+    time_format: TimeFormat | None = None
     series: str | None = None
     timezone: Timezone | None = None
-    frequency: Frequency | None = None
+    ambiguous: Literal["reject", "earliest", "latest", "infer"] = "reject"
+    decimal: Literal[".", ","] = "."
+    frequency: Annotated[str | dict[str, str], AfterValidator(_frequencies)] | None = None
+    off_calendar: Literal["reject", "drop", "snap"] = "reject"
+    resample: Annotated[str | dict[str, str], AfterValidator(_resamplers)] | None = None
     available_after: Delay = "0"
+    written_at: str | None = None
     duplicates: Literal["reject", "keep_last"] = "reject"
     unsorted: Literal["sort", "reject"] = "sort"
     min_rows: Count = 20
+
+    @model_validator(mode="after")
+    def _resamples_to_steps(self) -> Self:
+        if self.resample is not None and (self.frequency is None or EVERY_OTHER not in self.frequencies):
+            raise ValueError(f'`resample` together with a `frequency` for every series ("{EVERY_OTHER}": the others)')
+        return self
+
+    @property
+    def frequencies(self) -> dict[str, str]:
+        """The calendar of each series that has one of its own, and of all others under :data:`EVERY_OTHER`."""
+        if self.frequency is None:
+            return {}
+        return self.frequency if isinstance(self.frequency, dict) else {EVERY_OTHER: self.frequency}
 
 
 class Feature(Section):
@@ -148,17 +199,29 @@ class Feature(Section):
 class Model(Section):
     """The candidates: every combination of these lists is fitted."""
 
+    estimator: Estimators = ("hsmm",)
     n_states: StateCounts = (2, 3, 4)
     emission: Emissions = ("gaussian", "student_t")
     duration: Durations = ("geometric", "negative_binomial")
-    initial: Literal["free", "uniform"] = "free"
+    transition: Transitions = ("dense",)
+    initial: Initials = ("free",)
     max_duration: Count = 120
     min_duration: Count = 1
+    left_censored: bool = False
+    right_censored: bool = True
 
     @model_validator(mode="after")
     def _durations_are_ordered(self) -> Self:
         if self.min_duration > self.max_duration:
             raise ValueError(f"min_duration = {self.min_duration} no larger than max_duration = {self.max_duration}")
+        return self
+
+    @model_validator(mode="after")
+    def _durations_are_of_a_semi_markov_model(self) -> Self:
+        of_durations = ("duration", "max_duration", "min_duration", "left_censored", "right_censored")
+        given = [key for key in of_durations if key in self.model_fields_set]
+        if self.estimator == ("hmm",) and given:
+            raise ValueError(f'estimator = "hsmm" with `{given[0]}`, which an HMM does not have')
         return self
 
 
@@ -172,13 +235,34 @@ class Fit(Section):
     max_iter: Count = 1000
     tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-8
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    trainer: TrainerChoice = "em"
+    frozen: tuple[str, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class Select(Section):
     """How the best candidate is chosen."""
 
-    criterion: Literal["aic", "bic", "hqc", "icl", "held_out"] = "bic"
+    criterion: str = "bic"
+    rule: str = "best"
+    splits: SplitsChoice = "last_share"
+
+    @field_validator("criterion", "rule")
+    @classmethod
+    def _is_known(cls, name: str, info: ValidationInfo) -> str:
+        from hsmm.selection import CRITERIA, RULES
+
+        known = CRITERIA if info.field_name == "criterion" else RULES
+        if name not in known:
+            raise ValueError(nearest(name, known))
+        return name
+
+    @model_validator(mode="after")
+    def _has_scores_on_held_out_rows(self) -> Self:
+        given = [key for key in ("rule", "splits") if key in self.model_fields_set]
+        if self.criterion != "held_out" and given:
+            raise ValueError(f'criterion = "held_out" with `{given[0]}`, which needs scores on held-out rows')
+        return self
 
 
 class Promote(Section):
@@ -202,14 +286,13 @@ class Tracking(Section):
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///mlflow.db"
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """One run's configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")  # type: ignore[assignment]
 
     name: Annotated[str, Field(pattern=_NAME)]
     source: Source
     features: Annotated[dict[str, Feature], Field(min_length=1)]
+    context: dict[str, Feature] = {}
     model: Model = Model()
     fit: Fit = Fit()
     select: Select = Select()
@@ -217,39 +300,61 @@ class Settings(BaseSettings):
     output: Output = Output()
     tracking: Tracking = Tracking()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what was merged by :func:`read_settings` counts; nothing is read behind its back."""
-        return (init_settings,)
-
-    @field_validator("features")
+    @field_validator("features", "context")
     @classmethod
     def _names_are_free(cls, features: dict[str, Feature]) -> dict[str, Feature]:
-        made = [column for name, feature in features.items() for column in feature.made(name)]
+        made = list(_made(features))
         taken = [name for name in made if name in STATE_COLUMNS or name.startswith("raw:") or not name.strip()]
         if taken:
             raise ValueError(f"feature names that the state table does not use itself, unlike {', '.join(taken)}")
-        twice = [name for name in made if made.count(name) > 1]
-        if twice:
-            raise ValueError(f"columns of different names, unlike {twice[0]}, which two features make")
+        if len(made) < sum(len(feature.made(name)) for name, feature in features.items()):
+            raise ValueError("columns of different names, but two of its entries make one of the same")
         return features
+
+    @model_validator(mode="after")
+    def _columns_are_there(self) -> Self:
+        if both := set(self.made_features) & set(self.made_context):
+            raise ValueError(f"features and context of different names, unlike {min(both)}")
+        for key in ("emission", "transition"):
+            for choice in getattr(self.model, key):
+                self._check_columns(key, choice)
+        return self
+
+    def _check_columns(self, key: str, choice: Any) -> None:
+        for which, known in (("features", self.value_columns), ("context", self.context_columns)):
+            for name in named_columns(choice, which):
+                if name not in known:
+                    raise ValueError(f"`model.{key}` {label(choice)} with columns of {which}: {nearest(name, known)}")
 
     @cached_property
     def made_features(self) -> dict[str, Feature]:
         """The columns that the model sees, in their order; a feature of several lags makes one for each."""
-        return {column: made for name, f in self.features.items() for column, made in f.made(name).items()}
+        return _made(self.features)
+
+    @cached_property
+    def made_context(self) -> dict[str, Feature]:
+        """The columns that the model's laws may depend on, made as features are."""
+        return _made(self.context)
+
+    @property
+    def source_columns(self) -> list[str]:
+        """The columns of the source that hold values, each once."""
+        made = (*self.made_features.values(), *self.made_context.values())
+        return list(dict.fromkeys(column for feature in made for column in feature.inputs))
 
     @property
     def value_columns(self) -> list[str]:
         """The names of the columns that the model sees."""
         return list(self.made_features)
+
+    @property
+    def context_columns(self) -> list[str]:
+        """The names of the columns of the context."""
+        return list(self.made_context)
+
+
+def _made(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    return {column: made for name, feature in features.items() for column, made in feature.made(name).items()}
 
 
 def read_settings(path: str | Path, assignments: Sequence[str] = ()) -> Settings:

@@ -49,8 +49,17 @@ def _sentence(detail: Any, known: list[str]) -> str:
         return f"{key}: unknown key; {_suggestion(where, known)}"
     if detail["type"] == "missing":
         return f"{key}: missing; expected a value for it."
+    if detail["type"] == "refused":
+        return f"{key}: {detail['msg']}"
+    if detail["type"] == "option":
+        option, found = detail["ctx"]["option"], detail["ctx"]["found"]
+        return f"{key}{'.' if option else ''}{option}: found {found}; expected {_ended(detail['msg'])}"
     expected = _expectation(detail["msg"])
-    return f"{key}: found {detail['input']!r}; expected {expected}{'' if expected.endswith('?') else '.'}"
+    return f"{key}: found {detail['input']!r}; expected {_ended(expected)}"
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def _suggestion(where: list[str], known: list[str]) -> str:

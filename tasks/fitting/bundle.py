@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 
 import hsmm
+from hsmm import Estimator
 from tasks.config.errors import ModelError
 from tasks.fitting.bundle_files import as_list, check_ids, check_units, read_json, read_scaling, write_json
 from tasks.fitting.scaling import Scaling
 
 MANIFEST, CANARY = "bundle.json", "canary.json"
-FORMAT = 2
+FORMAT = 3
 ALL = ""  # the unit of a model of all series; otherwise a unit is a series
 _MOST_MEMBERS = 100_000
 _CANARY_ROWS = 50
@@ -52,7 +53,7 @@ class Member:
         The first and the last row that its parameters have seen.
     """
 
-    model: Any
+    model: Estimator
     ids: tuple[int, ...]
     next_id: int
     version: int | None
@@ -87,6 +88,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> Path:
     description = {
         "format": FORMAT,
         "columns": bundle.scaling.columns,
+        "context": bundle.scaling.context,
         "statistics": bundle.scaling.statistics.to_dicts(),
         "members": members,
     }
@@ -101,9 +103,11 @@ def add_canary(bundle: Bundle, folder: Path, rows: pl.DataFrame) -> None:
         scaled = pl.col("series_id").is_in(bundle.scaling.statistics["series_id"].implode())
         known = rows.filter(scaled & pl.any_horizontal(pl.col(bundle.scaling.columns).is_not_null()))
         series = unit or known["series_id"].first()
-        values = bundle.scaling.apply(known.filter(pl.col("series_id") == series).tail(n_rows))
-        decoded = member.model.filter_proba(values) if len(values) else np.empty((0, len(member.ids)))
-        canaries.append({"values": _with_null(values), "decoded": decoded.tolist(), "ids": list(member.ids)})
+        shown = bundle.scaling.given(known.filter(pl.col("series_id") == series).tail(n_rows), member.model)
+        values, context = shown["X"], shown["context"]
+        decoded = member.model.filter_proba(**shown) if len(values) else np.empty((0, len(member.ids)))
+        canary = {"values": _with_null(values), "decoded": decoded.tolist(), "ids": list(member.ids)}
+        canaries.append(canary if context is None else {**canary, "context": context.tolist()})
     write_json(folder / CANARY, canaries)
 
 
@@ -119,7 +123,8 @@ def check_canary(bundle: Bundle, folder: Path) -> None:
             if len(canary["values"]) > _CANARY_ROWS:
                 raise ValueError(f"{CANARY} holds more than {_CANARY_ROWS} rows of a series")
             values = np.array(canary["values"], dtype=np.float64).reshape(-1, len(bundle.scaling.columns))
-            if len(values) and not np.allclose(member.model.filter_proba(values), canary["decoded"], rtol=0, atol=1e-9):
+            decoded = member.model.filter_proba(values, context=canary.get("context")) if len(values) else values
+            if len(values) and not np.allclose(decoded, canary["decoded"], rtol=0, atol=1e-9):
                 raise ValueError("its canary decodes to other probabilities than when it was saved")
     except _UNUSABLE as error:
         raise ModelError(f"the model in {str(folder)!r} cannot be promoted: {_reason(error)}.") from error
@@ -153,7 +158,7 @@ def _read(folder: Path) -> Bundle:
         raise ValueError(f"{MANIFEST} has format {description.get('format')!r:.60}; expected {FORMAT}")
     if not 0 < len(entries) <= _MOST_MEMBERS:
         raise ValueError(f"{MANIFEST} names {len(entries)} models")
-    scaling = read_scaling(description.get("columns"), description.get("statistics"))
+    scaling = read_scaling(*(description.get(name) for name in ("columns", "statistics", "context")))
     units = [entry.get("unit") for entry in entries]
     check_units(units, scaling, ALL)
     members = [_member(folder / f"{i:05d}", entry, len(scaling.columns)) for i, entry in enumerate(entries)]
@@ -164,6 +169,8 @@ def _member(folder: Path, entry: Mapping[str, Any], n_features: int) -> Member:
     if folder.is_symlink():
         raise ValueError(f"{folder.name} is a link")
     model = hsmm.load(folder)
+    if not isinstance(model, Estimator):
+        raise ValueError(f"{folder.name} is a {type(model).__name__}; expected an HMM or an HSMM")
     if (found := getattr(model, "n_features_in_", None)) != n_features:
         raise ValueError(f"{folder.name} is a model of {found} features; expected {n_features}")
     ids, version = check_ids(entry["ids"], entry["next_id"], model.n_states), entry["version"]

@@ -11,12 +11,12 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm import HSMM, Estimator
 from hsmm.numerics import ordered_sum
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.progress import say
-from tasks.fitting.bundle import Bundle, Member
-from tasks.fitting.fit import ALL, series_lengths
-from tasks.fitting.scaling import Scaling
+from tasks.fitting.bundle import ALL, Bundle, Member
+from tasks.fitting.scaling import Scaling, series_lengths
 from tasks.source.validate import Validated
 
 HORIZONS = (1, 5, 20)
@@ -48,7 +48,7 @@ def decode(
         own = rows.filter(_is_of(unit, bundle))
         if own.is_empty():
             continue
-        longest = resolved_steps(member.model.max_duration, member.model.tail_prob_)
+        longest = resolved_steps(*dwell(member.model))
         for part in _series_batches(own, longest):
             say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
             made = version if member.version is None else member.version
@@ -108,6 +108,13 @@ def _series_batches(rows: pl.DataFrame, max_duration: int) -> Iterator[pl.DataFr
     yield rows[start : start + taken]
 
 
+def dwell(model: Estimator) -> tuple[int, np.ndarray | None]:
+    """How many steps the model tells apart, and (K,) P(one more step beyond them); an HMM's every step is like that."""
+    if isinstance(model, HSMM):
+        return model.max_duration, model.tail_prob_
+    return 1, model.transition_prob_.diagonal()
+
+
 def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
     """Steps to tell apart so that what lies beyond is negligible, within reason; without a tail nothing does."""
     if tail_prob is None:
@@ -120,17 +127,16 @@ def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
 def _decode_rows(
     member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: Mapping[str, str]
 ) -> pl.DataFrame:
-    model, lengths = member.model, series_lengths(rows)
-    values = scaling.apply(rows)
+    model, given = member.model, scaling.given(rows, member.model)
     ids = np.array(member.ids, dtype=np.int16)
-    known = model.decode(values, lengths, max_duration=longest)
+    known = model.decode(**given, max_duration=longest)
     missing = pl.all_horizontal(pl.col(scaling.columns).is_null())
     why = pl.col("series_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
     return rows.with_columns(
         pl.Series("state", ids[known.filter_proba.argmax(axis=1)]),
         pl.Series("p_filtered", by_identity(known.filter_proba, member.ids)).arr.to_list(),
-        pl.Series("p_smoothed", by_identity(model.predict_proba(values, lengths), member.ids)).arr.to_list(),
-        pl.Series("viterbi", ids[model.predict(values, lengths)]),
+        pl.Series("p_smoothed", by_identity(model.predict_proba(**given), member.ids)).arr.to_list(),
+        pl.Series("viterbi", ids[model.predict(**given)]),
         pl.Series("elapsed_mean", mean_steps(known.elapsed_duration)),
         *remaining_columns(known.remaining_duration),
         pl.Series("log_density", known.log_density - scaling.log_volume(rows)),

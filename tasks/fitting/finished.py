@@ -6,21 +6,26 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 import hsmm
 import hsmm.io
+from hsmm import Estimator
+from hsmm.selection import SPLITTERS, HeldOut, Splitter
+from tasks.config.components import made as component
 from tasks.config.settings import Settings
+from tasks.fitting.candidates import Candidate
 from tasks.source.run_key import code_version
 from tasks.tables.storage import fits_folder
 
 _RECORD = "fit.json"
+_PIECES = ("log_density", "n_rows", "fold")
 _LARGEST = 1 << 26
 
 
@@ -28,14 +33,15 @@ _LARGEST = 1 << 26
 class FittedCandidate:
     """One candidate: its fitted model, or None, its row of the ranking, the climb of its best restart, all restarts.
 
-    ``key`` is its name in the store.
+    ``key`` is its name in the store, ``held_out`` its scores where these are the criterion.
     """
 
-    model: Any
+    model: Estimator | None
     row: dict[str, Any]
     history: list[float] = field(default_factory=list)
     restarts: list[dict[str, Any]] = field(default_factory=list)
     key: str = ""
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,10 @@ class Store:
             if (path / _RECORD).stat().st_size > _LARGEST:
                 return None
             record = json.loads((path / _RECORD).read_text())
-            model = hsmm.load(path / "model") if record["has_model"] else None
-            return FittedCandidate(model, record["row"], record["history"], record["restarts"], key)
+            model = cast(Estimator, hsmm.load(path / "model")) if record["has_model"] else None
+            pieces = record["held_out"]
+            held_out = None if pieces is None else HeldOut(*(np.array(pieces[name]) for name in _PIECES))
+            return FittedCandidate(model, record["row"], record["history"], record["restarts"], key, held_out)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -69,6 +77,9 @@ class Store:
             "row": candidate.row,
             "history": candidate.history,
             "restarts": candidate.restarts,
+            "held_out": None
+            if candidate.held_out is None
+            else {name: getattr(candidate.held_out, name).tolist() for name in _PIECES},
         }
         made = Path(tempfile.mkdtemp(dir=self.folder, prefix=".unfinished-"))
         try:
@@ -91,40 +102,98 @@ class Store:
             self.folder.rmdir()
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What a candidate is fitted to, as :func:`hsmm.select_model` takes it."""
+
+    X: np.ndarray
+    lengths: list[int]
+    context: np.ndarray | None
+    states: list[int] | None
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What candidates are scored by, and on which rows where these are held out."""
+
+    criterion: str
+    splits: Splitter | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Weighing:
+        """That of a configuration."""
+        criterion, chosen = settings.select.criterion, settings.select.splits
+        if not hsmm.selection.CRITERIA[criterion].on_held_out:
+            return cls(criterion, None)
+        return cls(criterion, SPLITTERS[chosen]() if isinstance(chosen, str) else component("splits", chosen))
+
+
 def fit_candidate(
-    estimator: Any, values: np.ndarray, lengths: Sequence[int], criterion: Any, champion: Any, store: Store
+    candidate: Candidate, rows: Rows, how: Weighing, champion: Estimator | None, store: Store
 ) -> FittedCandidate:
-    """Fit and score one candidate, or take the finished fit from the store."""
-    start = champion if champion is not None and champion.describe() == estimator.describe() else None
-    key = _key(estimator, values, lengths, criterion, start)
+    """Fit and score one candidate, or take the finished fit from the store.
+
+    A champion of the same structure begins one restart and says what is frozen; the first model learns everything.
+    """
+    estimator, start = candidate.estimator, _start(candidate.estimator, champion)
+    if estimator.frozen and start is None:
+        estimator = estimator.clone().set_params(frozen=())
+    key = _key(estimator, rows, how, start)
     found = store.load(key)
     if found is not None:
         return found
-    made = replace(_fit(estimator, values, lengths, criterion, start), key=key)
-    store.save(key, made)
-    return made
+    fitted = _fit(estimator, rows, how, start)
+    fitted = replace(fitted, key=key, row={**fitted.row, **candidate.described})
+    store.save(key, fitted)
+    return fitted
 
 
-def _fit(estimator: Any, values: np.ndarray, lengths: Sequence[int], criterion: Any, start: Any) -> FittedCandidate:
+def _start(estimator: Estimator, champion: Estimator | None) -> Estimator | None:
+    """The champion, if a fit of this estimator can begin there."""
+    if champion is None or champion.n_states != estimator.n_states:
+        return None
+    alike = [_families(model) for model in (champion, estimator)]
+    return champion if alike[0] == alike[1] else None
+
+
+def _families(model: Estimator) -> dict[str, str]:
+    """Table to the family that makes it, with its options but for what a fit may have changed of them."""
+    return {kind: repr(part) for kind, part in model._structure().components().items()}
+
+
+def _fit(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator | None) -> FittedCandidate:
     try:
-        selection = hsmm.select_model(values, [estimator], lengths, criterion=criterion, starts=[start])
+        selection = hsmm.select_model(
+            rows.X,
+            [estimator],
+            rows.lengths,
+            context=rows.context,
+            states=rows.states,
+            criterion=how.criterion,
+            splits=how.splits,
+            starts=[start],
+        )
     except ValueError as error:
         return FittedCandidate(None, {**estimator.describe(), "converged": False, "warnings": f"failed: {error}"})
     row = selection.table.drop("candidate").row(0, named=True)
     model = selection.best
-    return FittedCandidate(model, row, model.history_.tolist(), model.restarts_.to_dicts())
+    return FittedCandidate(
+        model, row, model.history_.tolist(), model.restarts_.to_dicts(), held_out=selection.held_out[0]
+    )
 
 
-def _key(estimator: Any, values: np.ndarray, lengths: Sequence[int], criterion: Any, start: Any) -> str:
+def _key(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator | None) -> str:
     identity = {
         "estimator": repr(sorted(estimator.get_params().items(), key=lambda item: item[0])),
         "kind": type(estimator).__name__,
-        "lengths": list(map(int, lengths)),
-        "held_out": hsmm.selection.CRITERIA[criterion].on_held_out,
+        "lengths": list(map(int, rows.lengths)),
+        "states": rows.states,
+        "held_out": repr(how.splits),
         "criteria": list(hsmm.selection.CRITERIA),
         "start": None if start is None else hsmm.io.digest(start._model),
         "code": code_version(),
     }
     content = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
-    content.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    for table in (rows.X, rows.context):
+        content.update(b"" if table is None else np.ascontiguousarray(table, dtype="<f8").tobytes())
     return content.hexdigest()

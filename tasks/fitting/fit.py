@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-import hsmm
-from hsmm.selection import CRITERIA
-from tasks.config.errors import ConfigurationError, FitError
+from hsmm import Estimator
+from hsmm.selection.ranking import chosen_first, ranked, with_errors
+from tasks.config.errors import FitError
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import ALL
-from tasks.fitting.finished import FittedCandidate, Store, fit_candidate
-from tasks.fitting.scaling import Scaling, fit_scaling
+from tasks.fitting.candidates import candidates
+from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fit_candidate
+from tasks.fitting.scaling import Scaling, scaling_for
 from tasks.source.validate import Validated
+
+KNOWN = "known_state"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Fitted:
         return pl.concat(tables, how="diagonal_relaxed")
 
 
-def fit(validated: Validated, settings: Settings, champions: Mapping[str, Any] | None = None) -> Fitted:
+def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estimator] | None = None) -> Fitted:
     """Fit all candidates of the configuration; ``champions`` (by unit) are warm starts for those of their kind.
 
     Raises ``FitError`` if no unit's rows can carry any candidate.
@@ -83,7 +85,7 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Any] |
     assert validated.train_start is not None
     assert validated.train_end is not None
     training = validated.rows.filter("trains")
-    scaling = fit_scaling(training, validated.value_columns, settings.fit.scale)
+    scaling = scaling_for(training, settings)
     units, failed = {}, {}
     groups = unit_rows(training, settings.fit.pool)
     for done, (name, rows) in enumerate(groups.items()):
@@ -107,51 +109,43 @@ def unit_rows(rows: pl.DataFrame, pool: str) -> dict[str, pl.DataFrame]:
 
 
 def _fit_unit(
-    name: str, rows: pl.DataFrame, scaling: Scaling, settings: Settings, champion: Any, place: tuple[int, int]
+    name: str,
+    rows: pl.DataFrame,
+    scaling: Scaling,
+    settings: Settings,
+    champion: Estimator | None,
+    place: tuple[int, int],
 ) -> FittedUnit:
-    estimators, criterion = candidates(settings), settings.select.criterion
-    values, lengths, store = scaling.apply(rows), series_lengths(rows), Store.of(settings)
-    fitted = []
-    for i, estimator in enumerate(estimators):
-        label = ", ".join(str(value) for value in estimator.describe().values())
-        say("fit", place[0] * len(estimators) + i, place[1] * len(estimators), f"{name} {label}".strip())
-        fitted.append(fit_candidate(estimator, values, lengths, criterion, champion, store))
+    wanted, fitted = candidates(settings), list[FittedCandidate]()
+    store, how = Store.of(settings), Weighing.of(settings)
+    for i, candidate in enumerate(wanted):
+        text = ", ".join(str(value) for value in candidate.described.values())
+        say("fit", place[0] * len(wanted) + i, place[1] * len(wanted), f"{name} {text}".strip())
+        given = Rows(**scaling.given(rows, candidate.estimator), states=known_states(rows))
+        fitted.append(fit_candidate(candidate, given, how, champion, store))
     if all(candidate.model is None for candidate in fitted):
         raise ValueError(fitted[-1].row["warnings"].removeprefix("failed: "))
-    sign = -1.0 if CRITERIA[criterion].best_is == "highest" else 1.0
-    return FittedUnit(sorted(fitted, key=lambda c: (c.model is None, sign * c.row.get(criterion, 0.0))))
+    return FittedUnit([fitted[place] for place in _order(fitted, settings)])
 
 
-def candidates(settings: Settings) -> list[Any]:
-    """Unfitted estimators: every combination of the configuration's lists."""
-    model, how = settings.model, settings.fit
-    return [
-        hsmm.HSMM(
-            n_states=n_states,
-            emission=emission,
-            duration=duration,
-            initial=model.initial,
-            max_duration=model.max_duration,
-            min_duration=model.min_duration,
-            n_init=how.n_init,
-            max_iter=how.max_iter,
-            tol=how.tol,
-            random_state=how.seed,
-            device=how.device,
+def _order(fitted: list[FittedCandidate], settings: Settings) -> list[int]:
+    """The candidates' places, the chosen one first and those without a score last."""
+    criterion, rule = settings.select.criterion, settings.select.rule
+    scores = [candidate.held_out for candidate in fitted]
+    pieces = [len(score.n_rows) for score in scores if score is not None]
+    if rule != "best" and max(pieces, default=0) < 2:
+        raise ValueError(
+            f"select.rule = {rule!r} needs two held-out pieces at least, a series in a fold each; found "
+            f'{max(pieces, default=0)}. Set select.splits, such as {{ name = "forward_chaining", n_splits = 4 }}.'
         )
-        for n_states, emission, duration in product(model.n_states, model.emission, model.duration)
-    ]
+    rows = [{criterion: None, **candidate.row, "candidate": i} for i, candidate in enumerate(fitted)]
+    table = pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col(criterion).cast(pl.Float64))
+    table = ranked(table, criterion)
+    if rule != "best":
+        table = chosen_first(with_errors(table, scores), cast(Any, rule))
+    return table["candidate"].to_list()
 
 
-def check_candidates(settings: Settings) -> None:
-    """Raises ``ConfigurationError`` if a candidate could be fitted to no data."""
-    try:
-        for estimator in candidates(settings):
-            estimator.check_options()
-    except ValueError as error:
-        raise ConfigurationError(f"model or fit: {error}") from None
-
-
-def series_lengths(rows: pl.DataFrame) -> list[int]:
-    """Rows of each series, in order."""
-    return rows.group_by("series_id", maintain_order=True).len()["len"].to_list()
+def known_states(rows: pl.DataFrame) -> list[int] | None:
+    """The states that are known, -1 where they are not; None where the source says nothing of them."""
+    return rows[KNOWN].fill_null(-1).to_list() if KNOWN in rows.columns else None

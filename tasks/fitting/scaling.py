@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from hsmm import Estimator
+from tasks.config.settings import Settings
+from tasks.fitting.candidates import scaled_columns
 from tasks.source.run_key import feature_matrix
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Means and standard deviations by series.
+    """How a model sees rows: features by the means and standard deviations of their series, and the context as it is.
 
     Attributes
     ----------
+    columns
+        The features, in the order of the model's columns.
     statistics
         ``series_id`` and, for every feature, ``mean:<feature>`` and ``scale:<feature>`` in the feature's units.
+    context
+        The columns that the model's laws may depend on, in their own units.
     """
 
     columns: list[str]
     statistics: pl.DataFrame
+    context: list[str] = field(default_factory=list)
+
+    def reads_as(self, other: Scaling) -> bool:
+        """Whether both see the same columns of rows."""
+        return self.columns == other.columns and self.context == other.context
+
+    def given(self, rows: pl.DataFrame, model: Estimator) -> dict[str, Any]:
+        """``X``, ``lengths`` and ``context`` of the rows, as this model is fitted and asked."""
+        context = feature_matrix(rows, self.context) if model.uses_context else None
+        return {"X": self.apply(rows), "lengths": series_lengths(rows), "context": context}
 
     def apply(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows, n_features) standardised features, NaN where missing."""
@@ -33,6 +51,10 @@ class Scaling:
         observed = ~np.isnan(feature_matrix(rows, self.columns))
         return np.where(observed, np.log(self._lookup(rows, "scale")), 0.0).sum(axis=1)
 
+    def log_density(self, model: Estimator, rows: pl.DataFrame) -> np.ndarray:
+        """(n_rows,) log p(row | rows before it) under a model of scaled features, in the features' own units."""
+        return model.log_density(**self.given(rows, model)) - self.log_volume(rows)
+
     def _lookup(self, rows: pl.DataFrame, kind: str) -> np.ndarray:
         found = rows.select("series_id").join(self.statistics, on="series_id", how="left", maintain_order="left")
         values = found.select(f"{kind}:{column}" for column in self.columns)
@@ -42,18 +64,43 @@ class Scaling:
         return values.to_numpy()
 
 
-def fit_scaling(training: pl.DataFrame, columns: list[str], kind: Literal["series", "pooled", "none"]) -> Scaling:
-    """Statistics of the training rows: each series' own, all series' together, or none at all."""
-    if kind == "series":
-        return Scaling(columns, training.group_by("series_id", maintain_order=True).agg(*_moments(columns)))
+def series_lengths(rows: pl.DataFrame) -> list[int]:
+    """Rows of each series, in order; a series' rows stand together."""
+    return rows.select(pl.col("series_id").rle()).unnest("series_id")["len"].to_list()
+
+
+def scaling_for(training: pl.DataFrame, settings: Settings) -> Scaling:
+    """What a configuration's models see these training rows by."""
+    columns, context = settings.value_columns, settings.context_columns
+    return fit_scaling(training, columns, settings.fit.scale, scaled_columns(settings), context)
+
+
+def fit_scaling(
+    training: pl.DataFrame,
+    columns: list[str],
+    kind: Literal["series", "pooled", "none"],
+    scaled: Sequence[str] | None = None,
+    context: Sequence[str] = (),
+) -> Scaling:
+    """Statistics of the training rows: each series' own, all series' together, or none at all.
+
+    Only ``scaled`` columns (by default all) are moved and stretched; the others stay in their own units.
+    """
+    moved = [column for column in columns if kind != "none" and (scaled is None or column in scaled)]
+    moments = [
+        *(pl.col(column).mean().alias(f"mean:{column}") for column in moved),
+        *(pl.col(column).std(ddof=0).alias(f"scale:{column}") for column in moved),
+    ]
     series = training.select(pl.col("series_id").unique(maintain_order=True))
-    if kind == "pooled":
-        return Scaling(columns, series.join(training.select(*_moments(columns)), how="cross"))
-    zeros, ones = (pl.lit(0.0), "mean"), (pl.lit(1.0), "scale")
-    return Scaling(columns, series.with_columns(v.alias(f"{k}:{c}") for c in columns for v, k in (zeros, ones)))
-
-
-def _moments(columns: list[str]) -> list[pl.Expr]:
-    means = [pl.col(column).mean().alias(f"mean:{column}") for column in columns]
-    scales = [pl.col(column).std(ddof=0).alias(f"scale:{column}") for column in columns]
-    return means + scales
+    if kind == "series" and moved:
+        found = training.group_by("series_id", maintain_order=True).agg(*moments)
+    else:
+        found = series.join(training.select(*moments), how="cross") if moved else series
+    unmoved = [
+        pl.lit(value).alias(f"{name}:{column}")
+        for name, value in (("mean", 0.0), ("scale", 1.0))
+        for column in columns
+        if column not in moved
+    ]
+    in_order = [f"{name}:{column}" for name in ("mean", "scale") for column in columns]
+    return Scaling(columns, found.with_columns(unmoved).select("series_id", *in_order), list(context))

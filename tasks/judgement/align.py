@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 import hsmm
+from hsmm import Estimator
 from tasks.fitting.bundle import Member
-from tasks.fitting.fit import series_lengths
 from tasks.fitting.scaling import Scaling
 
 
@@ -37,21 +37,26 @@ class Identity:
     deaths: tuple[int, ...] = ()
 
 
-def first_identity(model: Any) -> Identity:
+def first_identity(model: Estimator) -> Identity:
     """Ids for a model that has no predecessor."""
     return Identity(tuple(range(model.n_states)), model.n_states, 1.0)
 
 
-def successor(model: Any, before: Sequence[Member]) -> Identity:
+def successor(model: Estimator, before: Sequence[Member]) -> Identity:
     """Ids for a model whose states cannot be compared with those before it: none that was ever borne."""
     first = max(member.next_id for member in before)
     births = tuple(range(first, first + model.n_states))
     return Identity(births, births[-1] + 1, 0.0, births, tuple(sorted({i for member in before for i in member.ids})))
 
 
+def _both_given(scaling: Scaling, reference: Estimator, model: Estimator, rows: pl.DataFrame) -> dict[str, Any]:
+    """The rows as the model is asked, with the context if either of the two uses it."""
+    return scaling.given(rows, reference if reference.uses_context else model)
+
+
 def align(
-    model: Any, scaling: Scaling, champion: tuple[Member, Scaling] | None, rows: pl.DataFrame
-) -> tuple[Any, Identity]:
+    model: Estimator, scaling: Scaling, champion: tuple[Member, Scaling] | None, rows: pl.DataFrame
+) -> tuple[Estimator, Identity]:
     """The model with its states in the champion's order, and their ids, by what both say of the same ``rows``."""
     if champion is None:
         return model, first_identity(model)
@@ -60,7 +65,7 @@ def align(
     if known.is_empty():
         return model, successor(model, [member])
     match = hsmm.match_states(
-        member.model, model, scaling.apply(known), series_lengths(known), reference_X=scales.apply(known)
+        member.model, model, **_both_given(scaling, member.model, model, known), reference_X=scales.apply(known)
     )
     born = tuple(range(member.next_id, member.next_id + len(match.births)))
     kept = tuple(identity for place, identity in enumerate(member.ids) if place not in match.deaths)

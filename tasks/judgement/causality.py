@@ -16,10 +16,9 @@ from tasks.config.durations import as_timedelta
 from tasks.config.errors import CausalityError, ConfigurationError
 from tasks.config.progress import say
 from tasks.config.settings import Settings
-from tasks.fitting.bundle import Bundle
+from tasks.fitting.bundle import ALL, Bundle
 from tasks.fitting.decode import QUANTILES, decodable, decode
-from tasks.fitting.fit import ALL
-from tasks.fitting.scaling import fit_scaling
+from tasks.fitting.scaling import scaling_for
 from tasks.judgement.champion import Champion, require_champion
 from tasks.source.ingest import copy_known, ingest
 from tasks.source.run_key import data_digest
@@ -63,7 +62,7 @@ def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> dict
         say("check", done, len(moments), f"{cut:%Y-%m-%d}")
         known = validate(ingest(settings, cut), settings)
         with tempfile.TemporaryDirectory() as folder:
-            copy = copy_known(settings, cut, Path(folder) / "cut.parquet")
+            copy = copy_known(settings, cut, Path(folder) / "cut")
             remade = validate(ingest(copy, cut), copy)
         leaks += _training_leaks(known, remade, settings, cut)
         if decodable(champion.bundle, remade.rows).is_empty():
@@ -104,7 +103,7 @@ def _own_leaks(champion: Champion, settings: Settings) -> Iterator[Leak]:
     own = [unit for unit, member in champion.in_force().members.items() if member.version == champion.version]
     scaling = champion.bundle.scaling
     then = validate(ingest(settings, champion.as_of), settings).rows.filter("trains")
-    remade = fit_scaling(then, scaling.columns, settings.fit.scale).statistics
+    remade = scaling_for(then, settings).statistics
     pairs = scaling.statistics.join(remade, on="series_id", suffix=":then")
     for row in pairs.filter(pl.lit(ALL in own) | pl.col("series_id").is_in(own)).iter_rows(named=True):
         apart = max(abs(row[name] - row[f"{name}:then"]) for name in remade.columns if name != "series_id")
@@ -117,7 +116,7 @@ def _training_leaks(known: Validated, remade: Validated, settings: Settings, cut
     if data_digest(known) != data_digest(remade) or not known.rows["trains"].equals(remade.rows["trains"]):
         yield Leak("training rows", cut)
         return
-    scales = [fit_scaling(v.rows.filter("trains"), v.value_columns, settings.fit.scale) for v in (known, remade)]
+    scales = [scaling_for(v.rows.filter("trains"), settings) for v in (known, remade)]
     if not scales[0].statistics.equals(scales[1].statistics):
         yield Leak("scales", cut)
 

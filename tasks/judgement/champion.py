@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hsmm import Estimator
 from tasks.config.errors import ModelError, PublishError, TrackingError
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle, load_bundle, save_bundle
@@ -36,9 +37,14 @@ class Champion:
         }
         return replace(self.bundle, members=members)
 
-    def starts(self, columns: list[str]) -> dict[str, Any]:
-        """The fitted estimators by unit, to start fits of these features from; none if its features are others."""
-        members = self.bundle.members if self.bundle.scaling.columns == columns else {}
+    def serves(self, settings: Settings) -> bool:
+        """Whether its models read the features and the context of this configuration."""
+        scaling = self.bundle.scaling
+        return scaling.columns == settings.value_columns and scaling.context == settings.context_columns
+
+    def starts(self, settings: Settings) -> dict[str, Estimator]:
+        """The fitted estimators by unit, to start this configuration's fits from; none if it reads other columns."""
+        members = self.bundle.members if self.serves(settings) else {}
         return {unit: member.model for unit, member in members.items()}
 
 
@@ -88,7 +94,7 @@ def check_followed(registry: Registry, settings: Settings, as_of: datetime, key:
 def require_champion(settings: Settings, as_of: datetime) -> Champion:
     """:func:`champion_at`; raises ``ModelError`` where there is none."""
     champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of)
-    if champion is None or champion.bundle.scaling.columns != settings.value_columns:
+    if champion is None or not champion.serves(settings):
         raise ModelError(
             f"{settings.name} has no champion for these features as of {as_of:%Y-%m-%d}; "
             "expected one: run `hsmm run` first."

@@ -10,16 +10,18 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm import Estimator
 from tasks.config.errors import GateError
 from tasks.config.progress import say
 from tasks.config.settings import Settings
-from tasks.fitting.bundle import Bundle, Member
+from tasks.fitting.bundle import ALL, Bundle, Member
 from tasks.fitting.decode import decodable
-from tasks.fitting.fit import ALL, Fitted, unit_rows
+from tasks.fitting.fit import Fitted, unit_rows
 from tasks.fitting.scaling import Scaling
 from tasks.judgement.align import Identity, align, first_identity, successor
 from tasks.judgement.champion import Champion
-from tasks.judgement.gate import Decision, Verdict, compare, examine, overall
+from tasks.judgement.gate import Decision, Verdict, compared, examined, overall
+from tasks.judgement.rules import Case
 from tasks.source.validate import Validated
 
 
@@ -56,6 +58,7 @@ class Judged:
         told = {unit: d for unit, d in self.decisions.items() if d.verdict != "PROMOTE" or len(self.decisions) == 1}
         reasons = {unit: d.reasons for unit, d in told.items()}
         evidence = {unit: d.evidence for unit, d in told.items()}
+        passed = {unit: d.passed for unit, d in told.items()}
         one = len(self.decisions) == 1
         identity = {
             unit: {"ids": list(i.ids), "margin": i.margin, "births": list(i.births), "deaths": list(i.deaths)}
@@ -67,6 +70,7 @@ class Judged:
                 "verdict": self.verdict,
                 "reasons": next(iter(reasons.values()), []) if one else reasons,
                 "evidence": next(iter(evidence.values()), {}) if one else evidence,
+                "passed": next(iter(passed.values()), {}) if one else passed,
             },
             "identity": next(iter(identity.values()), {}) if one else identity,
             "states": {"alive": self._alive(), "died": sorted(self._lost() - set(self._alive()))},
@@ -88,21 +92,18 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
     rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
     for unit, fits in fitted.units.items():
         model, own = fits.best.model, rows[unit]
+        assert model is not None
         seen = own.filter("trains")["time"]
-        unsound, evidence = examine(model, fitted.scaling, own, rules)
-        if unsound:
-            decisions[unit], identity = Decision("REJECT", unsound, evidence), first_identity(model)
-        else:
-            rival = _rival(champion, unit, fitted.scaling.columns)
-            model, identity = _identified(
-                model, fitted.scaling, champion, unit, own.filter(pl.col("time") >= seen.min())
-            )
-            decision = compare(model, rival, identity, fitted.scaling, own, rules)
-            decisions[unit] = replace(decision, evidence={**evidence, **decision.evidence})
+        case = Case(model, fitted.scaling, own, rules, _rival(champion, unit, fitted.scaling))
+        decisions[unit], identity = examined(case), first_identity(model)
+        if decisions[unit].verdict == "PROMOTE":
+            within = own.filter(pl.col("time") >= seen.min())
+            model, identity = _identified(model, fitted.scaling, champion, unit, within)
+            decisions[unit] = compared(replace(case, model=model, identity=identity), decisions[unit])
             identities[unit] = identity
-        if "not_usable" not in unsound:
+        if "not_usable" not in decisions[unit].reasons:
             proposed[unit] = Member(model, identity.ids, identity.next_id, None, seen.min(), seen.max())  # type: ignore[arg-type]
-    decisions |= {unit: Decision("REJECT", ["fit_failed"], {}) for unit in fitted.failed}
+    decisions |= {unit: Decision("REJECT", ["fit_failed"]) for unit in fitted.failed}
     verdict = overall(decisions)
     promoted = {unit: member for unit, member in proposed.items() if decisions[unit].verdict == "PROMOTE"}
     in_force = _in_force(promoted, fitted.scaling, champion, unit_series(rows))
@@ -158,23 +159,23 @@ def unit_series(rows: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
     return {unit: part["series_id"].unique(maintain_order=True).to_list() for unit, part in rows.items()}
 
 
-def _rival(champion: Champion | None, unit: str, columns: list[str]) -> tuple[Member, Scaling] | None:
-    """The champion's model of this unit, or the one that it has for all; none where it reads other features."""
-    if champion is None or champion.bundle.scaling.columns != columns:
+def _rival(champion: Champion | None, unit: str, scaling: Scaling) -> tuple[Member, Scaling] | None:
+    """The champion's model of this unit, or the one that it has for all; none where it reads other columns."""
+    if champion is None or not champion.bundle.scaling.reads_as(scaling):
         return None
     member = champion.bundle.members.get(unit, champion.bundle.members.get(ALL))
     return None if member is None else (member, champion.bundle.scaling)
 
 
 def _identified(
-    model: Any, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame
-) -> tuple[Any, Identity]:
+    model: Estimator, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame
+) -> tuple[Estimator, Identity]:
     """The model under persistent ids; new ones where the champion's states cannot be compared with its own."""
-    rival = _rival(champion, unit, scaling.columns)
+    rival = _rival(champion, unit, scaling)
     if champion is None or rival is not None:
         return align(model, scaling, rival, rows)
     before = champion.bundle.members
-    if unit != ALL and unit not in before and champion.bundle.scaling.columns == scaling.columns:
+    if unit != ALL and unit not in before and champion.bundle.scaling.reads_as(scaling):
         return model, first_identity(model)
     return model, successor(model, [before[unit]] if unit in before else list(before.values()))
 
@@ -183,7 +184,7 @@ def _in_force(
     promoted: Mapping[str, Member], scaling: Scaling, champion: Champion | None, series: Mapping[str, list[str]]
 ) -> Bundle | None:
     """The promoted models, and the champion's for all other units; each series on the scale of its model."""
-    if champion is None or champion.bundle.scaling.columns != scaling.columns or ALL in promoted:
+    if champion is None or not champion.bundle.scaling.reads_as(scaling) or ALL in promoted:
         return Bundle(dict(promoted), scaling) if promoted else None
     older = dict(champion.in_force().members)
     if series.keys() <= promoted.keys():
@@ -192,4 +193,4 @@ def _in_force(
     fresh = scaling.statistics.filter(pl.col("series_id").is_in(renewed))
     kept = champion.bundle.scaling.statistics.filter(~pl.col("series_id").is_in(renewed))
     statistics = pl.concat([fresh, kept], how="vertical_relaxed") if promoted else champion.bundle.scaling.statistics
-    return Bundle({**older, **promoted}, Scaling(champion.bundle.scaling.columns, statistics))
+    return Bundle({**older, **promoted}, replace(champion.bundle.scaling, statistics=statistics))

@@ -10,9 +10,8 @@ import polars as pl
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from tasks.fitting.bundle import Member, load_bundle
+from tasks.fitting.bundle import ALL, Member, load_bundle
 from tasks.fitting.decode import by_identity
-from tasks.fitting.fit import ALL
 
 
 class Regimes(PythonModel):
@@ -30,9 +29,11 @@ class Regimes(PythonModel):
     ) -> pd.DataFrame:
         """``state`` and ``p_filtered`` (by persistent id) for every row; a series' rows stand together, in order."""
         scaling = self.bundle.scaling
-        rows = pl.DataFrame({name: model_input[name].to_numpy() for name in ("series_id", *scaling.columns)})
+        rows = pl.DataFrame(
+            {name: model_input[name].to_numpy() for name in ("series_id", *scaling.columns, *scaling.context)}
+        )
         probabilities = [
-            by_identity(member.model.filter_proba(scaling.apply(part), series_runs(part)), member.ids).tolist()
+            by_identity(member.model.filter_proba(**scaling.given(part, member.model)), member.ids).tolist()
             for member, part in self._parts(rows)
         ]
         filtered = [row for part in probabilities for row in part]
@@ -45,11 +46,6 @@ class Regimes(PythonModel):
             return [(self.bundle.members[ALL], rows)]
         parts = rows.with_columns(pl.col("series_id").rle_id().alias("run")).partition_by("run", maintain_order=True)
         return [(self.bundle.members[part["series_id"][0]], part) for part in parts]
-
-
-def series_runs(rows: pl.DataFrame) -> list[int]:
-    """Rows of each series, in order."""
-    return rows.select(pl.col("series_id").rle()).unnest("series_id")["len"].to_list()
 
 
 set_model(Regimes())

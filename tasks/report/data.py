@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tasks.fitting.fit import ALL
+from tasks.fitting.bundle import ALL
 
 if TYPE_CHECKING:
     from tasks.config.settings import Settings

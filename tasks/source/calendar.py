@@ -1,21 +1,27 @@
-"""Steps of the calendar: one row a step, gaps written out as rows without values."""
+"""Steps of the calendar: one row a step, gaps written out as rows without values.
+
+A step begins at what a clock shows in the zone in which days are counted, not at a moment: there are days whose
+midnight never comes, or comes twice.
+"""
 
 from __future__ import annotations
-
-import re
 
 import polars as pl
 
 from tasks.config.durations import typical_length
+from tasks.source.moments import at_clock, is_of_days
 
 _MOST_STEPS_PER_ROW = 10
 _FREE_STEPS = 100
+_DAY = pl.duration(days=1)
+_OF_MONTHS = ("mo", "q", "y")
+_ENOUGH = 3
+_RULES = ("last_day", "first_day", "last_weekday", "first_weekday", "same_day")  # of equals the first
 
 
 def with_step(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
-    """``rows`` with the start of the step each belongs to, in the zone in which days are counted."""
-    local = pl.col("time").dt.convert_time_zone(_counting_zone(frequency, zone))
-    return rows.with_columns(local.dt.truncate(_every(frequency)).alias("step"))
+    """``rows`` with the start of the step each belongs to, as the clock of the zone shows it."""
+    return rows.with_columns(_clock(frequency, zone).dt.truncate(every(frequency)).alias("step"))
 
 
 def sparse_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
@@ -33,68 +39,140 @@ def sparse_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
     )
 
 
-def fill_gaps(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
-    """``rows`` (with ``step``) plus one row without values for every step of a series' life that has none."""
-    first_time, first_step = pl.col("time").first(), pl.col("step").first()
-    lives = rows.group_by("series_id", maintain_order=True).agg(
-        pl.col("step").min().alias("first"),
-        pl.col("step").max().alias("last"),
-        (first_time - first_step.dt.convert_time_zone("UTC")).alias("phase"),
-        (_next(first_step, frequency).dt.convert_time_zone("UTC") - first_time).alias("rest"),
-    )
-    calendar = (
-        lives.with_columns(pl.datetime_ranges("first", "last", _every(frequency)).alias("step"))
-        .explode("step")
-        .select("series_id", "step", "phase", "rest")
-    )
-    if frequency == "1bd":
-        calendar = calendar.filter(pl.col("step").dt.weekday() <= 5)
-    stamped = calendar.join(rows, on=["series_id", "step"], how="left", maintain_order="left")
-    return stamped.with_columns(
-        pl.col("time").is_null().alias("gap"), pl.coalesce("time", _stamp(frequency)).alias("time")
-    ).drop("step", "phase", "rest")
+def is_closed(frequency: str) -> pl.Expr:
+    """Whether a step (with ``step``) is no step of this calendar: a weekend of one of business days."""
+    return pl.col("step").dt.weekday() > 5 if frequency == "1bd" else pl.lit(value=False)
 
 
 def off_calendar_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
     """Series with a row on a weekend of a business calendar, or with several rows in one step."""
     crowded = pl.struct("series_id", "step").is_duplicated()
-    weekend = pl.col("step").dt.weekday() > 5 if frequency == "1bd" else pl.lit(value=False)
+    day = pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return (
-        rows.filter(crowded | weekend)
+        rows.filter(crowded | is_closed(frequency))
         .group_by("series_id", maintain_order=True)
-        .agg(pl.len().alias("n"), pl.col("time").first())
+        .agg(pl.len().alias("n"), day, pl.col("row").first(), pl.col("file").first().str.split("/").list.last())
         .select(
             "series_id",
             pl.format(
-                "found {} rows outside a calendar of one row every " + frequency + ", the first at {}",
+                f"found {{}} rows outside a calendar of one row every {frequency}, "
+                "the first at {} (row {} of {}); "
+                'set `source.off_calendar` to "drop" or "snap", or `source.resample`, or another `source.frequency`',
                 "n",
-                pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "time",
+                "row",
+                "file",
             ).alias("detail"),
         )
     )
 
 
-def _every(frequency: str) -> str:
+def fill_gaps(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
+    """``rows`` plus one row without values for every step of a series' life that has none, marked by ``gap``."""
+    placed = with_step(rows, frequency, zone).with_columns(gap=pl.lit(value=False))
+    lives = placed.group_by("series_id", maintain_order=True).agg(
+        pl.col("step").min().alias("first"), pl.col("step").max().alias("last")
+    )
+    calendar = (
+        lives.with_columns(pl.datetime_ranges("first", "last", every(frequency)).alias("step"))
+        .explode("step")
+        .select("series_id", "step")
+        .filter(~is_closed(frequency))
+    )
+    joined = calendar.join(placed, on=["series_id", "step"], how="left", maintain_order="left")
+    return stamped(joined.with_columns(pl.col("gap").fill_null(value=True)), frequency, zone).drop("step")
+
+
+def stamped(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
+    """``rows`` (with ``step``, by series and step), each without ``time`` stamped as those before it usually are.
+
+    Steps that the zone has never seen (it skipped a day) have no row. Only earlier rows count, so that a stamp stays
+    when more rows come.
+    """
+    known = pl.col("time").is_not_null()
+    clock = _clock(frequency, zone)
+    offset = clock - (clock.dt.truncate("1d") if is_of_days(frequency) else pl.col("step"))
+    seen = rows.filter(known).select(
+        "series_id",
+        "step",
+        _usual(offset).over("series_id").alias("offset"),
+        _usual_day(clock, frequency).alias("rule"),
+        (clock.dt.truncate("1d") - pl.col("step")).first().over("series_id").alias("days"),
+    )
+    like_before = pl.col("offset", "rule", "days").forward_fill().over("series_id")
+    filled = rows.join(seen, on=["series_id", "step"], how="left", maintain_order="left").with_columns(like_before)
+    shown = _day_of(frequency) + pl.col("offset")
+    filled = filled.with_columns(
+        pl.col("time").fill_null(at_clock(shown, zone if is_of_days(frequency) else "UTC")),
+        made=~known,
+    )
+    is_there = ~pl.col("made") | (_clock(frequency, zone).dt.truncate(every(frequency)) == pl.col("step"))
+    return filled.filter(is_there).drop("offset", "rule", "days", "made")
+
+
+def _usual(offset: pl.Expr) -> pl.Expr:
+    """The time of day of the last two rows if they agree, else of the first: it follows a clock that is set in UTC."""
+    return pl.when(offset == offset.shift(1)).then(offset).otherwise(offset.first())
+
+
+def _usual_day(clock: pl.Expr, frequency: str) -> pl.Expr:
+    """By which rule of :data:`_RULES` most rows so far have their day within a step of months."""
+    if not _is_of_months(frequency):
+        return pl.lit("same_day")
+    day = clock.dt.truncate("1d")
+    held = [(day == _ruled_day(rule, frequency)).cast(pl.Int32).cum_sum().over("series_id") for rule in _RULES[:-1]]
+    same = (day - pl.col("step")) == (day - pl.col("step")).first()
+    n_seen = pl.int_range(1, pl.len() + 1).over("series_id")
+    weekdays_only = (n_seen >= _ENOUGH).cast(pl.Int32)  # what always fell on a weekday is not put on a weekend
+    counts = [
+        2 * count + (weekdays_only if rule.endswith("weekday") else 0)
+        for rule, count in zip(_RULES, [*held, same.cast(pl.Int32).cum_sum().over("series_id")], strict=True)
+    ]
+    best = pl.max_horizontal(*counts)
+    return pl.coalesce(pl.when(count == best).then(pl.lit(rule)) for rule, count in zip(_RULES, counts, strict=True))
+
+
+def _day_of(frequency: str) -> pl.Expr:
+    """The day of a step's row by its ``rule``, or the start of a step that is shorter than days."""
+    if not is_of_days(frequency):
+        return pl.col("step")
+    if not _is_of_months(frequency):
+        return pl.col("step") + pl.col("days")
+    days = pl.min_horizontal(pl.col("step") + pl.col("days"), _last_day(frequency))
+    for rule in _RULES[:-1]:
+        days = pl.when(pl.col("rule") == rule).then(_ruled_day(rule, frequency)).otherwise(days)
+    return days
+
+
+def _ruled_day(rule: str, frequency: str) -> pl.Expr:
+    first, last = pl.col("step"), _last_day(frequency)
+    before = pl.max_horizontal(last.dt.weekday().cast(pl.Int64) - 5, pl.lit(0))
+    after = pl.when(first.dt.weekday() > 5).then(8 - first.dt.weekday().cast(pl.Int64)).otherwise(0)
+    match rule:
+        case "first_day":
+            return first
+        case "last_day":
+            return last
+        case "first_weekday":
+            return first + pl.duration(days=after)
+        case _:
+            return last - pl.duration(days=before)
+
+
+def _last_day(frequency: str) -> pl.Expr:
+    return pl.col("step").dt.offset_by(every(frequency)) - _DAY
+
+
+def _clock(frequency: str, zone: str) -> pl.Expr:
+    """What the clock shows by which this calendar is counted."""
+    counted_in = zone if is_of_days(frequency) else "UTC"
+    return pl.col("time").dt.convert_time_zone(counted_in).dt.replace_time_zone(None)
+
+
+def every(frequency: str) -> str:
+    """The length of a step as polars writes it."""
     return "1d" if frequency == "1bd" else frequency
 
 
-def _is_calendar_unit(frequency: str) -> bool:
-    return re.sub(r"\d", "", frequency) in ("d", "bd", "w", "mo", "q", "y")
-
-
-def _counting_zone(frequency: str, zone: str) -> str:
-    return zone if _is_calendar_unit(frequency) else "UTC"
-
-
-def _next(step: pl.Expr, frequency: str) -> pl.Expr:
-    return step.dt.offset_by(_every(frequency))
-
-
-def _stamp(frequency: str) -> pl.Expr:
-    """A gap is stamped as the series' first row is within its step; a last day stays a last day."""
-    stamp = (pl.col("step") + pl.col("phase")).dt.convert_time_zone("UTC")
-    if re.sub(r"\d", "", frequency) not in ("mo", "q", "y"):
-        return stamp
-    last_day = pl.col("rest") <= pl.duration(days=1)
-    end = _next(pl.col("step"), frequency).dt.convert_time_zone("UTC")
-    return pl.when(last_day).then(end - pl.col("rest")).otherwise(pl.min_horizontal(stamp, end - pl.duration(days=1)))
+def _is_of_months(frequency: str) -> bool:
+    return frequency.lstrip("0123456789") in _OF_MONTHS

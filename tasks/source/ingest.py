@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from difflib import get_close_matches
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,11 +15,11 @@ from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings, Source
-from tasks.source.untrusted import check_parquet
+from tasks.source.moments import Stamps, is_of_days, stamps_of, utc
+from tasks.source.parts import FILE, ROW, Part, read_parts, unreadable
+from tasks.source.text import cells, number
 
-TIMESTAMP = pl.Datetime("us", "UTC")
 RAW = "raw:"
-_TIMES = (-(2**55), 2**57)  # microseconds: from the year 828 to 6536, where every zone can be counted in
 _REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -30,167 +30,240 @@ class Ingested:
     Attributes
     ----------
     rows
-        ``series_id`` (string), ``time`` (UTC), and every used column as a double named ``raw:<column>``.
+        ``series_id`` (string), ``time`` (UTC), ``known`` (when the row became known), every used column as a double
+        named ``raw:<column>``; ``file`` and ``row`` say where it stands, ``flaw`` what of it could not be read.
     as_of
         Nothing later was used; None leaves it to the newest row that passes validation.
-    delay
-        How long after its time a row becomes known.
     zone
         The time zone in which days and months are counted.
     """
 
     rows: pl.DataFrame
     as_of: datetime | None
-    delay: timedelta
+    zone: str
+
+
+@dataclass(frozen=True)
+class SeenPart:
+    """A part, how its times say when, and how another column does when a row was written, if one is used."""
+
+    part: Part
+    stamps: Stamps
+    written: Stamps | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The source before its rows are read: the moment asked for, its parts, its zone."""
+
+    as_of: datetime | None
+    parts: list[SeenPart]
     zone: str
 
 
 def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
     """The source's rows that were available at ``as_of``; by default all."""
-    source = settings.source
-    frozen, scanned, zone = check_source(settings, as_of)
-    schema, delay = scanned.collect_schema(), as_timedelta(source.available_after)
-    query = scanned.select(
-        _series_id(schema, settings), _utc_time(schema, source), *(_number(column) for column in _inputs(settings))
-    )
-    if frozen is not None:
-        query = query.filter(pl.col("time").is_null() | (pl.col("time") + delay <= frozen))
-    return _checked(_collect(query, source.path), frozen, delay, zone, source)
-
-
-def copy_known(settings: Settings, as_of: datetime, path: Path) -> Settings:
-    """Write the source's own rows that were available at ``as_of`` to a Parquet file; settings that read that."""
-    _, scanned, _ = check_source(settings, as_of)
-    moment = _utc_time(scanned.collect_schema(), settings.source)
-    available = moment.is_null() | (moment + as_timedelta(settings.source.available_after) <= as_of)
-    _collect(scanned.filter(available), settings.source.path).write_parquet(path)
-    return settings.model_copy(update={"source": settings.source.model_copy(update={"path": str(path)})})
-
-
-def check_source(settings: Settings, as_of: str | datetime | None) -> tuple[datetime | None, pl.LazyFrame, str]:
-    """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
-    frozen = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
-    _distrust(settings)
-    scanned = _scan(settings.source.path)
-    schema = _schema(scanned, settings.source.path)
-    zone = _zone(schema, settings.source)
-    _series_id(schema, settings)
-    _require_numbers(schema, _inputs(settings), settings.source.path)
-    return frozen, scanned, zone
-
-
-def _inputs(settings: Settings) -> list[str]:
-    return list(dict.fromkeys(column for feature in settings.made_features.values() for column in feature.inputs))
+    source, seen = settings.source, check_source(settings, as_of)
+    query = pl.concat([_rows(part, settings) for part in seen.parts])
+    if seen.as_of is not None:
+        query = query.filter(pl.col("time").is_null() | (pl.col("known") <= seen.as_of))
+    if source.written_at is not None:
+        newest = pl.col("written") == pl.col("written").max().over("series_id", "time")
+        query = query.filter(pl.col("time").is_null() | newest).drop("written")
+    return _checked(_collect(query, source.path), seen, settings)
 
 
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)
 
 
-def _distrust(settings: Settings) -> None:
-    """Refuse files on this machine that claim what they cannot hold."""
+def copy_known(settings: Settings, as_of: datetime, folder: Path) -> Settings:
+    """Write the source's own rows that were available at ``as_of`` into a folder; settings that read that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, seen in enumerate(check_source(settings, as_of).parts):
+        moment, known, _ = _times(seen, settings)
+        available = seen.part.scanned.filter(moment.is_null() | (known <= as_of))
+        kept = _collect(available, settings.source.path).drop(FILE, ROW)
+        kept.write_parquet(folder / f"{place:05d}.parquet")
+    return settings.model_copy(update={"source": settings.source.model_copy(update={"path": str(folder)})})
+
+
+def check_source(settings: Settings, as_of: str | datetime | None) -> Seen:
+    """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
     source = settings.source
-    if source.path.endswith(".csv"):
-        return
-    try:
-        check_parquet(source.path, [*_inputs(settings), source.time, *([source.series] if source.series else [])])
-    except (ValueError, OSError, MemoryError) as error:
-        raise _unreadable(source.path, error) from None
+    frozen = parse_as_of(as_of, source.timezone) if as_of is not None else None
+    parts = read_parts(source.path, _wanted(settings))
+    for part in parts:
+        _check_types(part, settings)
+    seen = [_seen(part, source) for part in parts]
+    return Seen(frozen, seen, _zone(parts, [found.stamps for found in seen], source))
 
 
-def _scan(path: str) -> pl.LazyFrame:
+def inputs(settings: Settings) -> list[str]:
+    """The columns that features are made of."""
+    return list(dict.fromkeys(column for feature in settings.made_features.values() for column in feature.inputs))
+
+
+def _wanted(settings: Settings) -> dict[str, str]:
+    source = settings.source
+    named = {"source.time": source.time, "source.series": source.series, "source.written_at": source.written_at}
+    wanted = {column: key for key, column in named.items() if column is not None}
+    return wanted | {column: "features" for column in inputs(settings) if column not in wanted}
+
+
+def _check_types(part: Part, settings: Settings) -> None:
+    for column in inputs(settings):
+        dtype = part.schema[column]
+        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null, pl.String, pl.Categorical, pl.Enum)):
+            raise SourceError(f"features: column {column!r} of {part.origin!r} holds {dtype}; expected numbers.")
+    series = settings.source.series
+    dtype = pl.String() if series is None else part.schema[series]
+    if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise SourceError(
+            f"source.series: column {series!r} of {part.origin!r} holds {dtype}; expected text or integers."
+        )
+
+
+def _seen(part: Part, source: Source) -> SeenPart:
+    written = source.written_at and _stamps(part, source, source.written_at, "source.written_at")
+    return SeenPart(part, _stamps(part, source, source.time, "source.time"), written or None)
+
+
+def _stamps(part: Part, source: Source, column: str, key: str) -> Stamps:
     try:
-        if path.endswith(".csv"):
-            return pl.scan_csv(path, try_parse_dates=True)
-        if "://" not in path and Path(path).is_dir():
-            return pl.scan_parquet(f"{path.rstrip('/')}/**/*.parquet", hive_partitioning=True)
-        return pl.scan_parquet(path)
+        found = stamps_of(part.scanned, column, part.schema[column], source.time_format)
     except _REFUSALS as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(source.path, error) from None
+    if found is None:
+        held = part.schema[column]
+        hint = '; numbers need `source.time_format`: "s" or "ms" since 1970' if held.is_numeric() else ""
+        raise SourceError(
+            f"{key}: column {column!r} of {part.origin!r} holds {held}; expected dates or timestamps{hint}."
+        )
+    if found.kind == "clock" and source.timezone is None:
+        raise SourceError(
+            f"{key}: column {column!r} of {part.origin!r} holds timestamps without a zone; "
+            'expected a zone: set `source.timezone`, such as "UTC".'
+        )
+    return found
 
 
-def _schema(scanned: pl.LazyFrame, path: str) -> pl.Schema:
-    try:
-        schema = scanned.collect_schema()
-    except _REFUSALS as error:
-        raise _unreadable(path, error) from None
-    return schema
+def _zone(parts: Sequence[Part], stamps: Sequence[Stamps], source: Source) -> str:
+    """In which days are counted; the same whatever the order of the files."""
+    kinds = {found.kind: part.origin for part, found in zip(parts, stamps, strict=True)}
+    if "date" in kinds and len(kinds) > 1:
+        other = next(found for found in stamps if found.kind != "date")
+        raise SourceError(
+            f"source.time: column {source.time!r} holds dates in {kinds['date']!r} and {other} in "
+            f"{kinds[other.kind]!r}; expected one kind in all files."
+        )
+    if "date" in kinds:
+        return "UTC"
+    zones = {str(found.zone): part.origin for part, found in zip(parts, stamps, strict=True) if found.zone is not None}
+    if source.timezone is not None or len(zones) == 1:
+        return source.timezone or next(iter(zones))
+    if any(map(is_of_days, source.frequencies.values())):
+        (one, here), (another, there) = sorted(zones.items())[:2]
+        raise SourceError(
+            f"source.time: column {source.time!r} is in {one} in {here!r} and in {another} in {there!r}; "
+            "expected one zone to count days in: set `source.timezone`."
+        )
+    return "UTC"
+
+
+def _rows(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
+    source = settings.source
+    moment, known, written = _times(seen, settings)
+    columns = [(column, seen.part.schema[column]) for column in inputs(settings)]
+    return seen.part.scanned.select(
+        _series_id(settings).alias("series_id"),
+        moment.alias("time"),
+        known.alias("known"),
+        *([] if written is None else [written.alias("written")]),
+        *(_number(column, dtype, source.decimal).alias(f"{RAW}{column}") for column, dtype in columns),
+        pl.col(FILE),
+        pl.col(ROW),
+        _flaw(moment, columns, source).alias("flaw"),
+    )
+
+
+def _series_id(settings: Settings) -> pl.Expr:
+    """Text, as it stands: 01001 is not 1001."""
+    column = settings.source.series
+    return pl.lit(settings.name) if column is None else pl.col(column).cast(pl.String).fill_null("")
+
+
+def _times(seen: SeenPart, settings: Settings) -> tuple[pl.Expr, pl.Expr, pl.Expr | None]:
+    """When a row happened; when it became known: once it was available, and written; and when that was."""
+    source, series = settings.source, _series_id(settings)
+    moment = utc(source.time, seen.stamps, source, series)
+    available = moment + as_timedelta(source.available_after)
+    if seen.written is None or source.written_at is None:
+        return moment, available, None
+    written = utc(source.written_at, seen.written, source, series).fill_null(available)
+    return moment, pl.max_horizontal(available, written), written
+
+
+def _is_text(dtype: pl.DataType) -> bool:
+    return dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def _number(column: str, dtype: pl.DataType, decimal: str) -> pl.Expr:
+    found = number(pl.col(column), decimal) if _is_text(dtype) else pl.col(column).cast(pl.Float64)
+    return found.fill_nan(None)
+
+
+def _flaw(moment: pl.Expr, columns: Sequence[tuple[str, pl.DataType]], source: Source) -> pl.Expr:
+    """What of a row could not be read: the first cell that holds something else."""
+    time = pl.col(source.time).cast(pl.String)
+    flaws = [pl.when(moment.is_null() & time.is_not_null()).then(pl.format(f"{source.time} holds '{{}}'", time))]
+    for column, dtype in columns:
+        if _is_text(dtype):
+            cell = cells(pl.col(column))
+            wrong = cell.is_not_null() & number(pl.col(column), source.decimal).is_null()
+            flaws.append(pl.when(wrong).then(pl.format(f"{column} holds '{{}}'", cell)))
+    return pl.coalesce(flaws)
 
 
 def _collect(query: pl.LazyFrame, path: str) -> pl.DataFrame:
     try:
         return query.collect()
     except _REFUSALS as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def _unreadable(path: str, error: BaseException) -> SourceError:
-    if isinstance(error, FileNotFoundError) or "expanded paths were empty" in str(error):
-        return SourceError(f"source.path: found nothing at {path!r}; expected Parquet (or CSV) files there.")
-    cause = (
-        str(error).strip().splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if str(error).strip() else "no reason"
-    )
-    return SourceError(f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet or a CSV file.")
-
-
-def _require(schema: pl.Schema, column: str, key: str) -> pl.DataType:
-    if column in schema:
-        return schema[column]
-    close = get_close_matches(column, list(schema), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(map(repr, list(schema)[:12]))}."
-    raise SourceError(f"{key}: found no column {column!r} in the source; {hint}")
-
-
-def _require_numbers(schema: pl.Schema, columns: list[str], path: str) -> None:
-    for column in columns:
-        dtype = _require(schema, column, "features")
-        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-            raise SourceError(f"features: column {column!r} of {path!r} holds {dtype}; expected numbers.")
-
-
-def _series_id(schema: pl.Schema, settings: Settings) -> pl.Expr:
-    column = settings.source.series
-    if column is None:
-        return pl.lit(settings.name).alias("series_id")
-    dtype = _require(schema, column, "source.series")
-    if dtype.is_float() or dtype.is_temporal() or dtype.is_nested():
-        raise SourceError(f"source.series: column {column!r} holds {dtype}; expected text or integers.")
-    return pl.col(column).cast(pl.String).fill_null("").alias("series_id")
-
-
-def _zone(schema: pl.Schema, source: Source) -> str:
-    dtype = _require(schema, source.time, "source.time")
-    if dtype == pl.Date:
-        return "UTC"
-    if not isinstance(dtype, pl.Datetime):
-        raise SourceError(f"source.time: column {source.time!r} holds {dtype}; expected dates or timestamps.")
-    if dtype.time_zone is None and source.timezone is None:
-        raise SourceError(
-            f"source.time: column {source.time!r} holds timestamps without a zone; "
-            'expected a zone: set `source.timezone`, such as "UTC".'
-        )
-    return source.timezone or str(dtype.time_zone)
-
-
-def _utc_time(schema: pl.Schema, source: Source) -> pl.Expr:
-    dtype = pl.Datetime("us", getattr(schema[source.time], "time_zone", None))
-    stamps = pl.col(source.time).cast(dtype, strict=False)
-    moments: pl.Expr = pl.when(stamps.to_physical().is_between(*_TIMES)).then(stamps)
-    if schema[source.time] == pl.Date:
-        moments = moments.dt.replace_time_zone("UTC")
-    elif schema[source.time].time_zone is None:  # type: ignore[attr-defined]
-        moments = moments.dt.replace_time_zone(source.timezone, ambiguous="null", non_existent="null")
-    return moments.dt.convert_time_zone("UTC").alias("time")
-
-
-def _number(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.Float64).fill_nan(None).alias(f"{RAW}{column}")
-
-
-def _checked(rows: pl.DataFrame, frozen: datetime | None, delay: timedelta, zone: str, source: Source) -> Ingested:
-    if rows.is_empty() and frozen is not None:
-        raise SourceError(f"as_of: no row of {source.path!r} was available at {frozen.isoformat()}.")
+def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
+    source = settings.source
+    if rows.is_empty() and seen.as_of is not None:
+        raise SourceError(f"as_of: no row of {source.path!r} was available at {seen.as_of.isoformat()}.")
     if rows.is_empty():
         raise SourceError(f"source.path: {source.path!r} holds no rows; expected at least one series.")
     if rows["time"].max() is None:
-        raise SourceError(f"source.time: column {source.time!r} holds no readable time; expected dates or timestamps.")
-    return Ingested(rows, frozen, delay, zone)
+        flaws = rows["flaw"].drop_nulls().head(1).to_list()
+        found = f"has no time that can be read ({flaws[0]})" if flaws else "holds no readable time"
+        raise SourceError(f"source.time: column {source.time!r} {found}; {_time_remedy(source)}.")
+    for column in inputs(settings):
+        flawed = rows.filter(pl.col("flaw").str.starts_with(f"{column} holds '"))
+        if len(flawed) and rows[f"{RAW}{column}"].null_count() == len(rows):
+            raise SourceError(
+                f"features: column {column!r} of {source.path!r} holds String; expected numbers: {place_of(flawed, 0)} "
+                f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
+            )
+    return Ingested(rows, seen.as_of, seen.zone)
+
+
+def _time_remedy(source: Source) -> str:
+    if source.time_format is not None:
+        return f"expected times as `source.time_format` ({source.time_format}) says"
+    return (
+        'expected ISO 8601, such as 2024-12-31 or 2024-12-31T17:00Z, or `source.time_format`, such as "%d.%m.%Y" for '
+        '31.12.2024 and "%m/%d/%Y" for 12/31/2024'
+    )
+
+
+def _number_remedy(flaw: str, source: Source) -> str:
+    return '; for decimal commas set `source.decimal = ","`' if "," in flaw and source.decimal == "." else ""
+
+
+def place_of(rows: pl.DataFrame, index: int) -> str:
+    """Where one of these rows stands in the source."""
+    return f"row {rows[ROW][index]} of {Path(rows[FILE][index]).name}"

@@ -9,9 +9,8 @@ import binascii
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
 
 from tasks.source.thrift import Thrift
@@ -53,30 +52,22 @@ class _Claims:
     chunks: list[_Chunk] = field(default_factory=list)
 
 
-def check_parquet(path: str, columns: list[str]) -> None:
+def check_parquet(paths: Sequence[str], columns: list[str]) -> None:
     """Raises ``ValueError`` if a file on this machine must not be opened; ``columns`` are those that will be read."""
     n_rows = 0
-    for file in _files(path):
+    for file in (Path(path) for path in paths if "://" not in path):
         if not file.is_file():
             raise ValueError(f"{file.name} is no plain file")
-        footer = _footer(file)
-        claims = _claims(Thrift(footer), set(columns))
-        _check_claims(claims, file, file.stat().st_size - len(footer))
+        try:
+            footer = _footer(file)
+            claims = _claims(Thrift(footer), set(columns))
+            _check_claims(claims, file, file.stat().st_size - len(footer))
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}" if len(paths) > 1 else str(error)) from None
         n_rows += claims.n_rows
     needed = n_rows * (len(columns) + 1) * 8
     if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise ValueError(f"its {n_rows} rows need {needed >> 30} GiB of memory and this machine has {there >> 30}")
-
-
-def _files(path: str) -> Iterator[Path]:
-    if "://" in path:
-        return
-    if Path(path).is_dir():
-        yield from sorted(Path(path).rglob("*.parquet"))
-    elif Path(path).exists():
-        yield Path(path)
-    else:
-        yield from map(Path, sorted(glob(path, recursive=True)))
 
 
 def _claims(footer: Thrift, columns: set[str]) -> _Claims:

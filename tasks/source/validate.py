@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.settings import Settings
-from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_step
+from tasks.config.settings import EVERY_OTHER, Settings, Source
+from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series
 from tasks.source.features import add_features
 from tasks.source.ingest import RAW, Ingested
+from tasks.source.policies import on_steps
 
 _LARGEST_HOLDOUT = 10  # one row in so many
 
@@ -46,23 +48,24 @@ class Validated:
 
 
 def validate(ingested: Ingested, settings: Settings) -> Validated:
-    """Check every series, compute its features, write out the gaps of its calendar."""
+    """Check every series, bring it to its calendar, compute its features, write out its gaps."""
     source, columns = settings.source, settings.value_columns
     rows, flagged = _screen(ingested.rows, _raw_checks(settings))
     rows = rows.sort("series_id", "time", maintain_order=True)
     if source.duplicates == "keep_last":
         rows = rows.unique(["series_id", "time"], keep="last", maintain_order=True)
-    raw_screened, more = _screen(rows, {"duplicate_time": _duplicate_times})
-    rows = add_features(raw_screened, settings.made_features, ingested.zone)
+    rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
+    raw, off_calendar = _on_calendar(rows, ingested, settings)
+    rows = add_features(raw, settings.made_features, ingested.zone)
     rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, columns)})
-    rows, off_calendar = _on_calendar(rows, settings, ingested.zone)
-    as_of = ingested.as_of or _newest(rows if len(rows) else ingested.rows) + ingested.delay
+    as_of = ingested.as_of or _newest(raw, rows if len(rows) else ingested.rows)
+    rows = _with_gaps(rows, ingested.zone, source)
     rows = rows.with_columns(_trains(settings.fit.train_window, as_of, settings.promote.holdout))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
     training = rows.filter("trains")["time"]
     return Validated(
         rows=rows,
-        quarantine=pl.concat([flagged, more, undefined, off_calendar, unusable]).sort("series_id"),
+        quarantine=pl.concat([flagged, more, off_calendar, undefined, unusable]).sort("series_id"),
         value_columns=columns,
         as_of=as_of,
         train_start=training.min(),  # type: ignore[arg-type]
@@ -84,65 +87,131 @@ def _screen(rows: pl.DataFrame, checks: dict[str, Check]) -> tuple[pl.DataFrame,
 
 
 def _raw_checks(settings: Settings) -> dict[str, Check]:
+    source = settings.source
+    raw = pl.any_horizontal(pl.col(f"^{RAW}.*$").is_infinite())
     checks: dict[str, Check] = {
         "missing_series": lambda rows: _count_where(
-            rows, pl.col("series_id") == "", "found {} rows without a series; expected a name in each"
+            rows, pl.col("series_id") == "", "found {} rows without a series, the first {}; expected a name in each"
         ),
         "bad_time": lambda rows: _count_where(
-            rows, pl.col("time").is_null(), "found {} rows whose time is missing, or ambiguous in its zone"
+            rows,
+            pl.col("time").is_null(),
+            f"found {{}} rows without a usable time, the first {{}}; {_clock_remedy(source)}",
+        ),
+        "bad_value": lambda rows: _count_where(
+            rows,
+            pl.col("flaw").is_not_null(),
+            "found {} rows with a text for a number, the first {}; expected a number",
         ),
         "infinite_value": lambda rows: _count_where(
-            rows, pl.any_horizontal(pl.col(f"^{RAW}.*$").is_infinite()), "found {} rows with an infinite value"
+            rows, raw, "found {} rows with an infinite value, the first {}; expected a number or nothing"
         ),
     }
-    if settings.source.unsorted == "reject":
+    if source.unsorted == "reject":
         backwards = (pl.col("time").diff() < pl.duration()).over("series_id")
         checks["unsorted_time"] = lambda rows: _count_where(
-            rows, backwards, "found {} rows earlier than the row before; expected times in order"
+            rows,
+            backwards,
+            'found {} rows earlier than the row before, the first {}; sort them, or set `source.unsorted = "sort"`',
         )
     return checks
 
 
+def _clock_remedy(source: Source) -> str:
+    if source.timezone is None:
+        return "expected one in each row"
+    return (
+        f"expected one that clocks in {source.timezone} show, and once; of an hour that comes twice "
+        "`source.ambiguous` says which"
+    )
+
+
 def _count_where(rows: pl.DataFrame, condition: pl.Expr, message: str) -> pl.DataFrame:
+    first = pl.format("row {} of {}", pl.col("row").first(), pl.col("file").first().str.split("/").list.last())
+    flaw = pl.col("flaw").first()
     return (
         rows.filter(condition)
         .group_by("series_id", maintain_order=True)
-        .agg(pl.len().alias("n"))
-        .select("series_id", pl.format(message, "n").alias("detail"))
+        .agg(pl.len().alias("n"), pl.concat_str(first, pl.format(" ({})", flaw).fill_null("")).alias("first"))
+        .select("series_id", pl.format(message, "n", "first").alias("detail"))
     )
 
 
 def _duplicate_times(rows: pl.DataFrame) -> pl.DataFrame:
+    place = pl.format("row {} of {}", "row", pl.col("file").str.split("/").list.last())
+    message = (
+        "found {} times with several rows, the first {} in {}; remove all but one, or set "
+        '`source.duplicates = "keep_last"`, or name a column that says when a row was written in `source.written_at`'
+    )
     return (
-        rows.filter(pl.struct("series_id", "time").is_duplicated())
+        rows.with_columns(place=place)
+        .filter(pl.struct("series_id", "time").is_duplicated())
         .group_by("series_id", maintain_order=True)
-        .agg(pl.col("time").n_unique().alias("n"), pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        .select("series_id", pl.format("found {} times with several rows, the first {}", "n", "time").alias("detail"))
+        .agg(
+            pl.col("time").n_unique().alias("n"),
+            pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            pl.col("place").filter(pl.col("time") == pl.col("time").first()).head(3).str.join(" and "),
+        )
+        .select("series_id", pl.format(message, "n", "time", "place").alias("detail"))
     )
 
 
 def _undefined_features(rows: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    undefined = pl.any_horizontal(pl.col(column).is_finite().not_() for column in columns)
-    message = "found {} rows where a transform is undefined, such as the logarithm of a number that is not positive"
-    return _count_where(rows, undefined.fill_null(value=False), message)
-
-
-def _on_calendar(rows: pl.DataFrame, settings: Settings, zone: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    frequency = settings.source.frequency
-    if frequency is None:
-        return rows.with_columns(gap=pl.lit(value=False)), _screen(rows, {})[1]
-    kept, failed = _screen(
-        with_step(rows, frequency, zone),
-        {
-            "sparse": lambda r: sparse_series(r, frequency),
-            "off_calendar": lambda r: off_calendar_series(r, frequency),
-        },
+    undefined = pl.any_horizontal(pl.col(column).is_finite().not_() for column in columns).fill_null(value=False)
+    message = (
+        "found {} rows where a transform is undefined, the first at {}; "
+        "it may be the logarithm of a number that is not positive"
     )
-    return fill_gaps(kept, frequency), failed
+    return (
+        rows.filter(undefined)
+        .group_by("series_id", maintain_order=True)
+        .agg(pl.len().alias("n"), pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        .select("series_id", pl.format(message, "n", "time").alias("detail"))
+    )
 
 
-def _newest(rows: pl.DataFrame) -> datetime:
-    newest = rows["time"].max()
+def _on_calendar(rows: pl.DataFrame, ingested: Ingested, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that their calendar has a place for, after the policies, and the series that it has none for."""
+    kept, failed = [rows.clear()], [_screen(rows, {})[1]]
+    for frequency, part in _by_calendar(rows, settings.source):
+        placed, aside = part, _screen(part, {})[1]
+        if frequency is not None:
+            placed, aside = _screen(part, {"sparse": partial(sparse_series, frequency=frequency)})
+            placed = on_steps(placed, settings.source, frequency, ingested.zone, ingested.as_of)
+            placed, more = _screen(placed, {"off_calendar": partial(off_calendar_series, frequency=frequency)})
+            aside = pl.concat([aside, more])
+        kept.append(placed.select(rows.columns))
+        failed.append(aside)
+    return pl.concat(kept).sort("series_id", "time", maintain_order=True), pl.concat(failed)
+
+
+def _with_gaps(rows: pl.DataFrame, zone: str, source: Source) -> pl.DataFrame:
+    filled = [rows.clear().with_columns(gap=pl.lit(value=False))]
+    for frequency, part in _by_calendar(rows, source):
+        gaps = part.with_columns(gap=pl.lit(value=False)) if frequency is None else fill_gaps(part, frequency, zone)
+        filled.append(gaps.select(filled[0].columns))
+    return pl.concat(filled).sort("series_id", "time", maintain_order=True)
+
+
+def _by_calendar(rows: pl.DataFrame, source: Source) -> Iterator[tuple[str | None, pl.DataFrame]]:
+    """The rows of the series that share a calendar; None: rows are steps."""
+    own = {series: frequency for series, frequency in source.frequencies.items() if series != EVERY_OTHER}
+    other = source.frequencies.get(EVERY_OTHER)
+    for frequency in dict.fromkeys([other, *own.values()]):
+        named = pl.Series([series for series, f in own.items() if f == frequency], dtype=pl.String)
+        is_own = pl.col("series_id").is_in(named.implode())
+        if frequency == other:
+            is_own |= ~pl.col("series_id").is_in(pl.Series(list(own), dtype=pl.String).implode())
+        part = rows.filter(is_own)
+        if len(part):
+            yield frequency, part
+
+
+def _newest(raw: pl.DataFrame, left: pl.DataFrame) -> datetime:
+    """When the newest row of the series that are left became known."""
+    if len(raw):
+        left = raw.join(left.select("series_id").unique(), on="series_id", how="semi")
+    newest = left["known"].max()
     assert isinstance(newest, datetime)
     return newest
 

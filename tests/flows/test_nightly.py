@@ -23,6 +23,10 @@ MISTAKES = {
     "an empty file": (["--set", "source.path=empty.parquet"], "holds no rows"),
     "a corrupt Parquet": (["--set", "source.path=corrupt.parquet"], "cannot be read"),
     "nothing there": (["--set", "source.path=nothing.parquet"], "found nothing"),
+    "month-first dates": (["--set", "source.path=american.csv"], "source.time_format"),
+    "a column in one file only": (["--set", "source.path=parts"], "and not in 'parts/b.parquet'"),
+    "files of a Delta table": (["--set", "source.path=delta/*.parquet"], "name that folder"),
+    "an unknown policy": (["--set", "source.off_calendar=ignore"], "source.off_calendar"),
     "an unwritable output": (["--set", "output.states=/proc/states"], "cannot be written"),
     "a folder of something else": (["--set", "output.states=photos"], "no Delta table"),
     "an impossible size": (["--set", "fit.n_init=99999999999"], "Lower max_duration or n_init"),
@@ -46,6 +50,11 @@ def outcomes(workplace, drive):
     prices.clear().write_parquet(workplace / "empty.parquet")
     prices.filter(pl.col("symbol") == "five_rows").write_parquet(workplace / "bad.parquet")
     (workplace / "corrupt.parquet").write_bytes((workplace / "prices.parquet").read_bytes()[:-50])
+    prices.with_columns(pl.col("date").dt.strftime("%m/%d/%Y")).write_csv(workplace / "american.csv")
+    (workplace / "parts").mkdir()
+    prices.write_parquet(workplace / "parts" / "a.parquet")
+    prices.drop("close").write_parquet(workplace / "parts" / "b.parquet")
+    prices.write_delta(str(workplace / "delta"))
     (workplace / "photos").mkdir()
     (workplace / "photos" / "holiday.jpg").write_bytes(b"x")
     run = ["run", "toy.toml", "--json"]

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hsmm
 from hsmm import Sequences
 from hsmm.errors import DataWarning
 
@@ -170,3 +171,41 @@ def test_lazy_and_ragged_data_say_what_to_do() -> None:
         Sequences.from_arrays(pl.LazyFrame({"x": [1.0]}))
     with pytest.raises(ValueError, match="sizes as lengths"):
         Sequences.from_arrays([[1.0, 2.0], [3.0]])
+
+
+def test_numbers_of_sixteen_bits_are_read() -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(
+            Sequences.from_arrays(torch.tensor([1.0, 0.5], dtype=dtype)).values[:, 0], torch.tensor([1.0, 0.5]).double()
+        )
+
+
+@pytest.mark.parametrize(
+    "series", [[np.zeros(3), np.ones(3)], (torch.zeros(2), torch.ones(2)), [pl.Series([1.0]), pl.Series([2.0])]]
+)
+def test_a_list_of_series_is_not_taken_for_a_matrix(series: object) -> None:
+    with pytest.raises(ValueError, match="give their sizes as lengths"):
+        Sequences.from_arrays(series)
+
+
+def test_what_varies_too_little_to_be_squared_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=50), 1e-120 * rng.normal(size=50)]
+    with pytest.raises(ValueError, match=r"column 1 of X varies by no more than .* underflows"):
+        hsmm.HMM(2).fit(X)
+    with pytest.raises(ValueError, match="underflows"):
+        hsmm.GLMHMM(2, "Gaussian").fit(X[:, :1], X[:, 1])
+    assert np.isfinite(hsmm.HMM(2, n_init=2).fit(X[:, 0]).score(1e-120 * X[:, 0]))
+
+
+def test_units_of_features_move_a_likelihood_by_their_logarithm() -> None:
+    X = np.random.default_rng(0).normal(size=100)
+    plain = hsmm.HMM(2, n_init=2).fit(X).log_likelihood_
+    assert hsmm.HMM(2, n_init=2).fit(1e-90 * X).log_likelihood_ == pytest.approx(
+        plain + 9000.0 * np.log(10.0), abs=1e-3
+    )
+
+
+def test_all_missing_data_are_refused_where_they_should_teach() -> None:
+    with pytest.raises(ValueError, match="all 2 cells of X are missing"):
+        hsmm.HMM(1).fit([np.nan, np.nan])

@@ -66,9 +66,9 @@ def test_a_centred_window_is_found(place, toy, monkeypatch: pytest.MonkeyPatch) 
 def test_parameters_and_scales_from_the_future_are_found(place, toy, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = place.settings()
     ahead = validate(tasks.judgement.causality.ingest(settings), settings)
-    honest = tasks.fitting.fit.fit_scaling
+    honest = tasks.fitting.fit.scaling_for
     with monkeypatch.context() as planted:
-        planted.setattr(tasks.fitting.fit, "fit_scaling", lambda _, *how: honest(ahead.rows, *how))
+        planted.setattr(tasks.fitting.fit, "scaling_for", lambda _, settings: honest(ahead.rows, settings))
         place.night(toy.day(150))
     assert leaks(place) == {"champion's scales"}
 
@@ -80,7 +80,7 @@ def test_a_training_window_that_ends_after_its_moment_is_found(place, toy, monke
     late = honest(settings, toy.day(190).isoformat())
 
     def clock_was_wrong(settings, as_of):
-        return tasks.source.ingest.Ingested(late.rows, honest(settings, as_of).as_of, late.delay, late.zone)
+        return tasks.source.ingest.Ingested(late.rows, honest(settings, as_of).as_of, late.zone)
 
     with monkeypatch.context() as planted:
         planted.setattr(flows.nightly, "ingest_task", clock_was_wrong)
@@ -99,8 +99,9 @@ def test_the_command_says_so_and_fails(place, toy, monkeypatch: pytest.MonkeyPat
     place.night(toy.day(150))
     assert main(["check", str(place.config), "--cuts", "2", "--json"]) == 0
     assert "causal: no bit changed" in capsys.readouterr().out
+    honest = tasks.fitting.fit.scaling_for
     monkeypatch.setattr(
-        tasks.judgement.causality, "fit_scaling", lambda rows, *how: tasks.fitting.fit.fit_scaling(rows.head(30), *how)
+        tasks.judgement.causality, "scaling_for", lambda rows, settings: honest(rows.head(30), settings)
     )
     assert main(["check", str(place.config), "--cuts", "2"]) == 1
     said = capsys.readouterr()

@@ -18,7 +18,8 @@ import torch
 import flows.nightly
 import tasks.judgement.judge
 from tasks.config.errors import GateError, ModelError, PromotionError
-from tasks.fitting.fit import ALL, Fitted
+from tasks.fitting.bundle import ALL
+from tasks.fitting.fit import Fitted
 from tasks.judgement.promote import promote
 
 N_REFITS = int(os.environ.get("HSMM_NIGHTS", "5"))

@@ -9,8 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.fitting.bundle import Bundle, Member
-from tasks.fitting.fit import ALL
+from tasks.fitting.bundle import ALL, Bundle, Member
 from tasks.fitting.scaling import Scaling
 from tasks.source.ingest import ingest
 from tasks.source.validate import validate

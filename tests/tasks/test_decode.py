@@ -13,9 +13,10 @@ import pytest
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.settings import Settings
 from tasks.fitting import decode as decoding
-from tasks.fitting.bundle import Bundle, Member
+from tasks.fitting.bundle import ALL, Bundle, Member
 from tasks.fitting.decode import decode, mean_steps, remaining_columns, resolved_steps
-from tasks.fitting.fit import ALL, fit, series_lengths
+from tasks.fitting.fit import fit
+from tasks.fitting.scaling import series_lengths
 from tasks.source.ingest import ingest
 from tasks.source.validate import Validated, validate
 

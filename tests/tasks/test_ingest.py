@@ -21,7 +21,7 @@ Prices = Callable[..., pl.DataFrame]
 
 def test_dates_are_midnight_utc_and_only_used_columns_are_read(settings_for: Build, prices: Prices) -> None:
     ingested = ingest(settings_for(prices().with_columns(unused=pl.lit("text"))))
-    assert ingested.rows.columns == ["series_id", "time", "raw:close"]
+    assert ingested.rows.columns == ["series_id", "time", "known", "raw:close", "file", "row", "flaw"]
     assert ingested.rows["time"][0] == datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -104,7 +104,7 @@ def test_a_glob_a_folder_and_a_csv_read_the_same_rows(tmp_path: Path, settings_f
     frame.write_csv(tmp_path / "prices.csv")
     frame.write_parquet(tmp_path / "prices.parquet")
     reads = [
-        ingest(settings_for(source={"path": str(tmp_path / where)})).rows.sort("series_id", "time")
+        ingest(settings_for(source={"path": str(tmp_path / where)})).rows.drop("file", "row").sort("series_id", "time")
         for where in ("prices.parquet", "price*.parquet", "hive", "prices.csv")
     ]
     assert all(read.equals(reads[0]) for read in reads)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tasks.config.errors import ConfigurationError
 from tasks.config.settings import read_settings
+from tasks.fitting.candidates import candidates, check_candidates, scaled_columns
 
 MINIMAL = """
 name = "toy"
@@ -46,6 +47,27 @@ def config(tmp_path: Path) -> Path:
         ("features.state={op='diff', column='close'}", ["feature names", "state"]),
         ("features={r_2={op='log', column='c'}, r={op='lags', column='c', lags=[2]}}", ["features", "r_2"]),
         ("model.n_states=0", ["model.n_states", "0", "greater than or equal to 1"]),
+        ("model.emission=gausian", ["model.emission", "'gausian'", "did you mean 'gaussian'?"]),
+        ("model.emission={name='gaussian', covariance='dia'}", ["model.emission.covariance", "'dia'", "'diag'"]),
+        ("model.emission={name='gaussian', covarianc='diag'}", ["model.emission.covarianc", "'covariance'?"]),
+        ("model.emission={name='gaussian', min_covariance='1'}", ["model.emission.min_covariance", "valid number"]),
+        ("model.emission={name='gaussian', min_covariance=2.0}", ["model.emission", "fraction between 0 and 1"]),
+        ("model.emission=['poisson', {name='poisson'}]", ["model.emission", "none of them twice"]),
+        ("model.emission={name='product', parts=['gaussian'], columns=[['s']]}", ["columns of features", "r"]),
+        ("model.emission={name='glm', family='poisson', columns=['w']}", ["columns of context"]),
+        ("model.emission={name='mixture', component='gama'}", ["'gama'", "gamma"]),
+        ("model.transition=masked", ["model.transition", "'masked'", "allowed"]),
+        ("model.transition={name='dense', self_transitions=true}", ["self_transitions", "`model.estimator`"]),
+        ("model.duration={name='poisson', max_duration=3}", ["max_duration", "`model.max_duration`"]),
+        ("model.initial={name='fixed', probability=[0.5, 0.6]}", ["model.initial", "sum to 1"]),
+        ("model={estimator='hmm', duration='poisson'}", ["`duration`", "an HMM does not have"]),
+        ("model.estimator=hsm", ["model.estimator", "'hsm'", "'hsmm'"]),
+        ("fit.trainer=adam", ["fit.trainer", "'adam'", "gradient"]),
+        ("fit.trainer={name='gradient', optimiser='sgd'}", ["fit.trainer.optimiser", "'adam'"]),
+        ("select.criterion=bicc", ["select.criterion", "'bicc'", "did you mean 'bic'?"]),
+        ("select.rule=one_standard_error", ["select", 'criterion = "held_out"']),
+        ("select={criterion='held_out', rule='one_se'}", ["select.rule", "one_standard_error"]),
+        ("select={criterion='held_out', splits={name='k_fold', n_split=3}}", ["n_split", "'n_splits'?"]),
         ("model.n_states=[2, 2]", ["model.n_states", "none of them twice"]),
         ("model.min_duration=200", ["min_duration = 200", "max_duration = 120"]),
         ("fit.pool=by_sector", ["fit.pool", "'by_sector'", "'pooled'", "'per_series'"]),
@@ -108,3 +130,46 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path, text: str | No
         path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigurationError, match=r"broken\.toml"):
         read_settings(path)
+
+
+def test_what_no_data_could_make_right_is_refused_before_any_is_read(config: Path) -> None:
+    for assignment, words in (
+        ("model.initial={name='fixed', probability=[0.5, 0.5]}", "probability has 2 entries, but the model has 3"),
+        ("model.transition={name='masked', allowed=[[true, true], [true, true]]}", "mask of 2 states"),
+        ("model.emission={name='product', parts=['gaussian', 'poisson']}", "give a part to each"),
+        ("fit.frozen=['emision']", "frozen names 'emision'"),
+        ("model.transition=sticky", "semi-Markov"),
+    ):
+        settings = read_settings(config, [assignment, "model.n_states=3"])
+        with pytest.raises(ConfigurationError, match=words):
+            check_candidates(settings)
+
+
+def test_an_hmm_counts_once_for_all_durations(config: Path) -> None:
+    both = read_settings(config, ["model.estimator=['hmm', 'hsmm']", "model.n_states=2"])
+    described = [candidate.described for candidate in candidates(both)]
+    assert [row["duration"] for row in described].count("none") == 2
+    assert len(described) == 2 + 4
+
+
+def test_options_tell_candidates_apart(config: Path) -> None:
+    two = "model.emission=['gaussian', {name='gaussian', covariance='diag'}]"
+    settings = read_settings(config, [two, "model.n_states=2", "model.initial=['free', 'stationary']"])
+    described = [candidate.described for candidate in candidates(settings)]
+    assert len({str(row) for row in described}) == len(described) == 8
+    assert {row["emission"] for row in described} == {"gaussian", "gaussian(covariance=diag)"}
+    assert {row["initial"] for row in described} == {"free", "stationary"}
+
+
+@pytest.mark.parametrize(
+    ("emission", "scaled"),
+    [
+        ("student_t", ["r", "n"]),
+        ("{name='mixture', component='gaussian'}", ["r", "n"]),
+        ("['gaussian', 'poisson']", []),
+        ("{name='product', parts=['poisson', 'gaussian'], columns=[['n'], ['r']]}", ["r"]),
+    ],
+)
+def test_only_what_may_move_and_stretch_is_scaled(config: Path, emission: str, scaled: list[str]) -> None:
+    settings = read_settings(config, ["features.n={op='identity', column='n'}", f"model.emission={emission}"])
+    assert scaled_columns(settings) == scaled

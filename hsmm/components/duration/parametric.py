@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint
+from hsmm.components.base import Bound, Constraint
 from hsmm.components.counts import log_rising
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_one_minus_exp
@@ -26,14 +26,15 @@ _STEP_SIZES = (1.0, 0.25, 0.05, 0.005)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parametric(Duration):
-    """A law given by an unnormalised log-pmf of ``shape`` (R, K, P), unconstrained parameters within ``bounds``.
+    """A law given by an unnormalised log-pmf of ``shape`` (R, K, P), unconstrained parameters within ``shape_bounds``.
 
     With ``tail`` the mass beyond ``max_duration`` goes to the tail slot, which decays by the family's own ratio
     P(d > D + 1) / P(d > D); without, the law is truncated to ``max_duration`` and renormalised.
     """
 
     state_axes: ClassVar = {"shape": (1,)}
-    bounds: ClassVar[tuple[tuple[float, float], ...]]
+    shape_bounds: ClassVar[tuple[tuple[float, float], ...]]
+    """The least and the largest value of each of the P."""
 
     tail: bool = True
 
@@ -53,7 +54,7 @@ class Parametric(Duration):
         return self._tables(self.parameters["shape"])
 
     def initialise(self, mean_dwell: StateVector) -> Self:
-        return self.with_parameters(shape=self._bounded(self.shape_for(mean_dwell.clamp(min=1.0 + 1e-3))))
+        return self.with_parameters(shape=self.within_bounds("shape", self.shape_for(mean_dwell.clamp(min=1.0 + 1e-3))))
 
     def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         """A few damped Newton steps on the exact objective, never downhill."""
@@ -68,7 +69,7 @@ class Parametric(Duration):
         return {"shape": "real"}
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
-        return self.with_parameters(shape=self._bounded(coordinates["shape"]))
+        return self.with_parameters(shape=self.within_bounds("shape", coordinates["shape"]))
 
     def n_parameters(self) -> int:
         _, n_states, n_shape = self.parameters["shape"].shape
@@ -115,7 +116,7 @@ class Parametric(Duration):
         direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1.0)
         moved, arrived = shape, torch.zeros_like(value, dtype=torch.bool)
         for size in _STEP_SIZES:
-            trial = self._bounded(shape + size * direction)
+            trial = self.within_bounds("shape", shape + size * direction)
             uphill = (self._objective(trial, counts).detach() > value) & ~arrived
             moved = torch.where(uphill.unsqueeze(-1), trial, moved)
             arrived = arrived | uphill
@@ -123,9 +124,9 @@ class Parametric(Duration):
                 break
         return moved
 
-    def _bounded(self, shape: Tensor) -> Tensor:
-        low, high = (shape.new_tensor(edge) for edge in zip(*self.bounds, strict=True))
-        return shape.clamp(low, high)
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        low, high = zip(*self.shape_bounds, strict=True)
+        return {"shape": (low, high)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,14 +134,10 @@ class Geometric(Parametric):
     """P(d) ∝ a^(d - 1): the semi-Markov form of an HMM. ``shape`` is log(-log a)."""
 
     name: ClassVar[str] = "geometric"
-    bounds: ClassVar = ((-18.0, 4.0),)
+    shape_bounds: ClassVar = ((-18.0, 4.0),)
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         return -shape.exp() * (durations - 1.0)
-
-    def natural(self) -> dict[str, Tensor]:
-        """``p``: P(the segment ends with a step it has reached)."""
-        return {"p": -torch.expm1(-self.parameters["shape"][..., 0].exp())}
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         excess = (mean_dwell - self.min_duration).clamp(min=1e-3)
@@ -157,7 +154,7 @@ class Geometric(Parametric):
         ended = segments[..., :-1].sum(-1) + counts.tail_leave
         shape = torch.log1p(ended / continued.clamp(min=1e-300)).log()
         shape = torch.where(continued + ended > 0, shape, self.parameters["shape"][..., 0])
-        return self.with_parameters(shape=self._bounded(shape.nan_to_num(neginf=-18.0).unsqueeze(-1)))
+        return self.with_parameters(shape=self.within_bounds("shape", shape.nan_to_num(neginf=-18.0).unsqueeze(-1)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,14 +162,10 @@ class Poisson(Parametric):
     """d - 1 is Poisson. ``shape`` is its log-mean."""
 
     name: ClassVar[str] = "poisson"
-    bounds: ClassVar = ((-9.0, 9.0),)
+    shape_bounds: ClassVar = ((-9.0, 9.0),)
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         return (durations - 1.0) * shape - torch.lgamma(durations)
-
-    def natural(self) -> dict[str, Tensor]:
-        """``rate``: mean of d - 1."""
-        return {"rate": self.parameters["shape"][..., 0].exp()}
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return (mean_dwell - 1.0).log().unsqueeze(-1)
@@ -183,17 +176,13 @@ class NegativeBinomial(Parametric):
     """d - 1 is negative binomial. ``shape`` is (log-mean, log r); r = 1 is geometric, r → ∞ Poisson."""
 
     name: ClassVar[str] = "negative_binomial"
-    bounds: ClassVar = ((-9.0, 9.0), (-4.0, 16.0))
+    shape_bounds: ClassVar = ((-9.0, 9.0), (-4.0, 16.0))
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         log_mean, log_r = shape[..., :1], shape[..., 1:]
         steps = durations - 1.0
         log_odds = -torch.logaddexp(-log_r, -log_mean)
         return log_rising(log_r.exp(), steps) - torch.lgamma(durations) + steps * log_odds
-
-    def natural(self) -> dict[str, Tensor]:
-        """``rate``: mean of d - 1; ``r``: its size."""
-        return dict(zip(("rate", "r"), self.parameters["shape"].exp().unbind(-1), strict=True))
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([(mean_dwell - 1.0).log(), torch.full_like(mean_dwell, 0.5)], -1)
@@ -207,15 +196,11 @@ class Gamma(Parametric):
     """
 
     name: ClassVar[str] = "gamma"
-    bounds: ClassVar = ((-9.0, 12.0), (-4.0, 8.0))
+    shape_bounds: ClassVar = ((-9.0, 12.0), (-4.0, 8.0))
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         log_mean, a = shape[..., :1], shape[..., 1:].exp()
         return (a - 1.0) * durations.log() - a * durations * (-log_mean).exp()
-
-    def natural(self) -> dict[str, Tensor]:
-        """``location``: mean of the density; ``a``: its shape."""
-        return dict(zip(("location", "a"), self.parameters["shape"].exp().unbind(-1), strict=True))
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([mean_dwell.log(), torch.full_like(mean_dwell, 0.5)], -1)
@@ -229,17 +214,12 @@ class LogNormal(Parametric):
     """
 
     name: ClassVar[str] = "log_normal"
-    bounds: ClassVar = ((-9.0, 12.0), (-4.0, 3.0))
+    shape_bounds: ClassVar = ((-9.0, 12.0), (-4.0, 3.0))
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         centre, log_sigma = shape[..., :1], shape[..., 1:]
         logs = durations.log()
         return -logs - 0.5 * ((logs - centre) * (-log_sigma).exp()).square()
-
-    def natural(self) -> dict[str, Tensor]:
-        """``mu``, ``sigma``: mean and standard deviation of the density's logarithm."""
-        mu, log_sigma = self.parameters["shape"].unbind(-1)
-        return {"mu": mu, "sigma": log_sigma.exp()}
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         sigma = 0.7

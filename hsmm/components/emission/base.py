@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
-from hsmm.components.emission.tails import Tails
+from hsmm.components.emission.support import Support
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """``mean`` and ``sd`` (K, F)."""
-
-    mean: Tensor
-    sd: Tensor
+Sufficient: TypeAlias = Literal["rows", "mean", "moments"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +24,12 @@ class Emission(Component):
     """log p(y_t | state). Missing cells are marginalised; a row with none observed has log-density 0."""
 
     kind: ClassVar[str] = "emission"
+    support: ClassVar[Support]
+    """What values each feature may have."""
+    is_location_scale: ClassVar[bool] = False
+    """Whether the fit to features shifted and scaled is the fit to these, in other units."""
+    sufficient: ClassVar[Sufficient] = "rows"
+    """What of each state's rows the M-step looks at: their mean, mean and covariance ("moments"), or the rows."""
 
     @abstractmethod
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
@@ -54,6 +54,18 @@ class Emission(Component):
     def order(self) -> Tensor:
         """(K,) states of the first model in their canonical order, so that equal fits have equal names."""
 
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """(R, K, F) mean and standard deviation of each feature; None where numbers are names, or not all is given."""
+        return None
+
+    def governing(self, n_features: int) -> Sequence[Emission]:
+        """The family of each of so many features, without parameters; one family but for products."""
+        return [self.bare()] * n_features
+
+    def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
+        """Rows from the support, two features unless the family says how many: what its tests are run on."""
+        return Sequences.from_arrays(self.support.example(n_rows, 2, generator))
+
     def coordinates(self, sequences: Sequences) -> Tensor:
         """(N, P) points that lie near each other where rows are alike: in these rough states are sought."""
         return standardised(sequences)
@@ -73,24 +85,6 @@ class Emission(Component):
     def cautions(self, sequences: Sequences) -> list[str]:
         """What should be known of the first model's fit to these data, one sentence each."""
         return []
-
-    def moments(self) -> Moments:
-        """Mean and standard deviation of each feature in each state of the first model.
-
-        NaN where there are none: values without order, and laws that follow covariates.
-        """
-        unknown = torch.full((len(self.order()), self.n_features), torch.nan, dtype=torch.float64)
-        return Moments(unknown, unknown)
-
-    def tails(self, sequences: Sequences) -> Tails:
-        """(N, F, K) where each cell lies in the law of its feature in each state of the first model.
-
-        What stands for missing cells has no meaning. Raises ``ValueError`` for values without order.
-        """
-        raise ValueError(
-            f"the values of a {self.name} emission have no order, and it no distribution function; leave its columns "
-            "out, or choose an emission for numbers."
-        )
 
     @property
     def is_smooth(self) -> bool:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Constraint, as_parameter, safe_log
-from hsmm.components.emission.base import Moments
 from hsmm.components.emission.columnwise import Column, Columnwise
-from hsmm.components.emission.tails import Tails, bernoulli_tails
+from hsmm.components.emission.support import BINARY, Support
 from hsmm.sequences import Sequences
 
 _TINY = 1e-300
@@ -25,7 +24,7 @@ class Bernoulli(Columnwise):
 
     name: ClassVar[str] = "bernoulli"
     state_axes: ClassVar = {"probability": (1,)}
-    support: ClassVar[str] = "0 or 1"
+    support: ClassVar[Support] = BINARY
 
     alpha: float = 1.0
     beta: float = 1.0
@@ -53,9 +52,6 @@ class Bernoulli(Columnwise):
         """(K, F)"""
         return self.fitted("probability")
 
-    def supports(self, values: Tensor) -> Tensor:
-        return (values == 0) | (values == 1)
-
     def density(self, feature: int, values: Tensor) -> Tensor:
         yes = self.parameters["probability"][:, None, :, feature]
         return safe_log(torch.where(values[:, None] == 1, yes, 1.0 - yes))
@@ -70,16 +66,6 @@ class Bernoulli(Columnwise):
         half = sequences.values.new_full((n_restarts, n_states, sequences.n_features), 0.5)
         return self.with_parameters(probability=half)
 
-    def means(self) -> Tensor:
-        return self.parameters["probability"]
-
-    def moments(self) -> Moments:
-        yes = self.parameters["probability"][0]
-        return Moments(yes, (yes * (1.0 - yes)).sqrt())
-
-    def tails(self, sequences: Sequences) -> Tails:
-        return bernoulli_tails(sequences.values.unsqueeze(-1), self.parameters["probability"][0].T)
-
     def constraints(self) -> Mapping[str, Constraint]:
         return {"probability": "unit"}
 
@@ -90,6 +76,10 @@ class Bernoulli(Columnwise):
 
     def n_parameters(self) -> int:
         return self.parameters["probability"][0].numel()
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        yes = self.parameters["probability"]
+        return yes, (yes * (1.0 - yes)).sqrt()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         return torch.bernoulli(self.parameters["probability"][0][states], generator=generator)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Constraint, as_parameter, check_distribution, dirichlet_mode, safe_log
-from hsmm.components.emission.columnwise import Column, Columnwise, is_count
+from hsmm.components.emission.columnwise import Column, Columnwise
+from hsmm.components.emission.support import SYMBOLS, Support
 from hsmm.sequences import Sequences
 
 _MOST_CATEGORIES = 1 << 16
@@ -29,7 +30,7 @@ class Categorical(Columnwise):
 
     name: ClassVar[str] = "categorical"
     state_axes: ClassVar = {"probability": (1,)}
-    support: ClassVar[str] = "whole numbers >= 0, its symbols"
+    support: ClassVar[Support] = SYMBOLS
 
     n_categories: int | None = None
     concentration: float | Sequence[Any] = 1.0
@@ -70,9 +71,6 @@ class Categorical(Columnwise):
         """(K, F, M)"""
         return self.fitted("probability")
 
-    def supports(self, values: Tensor) -> Tensor:
-        return is_count(values)
-
     def density(self, feature: int, values: Tensor) -> Tensor:
         probability = self.parameters["probability"][:, :, feature]
         table = torch.nn.functional.pad(safe_log(probability), (0, 1), value=-torch.inf).mT
@@ -107,9 +105,10 @@ class Categorical(Columnwise):
         one_hot = torch.nn.functional.one_hot(symbols, int(symbols.max()) + 1).to(sequences.values.dtype)
         return (one_hot * sequences.observed.unsqueeze(-1)).flatten(1)
 
-    def means(self) -> Tensor:
-        value = self.parameters["probability"]
-        return value @ torch.arange(value.shape[-1], dtype=value.dtype, device=value.device)
+    def order(self) -> Tensor:
+        """By the mean of the first feature's symbols, as if they were numbers."""
+        value = self.parameters["probability"][0, :, 0]
+        return (value @ torch.arange(value.shape[-1], dtype=value.dtype, device=value.device)).argsort(stable=True)
 
     def constraints(self) -> Mapping[str, Constraint]:
         return {"probability": "simplex"}

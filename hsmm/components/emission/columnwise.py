@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,13 +34,6 @@ class Columnwise(Emission):
     are summed over the rows that share it.
     """
 
-    support: ClassVar[str]
-    inside: ClassVar[float] = 0.0  # a value of the support, to stand in for missing ones
-
-    @abstractmethod
-    def supports(self, values: Tensor) -> Tensor:
-        """Whether values may be asked about at all; the probability of one that is may still be zero."""
-
     @abstractmethod
     def density(self, feature: int, values: Tensor) -> Tensor:
         """(R, V, K) log-density of values (V,) of a feature."""
@@ -56,13 +49,9 @@ class Columnwise(Emission):
     def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
         """Parameters to start from, equal in all states."""
 
-    @abstractmethod
-    def means(self) -> Tensor:
-        """(R, K, F) expected value of each feature."""
-
     @property
     def n_features(self) -> int:
-        return self.means().shape[-1]
+        return next(iter(self.parameters.values())).shape[2]
 
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
         if sequences.n_features != self.n_features:
@@ -97,7 +86,9 @@ class Columnwise(Emission):
 
     def order(self) -> Tensor:
         """By the first feature's mean."""
-        return self.means()[0, :, 0].argsort(stable=True)
+        moments = self.moments()
+        assert moments is not None, "a family without moments states an order of its own"
+        return moments[0][0, :, 0].argsort(stable=True)
 
     def _spread(self, rows: Sequences, feature: int, out: Tensor | None, *, adds: bool) -> Tensor:
         """(R, U, K) log-density of one feature in these rows, 0 where it is missing."""
@@ -105,7 +96,7 @@ class Columnwise(Emission):
         values, observed = levels.rows.values[:, 0], levels.rows.observed[:, 0]
         if levels.rows.is_complete:
             return spread(self.density(feature, values), levels.of_row, out, adds=adds)
-        density = self.density(feature, torch.where(observed, values, self.inside))
+        density = self.density(feature, torch.where(observed, values, self.support.inside))
         return spread(torch.where(observed[:, None], density, 0.0), levels.of_row, out, adds=adds)
 
     def _column(self, rows: Sequences, weights: Tensor, feature: int) -> Column:
@@ -120,13 +111,14 @@ class Columnwise(Emission):
     def _check_values(self, sequences: Sequences, rows: Sequences, feature: int) -> None:
         """Raise ``ValueError`` unless all observed ``rows``, the distinct ones of ``sequences``, are of the type."""
         values, observed = rows.values[:, feature], rows.observed[:, feature]
-        if bool((self.supports(values) | ~observed).all()):
+        if bool((self.support.contains(values) | ~observed).all()):
             return
-        wrong = ~self.supports(sequences.values[:, feature]) & sequences.observed[:, feature]
+        wrong = ~self.support.contains(sequences.values[:, feature]) & sequences.observed[:, feature]
         row = int(wrong.nonzero()[0])
         raise ValueError(
             f"X holds {float(sequences.values[row, feature]):g} at row {row}, column {feature}; a {self.name} emission "
-            f"expects {self.support}. Recode the column, mark the cell missing with NaN, or choose another emission."
+            f"expects {self.support.words}. Recode the column, mark the cell missing with NaN, or choose another "
+            "emission."
         )
 
 
@@ -134,8 +126,3 @@ def softened(labels: Tensor, n_states: int) -> Tensor:
     """(R, N, K) weights from labels (R, N): mostly the state's own rows, with a share of all others."""
     hard = torch.nn.functional.one_hot(labels, n_states).to(torch.float64)
     return (1.0 - _SOFTNESS) * hard + _SOFTNESS / n_states
-
-
-def is_count(values: Tensor) -> Tensor:
-    """Whether values are whole numbers >= 0."""
-    return (values >= 0) & (values == values.floor())

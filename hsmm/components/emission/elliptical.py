@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint, as_parameter
+from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.emission import native, reference
-from hsmm.components.emission.base import Emission, Moments
+from hsmm.components.emission.base import Emission, Sufficient
 from hsmm.components.emission.geometry import Geometry, Radial
 from hsmm.components.emission.scatter import (
     CovarianceType,
@@ -24,7 +24,7 @@ from hsmm.components.emission.scatter import (
     floor_eigenvalues,
     matrix_scatter,
 )
-from hsmm.components.emission.tails import Tails, normal_tails, student_tails
+from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
@@ -43,6 +43,8 @@ class Elliptical(Emission):
     """
 
     state_axes: ClassVar = {"mean": (1,), "covariance": (1,)}
+    support: ClassVar[Support] = NUMBERS
+    is_location_scale: ClassVar[bool] = True
     holdable: ClassVar = frozenset({"mean", "covariance"})
 
     covariance: CovarianceType = "full"
@@ -176,6 +178,11 @@ class Elliptical(Emission):
             return torch.zeros(self.n_restarts, dtype=torch.bool, device=covariance.device)
         return smallest.amin(-1) <= 1.01 * self.min_covariance
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        covariance = self.parameters["covariance"]
+        variance = covariance if self._by_axis else covariance.diagonal(dim1=-2, dim2=-1)
+        return self.parameters["mean"], variance.sqrt()
+
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean, covariance = self.parameters["mean"][0], self.parameters["covariance"][0]
         factor = torch.diag_embed(covariance.sqrt()) if self._by_axis else torch.linalg.cholesky(covariance)
@@ -186,11 +193,6 @@ class Elliptical(Emission):
     def sampled_precision(self, states: Tensor, generator: torch.Generator) -> Tensor:
         """(N,) latent precision of each row."""
         return torch.ones(len(states), dtype=torch.float64)
-
-    def _sd(self) -> Tensor:
-        """(K, F) the root of the diagonal of ``covariance`` in the first model."""
-        scatter = self.parameters["covariance"][0]
-        return (scatter if self._by_axis else scatter.diagonal(dim1=-2, dim2=-1)).sqrt()
 
     def order(self) -> Tensor:
         """By the first feature's mean where the means lie apart, else by scatter, calm first."""
@@ -242,6 +244,7 @@ class Gaussian(Elliptical):
     """Multivariate normal emissions."""
 
     name: ClassVar[str] = "gaussian"
+    sufficient: ClassVar[Sufficient] = "moments"
 
     @classmethod
     def from_parameters(cls, mean: Any, covariance: Any, **hyperparameters: Any) -> Self:
@@ -253,12 +256,6 @@ class Gaussian(Elliptical):
     def radial(self, n_observed: int) -> Radial:
         mean = self.parameters["mean"]
         return Radial(mean.new_full(mean.shape[:2], -0.5 * _LOG_2PI * n_observed))
-
-    def moments(self) -> Moments:
-        return Moments(self.parameters["mean"][0], self._sd())
-
-    def tails(self, sequences: Sequences) -> Tails:
-        return normal_tails(sequences.values.unsqueeze(-1), self.parameters["mean"][0].T, self._sd().T)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -296,19 +293,19 @@ class StudentT(Elliptical):
         """(K,) degrees of freedom."""
         return self.fitted("dof")
 
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        return {"dof": self.dof_bounds}
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """NaN where the degrees of freedom leave none, infinite where the variance is."""
+        mean, scale = super().moments()
+        dof = self.parameters["dof"].unsqueeze(-1)
+        wide = torch.where(dof > 2.0, (dof / (dof - 2.0)).sqrt(), torch.inf)
+        return torch.where(dof > 1.0, mean, torch.nan), torch.where(dof > 1.0, scale * wide, torch.nan)
+
     def radial(self, n_observed: int) -> Radial:
         dof = self.parameters["dof"]
         return Radial(_log_constant(dof, n_observed), dof)
-
-    def moments(self) -> Moments:
-        """The mean of a law of at most one degree of freedom is NaN, the deviation of one of at most two infinite."""
-        dof = self.parameters["dof"][0].unsqueeze(-1)
-        mean = torch.where(dof > 1.0, self.parameters["mean"][0], torch.nan)
-        return Moments(mean, torch.where(dof > 2.0, self._sd() * (dof / (dof - 2.0)).sqrt(), torch.inf))
-
-    def tails(self, sequences: Sequences) -> Tails:
-        mean, dof = self.parameters["mean"][0].T, self.parameters["dof"][0]
-        return student_tails(sequences.values.unsqueeze(-1), mean, self._sd().T, dof)
 
     def improved(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, Measured]:
         geometries = self._geometries(sequences)

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.emission.base import Moments, standardised
+from hsmm.components.base import Bound
+from hsmm.components.emission.base import standardised
 from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
 from hsmm.components.emission.repeats import linear
-from hsmm.components.emission.tails import Tails, gamma_tails
+from hsmm.components.emission.support import POSITIVE, Support
 from hsmm.sequences import Sequences
 
 
@@ -28,8 +29,7 @@ class Gamma(Positive):
     name: ClassVar[str] = "gamma"
     state_axes: ClassVar = {"mean": (1,), "shape": (1,)}
     holdable: ClassVar = frozenset({"mean", "shape"})
-    support: ClassVar[str] = "numbers > 0"
-    inside: ClassVar[float] = 1.0
+    support: ClassVar[Support] = POSITIVE
 
     shape_bounds: tuple[float, float] = (1e-2, 1e6)
 
@@ -52,11 +52,8 @@ class Gamma(Positive):
         """(K, F)"""
         return self.fitted("shape")
 
-    def bounds(self) -> Mapping[str, tuple[float, float]]:
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return {"mean": (np.finfo(np.float64).tiny, np.inf), "shape": self.shape_bounds}
-
-    def supports(self, values: Tensor) -> Tensor:
-        return values > 0
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         mean, shape = (self.parameters[name][..., feature] for name in ("mean", "shape"))
@@ -89,14 +86,6 @@ class Gamma(Positive):
         }
         return self.with_parameters(**{x: v.expand(n_restarts, n_states, -1).clone() for x, v in pooled.items()})
 
-    def moments(self) -> Moments:
-        mean, shape = (self.parameters[name][0] for name in ("mean", "shape"))
-        return Moments(mean, mean / shape.sqrt())
-
-    def tails(self, sequences: Sequences) -> Tails:
-        mean, shape = (self.parameters[name][0].T for name in ("mean", "shape"))
-        return gamma_tails(sequences.values.unsqueeze(-1), mean, shape)
-
     def coordinates(self, sequences: Sequences) -> Tensor:
         self.check_values(sequences)
         logs = torch.where(sequences.observed, sequences.values, 1.0).log()
@@ -107,8 +96,9 @@ class Gamma(Positive):
         varying = sequences.moments[1] > 0
         return (self.parameters["shape"][..., varying] >= 0.99 * self.shape_bounds[1]).any(-1).any(-1)
 
-    def means(self) -> Tensor:
-        return self.parameters["mean"]
+    def moments(self) -> tuple[Tensor, Tensor]:
+        mean, shape = self.parameters["mean"], self.parameters["shape"]
+        return mean, mean / shape.sqrt()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean, shape = (self.parameters[name][0][states] for name in ("mean", "shape"))

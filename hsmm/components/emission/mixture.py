@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import (
+    Bound,
     Constraint,
     as_parameter,
     check_concentration,
@@ -21,10 +22,10 @@ from hsmm.components.base import (
     safe_log,
     to_free,
 )
-from hsmm.components.emission.base import Emission, Moments
+from hsmm.components.emission.base import Emission
 from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.emission.repeats import gathered, spread
-from hsmm.components.emission.tails import Tails
+from hsmm.components.emission.support import Support
 from hsmm.components.register import resolve
 from hsmm.numerics import logsumexp, ordered_sum
 from hsmm.sequences import Sequences
@@ -73,6 +74,14 @@ class Mixture(Emission):
     @property
     def state_axes(self) -> Mapping[str, tuple[int, ...]]:  # type: ignore[override]
         return {"weight": (1,), **prefixed(_PREFIX, self._family.state_axes)}
+
+    @property
+    def support(self) -> Support:  # type: ignore[override]
+        return self._family.support
+
+    @property
+    def is_location_scale(self) -> bool:  # type: ignore[override]
+        return self._family.is_location_scale
 
     @property
     def uses_covariates(self) -> bool:  # type: ignore[override]
@@ -188,22 +197,29 @@ class Mixture(Emission):
         _, k, m = self.parameters["weight"].shape
         return k * (m - 1) + self.components.n_parameters()
 
-    def moments(self) -> Moments:
-        weight, inner = self.parameters["weight"][0].unsqueeze(-1), self.components.moments()
-        means, sds = (part.unflatten(0, tuple(weight.shape[:2])) for part in (inner.mean, inner.sd))
-        mean = (weight * means).sum(1)
-        return Moments(mean, (weight * (sds**2 + (means - mean.unsqueeze(1)) ** 2)).sum(1).sqrt())
-
-    def tails(self, sequences: Sequences) -> Tails:
-        weight, inner = self.parameters["weight"][0], self.components.tails(sequences)
-        by_component = Tails(*(part.unflatten(-1, tuple(weight.shape)) for part in inner.parts()))
-        return by_component.mixed(weight.log())
-
     def order(self) -> Tensor:
         """By the mean place of the components in their own order."""
         weight = self.parameters["weight"][0]
         place = self.components.order().argsort().view(weight.shape).to(weight.dtype)
         return (weight * place).sum(-1).argsort(stable=True)
+
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        return prefixed(_PREFIX, self._family.bounds())
+
+    def governing(self, n_features: int) -> Sequence[Emission]:
+        return self._family.governing(n_features)
+
+    def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
+        return self._family.example(n_rows, generator)
+
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        found = self.components.moments()
+        if found is None:
+            return None
+        weight = self.parameters["weight"].unsqueeze(-1)
+        means, spreads = (x.unflatten(1, tuple(weight.shape[1:3])) for x in found)
+        mean = (weight * means).sum(2)
+        return mean, (weight * (spreads.square() + (means - mean.unsqueeze(2)).square())).sum(2).sqrt()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         weight = self.parameters["weight"][0]

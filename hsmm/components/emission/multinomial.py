@@ -18,8 +18,9 @@ from hsmm.components.base import (
     dirichlet_mode,
 )
 from hsmm.components.emission.base import Emission, standardised
-from hsmm.components.emission.columnwise import is_count, softened
+from hsmm.components.emission.columnwise import softened
 from hsmm.components.emission.repeats import gathered, linear, spread
+from hsmm.components.emission.support import COUNTS, Support, is_count
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
@@ -36,6 +37,7 @@ class Multinomial(Emission):
 
     name: ClassVar[str] = "multinomial"
     state_axes: ClassVar = {"probability": (1,)}
+    support: ClassVar[Support] = COUNTS
 
     concentration: float = 1.0
     total: int = 1

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.components.base import Bound
 from hsmm.components.counts import log_negative_binomial
-from hsmm.components.emission.base import Moments
-from hsmm.components.emission.columnwise import Column, is_count
+from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.poisson import SMALLEST_RATE
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
-from hsmm.components.emission.tails import Tails, negative_binomial_tails
+from hsmm.components.emission.support import COUNTS, Support
 from hsmm.sequences import Sequences
 
 
@@ -29,7 +29,7 @@ class NegativeBinomial(Positive):
     name: ClassVar[str] = "negative_binomial"
     state_axes: ClassVar = {"mean": (1,), "size": (1,)}
     holdable: ClassVar = frozenset({"mean", "size"})
-    support: ClassVar[str] = "whole numbers >= 0"
+    support: ClassVar[Support] = COUNTS
     maybe_zero: ClassVar = frozenset({"mean"})
 
     size_bounds: tuple[float, float] = (1e-3, 1e5)
@@ -53,11 +53,8 @@ class NegativeBinomial(Positive):
         """(K, F)"""
         return self.fitted("size")
 
-    def bounds(self) -> Mapping[str, tuple[float, float]]:
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return {"mean": (SMALLEST_RATE, np.inf), "size": self.size_bounds}
-
-    def supports(self, values: Tensor) -> Tensor:
-        return is_count(values)
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         mean, size = (self.parameters[name][:, None, :, feature] for name in ("mean", "size"))
@@ -101,16 +98,9 @@ class NegativeBinomial(Positive):
         pooled = {"mean": mean.clamp(min=SMALLEST_RATE), "size": size}
         return self.with_parameters(**{x: v.expand(n_restarts, n_states, -1).clone() for x, v in pooled.items()})
 
-    def means(self) -> Tensor:
-        return self.parameters["mean"]
-
-    def moments(self) -> Moments:
-        mean, size = (self.parameters[name][0] for name in ("mean", "size"))
-        return Moments(mean, (mean + mean**2 / size).sqrt())
-
-    def tails(self, sequences: Sequences) -> Tails:
-        mean, size = (self.parameters[name][0].T for name in ("mean", "size"))
-        return negative_binomial_tails(sequences.values.unsqueeze(-1), mean, size)
+    def moments(self) -> tuple[Tensor, Tensor]:
+        mean, size = self.parameters["mean"], self.parameters["size"]
+        return mean, (mean + mean.square() / size).sqrt()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean, size = (self.parameters[name][0][states] for name in ("mean", "size"))

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.components.base import Bound
 from hsmm.components.counts import log_poisson
-from hsmm.components.emission.base import Moments
-from hsmm.components.emission.columnwise import Column, is_count
+from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, averages, weighted_sums
-from hsmm.components.emission.tails import Tails, poisson_tails
+from hsmm.components.emission.support import COUNTS, Support
 from hsmm.sequences import Sequences
 
 SMALLEST_RATE = 1e-10
@@ -31,7 +31,7 @@ class Poisson(Positive):
 
     name: ClassVar[str] = "poisson"
     state_axes: ClassVar = {"rate": (1,)}
-    support: ClassVar[str] = "whole numbers >= 0"
+    support: ClassVar[Support] = COUNTS
     maybe_zero: ClassVar = frozenset({"rate"})
 
     prior_shape: float = 1.0
@@ -53,11 +53,8 @@ class Poisson(Positive):
         """(K, F)"""
         return self.fitted("rate")
 
-    def bounds(self) -> Mapping[str, tuple[float, float]]:
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return {"rate": (SMALLEST_RATE, np.inf)}
-
-    def supports(self, values: Tensor) -> Tensor:
-        return is_count(values)
 
     def density(self, feature: int, values: Tensor) -> Tensor:
         rate = self.parameters["rate"][:, None, :, feature]
@@ -73,19 +70,13 @@ class Poisson(Positive):
         rate = sequences.moments[0].clamp(min=SMALLEST_RATE)
         return self.with_parameters(rate=rate.expand(n_restarts, n_states, -1).clone())
 
-    def means(self) -> Tensor:
-        return self.parameters["rate"]
-
-    def moments(self) -> Moments:
-        rate = self.parameters["rate"][0]
-        return Moments(rate, rate.sqrt())
-
-    def tails(self, sequences: Sequences) -> Tails:
-        return poisson_tails(sequences.values.unsqueeze(-1), self.parameters["rate"][0].T)
-
     def log_prior(self) -> Tensor:
         rate = self.parameters["rate"]
         return (torch.xlogy(self.prior_shape - 1.0, rate) - self.prior_rate * rate).sum((-1, -2))
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        rate = self.parameters["rate"]
+        return rate, rate.sqrt()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         return torch.poisson(self.parameters["rate"][0][states], generator=generator)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -21,13 +20,9 @@ _ROUNDING = 1e-13
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Positive(Columnwise):
-    """Parameters (R, K, F), all positive and within ``bounds``; those that are known, and ``maybe_zero``, may be 0."""
+    """Parameters (R, K, F), all positive and within bounds; those that are known, and ``maybe_zero``, may be 0."""
 
     maybe_zero: ClassVar[frozenset[str]] = frozenset()
-
-    @abstractmethod
-    def bounds(self) -> Mapping[str, tuple[float, float]]:
-        """The least and the largest value of each parameter."""
 
     @classmethod
     def _given(cls, hyperparameters: Mapping[str, Any], **parameters: Any) -> Self:
@@ -51,7 +46,7 @@ class Positive(Columnwise):
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         made = super().with_free(coordinates)
-        return made.with_parameters(**{x: made.parameters[x].clamp(*self.bounds()[x]) for x in coordinates})
+        return made.with_parameters(**{x: self.within_bounds(x, made.parameters[x]) for x in coordinates})
 
     def n_parameters(self) -> int:
         return sum(value[0].numel() for value in self.parameters.values())

@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint
-from hsmm.components.emission.base import Emission, Moments
+from hsmm.components.base import Bound, Constraint
+from hsmm.components.emission.base import Emission
 from hsmm.components.emission.nested import own, prefixed
-from hsmm.components.emission.tails import Tails
 from hsmm.components.register import resolve
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
@@ -55,6 +54,10 @@ class Product(Emission):
     @property
     def state_axes(self) -> Mapping[str, tuple[int, ...]]:  # type: ignore[override]
         return self._merged(part.state_axes for part in self._families)
+
+    @property
+    def is_location_scale(self) -> bool:  # type: ignore[override]
+        return all(part.is_location_scale for part in self._families)
 
     @property
     def uses_covariates(self) -> bool:  # type: ignore[override]
@@ -102,15 +105,6 @@ class Product(Emission):
         views = self._views(sequences)
         return self._with([part.maximise(view, counts) for part, view in zip(self.laws, views, strict=True)])
 
-    def moments(self) -> Moments:
-        each = [law.moments() for law in self.laws]
-        return Moments(self._placed([m.mean for m in each], 1), self._placed([m.sd for m in each], 1))
-
-    def tails(self, sequences: Sequences) -> Tails:
-        self._check_columns(sequences)
-        each = [law.tails(view).parts() for law, view in zip(self.laws, self._views(sequences), strict=True)]
-        return Tails(*(self._placed(list(parts), 1) for parts in zip(*each, strict=True)))
-
     def coordinates(self, sequences: Sequences) -> Tensor:
         self._check_columns(sequences)
         views = self._views(sequences)
@@ -128,6 +122,31 @@ class Product(Emission):
     def collapsed(self, sequences: Sequences) -> Tensor:
         views = self._views(sequences)
         return torch.stack([p.collapsed(view) for p, view in zip(self.laws, views, strict=True)]).any(0)
+
+    def governing(self, n_features: int) -> Sequence[Emission]:
+        found: dict[int, Emission] = {}
+        for part, columns in zip(self._families, self._columns, strict=True):
+            found.update(zip(columns, part.governing(len(columns)), strict=True))
+        return [found[column] for column in sorted(found)]
+
+    def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
+        laws = self.governing(self.n_features)
+        return Sequences.from_arrays(torch.cat([law.support.example(n_rows, 1, generator) for law in laws], 1))
+
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """NaN for the columns of parts that have none."""
+        of_parts = [part.moments() for part in self.laws]
+        if not any(of_parts):
+            return None
+        shape = (self.n_restarts, len(self.order()), self.n_features)
+        found = [torch.full(shape, torch.nan, dtype=torch.float64) for _ in range(2)]
+        for moments, columns in zip(of_parts, self._columns, strict=True):
+            for whole, part in zip(found, moments or (), strict=False):
+                whole[..., columns] = part
+        return found[0], found[1]
+
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        return self._merged(part.bounds() for part in self._families)
 
     def constraints(self) -> Mapping[str, Constraint]:
         return self._merged(part.constraints() for part in self.laws)
@@ -172,11 +191,6 @@ class Product(Emission):
 
     def _views(self, sequences: Sequences) -> list[Sequences]:
         return [sequences.columns(columns) for columns in self._columns]
-
-    def _placed(self, of_parts: list[Tensor], axis: int) -> Tensor:
-        """What the parts say of their columns, along ``axis`` in the order of the columns."""
-        order = torch.tensor([column for columns in self._columns for column in columns]).argsort()
-        return torch.cat(of_parts, axis).index_select(axis, order)
 
     def _check_columns(self, sequences: Sequences) -> None:
         if sequences.n_features != self.n_features:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.components.base import Constraint, as_parameter
+from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.covariates import OnCovariates
 from hsmm.components.transition.base import Transition
 from hsmm.components.transition.dense import Dense
@@ -117,12 +117,15 @@ class Contextual(OnCovariates, Transition):
         point = newton_step(point, design, counts, self._possible(), self._movable(), self.penalty, LARGEST)
         return self.with_parameters(bias=point[..., 0].clone(), coef=point[..., 1:].clone())
 
+    def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
+        return dict.fromkeys(("bias", "coef"), (-LARGEST, LARGEST))
+
     def constraints(self) -> Mapping[str, Constraint]:
         return {"bias": "real", "coef": "real"}
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         movable = self._movable()
-        bounded = {name: value.clamp(-LARGEST, LARGEST) for name, value in coordinates.items()}
+        bounded = {name: self.within_bounds(name, value) for name, value in coordinates.items()}
         if "bias" in bounded:
             bounded["bias"] = torch.where(movable, bounded["bias"], 0.0)
         if "coef" in bounded:

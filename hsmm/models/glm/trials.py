@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsmm.sequences import Sequences
+from hsmm.sequences import Sequences, as_numpy
+
+_NUMBERED = (
+    "session_starts repeats its numbers, as the ids of each row's session do; expected the first row of each session: "
+    "booleans, or indices such as numpy.flatnonzero(numpy.diff(ids, prepend=ids[0] - 1))."
+)
 
 Columns = tuple[tuple[str, int], ...]
 
@@ -132,9 +137,14 @@ def _marks(session_starts: Any, n_rows: int, template: Any) -> np.ndarray:
     if found.dtype.kind == "b" or (found.dtype.kind in "iu" and len(found) == n_rows and set(found) <= {0, 1}):
         if len(found) != n_rows:
             raise ValueError(f"session_starts has {len(found)} booleans; expected one for each of {n_rows} rows.")
-        return found.astype(bool)
+        marks = found.astype(bool)
+        if found.dtype.kind != "b" and 1 < marks.sum() < n_rows and marks[n_rows - marks.sum() :].all():
+            raise ValueError(_NUMBERED)
+        return marks
     if found.dtype.kind not in "iu":
         raise TypeError(f"session_starts has dtype {found.dtype}; expected booleans or whole numbers.")
+    if len(np.unique(found)) < len(found):
+        raise ValueError(_NUMBERED)
     if found.min() < 0 or found.max() >= n_rows:
         raise ValueError(f"session_starts holds {found.min()} to {found.max()}; expected indices of {n_rows} rows.")
     made = np.zeros(n_rows, dtype=bool)
@@ -177,7 +187,7 @@ def _matrix(X: Any, name: str) -> np.ndarray:
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:
-    array = np.asarray(value.numpy(force=True) if isinstance(value, torch.Tensor) else value)
+    array = np.asarray(as_numpy(value) if isinstance(value, torch.Tensor) else value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; expected numbers.")
     return array.astype(np.float64)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from tasks.fitting.bundle import ALL
 from tasks.fitting.decode import default_name
-from tasks.fitting.fit import ALL
 from tasks.fitting.scaling import Scaling
 from tasks.report.data import report_frame, shown_unit
 from tasks.tables.storage import read_name_rows, read_quarantine
@@ -153,7 +153,7 @@ def page_data(
         names=read_name_rows(settings.output.states, settings.name),
         ranking=ranking,
         model=model,
-        step=settings.source.frequency or "",
+        step=settings.source.frequency if isinstance(settings.source.frequency, str) else "",
         ranked_by=settings.select.criterion,
         notes=list(notes),
     )
@@ -172,5 +172,5 @@ def chosen_model(bundle: Bundle, rows: pl.DataFrame) -> ChosenModel:
     scaling, member = bundle.scaling, bundle.members[unit]
     if unit != ALL:
         own = scaling.statistics.filter(pl.col("series_id") == unit)
-        scaling = Scaling(scaling.columns, own)
+        scaling = replace(scaling, statistics=own)
     return ChosenModel(member.model, scaling, member.ids, unit)

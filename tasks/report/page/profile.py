@@ -18,54 +18,44 @@ _NEGLIGIBLE = 0.005
 
 @dataclass(frozen=True)
 class Law:
-    """One feature's mean and scale in every state, in its own units.
+    """One feature's mean and standard deviation in every state, in its own units.
 
-    ``mean``, ``scale`` (n_states,) are those of the median series; the rows of ``mean_range`` and ``scale_range``
-    (n_states, 2) span all series, which differ where each was scaled by its own spread.
+    ``mean``, ``deviation`` (n_states,) are those of the median series; the rows of ``mean_range`` and
+    ``deviation_range`` (n_states, 2) span all series, which differ where each was scaled by its own spread.
     """
 
     mean: np.ndarray
-    scale: np.ndarray
+    deviation: np.ndarray
     mean_range: np.ndarray
-    scale_range: np.ndarray
+    deviation_range: np.ndarray
 
     @property
     def varies(self) -> bool:
         """Whether series differ."""
-        low, high = self.scale_range.T
-        return bool((high - low > 1e-9 * high).any())
+        low, high = self.deviation_range.T
+        return bool((high > (1.0 + 1e-9) * low).any())
 
 
 def laws(model: ChosenModel) -> dict[str, Law]:
-    """Feature to its law; empty for emissions that have no mean and scatter."""
-    emission = model.estimator.emission_
-    mean, covariance = getattr(emission, "mean_", None), getattr(emission, "covariance_", None)
+    """Feature to its law; without those of which the emission knows no mean."""
+    moments = model.estimator.emission_.moments()
     columns = model.scaling.columns
-    if mean is None or covariance is None or np.shape(mean)[-1] != len(columns):
+    if moments is None or moments[0].shape[-1] != len(columns):
         return {}
-    scale = _scales(np.asarray(covariance), np.shape(mean))
+    mean, deviation = (x[0].numpy() for x in moments)
     statistics = model.scaling.statistics
     return {
-        name: _in_own_units(mean[:, i], scale[:, i], statistics[f"mean:{name}"], statistics[f"scale:{name}"])
+        name: _in_own_units(mean[:, i], deviation[:, i], statistics[f"mean:{name}"], statistics[f"scale:{name}"])
         for i, name in enumerate(columns)
+        if not np.isnan(mean[:, i]).all()
     }
 
 
-def _scales(covariance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(K, F) square roots of the variances, however the covariance is tied."""
-    n_states, n_features = shape
-    if covariance.ndim == 3 or covariance.shape == (n_features, n_features) != shape:
-        variance = np.diagonal(covariance, axis1=-2, axis2=-1)
-    else:
-        variance = covariance if covariance.ndim == 2 else covariance[:, None]
-    return np.sqrt(np.broadcast_to(variance, (n_states, n_features)))
-
-
-def _in_own_units(mean: np.ndarray, scale: np.ndarray, offset: pl.Series, spread: pl.Series) -> Law:
+def _in_own_units(mean: np.ndarray, deviation: np.ndarray, offset: pl.Series, spread: pl.Series) -> Law:
     means = mean[:, None] * spread.to_numpy() + offset.to_numpy()
-    scales = scale[:, None] * spread.to_numpy()
-    middle, ends = (np.median(means, axis=1), np.median(scales, axis=1)), (0.0, 1.0)
-    return Law(*middle, np.quantile(means, ends, axis=1).T, np.quantile(scales, ends, axis=1).T)
+    deviations = deviation[:, None] * spread.to_numpy()
+    ranges = [np.column_stack([values.min(axis=1), values.max(axis=1)]) for values in (means, deviations)]
+    return Law(np.median(means, axis=1), np.median(deviations, axis=1), *ranges)
 
 
 def observed_moments(data: PageData) -> dict[str, Law]:

@@ -84,13 +84,12 @@ def _has_moments(data: PageData) -> bool:
 
 
 def _features(data: PageData) -> dict[str, Law]:
-    model = data.model
-    if model is None or not _has_moments(data):
-        return observed_moments(data)
-    return {
-        name: Law(*(model.placed(v, data.n_states) for v in (law.mean, law.scale, law.mean_range, law.scale_range)))
-        for name, law in laws(model).items()
-    }
+    """The model's moments, and where it has none those of the rows."""
+    found = observed_moments(data)
+    if (model := data.model) is not None:
+        for name, law in laws(model).items():
+            found[name] = Law(*(model.placed(value, data.n_states) for value in vars(law).values()))
+    return found
 
 
 def _profile(data: PageData, state: int, own: Runs, known: dict[str, Law], curves: Curves) -> dict[str, Any]:
@@ -112,10 +111,10 @@ def _profile(data: PageData, state: int, own: Runs, known: dict[str, Law], curve
 
 
 def _moments(law: Law, state: int) -> dict[str, str]:
-    found = {"mean": number(float(law.mean[state])), "scale": number(float(law.scale[state]))}
-    ends = (law.mean_range[state], law.scale_range[state])
-    means, scales = (f"{number(float(low))} … {number(float(high))}" for low, high in ends)
-    return {**found, "means": means if law.varies else "", "scales": scales if law.varies else ""}
+    found = {"mean": number(float(law.mean[state])), "deviation": number(float(law.deviation[state]))}
+    ends = (law.mean_range[state], law.deviation_range[state])
+    means, deviations = (f"{number(float(low))} … {number(float(high))}" for low, high in ends)
+    return {**found, "means": means if law.varies else "", "deviations": deviations if law.varies else ""}
 
 
 def _figures(data: PageData, found: Runs, curves: Curves) -> dict[str, Figure]:

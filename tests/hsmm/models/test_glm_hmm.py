@@ -626,3 +626,18 @@ class TestKeeping:
         assert type(found).__name__ == "TsdFrame"
         np.testing.assert_allclose(found.values, model.smooth_proba(X, y, session_starts=[0, 300]))
         assert type(model.decode_state(*data, state_format="index")).__name__ == "Tsd"
+
+
+@pytest.mark.parametrize("ids", [[7, 7, 7, 8, 8, 8, 9, 9], [0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 2, 2, 2]])
+def test_ids_of_sessions_are_not_taken_for_their_starts(ids: list[int]) -> None:
+    X, y = np.arange(8.0)[:, None], np.tile([0.0, 1.0], 4)
+    with pytest.raises(ValueError, match="session_starts repeats its numbers"):
+        GLMHMM(1).fit(X, y, session_starts=ids)
+    starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+    by_index, by_mark = (GLMHMM(1).fit(X, y, session_starts=given) for given in (starts, np.isin(np.arange(8), starts)))
+    assert by_index.log_likelihood_ == by_mark.log_likelihood_
+
+
+def test_numbers_of_sixteen_bits_are_read() -> None:
+    X, y = torch.linspace(-1.0, 1.0, 8).to(torch.bfloat16)[:, None], torch.tensor([0.0, 1.0] * 4).to(torch.bfloat16)
+    assert GLMHMM(1).fit(X, y).score(X, y) == GLMHMM(1).fit(X.double(), y.double()).score(X.double(), y.double())

@@ -352,3 +352,31 @@ def test_the_gaussian_tutorial_s_top_is_found_by_em_and_by_gradient() -> None:
     assert gradient.log_likelihood_ == pytest.approx(-6081.3388, abs=1e-3)
     assert em.emission_.mean_[:, 0] == pytest.approx([0.0446, 5.0332, 9.982], abs=1e-3)
     assert np.sqrt(em.emission_.covariance_[:, 0, 0]) == pytest.approx([0.7087, 0.6771, 0.7286], abs=1e-3)
+
+
+def test_known_states_that_no_duration_allows_are_named() -> None:
+    x, states = X[:60, :1], np.full(60, -1)
+    states[10:40] = 1
+    with pytest.raises(ValueError, match=r"state 1 lasts for 30 rows from row 10 of series 0 .*max_duration = 10"):
+        hsmm.HSMM(2, duration="categorical", max_duration=10, n_init=2).fit(x, states=states)
+    states[:] = -1
+    states[20:23] = [0, 1, 0]
+    with pytest.raises(ValueError, match=r"state 1 lasts for 1 rows from row 21 of series 0 .*min_duration = 5"):
+        hsmm.HSMM(2, min_duration=5, max_duration=10, n_init=2).fit(x, states=states)
+
+
+def test_series_shorter_than_any_segment_are_named() -> None:
+    options = {"min_duration": 30, "max_duration": 50, "n_init": 2}
+    with pytest.raises(ValueError, match="series 1 has 20 rows, but min_duration is 30"):
+        hsmm.HSMM(2, right_censored=False, **options).fit(X[:60, :1], [40, 20])
+
+
+def test_a_move_that_never_occurred_is_said_to_be_impossible() -> None:
+    chain = {"initial_prob": [1.0, 0.0], "transition_prob": [[0.5, 0.5], [0.0, 1.0]]}
+    emission = hsmm.emissions.Categorical.from_parameters(probability=np.eye(2)[:, None])
+    model = hsmm.HMM.from_parameters(**chain, emission=emission)
+    with pytest.raises(ValueError, match=r"moves that never occurred.*Dense\(concentration=1.01\)"):
+        model.filter_proba([0, 1, 0])
+    X_train, X_new = [0, 0, 0, 1, 1, 1], [0, 1, 0]
+    prior = hsmm.HMM(2, emission="categorical", transition=hsmm.transitions.Dense(concentration=1.01))
+    assert np.isfinite(prior.fit(X_train).log_density(X_new)).all()

@@ -269,3 +269,22 @@ def test_a_state_of_wrong_size_is_refused_by_its_model(folder: Path) -> None:
 def test_saving_again_leaves_no_other_file(folder: Path) -> None:
     hsmm.load_filter_state(folder).save(folder)
     assert {path.name for path in folder.iterdir()} == {MANIFEST, TABLES}
+
+
+def test_a_missing_row_is_a_row(model: Estimator) -> None:
+    """Rows that come one by one and are missing, the first among them, give the bits of one pass over all."""
+    rows = X[:9].copy()
+    rows[[0, 3, 8]] = np.nan
+    width = 40
+    state, answers = None, {name: [] for name in CAUSAL}
+    for row in rows:
+        for name in CAUSAL:
+            more = {"max_duration": width} if name.endswith("duration") else {}
+            answers[name].append(getattr(model, name)(row[None], after=state, **more))
+        ahead = model.forecast(row[None], 3, after=state)
+        state = model.filter_state(row[None], max_duration=width, after=state)
+    for name in CAUSAL:
+        more = {"max_duration": width} if name.endswith("duration") else {}
+        assert np.array_equal(np.concatenate(answers[name]), getattr(model, name)(rows, **more))
+    assert np.array_equal(ahead, model.forecast(rows, 3))
+    assert np.concatenate(answers["log_density"])[[0, 3, 8]] == pytest.approx(0.0, abs=1e-12)

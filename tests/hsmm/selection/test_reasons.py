@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
+from torch.linalg import LinAlgError
 
 import hsmm
 from hsmm.selection import DEAD_SHARE, stability
@@ -110,3 +112,29 @@ def test_stability_of_a_bad_model_is_low() -> None:
     assert found.reached == pytest.approx(1.0)
     with pytest.raises(ValueError, match="n_restarts is 0"):
         stability(made([0.0, 1.0]), levels(2), n_restarts=0)
+
+
+def test_a_test_that_fails_is_a_doubt_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise LinAlgError("no factor")
+
+    monkeypatch.setattr("hsmm.selection.reasons.Merging", broken)
+    found = hsmm.select_model(levels(2), [hsmm.HMM(1), hsmm.HMM(2, **QUICK)])
+    row = found.table.row(by_predicate=pl.col("n_states") == 2, named=True)
+    assert found.best.n_states == 2
+    assert row["reasons"] == "not_tested"
+    assert "the test for states alike failed: no factor" in row["warnings"]
+
+
+def test_a_fit_that_fails_in_its_algebra_is_a_candidate_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = hsmm.HMM.fit_sequences
+
+    def broken(self: hsmm.HMM, *arguments: object, **options: object) -> hsmm.HMM:
+        if self.n_states == 2:
+            raise LinAlgError("no factor")
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(hsmm.HMM, "fit_sequences", broken)
+    found = hsmm.select_model(levels(2), [hsmm.HMM(1), hsmm.HMM(2, **QUICK)])
+    assert found.best.n_states == 1
+    assert found.table["reasons"].to_list()[-1] == "failed"

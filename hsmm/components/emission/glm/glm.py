@@ -19,7 +19,7 @@ from hsmm.components.emission.glm.penalties import REGULARIZERS, Penalty, Regula
 from hsmm.components.emission.glm.problem import Design, Problem, standardised, unstandardised
 from hsmm.components.emission.glm.responses import RESPONSES, Response
 from hsmm.components.emission.glm.solvers import SOLVERS, SolverName
-from hsmm.components.emission.tails import Tails
+from hsmm.components.emission.support import Support
 from hsmm.numerics import ordered_sum
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
@@ -146,6 +146,14 @@ class GLM(OnCovariates, Emission):
             )
 
     @property
+    def support(self) -> Support:  # type: ignore[override]
+        return self._response.support
+
+    def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
+        covariates = torch.randn((n_rows, 3), generator=generator, dtype=torch.float64)
+        return super().example(n_rows, generator).with_covariates(covariates)
+
+    @property
     def n_features(self) -> int:
         return self.parameters["intercept"].shape[2]
 
@@ -171,7 +179,7 @@ class GLM(OnCovariates, Emission):
         scale = self.parameters["scale"].transpose(1, 2)[..., None, None]
         predictor = self._predictor(self.design(sequences, self.parameters["coef"].shape[2]))
         density = self._response.log_density(y[:, None, None], predictor, scale, self._link).squeeze(-2)
-        supported = self._response.supports(y)
+        supported = self._response.support.contains(y)
         if not bool(supported.all()):
             density = torch.where(supported[:, None], density, -torch.inf)
         if not sequences.is_complete:
@@ -240,12 +248,6 @@ class GLM(OnCovariates, Emission):
         predictor = first._predictor(first.design(data, first.parameters["coef"].shape[2]))
         mean = self._link.mean(predictor)[0].permute(3, 1, 0, 2)
         return mean if self.family == "categorical" else mean.squeeze(-1)
-
-    def tails(self, sequences: Sequences) -> Tails:
-        if self.family == "categorical":
-            return super().tails(sequences)
-        mean = self.means(sequences.covariates).movedim(1, -1)
-        return self._response.tails(sequences.values.unsqueeze(-1), mean, self.parameters["scale"][0].T)
 
     def order(self) -> Tensor:
         """By the first response's intercept, or where states share it by the first coefficient, then by scale."""
@@ -463,12 +465,12 @@ class GLM(OnCovariates, Emission):
         return max(self.n_categories or seen, 2)
 
     def _check_responses(self, sequences: Sequences) -> None:
-        outside = sequences.observed & ~self._response.supports(sequences.values)
+        outside = sequences.observed & ~self._response.support.contains(sequences.values)
         if bool(outside.any()):
             row, column = outside.nonzero()[0].tolist()
             raise ValueError(
                 f"response {float(sequences.values[row, column]):g} at row {row}, column {column} cannot be "
-                f"{self.family}; expected {self._response.values}."
+                f"{self.family}; expected {self._response.support.words}."
             )
 
 

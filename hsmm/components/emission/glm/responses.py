@@ -12,14 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from hsmm.components.counts import log_gamma_constant, log_negative_binomial, log_poisson, poisson_excess
 from hsmm.components.emission.glm.links import InverseLink
-from hsmm.components.emission.tails import (
-    Tails,
-    bernoulli_tails,
-    gamma_tails,
-    negative_binomial_tails,
-    normal_tails,
-    poisson_tails,
-)
+from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE, SYMBOLS, Support
 from hsmm.numerics import logsumexp
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -33,7 +26,7 @@ class Response(ABC):
     name: ClassVar[str]
     link: ClassVar[str]
     has_scale: ClassVar[bool] = False
-    values: ClassVar[str] = "any number"
+    support: ClassVar[Support] = NUMBERS
     least_scale: ClassVar[float] = 1e-8
     has_boundary: ClassVar[bool] = True
 
@@ -44,16 +37,8 @@ class Response(ABC):
     @abstractmethod
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor: ...
 
-    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
-        """Where responses lie in laws of these means; the tensors broadcast."""
-        raise ValueError(f"{self.name} responses have no order, and no distribution function.")
-
     @abstractmethod
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor: ...
-
-    def supports(self, y: Tensor) -> Tensor:
-        """Which responses can occur at all."""
-        return torch.ones_like(y, dtype=torch.bool)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         """A mean inside the range of means, near that of some data."""
@@ -82,7 +67,7 @@ class Response(ABC):
 
 
 class Bernoulli(Response):
-    name, link, values = "bernoulli", "logistic", "0 or 1"
+    name, link, support = "bernoulli", "logistic", BINARY
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         if link.name == "logistic":
@@ -92,14 +77,8 @@ class Bernoulli(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean * (1.0 - mean)
 
-    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
-        return bernoulli_tails(y, mean)
-
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return (torch.rand(mean.shape, generator=generator, dtype=mean.dtype) < mean).to(mean.dtype)
-
-    def supports(self, y: Tensor) -> Tensor:
-        return (y == 0) | (y == 1)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(0.01, 0.99)
@@ -113,7 +92,7 @@ class Bernoulli(Response):
 
 
 class Poisson(Response):
-    name, link, values = "poisson", "exp", "a whole number >= 0"
+    name, link, support = "poisson", "exp", COUNTS
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         mean, inside = _not_negative(link.mean(predictor))
@@ -122,14 +101,8 @@ class Poisson(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean
 
-    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
-        return poisson_tails(y, mean)
-
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return torch.poisson(mean, generator=generator)
-
-    def supports(self, y: Tensor) -> Tensor:
-        return _is_count(y)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=0.01)
@@ -145,7 +118,7 @@ class Poisson(Response):
 class NegativeBinomial(Response):
     """Variance mean + scale · mean²."""
 
-    name, link, has_scale, values = "negative_binomial", "exp", True, "a whole number >= 0"
+    name, link, has_scale, support = "negative_binomial", "exp", True, COUNTS
     most_scale: ClassVar[float] = 1e6
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -156,15 +129,9 @@ class NegativeBinomial(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean + scale * mean**2
 
-    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
-        return negative_binomial_tails(y, mean, 1.0 / scale)
-
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         size = (1.0 / scale).expand_as(mean)
         return torch.poisson(torch._standard_gamma(size, generator=generator) / size * mean, generator=generator)
-
-    def supports(self, y: Tensor) -> Tensor:
-        return _is_count(y)
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=0.01)
@@ -210,7 +177,7 @@ class NegativeBinomial(Response):
 class Gamma(Response):
     """Shape 1 / scale, variance scale · mean²."""
 
-    name, link, has_scale, values, has_boundary = "gamma", "one_over_x", True, "a number > 0", False
+    name, link, has_scale, support, has_boundary = "gamma", "one_over_x", True, POSITIVE, False
     most_scale: ClassVar[float] = 1e6
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -223,15 +190,9 @@ class Gamma(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale * mean**2
 
-    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
-        return gamma_tails(y, mean, 1.0 / scale)
-
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         shape = (1.0 / scale).expand_as(mean)
         return torch._standard_gamma(shape, generator=generator) / shape * mean
-
-    def supports(self, y: Tensor) -> Tensor:
-        return y > 0
 
     def start_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(min=1e-100)
@@ -264,9 +225,6 @@ class Gaussian(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale.expand_as(mean)
 
-    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
-        return normal_tails(y, mean, scale.sqrt())
-
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return mean + scale.sqrt() * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
 
@@ -287,7 +245,7 @@ class Gaussian(Response):
 class Categorical(Response):
     """Categories 0..M-1 with a predictor each, (R, Y, K, M, N); slopes are M-vectors, curvatures matrices."""
 
-    name, link, values = "categorical", "log_softmax", "a whole number >= 0"
+    name, link, support = "categorical", "log_softmax", SYMBOLS
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         m = predictor.shape[-2]
@@ -304,9 +262,6 @@ class Categorical(Response):
         threshold = torch.rand((*mean.shape[:-2], 1, mean.shape[-1]), generator=generator, dtype=mean.dtype)
         return (height[..., :-1, :] <= threshold).sum(-2, keepdim=True).to(mean.dtype)
 
-    def supports(self, y: Tensor) -> Tensor:
-        return _is_count(y)
-
     def slopes(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> tuple[Tensor, Tensor, Tensor]:
         mean = predictor.softmax(-2)
         category = torch.arange(predictor.shape[-2], dtype=y.dtype, device=y.device)[:, None]
@@ -318,10 +273,6 @@ class Categorical(Response):
 RESPONSES: dict[str, Response] = {
     family.name: family for family in (Bernoulli(), Poisson(), Gamma(), NegativeBinomial(), Gaussian(), Categorical())
 }
-
-
-def _is_count(y: Tensor) -> Tensor:
-    return (y >= 0) & (y == y.floor())
 
 
 def _not_negative(mean: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,125 @@
+"""The candidates of a configuration: every combination of its lists, as estimators that are not fitted yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+import hsmm
+from hsmm.components.emission import Emission, Mixture, Product
+from hsmm.components.initial import Initial
+from hsmm.components.register import resolve
+from hsmm.components.transition import Transition
+from hsmm.training.trainers import resolve_trainer
+from tasks.config.components import Choice, label, made
+from tasks.config.errors import ConfigurationError
+from tasks.config.settings import Settings
+
+_LISTS = ("estimator", "n_states", "emission", "duration", "transition", "initial")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An estimator, and what sets it apart from the others: the columns of the ranking that name it."""
+
+    estimator: hsmm.Estimator
+    described: dict[str, Any]
+
+
+def candidates(settings: Settings) -> list[Candidate]:
+    """Every combination of the configuration's lists; an HMM has no duration, and counts once for all of them."""
+    found = {repr(candidate.described): candidate for candidate in _combinations(settings)}
+    return list(found.values())
+
+
+def check_candidates(settings: Settings) -> None:
+    """Raises ``ConfigurationError`` if a candidate could be fitted to no data."""
+    try:
+        for candidate in candidates(settings):
+            candidate.estimator.check_options()
+            _check_sizes(candidate.estimator)
+        for choice in settings.model.emission:
+            _check_width(choice, settings)
+    except ValueError as error:
+        raise ConfigurationError(f"model or fit: {error}") from None
+
+
+def scaled_columns(settings: Settings) -> list[str]:
+    """The features that may be standardised: those that every candidate describes by a law of location and scale.
+
+    Counts, categories and positive quantities stay in their own units.
+    """
+    columns = settings.value_columns
+    laws = [_law(choice, settings) for choice in settings.model.emission]
+    return [name for i, name in enumerate(columns) if all(_moves_and_stretches(law, i) for law in laws)]
+
+
+def _combinations(settings: Settings) -> Iterator[Candidate]:
+    model = settings.model
+    varied = {name for name in _LISTS if len(getattr(model, name)) > 1}
+    for kind, n_states, emission, duration, transition, initial in product(*(getattr(model, x) for x in _LISTS)):
+        choices = {"transition": transition, "initial": initial}
+        described: dict[str, Any] = {"n_states": n_states, "emission": label(emission), "duration": "none"}
+        if kind == "hsmm":
+            described["duration"] = label(duration)
+        described |= {name: label(choice) for name, choice in choices.items() if name in varied}
+        parts = {**choices, "emission": emission, **({"duration": duration} if kind == "hsmm" else {})}
+        yield Candidate(_estimator(settings, kind, n_states, parts), described)
+
+
+def _estimator(settings: Settings, kind: str, n_states: int, parts: dict[str, Choice]) -> hsmm.Estimator:
+    model, how = settings.model, settings.fit
+    options: dict[str, Any] = {
+        name: made(name, choice, settings.value_columns, settings.context_columns) for name, choice in parts.items()
+    }
+    options |= {"n_states": n_states, "n_init": how.n_init, "max_iter": how.max_iter, "tol": how.tol}
+    options |= {"random_state": how.seed, "device": how.device, "frozen": how.frozen}
+    options["trainer"] = how.trainer if isinstance(how.trainer, str) else resolve_trainer(how.trainer)
+    if kind == "hmm":
+        return hsmm.HMM(**options)
+    return hsmm.HSMM(
+        **options,
+        max_duration=model.max_duration,
+        min_duration=model.min_duration,
+        left_censored=model.left_censored,
+        right_censored=model.right_censored,
+    )
+
+
+def _check_sizes(estimator: hsmm.Estimator) -> None:
+    """Options that speak of every state must speak of as many as there are."""
+    k = estimator.n_states
+    initial: Initial = resolve("initial", estimator.initial)
+    initial.initialise(1, k)
+    transition: Transition = resolve("transition", estimator.transition)
+    if not transition.uses_covariates:
+        blank = hsmm.Sequences.from_arrays(np.zeros((k, 1)))
+        transition.initialise(blank, torch.full((1, k), 2.0, dtype=torch.float64), torch.Generator().manual_seed(0))
+
+
+def _check_width(choice: Choice, settings: Settings) -> None:
+    law, n_features = _law(choice, settings), len(settings.value_columns)
+    if isinstance(law, Product) and sum(map(len, law.columns or ())) != n_features:
+        raise ValueError(
+            f"emission {label(choice)} describes {sum(map(len, law.columns or ()))} columns, but there are "
+            f"{n_features} features ({', '.join(settings.value_columns)}); give a part to each."
+        )
+
+
+def _law(choice: Choice, settings: Settings) -> Emission:
+    law: Emission = resolve("emission", made("emission", choice, settings.value_columns, settings.context_columns))
+    return law
+
+
+def _moves_and_stretches(law: Emission, column: int) -> bool:
+    if isinstance(law, Product):
+        part = next((p for p, own in zip(law.parts, law.columns or (), strict=True) if column in own), None)
+        return isinstance(part, Emission) and _moves_and_stretches(part, column)
+    if isinstance(law, Mixture):
+        return isinstance(law.component, Emission) and _moves_and_stretches(law.component, column)
+    return law.name in ("gaussian", "student_t")

@@ -1,0 +1,103 @@
+"""Which files a source is: one, a glob, a folder whose names may hold columns (``symbol=A``), or a Delta table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from glob import has_magic
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+PARQUET = (".parquet", ".pq", ".parq")
+TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_LOG = "_delta_log"
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file, and the columns that its folders' names hold, as text."""
+
+    path: str
+    partition: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a table of separated values; without a known ending it is Parquet."""
+        return self.path.lower().endswith((*TEXT, ".txt"))
+
+
+def is_delta(path: str) -> bool:
+    """Whether a folder is a Delta table: only its log says which of its files count."""
+    if "://" not in path:
+        return (Path(path) / _LOG).is_dir()
+    if has_magic(path) or path.lower().endswith((*PARQUET, *TEXT)):
+        return False
+    try:
+        return DeltaTable.is_deltatable(path)
+    except (DeltaError, OSError, ValueError):
+        return False
+
+
+def source_files(path: str) -> list[SourceFile]:
+    """The files of a source in the order of their names; raises ``FileNotFoundError`` where there is none.
+
+    Of what a folder or a glob holds, names that begin with ``_`` or ``.`` are passed over, as other readers do. Raises
+    ``ValueError`` for files of a Delta table that are named one by one: some of them may be deleted.
+    """
+    root = _fixed_part(path)
+    names = _remote_files(path) if "://" in path else _local_files(path, root)
+    inner = [(name, PurePosixPath(name[len(root) :].lstrip("/"))) for name in names]
+    shown = [(name, inside) for name, inside in inner if name == path or not any(map(_is_hidden, inside.parts))]
+    if not shown:
+        raise FileNotFoundError(path)
+    if table := next((parent for name, _ in shown for parent in Path(name).parents if (parent / _LOG).is_dir()), None):
+        raise ValueError(f"its files belong to the Delta table {str(table)!r}: name that folder")
+    return [SourceFile(name, dict(_partition(inside))) for name, inside in sorted(shown)]
+
+
+def _fixed_part(path: str) -> str:
+    """The folder below which names are found, rather than given."""
+    parts = path.split("/")
+    if (wild := next((i for i, part in enumerate(parts) if has_magic(part)), None)) is not None:
+        return "/".join(parts[:wild])
+    return path.rstrip("/")
+
+
+def _local_files(path: str, root: str) -> Iterable[str]:
+    place = Path(path)
+    if place.is_dir():
+        found = [str(file) for file in place.rglob("*") if file.is_file()]
+        of_parquet = [name for name in found if name.lower().endswith(PARQUET)]
+        return [f"{root}/{Path(name).relative_to(place)}" for name in of_parquet or _of_text(found)]
+    if place.exists() or not has_magic(path):
+        return [path] if place.exists() else []
+    from glob import glob
+
+    return [name for name in glob(path, recursive=True) if Path(name).is_file()]
+
+
+def _of_text(names: list[str]) -> list[str]:
+    return [name for name in names if name.lower().endswith(TEXT)]
+
+
+def _remote_files(path: str) -> Iterable[str]:
+    if path.lower().endswith(TEXT):
+        return [path]
+    named = pl.scan_parquet(path, schema={}, extra_columns="ignore", include_file_paths="file", hive_partitioning=False)
+    return named.select(pl.col("file").unique()).collect()["file"]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _partition(inside: PurePosixPath) -> Iterator[tuple[str, str | None]]:
+    for part in inside.parent.parts:
+        key, equals, value = part.partition("=")
+        if equals:
+            yield unquote(key), None if value == _NULL else unquote(value)

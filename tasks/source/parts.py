@@ -1,0 +1,154 @@
+"""The source as it is stored: its used columns, one part for each run of files that store them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import PurePosixPath
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from tasks.config.errors import SourceError
+from tasks.source.files import SourceFile, is_delta, source_files
+from tasks.source.text import separator
+from tasks.source.untrusted import check_parquet
+
+FILE, ROW = "file", "row"
+_REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError, DeltaError)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files that store the used columns alike.
+
+    Attributes
+    ----------
+    origin
+        A name for messages: the first file.
+    scanned
+        The used columns as stored (those that stand in folders' names as text), ``file`` and ``row`` (from 1) of each
+        row: its place in the source.
+    schema
+        The used columns' types.
+    """
+
+    origin: str
+    scanned: pl.LazyFrame
+    schema: pl.Schema
+
+
+def read_parts(path: str, wanted: Mapping[str, str]) -> list[Part]:
+    """The parts of a source in order. ``wanted`` says of each used column which key names it.
+
+    Raises ``SourceError`` for what cannot be read, or lacks a column.
+    """
+    try:
+        if is_delta(path):
+            return [_delta_part(path, wanted)]
+        files = source_files(path)
+        check_parquet([file.path for file in files if not file.is_text], list(wanted))
+        stored = [(file, *_stored(file, wanted)) for file in files]
+    except _REFUSALS as error:
+        raise unreadable(path, error) from None
+    _require(stored, wanted)
+    alike = groupby(stored, key=lambda entry: (entry[0].is_text and entry[0].path, _used(entry[1], wanted), entry[2]))
+    return [_part([file for file, *_ in run], schema, mark) for (_, schema, mark), run in alike]
+
+
+def unreadable(path: str, error: BaseException) -> SourceError:
+    """What is wrong with a source that cannot be read, as one sentence."""
+    said = str(error).strip()
+    if isinstance(error, FileNotFoundError) or "expanded paths were empty" in said:
+        return SourceError(
+            f"source.path: found nothing at {path!r}; expected Parquet or CSV files, or a Delta table, there."
+        )
+    cause = said.splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if said else "no reason"
+    return SourceError(
+        f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet, CSV in UTF-8, or a Delta table."
+    )
+
+
+def _used(schema: pl.Schema, wanted: Mapping[str, str]) -> pl.Schema:
+    return pl.Schema({name: schema[name] for name in wanted if name in schema})
+
+
+def _delta_part(path: str, wanted: Mapping[str, str]) -> Part:
+    table = DeltaTable(path)
+    check_parquet([file for file in table.file_uris() if "://" not in file], list(wanted))
+    scanned = pl.scan_delta(table)
+    schema = scanned.collect_schema()
+    _require([(SourceFile(path), schema, "")], wanted)
+    placed = scanned.select(*wanted).with_row_index(ROW, offset=1).with_columns(pl.lit(path).alias(FILE))
+    return Part(path, placed, _used(schema, wanted))
+
+
+def _stored(file: SourceFile, wanted: Mapping[str, str]) -> tuple[pl.Schema, str]:
+    """The types of a file's columns, and what separates its cells if it is text."""
+    mark = separator(file.path, list(wanted)) if file.is_text else ""
+    try:
+        if file.is_text:
+            schema = pl.scan_csv(file.path, infer_schema=False, separator=mark, glob=False).collect_schema()
+        elif "://" in file.path:
+            schema = pl.scan_parquet(file.path, hive_partitioning=False).collect_schema()
+        else:
+            schema = pl.Schema(pl.read_parquet_schema(file.path))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{file.path}: {str(error).strip()}" if file.path not in str(error) else str(error)) from None
+    return pl.Schema({**schema, **dict.fromkeys(file.partition, pl.String())}), mark
+
+
+def _part(files: Sequence[SourceFile], schema: pl.Schema, mark: str) -> Part:
+    inside = [name for name in schema if name not in files[0].partition]
+    first = files[0].path
+    if files[0].is_text:
+        scanned = pl.scan_csv(
+            first, infer_schema=False, separator=mark, glob=False, row_index_name=ROW, row_index_offset=1
+        )
+        scanned = scanned.select(*inside, ROW).with_columns(pl.lit(first).alias(FILE))
+    else:
+        scanned = pl.scan_parquet(
+            [file.path for file in files],
+            schema={name: schema[name] for name in inside},
+            extra_columns="ignore",
+            hive_partitioning=False,
+            glob=False,
+            row_index_name=ROW,
+            row_index_offset=1,
+            include_file_paths=FILE,
+        )
+        if len(files) > 1:
+            scanned = scanned.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over(FILE).alias(ROW))
+    held = [name for name in schema if name in files[0].partition]
+    if held:
+        names = {name: [file.partition[name] for file in files] for name in held}
+        of_folders = pl.LazyFrame(
+            {FILE: [file.path for file in files], **names}, schema_overrides=dict.fromkeys(held, pl.String)
+        )
+        scanned = scanned.join(of_folders, on=FILE, how="left", maintain_order="left")
+    return Part(first, scanned.select(*schema, ROW, FILE), schema)
+
+
+def _require(stored: Sequence[tuple[SourceFile, pl.Schema, str]], wanted: Mapping[str, str]) -> None:
+    """Every used column must be in every file."""
+    for column, key in wanted.items():
+        having = [file.path for file, schema, _ in stored if column in schema]
+        lacking = [(file.path, schema) for file, schema, _ in stored if column not in schema]
+        if not lacking:
+            continue
+        where, schema = lacking[0]
+        if having:
+            raise SourceError(
+                f"{key}: column {column!r} is in {having[0]!r} and not in {where!r}; expected it in every file."
+            )
+        close = get_close_matches(column, list(schema), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(map(repr, list(schema)[:12]))}."
+        raise SourceError(f"{key}: found no column {column!r} in the source; {hint}")
+
+
+def short_name(file: str) -> str:
+    """A file's own name."""
+    return PurePosixPath(file).name
