@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 CASES_A_PROCESS = 200
 CELLS = 30_000  # the reference's work, a case
-CAUSAL: tuple[CausalName, ...] = ("filtered", "log_density", "elapsed", "remaining")
+CAUSAL: tuple[CausalName, ...] = ("filtered", "predicted", "log_density", "elapsed", "remaining")
 MODULE = "tests.fuzz_kernels"
 
 

@@ -107,6 +107,11 @@ def log_density(p: Potentials, *, after: FilterState | None = None, kernel: Kern
     return causal(p, ["log_density"], after=after, kernel=kernel)["log_density"]
 
 
+def predicted(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> StateSeries:
+    """log P(z_n | y before n), causal: (R, N, K)."""
+    return causal(p, ["predicted"], after=after, kernel=kernel)["predicted"]
+
+
 def elapsed(p: Potentials, *, after: FilterState | None = None, kernel: KernelName = "auto") -> DurationSeries:
     """P(the segment is r steps old, this one counted | y up to n), causal: (R, N, D), column r - 1.
 

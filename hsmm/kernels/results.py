@@ -15,7 +15,7 @@ from torch import Tensor
 from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries, PerSeries, StatePaths, StateSeries, StateVector
 
-CausalName: TypeAlias = Literal["filtered", "log_density", "elapsed", "remaining", "filter_state"]
+CausalName: TypeAlias = Literal["filtered", "predicted", "log_density", "elapsed", "remaining", "filter_state"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class Causal:
     """What is known at each row from that row and those before it; None what was not asked for.
 
     - ``filtered`` (R, N, K): P(z_n = k | y_1..n)
+    - ``predicted`` (R, N, K): log P(z_n = k | y_1..n-1), in logarithms so that nothing is lost of unlikely states
     - ``log_density`` (R, N): log p(y_n | y_1..n-1); -inf at the first impossible row of a series and after it
     - ``elapsed`` (R, N, D): P(the segment is r steps old, this one counted | y_1..n), column r - 1
     - ``remaining`` (R, N, D): P(the segment has r steps left, this one counted | y_1..n), column r - 1
@@ -83,6 +84,7 @@ class Causal:
     """
 
     filtered: StateSeries | None = None
+    predicted: StateSeries | None = None
     log_density: Tensor | None = None
     elapsed: DurationSeries | None = None
     remaining: DurationSeries | None = None
@@ -103,6 +105,7 @@ class Causal:
 
         return cls(
             filtered=rows("filtered", p.n_states),
+            predicted=rows("predicted", p.n_states),
             log_density=rows("log_density"),
             elapsed=rows("elapsed", p.n_durations),
             remaining=rows("remaining", p.n_durations),

@@ -22,6 +22,7 @@ from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
 from hsmm.io import save_model
+from hsmm.models.diagnostics import Diagnostics
 from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.frames import feature_names
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
@@ -30,6 +31,8 @@ from hsmm.models.parameters import Parameters, RandomState, check_random_state, 
 from hsmm.models.progress import Callback, watcher
 from hsmm.models.queries import check_context
 from hsmm.models.routing import Routed, y_may_stand_second
+from hsmm.models.shown import Shown
+from hsmm.models.summary import require_data, shares, state_table, with_std_errors
 from hsmm.sequences import Sequences
 from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.first import check_start, has_values
@@ -44,7 +47,7 @@ Device = Literal["auto", "cpu", "cuda"]
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
 
-class Estimator(Parameters, Routed, OnlineLearning):
+class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
 
     X is (n_samples, n_features): NumPy, torch, polars or pandas; one dimension is one feature, NaN is missing.
@@ -151,6 +154,7 @@ class Estimator(Parameters, Routed, OnlineLearning):
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
         self._remember_features(None)
+        self.state_share_ = shares(self._smoothed(sequences))
         self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
             self.log_likelihood_ = self.score_sequences(sequences)
@@ -162,6 +166,35 @@ class Estimator(Parameters, Routed, OnlineLearning):
         model = self._fitted_model()
         check_start(structure, model)
         return model
+
+    def summary(
+        self,
+        X: Any = None,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        groups: Any = None,
+        std_errors: bool = False,
+    ) -> pl.DataFrame:
+        """One row a state: its share of the rows, how long it lasts on average, and how it emits each feature.
+
+        "mean_…" and "sd_…" of each feature, where the family has them, otherwise its parameters by name. Shares are
+        posterior, of the rows of the fit, or of those given.
+
+        With ``std_errors`` each of these but the shares has a column "…_se", from the curvature of the log-likelihood
+        and log-prior at the estimate by the delta method, for which X must be the data of the fit. NaN is what these
+        do not determine.
+        """
+        model, features = self._fitted_model(), self._feature_labels()
+        if X is None:
+            if std_errors:
+                require_data(X)
+            return state_table(model, self.__dict__.get("state_share_"), features)
+        sequences = self._sequences(X, lengths, context, groups)
+        table = state_table(model, shares(self._smoothed(sequences)), features)
+        if not std_errors:
+            return table
+        return with_std_errors(table, model, sequences, self.frozen_names(), features)
 
     def confidence_intervals(
         self,
@@ -228,6 +261,8 @@ class Estimator(Parameters, Routed, OnlineLearning):
         if "trainer" in params:
             options |= {"trainer": described(self._fitted_with["trainer"]), "frozen": list(params["frozen"])}
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
+        if summary is not None and "state_share_" in self.__dict__:
+            summary["state_share"] = self.state_share_.tolist()
         names = self.__dict__.get("feature_names_in_")
         features = None if names is None else names.tolist()
         details = {"estimator": type(self).__name__, "options": options, "fit": summary, "features": features}
@@ -242,6 +277,8 @@ class Estimator(Parameters, Routed, OnlineLearning):
             raise ValueError(f"order is {wanted.tolist()}; expected each state from 0 to {n_states - 1} once.")
         made = copy.copy(self)
         made._model = model.permuted(torch.from_numpy(wanted.astype(np.int64)))
+        if "state_share_" in self.__dict__:
+            made.state_share_ = self.state_share_[wanted]
         return made
 
     @property
@@ -283,6 +320,23 @@ class Estimator(Parameters, Routed, OnlineLearning):
         """The seed of the fit."""
         self._fitted_model()
         return seed_from(self._fitted_with["random_state"])
+
+    def __repr__(self) -> str:
+        return self._shown().text()
+
+    def _repr_html_(self) -> str:
+        return self._shown().html()
+
+    def _shown(self) -> Shown:
+        head = super().__repr__()
+        if not self.__sklearn_is_fitted__():
+            return Shown(head)
+        facts = ["known parameters"]
+        if hasattr(self, "log_likelihood_"):
+            ended = "converged" if self.converged_ else "not converged"
+            facts = [f"log-likelihood {self.log_likelihood_:.2f}", f"{self.n_iter_} iterations", ended]
+            facts.append(f"{self.n_parameters_} parameters")
+        return Shown(head, facts, self.summary())
 
     @property
     def n_features_in_(self) -> int:
@@ -335,6 +389,8 @@ class Estimator(Parameters, Routed, OnlineLearning):
             self.log_likelihood_ = float(summary["log_likelihood"])
             self.n_iter_ = int(summary["n_iter"])
             self.converged_ = bool(summary["converged"])
+            if "state_share" in summary:
+                self.state_share_ = np.array(summary["state_share"], dtype=np.float64)
         return self
 
     def _why_impossible(self, objective: Objective) -> str | None:  # noqa: ARG002 - without durations there is no more

@@ -72,6 +72,12 @@ class Framed:
                 f"X has the columns {', '.join(found)}; expected {', '.join(known)}, in this order, as in fit."
             )
 
+    def _framed(self, X: Any, made: pl.DataFrame) -> Any:
+        """A frame of columns of several kinds, which no array could hold: of polars, unless pandas is asked for."""
+        wanted = self.__dict__.get("_sklearn_output_config", {}).get("transform", "default")
+        kind = _kind(X) if wanted == "input" else wanted
+        return _of_pandas(X, made) if kind == "pandas" else made
+
     def _answer(self, X: Any, table: np.ndarray, names: str | list[str]) -> Any:
         """``table`` (N,) or (N, C), by the name or the names of its columns, in the kind that was asked for."""
         wanted = self.__dict__.get("_sklearn_output_config", {}).get("transform", "default")
@@ -95,12 +101,15 @@ def framed(wanted: str, X: Any, table: np.ndarray, names: str | list[str]) -> An
         made: Any = pl.Series(names, table)
     else:
         made = pl.DataFrame(table, schema=names)
-    if kind == "polars":
-        return made
-    made = made.to_pandas()
+    return made if kind == "polars" else _of_pandas(X, made)
+
+
+def _of_pandas(X: Any, made: pl.Series | pl.DataFrame) -> Any:
+    """The same in pandas, with the index of X."""
+    moved: Any = made.to_pandas()
     if _kind(X) == "pandas":
-        made.index = X.index
-    return made
+        moved.index = X.index
+    return moved
 
 
 def _kind(X: Any) -> str:

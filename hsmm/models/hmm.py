@@ -14,6 +14,7 @@ from hsmm.components.model import Model
 from hsmm.components.transition import Dense, Transition
 from hsmm.models.base import Device, Estimator
 from hsmm.models.parameters import RandomState
+from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
 from hsmm.training.trainers import Trainer
 
@@ -67,9 +68,7 @@ class HMM(Estimator):
     @property
     def mean_duration_(self) -> np.ndarray:
         """(K,) expected steps of a stay, 1 / (1 - P(stay)); inf for an absorbing state."""
-        stay = np.diag(self.transition_prob_)
-        with np.errstate(divide="ignore"):
-            return 1.0 / (1.0 - stay)
+        return mean_durations(self._fitted_model())[0].numpy()
 
     def _structure(self) -> Model:
         shared = self._shared_components()

@@ -20,6 +20,7 @@ from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning
 from hsmm.models.base import Device, Estimator
 from hsmm.models.parameters import RandomState, whole
+from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
 from hsmm.selection.soundness import WALL_SHARE, wall_share
 from hsmm.sequences import Sequences
@@ -140,7 +141,18 @@ class HSMM(Estimator):
     @property
     def mean_duration_(self) -> np.ndarray:
         """(K,) expected steps of a segment."""
-        return self._duration().mean()[0].numpy()
+        return mean_durations(self._fitted_model())[0].numpy()
+
+    @property
+    def duration_(self) -> Duration:
+        """The fitted duration component."""
+        return self._duration()
+
+    @property
+    def duration_parameters_(self) -> dict[str, np.ndarray]:
+        """(K,) each parameter of the duration law by the name it has in books, and its ``mean`` in steps."""
+        own = {name: value[0].numpy() for name, value in self._duration().natural().items()}
+        return {"mean": self.mean_duration_, **own}
 
     @property
     def tail_prob_(self) -> np.ndarray | None:

@@ -54,7 +54,8 @@ class OnlineLearning(Queries):
         self._model, self._stream = model, (model, known)
         self.log_likelihood_ = self.score_sequences(sequences)
         self.n_iter_, self.converged_ = known.n_batches, False
-        self.__dict__.pop("_best", None)
+        for name in ("_best", "state_share_"):
+            self.__dict__.pop(name, None)
         return self
 
     def _known(self) -> Averages | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -46,8 +48,7 @@ class Parameters(Spelled):
 
     def __repr__(self) -> str:
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
-        shown = {name: value for name, value in self.get_params().items() if value != defaults[name]}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return _call(type(self).__name__, self.get_params(), defaults)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import Tags, TargetTags
@@ -57,6 +58,23 @@ class Parameters(Spelled):
     @classmethod
     def _parameter_names(cls) -> tuple[str, ...]:
         return constructor_options(cls)  # type: ignore[arg-type]
+
+
+def _call(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """How it would be made: the options that differ from their defaults."""
+    different = {key: value for key, value in options.items() if repr(value) != repr(defaults.get(key, MISSING))}
+    return f"{name}({', '.join(f'{key}={_shown(value)}' for key, value in different.items())})"
+
+
+def _shown(value: Any) -> str:
+    """A component likewise; anything else as it is."""
+    if isinstance(value, tuple) and any(is_dataclass(item) for item in value):
+        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    known = [field for field in fields(value) if field.init and field.repr]
+    options = {field.name: getattr(value, field.name) for field in known}
+    return _call(type(value).__name__, options, {field.name: field.default for field in known})
 
 
 def whole(name: str, value: Any, least: int) -> int:

@@ -91,7 +91,7 @@ class Queries(Framed, ABC):
         """States of the most probable segments (Viterbi): int64 (n_samples,)."""
         p = self._query(X, lengths, context, groups)
         decoded = inference.viterbi(p)
-        _refuse_impossible(p, decoded.log_probability.isfinite())
+        refuse_impossible(p, decoded.log_probability.isfinite())
         return self._answer(X, decoded.states[0].numpy(), "state")
 
     def predict_proba(
@@ -105,11 +105,9 @@ class Queries(Framed, ABC):
         p = self._query(X, lengths, context, groups)
         if lag is not None:
             states = inference.smoothed(p, whole("lag", lag, 0))
-            _refuse_impossible(p, states.any(-1))
+            refuse_impossible(p, states.any(-1))
             return self._by_state(X, states[0])
-        posterior = inference.posterior(p)
-        _refuse_impossible(p, posterior.log_likelihood.isfinite())
-        return self._by_state(X, posterior.state[0])
+        return self._by_state(X, _smoothed(p))
 
     def filter_proba(
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
@@ -278,6 +276,10 @@ class Queries(Framed, ABC):
         """Rows as they come: all of them may be missing."""
         return self._potentials(self._sequences(X, lengths, context, may_be_missing=True))
 
+    def _smoothed(self, sequences: Sequences) -> Tensor:
+        """(N, K) p(state | all of the series)."""
+        return _smoothed(self._potentials(sequences))
+
     def _by_state(self, X: Any, table: Tensor) -> Any:
         return self._answer(X, table.numpy(), [f"state_{k}" for k in range(table.shape[1])])
 
@@ -353,7 +355,7 @@ def _possible(p: Potentials, want: list[CausalName], after: FilterState | None) 
     if found.filter_state is not None:
         tables.append(found.filter_state.steps_left.isfinite().flatten(-2))
     if tables:
-        _refuse_impossible(p, tables[0].any(-1), after)
+        refuse_impossible(p, tables[0].any(-1), after)
     return found
 
 
@@ -367,6 +369,12 @@ def check_context(model: Model, sequences: Sequences) -> None:
         )
 
 
+def _smoothed(p: Potentials) -> Tensor:
+    posterior = inference.posterior(p)
+    refuse_impossible(p, posterior.log_likelihood.isfinite())
+    return posterior.state[0]
+
+
 def _folded(answer: Tensor, n_columns: int) -> Tensor:
     """(N, D) → (N, n_columns); what lies beyond is added to the last column."""
     if answer.shape[1] == n_columns:
@@ -377,7 +385,7 @@ def _folded(answer: Tensor, n_columns: int) -> Tensor:
     return torch.cat([answer[:, : n_columns - 1], last], 1)
 
 
-def _refuse_impossible(p: Potentials, possible: Tensor, after: FilterState | None = None) -> None:
+def refuse_impossible(p: Potentials, possible: Tensor, after: FilterState | None = None) -> None:
     """Raise ``ImpossibleDataError``, naming series and rows, unless all is ``possible``."""
     if not bool(possible.all()):
         raise ImpossibleDataError(_impossible(p, after))

@@ -19,6 +19,7 @@ HSMM_STRUCTURE(SavedState,
 HSMM_STRUCTURE(CausalOut,
     const double *survival, *residual_survival;  // log P(d >= n), shaped as the tables; null where ages are not wanted
     double* state;                               // (R, N, K)
+    double* predicted;                           // (R, N, K) log P(z_n = k | y before n)
     double* log_density;                         // (R, N)
     double* remaining;                           // (R, N, D)
     double* elapsed;                             // (R, N, D)
@@ -149,6 +150,7 @@ public:
     void run() {
         for (int64_t t = 0; t < s_.length; ++t) {
             if (t > 0) forward_.begin_next(t - 1);
+            if (out_.predicted) forward_.predict(t, row(out_.predicted, t, s_.K));
             filter(t);
             write(t);
         }

@@ -39,7 +39,8 @@ LikelihoodOut = _structure("LikelihoodOut", **dict.fromkeys(("log_likelihood", "
 SavedState = _structure("SavedState", **dict.fromkeys(("starting", "steps_left", "by_age", "n_rows"), POINTER))
 CausalOut = _structure(
     "CausalOut",
-    **dict.fromkeys(("survival", "residual_survival", "state", "log_density", "remaining", "elapsed"), POINTER),
+    **dict.fromkeys(("survival", "residual_survival", "state", "predicted"), POINTER),
+    **dict.fromkeys(("log_density", "remaining", "elapsed"), POINTER),
     **dict.fromkeys(("before", "after"), POINTER),
 )
 SmoothedOut = _structure("SmoothedOut", lag=INT, state=POINTER)

@@ -11,7 +11,7 @@ class LogForward {
 
     Sequence& s_;
     const int64_t row_;  // of open_: one slot beyond the last is read when time passes
-    Buffer<double> open_;
+    Buffer<double> open_, ahead_;
 
     // Mass with r steps left moves to r - 1; what is in the tail slot stays there or leaves it.
     void pass_tail(double* open, int64_t j) const {
@@ -77,7 +77,7 @@ public:
     double log_density = 0;
 
     explicit LogForward(Sequence& s)
-        : s_(s), row_(s.Dp + logs::width), open_(s.K * row_), start(s.Kp), end(s.Kp), state(s.Kp) {
+        : s_(s), row_(s.Dp + logs::width), open_(s.K * row_), ahead_(row_), start(s.Kp), end(s.Kp), state(s.Kp) {
         logs::fill(open_, s.K * row_, logs::zero);
         for (auto* x : {&start, &end}) logs::fill(*x, s.Kp, logs::zero);
         std::copy_n(s.initial(), s.K, start.data());
@@ -92,6 +92,22 @@ public:
 
     // log P(z_t = j, r steps left | y up to t), r from 1.
     double steps_left(int64_t j, int64_t r) const { return s_.is_hmm ? end[j] : open_[j * row_ + r - 1]; }
+
+    // Fills (K,) with log P(z_t = j | y before t), before the step to t is made.
+    void predict(int64_t t, double* predicted) {
+        if (s_.is_hmm) {
+            std::copy_n(start.data(), s_.K, predicted);
+            return;
+        }
+        const double* duration = s_.duration(t);
+        for (int64_t j = 0; j < s_.K; ++j) {
+            std::copy_n(open_.data() + j * row_, row_, ahead_.data());
+            if (s_.has_tail) pass_tail(ahead_.data(), j);
+            const double most = advance(ahead_.data(), duration + j * s_.Dp, 0.0, start[j]);
+            const double sum = logs::sum_relative(ahead_.data(), s_.Dp, most, [](int64_t, V) {});
+            predicted[j] = most + std::log(sum);
+        }
+    }
 
     // `each(j, r, terms)` sees what P(z_t = j, steps left from r + 1 | y up to t) is proportional to; returns the sum.
     template <class Each>

@@ -31,12 +31,16 @@ class Curvature:
     - ``std_error``: by name, in the parameter's shape without the restart axis; NaN where there is none
     - ``flat``: names of parameters some of which the data do not determine; ``boundary``: those with probabilities 0
     - ``climb``: what the objective would still gain by one Newton step, in nats
+    - ``spread`` (P, U): independent moves of the coordinates by one standard deviation each: their covariance is
+      spread @ spread.T; ``loose`` (P, V): the moves along which nothing is determined
     """
 
     std_error: dict[str, Tensor]
     flat: list[str]
     boundary: list[str]
     climb: float
+    spread: Tensor
+    loose: Tensor
 
 
 def curvature(model: Model, objective: Objective) -> Curvature:
@@ -54,7 +58,7 @@ def curvature(model: Model, objective: Objective) -> Curvature:
     tables, kinks = _along(coordinates, origin, directions, natural, objective)
     edges = kinks.norm(dim=0) > _KINK * tables.norm(dim=0)
     stopped = (tables[:, edges].abs() > 0).any(1)
-    directions, tables = directions[:, ~edges], tables[:, ~edges]
+    beyond, directions, tables = directions[:, edges], directions[:, ~edges], tables[:, ~edges]
     bends, _ = _along(coordinates, origin, directions, gradient, objective)
     information = -0.5 * (directions.mT @ bends + bends.mT @ directions)
     unit = information.diagonal().abs().clamp(min=1e-300).rsqrt()
@@ -76,7 +80,16 @@ def curvature(model: Model, objective: Objective) -> Curvature:
         std_error[name] = error.masked_fill(edge, torch.nan)
         flat += [name] * bool(undetermined[block].any())
         boundary += [name] * bool(edge.any())
-    return Curvature(std_error, flat, boundary, 0.5 * float((here[curved] ** 2 / size[curved]).sum()))
+    climb = 0.5 * float((here[curved] ** 2 / size[curved]).sum())
+    moves = directions @ spread
+    return Curvature(
+        std_error,
+        flat,
+        boundary,
+        climb,
+        spread=moves[:, curved] / size[curved].sqrt(),
+        loose=torch.cat([moves[:, ~curved], beyond], 1),
+    )
 
 
 def _along(

@@ -83,6 +83,10 @@ class Duration(Component):
             return torch.cat([table[..., :-2], table[..., -2:].sum(-1, keepdim=True)], -1)
         return table
 
+    def natural(self) -> dict[str, Tensor]:
+        """(R, K, …) the parameters by the names they have in books, beside the mean duration."""
+        return dict(self.parameters)
+
     def mean(self) -> StateVector:
         """(R, K) expected duration in steps, what lies beyond ``max_duration`` included."""
         return self.log_potentials().mean()

@@ -139,6 +139,10 @@ class Geometric(Parametric):
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         return -shape.exp() * (durations - 1.0)
 
+    def natural(self) -> dict[str, Tensor]:
+        """``p``: P(the segment ends with a step it has reached)."""
+        return {"p": -torch.expm1(-self.parameters["shape"][..., 0].exp())}
+
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         excess = (mean_dwell - self.min_duration).clamp(min=1e-3)
         return torch.log1p(1.0 / excess).log().unsqueeze(-1)
@@ -167,6 +171,10 @@ class Poisson(Parametric):
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         return (durations - 1.0) * shape - torch.lgamma(durations)
 
+    def natural(self) -> dict[str, Tensor]:
+        """``rate``: mean of d - 1."""
+        return {"rate": self.parameters["shape"][..., 0].exp()}
+
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return (mean_dwell - 1.0).log().unsqueeze(-1)
 
@@ -183,6 +191,10 @@ class NegativeBinomial(Parametric):
         steps = durations - 1.0
         log_odds = -torch.logaddexp(-log_r, -log_mean)
         return log_rising(log_r.exp(), steps) - torch.lgamma(durations) + steps * log_odds
+
+    def natural(self) -> dict[str, Tensor]:
+        """``rate``: mean of d - 1; ``r``: its size."""
+        return dict(zip(("rate", "r"), self.parameters["shape"].exp().unbind(-1), strict=True))
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([(mean_dwell - 1.0).log(), torch.full_like(mean_dwell, 0.5)], -1)
@@ -202,6 +214,10 @@ class Gamma(Parametric):
         log_mean, a = shape[..., :1], shape[..., 1:].exp()
         return (a - 1.0) * durations.log() - a * durations * (-log_mean).exp()
 
+    def natural(self) -> dict[str, Tensor]:
+        """``location``: mean of the density; ``a``: its shape."""
+        return dict(zip(("location", "a"), self.parameters["shape"].exp().unbind(-1), strict=True))
+
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([mean_dwell.log(), torch.full_like(mean_dwell, 0.5)], -1)
 
@@ -220,6 +236,11 @@ class LogNormal(Parametric):
         centre, log_sigma = shape[..., :1], shape[..., 1:]
         logs = durations.log()
         return -logs - 0.5 * ((logs - centre) * (-log_sigma).exp()).square()
+
+    def natural(self) -> dict[str, Tensor]:
+        """``mu``, ``sigma``: mean and standard deviation of the density's logarithm."""
+        mu, log_sigma = self.parameters["shape"].unbind(-1)
+        return {"mu": mu, "sigma": log_sigma.exp()}
 
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         sigma = 0.7

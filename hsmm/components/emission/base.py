@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.emission.support import Support
+from hsmm.components.emission.tails import Tails
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
@@ -85,6 +86,16 @@ class Emission(Component):
     def cautions(self, sequences: Sequences) -> list[str]:
         """What should be known of the first model's fit to these data, one sentence each."""
         return []
+
+    def tails(self, sequences: Sequences) -> Tails:
+        """(N, F, K) where each cell lies in the law of its feature in each state of the first model.
+
+        What stands for missing cells has no meaning. Raises ``ValueError`` for values without order.
+        """
+        raise ValueError(
+            f"the values of a {self.name} emission have no order, and it no distribution function; leave its columns "
+            "out, or choose an emission for numbers."
+        )
 
     @property
     def is_smooth(self) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from hsmm.components.base import Constraint, as_parameter, safe_log
 from hsmm.components.emission.columnwise import Column, Columnwise
 from hsmm.components.emission.support import BINARY, Support
+from hsmm.components.emission.tails import Tails, bernoulli_tails
 from hsmm.sequences import Sequences
 
 _TINY = 1e-300
@@ -65,6 +66,9 @@ class Bernoulli(Columnwise):
     def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
         half = sequences.values.new_full((n_restarts, n_states, sequences.n_features), 0.5)
         return self.with_parameters(probability=half)
+
+    def tails(self, sequences: Sequences) -> Tails:
+        return bernoulli_tails(sequences.values.unsqueeze(-1), self.parameters["probability"][0].T)
 
     def constraints(self) -> Mapping[str, Constraint]:
         return {"probability": "unit"}

@@ -25,6 +25,7 @@ from hsmm.components.emission.scatter import (
     matrix_scatter,
 )
 from hsmm.components.emission.support import NUMBERS, Support
+from hsmm.components.emission.tails import Tails, normal_tails, student_tails
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
 
@@ -257,6 +258,10 @@ class Gaussian(Elliptical):
         mean = self.parameters["mean"]
         return Radial(mean.new_full(mean.shape[:2], -0.5 * _LOG_2PI * n_observed))
 
+    def tails(self, sequences: Sequences) -> Tails:
+        mean, sd = (x[0].T for x in self.moments())
+        return normal_tails(sequences.values.unsqueeze(-1), mean, sd)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudentT(Elliptical):
@@ -306,6 +311,10 @@ class StudentT(Elliptical):
     def radial(self, n_observed: int) -> Radial:
         dof = self.parameters["dof"]
         return Radial(_log_constant(dof, n_observed), dof)
+
+    def tails(self, sequences: Sequences) -> Tails:
+        centre, scale = (x[0].T for x in super().moments())
+        return student_tails(sequences.values.unsqueeze(-1), centre, scale, self.parameters["dof"][0])
 
     def improved(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, Measured]:
         geometries = self._geometries(sequences)

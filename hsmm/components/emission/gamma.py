@@ -16,6 +16,7 @@ from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
 from hsmm.components.emission.repeats import linear
 from hsmm.components.emission.support import POSITIVE, Support
+from hsmm.components.emission.tails import Tails, gamma_tails
 from hsmm.sequences import Sequences
 
 
@@ -85,6 +86,10 @@ class Gamma(Positive):
             "shape": (mean**2 / variance.clamp(min=1e-300)).clamp(0.1, 1e3).clamp(*self.shape_bounds),
         }
         return self.with_parameters(**{x: v.expand(n_restarts, n_states, -1).clone() for x, v in pooled.items()})
+
+    def tails(self, sequences: Sequences) -> Tails:
+        mean, shape = (self.parameters[name][0].T for name in ("mean", "shape"))
+        return gamma_tails(sequences.values.unsqueeze(-1), mean, shape)
 
     def coordinates(self, sequences: Sequences) -> Tensor:
         self.check_values(sequences)

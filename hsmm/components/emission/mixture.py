@@ -26,6 +26,7 @@ from hsmm.components.emission.base import Emission
 from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.emission.repeats import gathered, spread
 from hsmm.components.emission.support import Support
+from hsmm.components.emission.tails import Tails
 from hsmm.components.register import resolve
 from hsmm.numerics import logsumexp, ordered_sum
 from hsmm.sequences import Sequences
@@ -196,6 +197,11 @@ class Mixture(Emission):
     def n_parameters(self) -> int:
         _, k, m = self.parameters["weight"].shape
         return k * (m - 1) + self.components.n_parameters()
+
+    def tails(self, sequences: Sequences) -> Tails:
+        weight, inner = self.parameters["weight"][0], self.components.tails(sequences)
+        by_component = Tails(*(part.unflatten(-1, tuple(weight.shape)) for part in inner.parts()))
+        return by_component.mixed(weight.log())
 
     def order(self) -> Tensor:
         """By the mean place of the components in their own order."""

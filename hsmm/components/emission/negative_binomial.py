@@ -16,6 +16,7 @@ from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.poisson import SMALLEST_RATE
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
 from hsmm.components.emission.support import COUNTS, Support
+from hsmm.components.emission.tails import Tails, negative_binomial_tails
 from hsmm.sequences import Sequences
 
 
@@ -101,6 +102,10 @@ class NegativeBinomial(Positive):
     def moments(self) -> tuple[Tensor, Tensor]:
         mean, size = self.parameters["mean"], self.parameters["size"]
         return mean, (mean + mean.square() / size).sqrt()
+
+    def tails(self, sequences: Sequences) -> Tails:
+        mean, size = (self.parameters[name][0].T for name in ("mean", "size"))
+        return negative_binomial_tails(sequences.values.unsqueeze(-1), mean, size)
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean, size = (self.parameters[name][0][states] for name in ("mean", "size"))

@@ -15,6 +15,7 @@ from hsmm.components.counts import log_poisson
 from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, averages, weighted_sums
 from hsmm.components.emission.support import COUNTS, Support
+from hsmm.components.emission.tails import Tails, poisson_tails
 from hsmm.sequences import Sequences
 
 SMALLEST_RATE = 1e-10
@@ -69,6 +70,9 @@ class Poisson(Positive):
     def pooled(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
         rate = sequences.moments[0].clamp(min=SMALLEST_RATE)
         return self.with_parameters(rate=rate.expand(n_restarts, n_states, -1).clone())
+
+    def tails(self, sequences: Sequences) -> Tails:
+        return poisson_tails(sequences.values.unsqueeze(-1), self.parameters["rate"][0].T)
 
     def log_prior(self) -> Tensor:
         rate = self.parameters["rate"]

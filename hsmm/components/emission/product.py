@@ -13,6 +13,7 @@ from torch import Tensor
 from hsmm.components.base import Bound, Constraint
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.nested import own, prefixed
+from hsmm.components.emission.tails import Tails
 from hsmm.components.register import resolve
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
@@ -105,6 +106,11 @@ class Product(Emission):
         views = self._views(sequences)
         return self._with([part.maximise(view, counts) for part, view in zip(self.laws, views, strict=True)])
 
+    def tails(self, sequences: Sequences) -> Tails:
+        self._check_columns(sequences)
+        each = [law.tails(view).parts() for law, view in zip(self.laws, self._views(sequences), strict=True)]
+        return Tails(*(self._placed(list(parts), 1) for parts in zip(*each, strict=True)))
+
     def coordinates(self, sequences: Sequences) -> Tensor:
         self._check_columns(sequences)
         views = self._views(sequences)
@@ -191,6 +197,11 @@ class Product(Emission):
 
     def _views(self, sequences: Sequences) -> list[Sequences]:
         return [sequences.columns(columns) for columns in self._columns]
+
+    def _placed(self, of_parts: list[Tensor], axis: int) -> Tensor:
+        """What the parts say of their columns, along ``axis`` in the order of the columns."""
+        order = torch.tensor([column for columns in self._columns for column in columns]).argsort()
+        return torch.cat(of_parts, axis).index_select(axis, order)
 
     def _check_columns(self, sequences: Sequences) -> None:
         if sequences.n_features != self.n_features:

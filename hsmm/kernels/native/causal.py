@@ -39,6 +39,7 @@ def _of_hmm(p: Potentials, want: Collection[CausalName], after: FilterState | No
     state = found.filter_state
     return Causal(
         filtered=found.filtered if "filtered" in want else None,
+        predicted=found.predicted,
         log_density=found.log_density,
         elapsed=one_step if "elapsed" in want else None,
         remaining=one_step if "remaining" in want else None,
@@ -52,6 +53,7 @@ def _of_segments(p: Potentials, want: Collection[CausalName], after: FilterState
     arguments = in_logarithms(p)
     out = CausalOut(
         state=arguments.point(found.filtered),
+        predicted=arguments.point(found.predicted),
         log_density=arguments.point(found.log_density),
         remaining=arguments.point(found.remaining),
         elapsed=arguments.point(found.elapsed),

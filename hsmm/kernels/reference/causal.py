@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from hsmm.kernels.reference.chain import Chain, Step
 from hsmm.kernels.reference.segments import OpenSegments, open_segments
 from hsmm.kernels.results import Causal, CausalName, FilterState
-from hsmm.numerics import log_vector_matrix, ordered_sum
+from hsmm.numerics import log_vector_matrix, logsumexp, ordered_sum
 from hsmm.potentials import Potentials
 
 
@@ -17,6 +17,8 @@ def causal(p: Potentials, want: Collection[CausalName], after: FilterState | Non
         rows = step.rows
         if found.filtered is not None:
             found.filtered[:, rows] = ordered_sum(step.filtered.exp())
+        if found.predicted is not None:
+            found.predicted[:, rows] = logsumexp(step.predicted)
         if found.log_density is not None:
             found.log_density[:, rows] = step.log_density
         if found.remaining is not None:

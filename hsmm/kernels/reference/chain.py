@@ -21,6 +21,7 @@ class Step:
     - ``rows`` (A,): their rows in the packed tables
     - ``started`` (R, A, K): log P(a segment of k starts at t | y before t); at a series' first row also that one is
       under way, where it is left-censored
+    - ``predicted`` (R, A, K, D): log P(z_t = k, steps left = d | y before t)
     - ``filtered`` (R, A, K, D): log P(z_t = k, steps left = d | y up to t)
     - ``ended`` (R, A, K): log P(a segment of k ends at t | y up to t)
     - ``log_density`` (R, A): log p(y_t | y before t)
@@ -29,6 +30,7 @@ class Step:
     t: int
     rows: Tensor
     started: Tensor
+    predicted: Tensor
     filtered: Tensor
     ended: Tensor
     log_density: Tensor
@@ -133,7 +135,7 @@ class Chain:
             log_density = logsumexp(joint.flatten(-2))
             steps_left = joint - _finite(log_density)[..., None, None]
             ended = self.ending(steps_left)
-            yield Step(t, rows, started, steps_left, ended, log_density)
+            yield Step(t, rows, started, predicted, steps_left, ended, log_density)
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ MODELS = {
     "ending": {"right_censored": False, "self_transitions": True, "n_durations": 9},
     "hmm": {"n_durations": None},
 }
-CAUSAL = ("filtered", "log_density", "elapsed", "remaining")
+CAUSAL = ("filtered", "predicted", "log_density", "elapsed", "remaining")
 
 
 @pytest.fixture(params=MODELS, ids=str)

@@ -49,5 +49,5 @@ def test_what_was_not_asked_for_is_not_there(p):
 
 @pytest.mark.parametrize("want", ["filtered", ["filtered", "smoothed"]])
 def test_an_unknown_question_is_refused(p, want):
-    with pytest.raises(ValueError, match=r"want is .*; expected a list of some of 'filtered', 'log_density'"):
+    with pytest.raises(ValueError, match=r"want is .*; expected a list of some of 'filtered', 'predicted'"):
         inference.causal(p, want)

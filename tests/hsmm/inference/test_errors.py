@@ -16,7 +16,7 @@ from hsmm.types import KernelName
 from tests.hsmm.inference.cases import random_potentials
 
 TABLES = ("log_initial", "log_transition", "log_duration", "log_emission", "log_tail", "log_residual")
-CAUSAL = ("filtered", "log_density", "elapsed", "remaining")
+CAUSAL = ("filtered", "predicted", "log_density", "elapsed", "remaining")
 C = torch.contiguous_format
 QUERIES = ("log_partition", "posterior", "expected_counts", "viterbi", *CAUSAL)
 

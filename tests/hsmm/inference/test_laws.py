@@ -61,6 +61,21 @@ def test_probabilities_add_up_to_one(kernel: KernelName, options, left_censored,
 
 
 @pytest.mark.parametrize("left_censored", [False, True])
+def test_what_is_predicted_of_a_row_is_what_is_filtered_where_it_is_missing(kernel, options, left_censored):
+    p = random_potentials(7, LENGTHS, left_censored=left_censored, **options)
+    predicted, density = (inference.causal(p, ["predicted", "log_density"], kernel=kernel)[x] for x in
+                          ("predicted", "log_density"))  # fmt: skip
+    for row in (0, 4, 6, 7, 13, 19):
+        blank = p.log_emission.clone()
+        blank[:, row] = 0.0
+        missing = inference.filtered(replace(p, log_emission=blank), kernel=kernel)
+        possible = density[:, row].isfinite()
+        _assert_close(predicted[:, row].exp()[possible], missing[:, row][possible])
+    total = (predicted + p.log_emission).logsumexp(-1)
+    _assert_close(total[density.isfinite()], density[density.isfinite()])
+
+
+@pytest.mark.parametrize("left_censored", [False, True])
 def test_densities_of_rows_multiply_to_the_likelihood(kernel: KernelName, options, left_censored):
     p = random_potentials(2, LENGTHS, left_censored=left_censored, **options)
     density = inference.log_density(p, kernel=kernel)

@@ -22,7 +22,7 @@ MODELS = {
     "equilibrium": {"left_censored": True},
     "hmm": {"n_durations": None},
 }
-QUERIES = ("filtered", "log_density", "remaining", "elapsed")
+QUERIES = ("filtered", "predicted", "log_density", "remaining", "elapsed")
 
 
 @pytest.fixture(params=MODELS, ids=str)

@@ -20,6 +20,7 @@ from hsmm.components.emission.glm.problem import Design, Problem, standardised, 
 from hsmm.components.emission.glm.responses import RESPONSES, Response
 from hsmm.components.emission.glm.solvers import SOLVERS, SolverName
 from hsmm.components.emission.support import Support
+from hsmm.components.emission.tails import Tails
 from hsmm.numerics import ordered_sum
 from hsmm.sequences import Sequences
 from hsmm.types import StateSeries
@@ -248,6 +249,12 @@ class GLM(OnCovariates, Emission):
         predictor = first._predictor(first.design(data, first.parameters["coef"].shape[2]))
         mean = self._link.mean(predictor)[0].permute(3, 1, 0, 2)
         return mean if self.family == "categorical" else mean.squeeze(-1)
+
+    def tails(self, sequences: Sequences) -> Tails:
+        if self.family == "categorical":
+            return super().tails(sequences)
+        mean = self.means(sequences.covariates).movedim(1, -1)
+        return self._response.tails(sequences.values.unsqueeze(-1), mean, self.parameters["scale"][0].T)
 
     def order(self) -> Tensor:
         """By the first response's intercept, or where states share it by the first coefficient, then by scale."""

@@ -13,6 +13,14 @@ from torch.nn.functional import logsigmoid
 from hsmm.components.counts import log_gamma_constant, log_negative_binomial, log_poisson, poisson_excess
 from hsmm.components.emission.glm.links import InverseLink
 from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE, SYMBOLS, Support
+from hsmm.components.emission.tails import (
+    Tails,
+    bernoulli_tails,
+    gamma_tails,
+    negative_binomial_tails,
+    normal_tails,
+    poisson_tails,
+)
 from hsmm.numerics import logsumexp
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -36,6 +44,10 @@ class Response(ABC):
 
     @abstractmethod
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor: ...
+
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        """Where responses lie in laws of these means; the tensors broadcast."""
+        raise ValueError(f"{self.name} responses have no order, and no distribution function.")
 
     @abstractmethod
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor: ...
@@ -77,6 +89,9 @@ class Bernoulli(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean * (1.0 - mean)
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return bernoulli_tails(y, mean)
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return (torch.rand(mean.shape, generator=generator, dtype=mean.dtype) < mean).to(mean.dtype)
 
@@ -100,6 +115,9 @@ class Poisson(Response):
 
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean
+
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return poisson_tails(y, mean)
 
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return torch.poisson(mean, generator=generator)
@@ -128,6 +146,9 @@ class NegativeBinomial(Response):
 
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return mean + scale * mean**2
+
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return negative_binomial_tails(y, mean, 1.0 / scale)
 
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         size = (1.0 / scale).expand_as(mean)
@@ -190,6 +211,9 @@ class Gamma(Response):
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale * mean**2
 
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return gamma_tails(y, mean, 1.0 / scale)
+
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         shape = (1.0 / scale).expand_as(mean)
         return torch._standard_gamma(shape, generator=generator) / shape * mean
@@ -224,6 +248,9 @@ class Gaussian(Response):
 
     def variance(self, mean: Tensor, scale: Tensor) -> Tensor:
         return scale.expand_as(mean)
+
+    def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
+        return normal_tails(y, mean, scale.sqrt())
 
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         return mean + scale.sqrt() * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
