@@ -67,23 +67,34 @@ def named_columns(choice: Choice, which: str) -> list[str]:
     return found + [n for part in inner if isinstance(part, dict) for n in named_columns(part, which)]
 
 
+def reads_context(kind: str, choice: Choice) -> bool:
+    """Whether this family's tables depend on the context."""
+    named = {"name": choice} if isinstance(choice, str) else choice
+    return bool(_object(kind, named, _in_order_of_appearance()).uses_covariates)
+
+
 def checked(kind: str) -> Callable[[Any], Choice]:
     """Refuses a choice that is no family, or whose options are not its own."""
 
     def check(found: Any) -> Choice:
         choice = found if isinstance(found, dict) else {"name": found}
-        seen: dict[str, list[str]] = {}
-
-        def place(which: str, name: str) -> int:
-            names = seen.setdefault(which, [])
-            if name not in names:
-                names.append(name)
-            return names.index(name)
-
-        _object(kind, choice, place)
+        _object(kind, choice, _in_order_of_appearance())
         return found["name"] if isinstance(found, dict) and len(found) == 1 else found
 
     return check
+
+
+def _in_order_of_appearance() -> Place:
+    """Places for names while it is not known which columns there are."""
+    seen: dict[str, list[str]] = {}
+
+    def place(which: str, name: str) -> int:
+        names = seen.setdefault(which, [])
+        if name not in names:
+            names.append(name)
+        return names.index(name)
+
+    return place
 
 
 def _object(kind: str, choice: Mapping[str, Any], place: Place) -> Any:

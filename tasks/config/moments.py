@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from tasks.config.errors import ConfigurationError
 
 
-def parse_as_of(text: str | datetime, timezone: str | None = None) -> datetime:
-    """A date (midnight UTC) or a moment; without a zone it is read in ``timezone``, and refused if there is none."""
+def parse_as_of(text: str | datetime, timezone: str | None = None, *, counted: bool = False) -> datetime:
+    """A date (midnight UTC) or a moment; without a zone it is read in ``timezone``, and refused if there is none.
+
+    Where steps are ``counted``, their number is a moment too.
+    """
+    if counted and isinstance(text, str) and text.lstrip("-").isdecimal():
+        return _EPOCH + timedelta(seconds=int(text))
     try:
         moment = text if isinstance(text, datetime) else _parse_moment(text)
     except ValueError:
@@ -21,6 +26,9 @@ def parse_as_of(text: str | datetime, timezone: str | None = None) -> datetime:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(str(timezone)))
     return moment.astimezone(ZoneInfo("UTC"))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _parse_moment(text: str) -> datetime:

@@ -36,6 +36,7 @@ from tasks.config.components import (
     Transitions,
     label,
     named_columns,
+    reads_context,
 )
 from tasks.config.durations import Delay, Window, parse_frequency
 from tasks.config.errors import ConfigurationError
@@ -64,10 +65,17 @@ def _time_format(pattern: str) -> str:
     return pattern
 
 
-def _frequencies(found: str | dict[str, str]) -> str | dict[str, str]:
+def _frequencies(found: str | int | dict[str, str]) -> str | int | dict[str, str]:
     for frequency in found.values() if isinstance(found, dict) else (found,):
-        parse_frequency(frequency)
+        if isinstance(frequency, str):
+            parse_frequency(frequency)
     return found
+
+
+def _in_seconds(section: Any, key: str) -> None:
+    """A number of counted steps, as the length of time that stands for it: see docs/decisions/0010-counted-time.md."""
+    if isinstance(section, dict) and type(section.get(key)) is int:
+        section[key] = f"{section[key]}s"
 
 
 def _resamplers(found: str | dict[str, str]) -> str | dict[str, str]:
@@ -121,14 +129,31 @@ class Source(Section):
     timezone: Timezone | None = None
     ambiguous: Literal["reject", "earliest", "latest", "infer"] = "reject"
     decimal: Literal[".", ","] = "."
-    frequency: Annotated[str | dict[str, str], AfterValidator(_frequencies)] | None = None
+    frequency: Annotated[str | Count | dict[str, str], AfterValidator(_frequencies)] | None = None
     off_calendar: Literal["reject", "drop", "snap"] = "reject"
     resample: Annotated[str | dict[str, str], AfterValidator(_resamplers)] | None = None
     available_after: Delay = "0"
     written_at: str | None = None
     duplicates: Literal["reject", "keep_last"] = "reject"
     unsorted: Literal["sort", "reject"] = "sort"
+    missing_context: Literal["reject", "mark_missing", "last_known"] = "reject"
+    states: str | None = None
     min_rows: Count = 20
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_steps_where_its_frequency_is_a_number(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or type(given.get("frequency")) is not int:
+            return given
+        counted = {"time_format": "s", **given}
+        _in_seconds(counted, "available_after")
+        return counted
+
+    @model_validator(mode="after")
+    def _counted_steps_have_no_clock(self) -> Self:
+        if self.counts_steps and (self.time_format, self.timezone, self.resample) != ("s", None, None):
+            raise ValueError(f"frequency = {self.frequency} without `time_format`, `timezone` and `resample`")
+        return self
 
     @model_validator(mode="after")
     def _resamples_to_steps(self) -> Self:
@@ -141,7 +166,14 @@ class Source(Section):
         """The calendar of each series that has one of its own, and of all others under :data:`EVERY_OTHER`."""
         if self.frequency is None:
             return {}
+        if isinstance(self.frequency, int):
+            return {EVERY_OTHER: f"{self.frequency}s"}
         return self.frequency if isinstance(self.frequency, dict) else {EVERY_OTHER: self.frequency}
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether times are whole numbers - cycles, trials - rather than moments."""
+        return isinstance(self.frequency, int)
 
 
 class Feature(Section):
@@ -311,6 +343,33 @@ class Settings(Section):
             raise ValueError("columns of different names, but two of its entries make one of the same")
         return features
 
+    @model_validator(mode="before")
+    @classmethod
+    def _windows_are_counted_as_steps_are(cls, given: Any) -> Any:
+        source, fit = (given.get(key) for key in ("source", "fit"))
+        if isinstance(source, dict) and type(source.get("frequency")) is int and isinstance(fit, dict):
+            fit = dict(fit)
+            _in_seconds(fit, "train_window")
+            return {**given, "fit": fit}
+        return given
+
+    @model_validator(mode="after")
+    def _counted_steps_have_no_calendar(self) -> Self:
+        for feature in (*self.features.values(), *self.context.values()):
+            if self.source.counts_steps and feature.op in ("day_of_week", "hour"):
+                raise ValueError(f'op = "{feature.op}" with times that have one, not with counted steps')
+        return self
+
+    @model_validator(mode="after")
+    def _moves_know_their_context(self) -> Self:
+        movers = [label(c) for c in self.model.transition if reads_context("transition", c)]
+        if movers and self.source.missing_context == "mark_missing":
+            raise ValueError(
+                f'source.missing_context = "last_known" or "reject" with `model.transition` {movers[0]}, which reads '
+                "the context of every row, of those without values too"
+            )
+        return self
+
     @model_validator(mode="after")
     def _columns_are_there(self) -> Self:
         if both := set(self.made_features) & set(self.made_context):
@@ -337,10 +396,11 @@ class Settings(Section):
         return _made(self.context)
 
     @property
-    def source_columns(self) -> list[str]:
-        """The columns of the source that hold values, each once."""
-        made = (*self.made_features.values(), *self.made_context.values())
-        return list(dict.fromkeys(column for feature in made for column in feature.inputs))
+    def source_columns(self) -> dict[str, str]:
+        """The columns of the source that hold values, and the key of the configuration that names each first."""
+        labels = {} if self.source.states is None else {self.source.states: "source.states"}
+        context = {column: "context" for feature in self.made_context.values() for column in feature.inputs}
+        return labels | context | {c: "features" for feature in self.made_features.values() for c in feature.inputs}
 
     @property
     def value_columns(self) -> list[str]:

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 import hsmm
-from hsmm.components.emission import Emission, Mixture, Product
+from hsmm.components.emission import Product
 from hsmm.components.initial import Initial
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.training.trainers import resolve_trainer
 from tasks.config.components import Choice, label, made
 from tasks.config.errors import ConfigurationError
+from tasks.config.laws import emission_of
 from tasks.config.settings import Settings
 
 _LISTS = ("estimator", "n_states", "emission", "duration", "transition", "initial")
@@ -43,20 +44,11 @@ def check_candidates(settings: Settings) -> None:
         for candidate in candidates(settings):
             candidate.estimator.check_options()
             _check_sizes(candidate.estimator)
+        _check_context([candidate.estimator for candidate in candidates(settings)], settings)
         for choice in settings.model.emission:
             _check_width(choice, settings)
     except ValueError as error:
         raise ConfigurationError(f"model or fit: {error}") from None
-
-
-def scaled_columns(settings: Settings) -> list[str]:
-    """The features that may be standardised: those that every candidate describes by a law of location and scale.
-
-    Counts, categories and positive quantities stay in their own units.
-    """
-    columns = settings.value_columns
-    laws = [_law(choice, settings) for choice in settings.model.emission]
-    return [name for i, name in enumerate(columns) if all(_moves_and_stretches(law, i) for law in laws)]
 
 
 def _combinations(settings: Settings) -> Iterator[Candidate]:
@@ -102,24 +94,20 @@ def _check_sizes(estimator: hsmm.Estimator) -> None:
         transition.initialise(blank, torch.full((1, k), 2.0, dtype=torch.float64), torch.Generator().manual_seed(0))
 
 
+def _check_context(estimators: list[hsmm.Estimator], settings: Settings) -> None:
+    """A context is declared where a candidate reads one, and only there."""
+    readers = [estimator for estimator in estimators if estimator.uses_context]
+    if readers and not settings.context:
+        part = next(p for p in readers[0]._structure().components().values() if p.uses_covariates)
+        raise ValueError(f"{part.name} reads a context, but none is declared; add its columns under [context].")
+    if settings.context and not readers:
+        raise ValueError("[context] is declared, but no candidate reads it; leave it out, or add one that does.")
+
+
 def _check_width(choice: Choice, settings: Settings) -> None:
-    law, n_features = _law(choice, settings), len(settings.value_columns)
+    law, n_features = emission_of(choice, settings), len(settings.value_columns)
     if isinstance(law, Product) and sum(map(len, law.columns or ())) != n_features:
         raise ValueError(
             f"emission {label(choice)} describes {sum(map(len, law.columns or ()))} columns, but there are "
             f"{n_features} features ({', '.join(settings.value_columns)}); give a part to each."
         )
-
-
-def _law(choice: Choice, settings: Settings) -> Emission:
-    law: Emission = resolve("emission", made("emission", choice, settings.value_columns, settings.context_columns))
-    return law
-
-
-def _moves_and_stretches(law: Emission, column: int) -> bool:
-    if isinstance(law, Product):
-        part = next((p for p, own in zip(law.parts, law.columns or (), strict=True) if column in own), None)
-        return isinstance(part, Emission) and _moves_and_stretches(part, column)
-    if isinstance(law, Mixture):
-        return isinstance(law.component, Emission) and _moves_and_stretches(law.component, column)
-    return law.name in ("gaussian", "student_t")

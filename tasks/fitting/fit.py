@@ -20,9 +20,7 @@ from tasks.fitting.bundle import ALL
 from tasks.fitting.candidates import candidates
 from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fit_candidate
 from tasks.fitting.scaling import Scaling, scaling_for
-from tasks.source.validate import Validated
-
-KNOWN = "known_state"
+from tasks.source.validate import KNOWN, Validated
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from hsmm import Estimator
+from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
-from tasks.fitting.candidates import scaled_columns
 from tasks.source.run_key import feature_matrix
 
 

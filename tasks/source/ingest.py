@@ -90,7 +90,7 @@ def copy_known(settings: Settings, as_of: datetime, folder: Path) -> Settings:
 def check_source(settings: Settings, as_of: str | datetime | None) -> Seen:
     """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
     source = settings.source
-    frozen = parse_as_of(as_of, source.timezone) if as_of is not None else None
+    frozen = parse_as_of(as_of, source.timezone, counted=source.counts_steps) if as_of is not None else None
     parts = read_parts(source.path, _wanted(settings))
     for part in parts:
         _check_types(part, settings)
@@ -98,23 +98,18 @@ def check_source(settings: Settings, as_of: str | datetime | None) -> Seen:
     return Seen(frozen, seen, _zone(parts, [found.stamps for found in seen], source))
 
 
-def inputs(settings: Settings) -> list[str]:
-    """The columns that features are made of."""
-    return list(dict.fromkeys(column for feature in settings.made_features.values() for column in feature.inputs))
-
-
 def _wanted(settings: Settings) -> dict[str, str]:
     source = settings.source
     named = {"source.time": source.time, "source.series": source.series, "source.written_at": source.written_at}
     wanted = {column: key for key, column in named.items() if column is not None}
-    return wanted | {column: "features" for column in inputs(settings) if column not in wanted}
+    return settings.source_columns | wanted
 
 
 def _check_types(part: Part, settings: Settings) -> None:
-    for column in inputs(settings):
+    for column, key in settings.source_columns.items():
         dtype = part.schema[column]
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null, pl.String, pl.Categorical, pl.Enum)):
-            raise SourceError(f"features: column {column!r} of {part.origin!r} holds {dtype}; expected numbers.")
+            raise SourceError(f"{key}: column {column!r} of {part.origin!r} holds {dtype}; expected numbers.")
     series = settings.source.series
     dtype = pl.String() if series is None else part.schema[series]
     if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
@@ -173,7 +168,7 @@ def _zone(parts: Sequence[Part], stamps: Sequence[Stamps], source: Source) -> st
 def _rows(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
     source = settings.source
     moment, known, written = _times(seen, settings)
-    columns = [(column, seen.part.schema[column]) for column in inputs(settings)]
+    columns = [(column, seen.part.schema[column]) for column in settings.source_columns]
     return seen.part.scanned.select(
         _series_id(settings).alias("series_id"),
         moment.alias("time"),
@@ -241,11 +236,11 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
         flaws = rows["flaw"].drop_nulls().head(1).to_list()
         found = f"has no time that can be read ({flaws[0]})" if flaws else "holds no readable time"
         raise SourceError(f"source.time: column {source.time!r} {found}; {_time_remedy(source)}.")
-    for column in inputs(settings):
+    for column, key in settings.source_columns.items():
         flawed = rows.filter(pl.col("flaw").str.starts_with(f"{column} holds '"))
         if len(flawed) and rows[f"{RAW}{column}"].null_count() == len(rows):
             raise SourceError(
-                f"features: column {column!r} of {source.path!r} holds String; expected numbers: {place_of(flawed, 0)} "
+                f"{key}: column {column!r} of {source.path!r} holds String; expected numbers: {place_of(flawed, 0)} "
                 f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
             )
     return Ingested(rows, seen.as_of, seen.zone)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from tasks.config.settings import Settings
-from tasks.source.validate import Validated
+from tasks.source.validate import KNOWN, Validated
 
 _NO_MATTER = {"source": {"path"}, "fit": {"device"}, "output": True, "tracking": True}
 
@@ -27,9 +27,10 @@ def data_digest(validated: Validated) -> str:
     """SHA-256 of the rows that a model may see: series, times and features to the last bit."""
     rows, digest = validated.rows, hashlib.sha256()
     lengths = rows.group_by("series_id", maintain_order=True).len()
-    digest.update(json.dumps([validated.value_columns, lengths.rows()]).encode())
+    others = [*validated.context_columns, *([KNOWN] if KNOWN in rows.columns else [])]
+    digest.update(json.dumps([validated.value_columns, *([others] if others else []), lengths.rows()]).encode())
     digest.update(rows["time"].dt.epoch("us").to_numpy().astype("<i8").tobytes())
-    digest.update(feature_matrix(rows, validated.value_columns).astype("<f8").tobytes())
+    digest.update(feature_matrix(rows, validated.value_columns + others).astype("<f8").tobytes())
     return digest.hexdigest()
 
 

@@ -8,16 +8,22 @@ from datetime import datetime
 from functools import partial
 
 import polars as pl
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm.components.emission import Emission
+from tasks.config.laws import laws_by_feature
 from tasks.config.settings import EVERY_OTHER, Settings, Source
 from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series
+from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import RAW, Ingested
 from tasks.source.policies import on_steps
 
 _LARGEST_HOLDOUT = 10  # one row in so many
+_MOST_STATES = 1 << 15
+KNOWN = "known_state"
 
 Check = Callable[[pl.DataFrame], pl.DataFrame]
 
@@ -29,9 +35,9 @@ class Validated:
     Attributes
     ----------
     rows
-        ``series_id``, ``time``, one column a feature (null is missing), ``gap`` (the calendar has this step, the
-        source does not), ``trains`` (inside the training window, and not held out to judge models by); sorted by
-        series and time.
+        ``series_id``, ``time``, one column a feature (null is missing) and one for each of the context, ``gap`` (the
+        calendar has this step, the source does not), ``trains`` (inside the training window, and not held out to judge
+        models by), and ``known_state`` where the source labels states (null is unknown); sorted by series and time.
     quarantine
         ``series_id``, ``reason``, ``detail``: one row a series that was set aside.
     as_of, train_start, train_end
@@ -42,6 +48,7 @@ class Validated:
     rows: pl.DataFrame
     quarantine: pl.DataFrame
     value_columns: list[str]
+    context_columns: list[str]
     as_of: datetime
     train_start: datetime | None
     train_end: datetime | None
@@ -56,17 +63,25 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
         rows = rows.unique(["series_id", "time"], keep="last", maintain_order=True)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
     raw, off_calendar = _on_calendar(rows, ingested, settings)
-    rows = add_features(raw, settings.made_features, ingested.zone)
-    rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, columns)})
+    rows = add_features(raw, settings.made_features | settings.made_context, ingested.zone)
+    made = [*columns, *settings.context_columns]
+    rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, made)})
+    rows, outside = _screen(rows, _support_checks(settings))
+    rows, mislabelled = _with_known_states(rows, raw, source)
     as_of = ingested.as_of or _newest(raw, rows if len(rows) else ingested.rows)
     rows = _with_gaps(rows, ingested.zone, source)
+    with_context_, lacking = with_context(rows, settings, ingested.zone)
+    rows, uninformed = _screen(with_context_, {"missing_context": lambda _: lacking})
     rows = rows.with_columns(_trains(settings.fit.train_window, as_of, settings.promote.holdout))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
     training = rows.filter("trains")["time"]
     return Validated(
         rows=rows,
-        quarantine=pl.concat([flagged, more, off_calendar, undefined, unusable]).sort("series_id"),
+        quarantine=pl.concat([flagged, more, off_calendar, undefined, outside, mislabelled, uninformed, unusable]).sort(
+            "series_id"
+        ),
         value_columns=columns,
+        context_columns=settings.context_columns,
         as_of=as_of,
         train_start=training.min(),  # type: ignore[arg-type]
         train_end=training.max(),  # type: ignore[arg-type]
@@ -168,6 +183,66 @@ def _undefined_features(rows: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
         .agg(pl.len().alias("n"), pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
         .select("series_id", pl.format(message, "n", "time").alias("detail"))
     )
+
+
+def _support_checks(settings: Settings) -> dict[str, Check]:
+    """Values that a candidate's emission cannot be asked about, such as halves where it counts."""
+    return {
+        "outside_support": lambda rows: pl.concat(
+            [rows.select("series_id", detail=pl.lit("")).clear()]
+            + [
+                _unsupported(rows, name, law)
+                for name, laws in laws_by_feature(settings).items()
+                for law in {law.support.words: law for law in laws}.values()
+            ]
+        ).unique("series_id", keep="first", maintain_order=True)
+    }
+
+
+def _unsupported(rows: pl.DataFrame, column: str, law: Emission) -> pl.DataFrame:
+    values = rows[column].cast(pl.Float64)
+    contained = law.support.contains(torch.from_numpy(values.fill_null(law.support.inside).to_numpy().copy()))
+    return (
+        rows.filter(pl.Series(~contained.numpy()))
+        .group_by("series_id", maintain_order=True)
+        .agg(pl.len().alias("n"), pl.col(column).first(), pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        .select(
+            "series_id",
+            pl.format(
+                f"found {{}} rows whose {column} a {law.name} emission does not know, the first {{}} at {{}}; "
+                f"expected {law.support.words}",
+                "n",
+                column,
+                "time",
+            ).alias("detail"),
+        )
+    )
+
+
+def _with_known_states(rows: pl.DataFrame, raw: pl.DataFrame, source: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """``rows`` with the states that the source knows, and the series whose labels are none."""
+    if source.states is None:
+        return rows, _screen(rows, {})[1]
+    said = pl.col(f"{RAW}{source.states}")
+    labels = raw.select("series_id", "time", pl.when(said != -1).then(said).alias(KNOWN))
+    rows = rows.join(labels, on=["series_id", "time"], how="left", maintain_order="left")
+    known = pl.col(KNOWN)
+    wrong = (
+        rows.filter((known < 0) | (known != known.floor()) | (known > _MOST_STATES))
+        .group_by("series_id", maintain_order=True)
+        .agg(pl.len().alias("n"), known.first())
+        .select(
+            "series_id",
+            pl.format(
+                f"found {{}} rows with a wrong {source.states}, the first {{}}; expected a state's "
+                "number from 0 on, or nothing or -1 where it is unknown",
+                "n",
+                KNOWN,
+            ).alias("detail"),
+        )
+    )
+    rows, failed = _screen(rows, {"bad_state": lambda _: wrong})
+    return rows.with_columns(pl.col(KNOWN).cast(pl.Int64)), failed
 
 
 def _on_calendar(rows: pl.DataFrame, ingested: Ingested, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -32,7 +32,11 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
     """The configuration's rows as they were known at ``as_of``."""
     if head is not None and head < 1:
         raise ConfigurationError(f"--head: found {head}; expected a whole number >= 1.")
-    moment = parse_as_of(as_of, settings.source.timezone) if as_of is not None else None
+    moment = (
+        parse_as_of(as_of, settings.source.timezone, counted=settings.source.counts_steps)
+        if as_of is not None
+        else None
+    )
     rows = read_states(settings.output.states, settings.name, series, moment)
     if rows.is_empty():
         asked = [

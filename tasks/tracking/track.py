@@ -119,7 +119,8 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
         bundle = save_bundle(judged.registered, Path(folder) / "bundle")
         if judged.verdict == "PROMOTE":
             add_canary(judged.registered, bundle, validated.rows)
-        columns = judged.registered.scaling.columns
+        scaling = judged.registered.scaling
+        columns = [*scaling.columns, *scaling.context]
         made = run.registry.register_model(
             run.run_id, settings.name, bundle, SERVED_MODEL, columns, _requirements(), tags
         )

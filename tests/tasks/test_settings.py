@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.config.errors import ConfigurationError
+from tasks.config.laws import scaled_columns
 from tasks.config.settings import read_settings
-from tasks.fitting.candidates import candidates, check_candidates, scaled_columns
+from tasks.fitting.candidates import candidates, check_candidates
 
 MINIMAL = """
 name = "toy"
