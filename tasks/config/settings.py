@@ -116,29 +116,53 @@ Estimators = Annotated[tuple[EstimatorName, ...], BeforeValidator(_as_candidates
 class Section(BaseModel):
     """A table of the configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Source(Section):
     """Where the rows are and how their times are to be read."""
 
     path: Place
+    """A Parquet or CSV file, a glob, a folder of files (hive-partitioned too), or a place such as s3://…"""
     time: str
+    """The column that says when a row happened."""
     time_format: TimeFormat | None = None
+    """How times are written as text, such as "%d.%m.%Y %H:%M"; or "s", "ms", "us", "ns" for numbers since 1970."""
     series: str | None = None
+    """The column that names the series; without one, all rows are one series."""
     timezone: Timezone | None = None
+    """The zone of times that are written without one, and in which days are counted."""
     ambiguous: Literal["reject", "earliest", "latest", "infer"] = "reject"
+    """Which of two hours a time means that a clock shows twice."""
     decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers that are written as text."""
     frequency: Annotated[str | Count | dict[str, str], AfterValidator(_frequencies)] | None = None
+    """The calendar: one step, such as "1bd", "1h" or "15m", whose gaps become rows marked MISSING; a whole number
+    where `time` counts steps (cycles, trials); or a table of series to their own, "*" being all others. Without it,
+    rows are steps.
+    """
     off_calendar: Literal["reject", "drop", "snap"] = "reject"
+    """What becomes of rows that the calendar has no place for."""
     resample: Annotated[str | dict[str, str], AfterValidator(_resamplers)] | None = None
+    """How several rows become one step: first, last, mean, sum, min or max, or a table of columns to these."""
     available_after: Delay = "0"
+    """How long after its time a row is known. A close stamped at midnight is not known at midnight."""
     written_at: str | None = None
+    """The column that says when a row was written: of several versions, that known at the moment counts."""
     duplicates: Literal["reject", "keep_last"] = "reject"
+    """What becomes of several rows of one series and time."""
     unsorted: Literal["sort", "reject"] = "sort"
+    """What becomes of rows that are not in order of time."""
     missing_context: Literal["reject", "mark_missing", "last_known"] = "reject"
+    """What becomes of a row that has values and lacks a context: its series is set aside, its values count as missing,
+    or the last known context of the series is carried forward.
+    """
     states: str | None = None
+    """A column of known states: their numbers from 0 on, nothing or -1 where they are unknown. They keep their
+    numbers.
+    """
     min_rows: Count = 20
+    """Rows with values that a series needs in its training window."""
 
     @model_validator(mode="before")
     @classmethod
@@ -180,14 +204,23 @@ class Feature(Section):
     """One declared transform: what the model sees, made from the source's columns."""
 
     op: str
+    """The transform; see the table of transforms."""
     column: str | None = None
+    """The column it reads."""
     columns: tuple[str, str] | None = None
+    """The two columns it reads, where it compares."""
     window: Annotated[int, Field(ge=2)] | None = None
+    """Rows it looks back on, this one among them."""
     lag: Count | None = None
+    """Rows before this one."""
     lags: Annotated[tuple[Count, ...], AfterValidator(_distinct)] | None = None
+    """Several of these: one column each."""
     half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Rows after which a weight has halved."""
     low: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """The least value that is let through."""
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """The greatest value that is let through."""
 
     @field_validator("op")
     @classmethod
@@ -232,15 +265,25 @@ class Model(Section):
     """The candidates: every combination of these lists is fitted."""
 
     estimator: Estimators = ("hsmm",)
+    """Whether states have durations of their own, or may change at every step."""
     n_states: StateCounts = (2, 3, 4)
+    """Numbers of states."""
     emission: Emissions = ("gaussian", "student_t")
+    """Laws of the features given the state."""
     duration: Durations = ("geometric", "negative_binomial")
+    """Laws of how long a state lasts."""
     transition: Transitions = ("dense",)
+    """Laws of the next state."""
     initial: Initials = ("free",)
+    """Laws of the first state."""
     max_duration: Count = 120
+    """The longest duration with a probability of its own, in steps; laws with a tail go on beyond it."""
     min_duration: Count = 1
+    """No segment is shorter, but for the first and the last of a series where these are cut off."""
     left_censored: bool = False
+    """Whether series begin in the midst of a segment."""
     right_censored: bool = True
+    """Whether the last segment may go on after the end of its series."""
 
     @model_validator(mode="after")
     def _durations_are_ordered(self) -> Self:
@@ -261,23 +304,40 @@ class Fit(Section):
     """How every candidate is fitted."""
 
     pool: Literal["pooled", "per_series"] = "pooled"
+    """One model of all series together, or one for each."""
     scale: Literal["series", "pooled", "none"] = "series"
+    """Whose mean and spread features are standardised by. Only those that every candidate describes by a location and
+    a scale are; counts, categories and positive quantities never.
+    """
     train_window: Window = "all"
+    """How far back the training rows reach, such as "10y" or "90d"; "all" is all."""
     n_init: Count = 32
+    """Restarts of every candidate."""
     max_iter: Count = 1000
+    """Iterations after which a fit stops that has not converged."""
     tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-8
+    """A fit has converged when an iteration gains less than this, in nats per row."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The same seed and rows give the same model."""
     trainer: TrainerChoice = "em"
+    """How parameters are learnt."""
     frozen: tuple[str, ...] = ()
+    """Tables, or parts such as "emission.mean", that a refit takes from the champion unchanged. A first fit learns
+    them.
+    """
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where fits are computed; "auto" is the CPU."""
 
 
 class Select(Section):
     """How the best candidate is chosen."""
 
     criterion: str = "bic"
+    """What candidates are ranked by."""
     rule: str = "best"
+    """Which of those near the best is chosen, on held-out rows: the best, or the simplest within a standard error."""
     splits: SplitsChoice = "last_share"
+    """Which rows are held out, where the criterion asks for some."""
 
     @field_validator("criterion", "rule")
     @classmethod
@@ -291,8 +351,10 @@ class Select(Section):
 
     @model_validator(mode="after")
     def _has_scores_on_held_out_rows(self) -> Self:
+        from hsmm.selection import CRITERIA
+
         given = [key for key in ("rule", "splits") if key in self.model_fields_set]
-        if self.criterion != "held_out" and given:
+        if given and not CRITERIA[self.criterion].on_held_out:
             raise ValueError(f'criterion = "held_out" with `{given[0]}`, which needs scores on held-out rows')
         return self
 
@@ -301,30 +363,41 @@ class Promote(Section):
     """The gate: what a new model must show before it takes the champion's place. Fixed before anything is fitted."""
 
     min_improvement: Annotated[float, Field(allow_inf_nan=False)] = -0.01
+    """Nats per row, on rows that neither was fitted on, by which the new model must predict better; below zero, it may
+    be that much worse.
+    """
     holdout: Count = 20
+    """Newest rows of each series that nothing is fitted on, at most a tenth of it."""
     min_margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """How clearly every state must be recognised in the champion, 0 to 1."""
     min_share: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """The share of the rows that its rarest state must hold."""
 
 
 class Output(Section):
     """Where the state table is kept; its companions lie beside it."""
 
     states: Place = "out/states"
+    """The state table, a Delta table: a folder, or a place such as s3://…"""
 
 
 class Tracking(Section):
     """Where the runs are logged and the models registered."""
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///mlflow.db"
+    """The tracking server: a SQLite file or the address of an MLflow server."""
 
 
 class Settings(Section):
     """One run's configuration."""
 
     name: Annotated[str, Field(pattern=_NAME)]
+    """What model and table rows are called: small letters, digits and underscores."""
     source: Source
     features: Annotated[dict[str, Feature], Field(min_length=1)]
+    """The columns that the model sees, by name."""
     context: dict[str, Feature] = {}
+    """Columns that laws may depend on, by name; declared as features are."""
     model: Model = Model()
     fit: Fit = Fit()
     select: Select = Select()
