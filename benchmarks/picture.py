@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.report.figures.style import MUTED, PALETTE, STYLE, headline, new_figure
+from hsmm.plot.style import MUTED, PALETTE
+from tasks.report.figures.style import STYLE, headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

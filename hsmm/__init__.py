@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 import hsmm._waiting  # noqa: F401
-from hsmm import inference, metrics
+from hsmm import inference, metrics, plot
 from hsmm.causality import Causality, check_causal
 from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
@@ -42,6 +42,7 @@ __all__ = [
     "load_filter_state",
     "match_states",
     "metrics",
+    "plot",
     "regularizers",
     "select_model",
     "trainers",

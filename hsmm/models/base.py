@@ -185,7 +185,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         and log-prior at the estimate by the delta method, for which X must be the data of the fit. NaN is what these
         do not determine.
         """
-        model, features = self._fitted_model(), self._feature_labels()
+        model, features = self._fitted_model(), self.feature_labels
         if X is None:
             if std_errors:
                 require_data(X)

@@ -53,7 +53,7 @@ class Diagnostics(Queries):
             drawn = np.random.default_rng(seed_from(random_state)).uniform(size=tuple(sequences.values.shape))
             share = torch.from_numpy(drawn)
         residuals = np.where(sequences.observed.numpy(), normal_residuals(tails, share), np.nan)
-        return self._answer(X, residuals, self._feature_labels())
+        return self._answer(X, residuals, self.feature_labels)
 
     def contributions(
         self,
@@ -91,7 +91,7 @@ class Diagnostics(Queries):
         density = log_density(frozenset(range(n_features)))
         now = before.numpy() + density[:, :-1]
         moves = _Moves.of(now, sequences)
-        names = self._feature_labels()
+        names = self.feature_labels
         columns: dict[str, Any] = {"surprise": -density[:, -1]}
         columns |= {f"surprise_{name}": -shares[:, -1, f] for f, name in enumerate(names)}
         columns |= {"state_before": moves.before, "state": moves.after, "log_odds": moves.odds(now)}

@@ -50,7 +50,8 @@ class Framed:
         if names is not None:
             self.feature_names_in_ = names
 
-    def _feature_labels(self) -> list[str]:
+    @property
+    def feature_labels(self) -> list[str]:
         """Names of the features; x0, x1, … where the fit saw none."""
         known = self.__dict__.get("feature_names_in_")
         return [f"x{i}" for i in range(self.n_features_in_)] if known is None else [str(name) for name in known]

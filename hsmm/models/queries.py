@@ -239,7 +239,7 @@ class Queries(Framed, ABC):
         unseen = self._unseen(n_samples if model.uses_covariates else 1, context)
         states = inference.simulate_states(self._potentials(unseen), n_samples, generator)
         X = model.emission.sample(states, generator, unseen.covariates).numpy()
-        return self._answer(None, X, self._feature_labels()), self._answer(None, states.numpy(), "state")
+        return self._answer(None, X, self.feature_labels), self._answer(None, states.numpy(), "state")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_model")

@@ -12,6 +12,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm.plot.runs import model_survival
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle
 from tasks.report.data import ReportData
@@ -19,7 +20,6 @@ from tasks.report.figures.dwell import dwell_times
 from tasks.report.figures.features import features_by_state
 from tasks.report.figures.ranking import ranking
 from tasks.report.figures.restarts import restarts
-from tasks.report.figures.runs import model_survival
 from tasks.report.figures.series import overview, portrait, series_rows
 from tasks.report.figures.style import STYLE
 from tasks.report.figures.transitions import transitions

@@ -27,6 +27,7 @@ NAMES = {
     "load_filter_state",
     "match_states",
     "metrics",
+    "plot",
     "regularizers",
     "select_model",
     "trainers",

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hsmm
+from hsmm.plot.style import PALETTE
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
 from tasks.config.errors import OutputError
 from tasks.config.settings import Settings
 from tasks.fitting.scaling import Scaling
-from tasks.report.figures.style import PALETTE
 from tasks.report.page.alerts import newest_rows
 from tasks.report.page.data import ChosenModel, PageData
 from tasks.report.page.evidence import recorded

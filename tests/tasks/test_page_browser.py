@@ -21,9 +21,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from hsmm.plot.style import colour
 from tasks.config.columns import QUARANTINE_COLUMNS, STATE_COLUMNS
 from tasks.fitting.scaling import Scaling
-from tasks.report.figures.style import colour
 from tasks.report.page.data import ChosenModel, PageData
 from tasks.report.page.render import write_page
 

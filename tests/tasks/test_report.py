@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hsmm
+from hsmm.plot.runs import Runs, model_survival, observed_survival, runs
+from hsmm.plot.style import PALETTE, colour
 from tasks.report.data import ReportData
-from tasks.report.figures.runs import Runs, model_survival, observed_survival, runs
-from tasks.report.figures.style import PALETTE, colour
 from tasks.report.pictures import pictures, state_names
 
 paths = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 2)), max_size=60).map(sorted)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.report.figures.runs import Runs, observed_survival, runs
+from hsmm.plot.runs import Runs, observed_survival, runs
+from hsmm.plot.style import MUTED, colour
 from tasks.report.figures.series import SeriesRows
-from tasks.report.figures.style import MUTED, colour, headline, new_figure
+from tasks.report.figures.style import headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

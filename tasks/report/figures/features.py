@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hsmm.plot.style import MUTED, colour
 from tasks.report.figures.series import SeriesRows
-from tasks.report.figures.style import MUTED, colour, headline, new_figure
+from tasks.report.figures.style import headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.report.figures.style import PALETTE, new_figure
+from hsmm.plot.style import PALETTE
+from tasks.report.figures.style import new_figure
 
 if TYPE_CHECKING:
     import polars as pl

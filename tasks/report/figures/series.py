@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.report.figures.style import colour, headline, new_figure, state_legend
+from hsmm.plot.strips import coloured_line, probability_strip, span
+from hsmm.plot.style import as_numbers, label_dates
+from tasks.report.figures.style import headline, new_figure, state_legend
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,9 +70,9 @@ def overview(series: list[SeriesRows], names: list[str], title: str) -> Figure:
         _coloured_line(axis, rows, values)
         axis.set_title(rows.name)
         axis.set_ylabel(feature)
-    first, last = zip(*(_span(rows) for rows in series), strict=True)
+    first, last = zip(*(span(as_numbers(rows.time)) for rows in series), strict=True)
     axes[0].set_xlim(min(first), max(last))
-    _date_labels(axes[-1])
+    label_dates(axes[-1])
     headline(figure, f"{title}: the most probable states, in hindsight".lstrip(": "))
     state_legend(figure, names)
     return figure
@@ -86,72 +88,16 @@ def portrait(rows: SeriesRows, names: list[str]) -> Figure:
         axis.set_ylabel(feature)
     axes[0].set_title("Most probable path, in hindsight")
     _probability_strip(axes[-1], rows)
-    _date_labels(axes[-1])
+    label_dates(axes[-1])
     headline(figure, rows.name)
     state_legend(figure, names)
     return figure
 
 
 def _coloured_line(axis: Axes, rows: SeriesRows, values: np.ndarray) -> None:
-    from matplotlib.collections import LineCollection
-    from matplotlib.dates import date2num
-
-    time = date2num(rows.time)
-    corners = np.column_stack([time, values])
-    steps = list(np.stack([corners[:-1], corners[1:]], axis=1))
-    axis.add_collection(LineCollection(steps, colors=[colour(k) for k in rows.path[1:]], linewidths=0.8))
-    _bands(axis, rows.path, time)
-    axis.set_xlim(*_span(rows))
-    axis.set_ylim(*_limits(values))
-
-
-def _bands(axis: Axes, path: np.ndarray, time: np.ndarray) -> None:
-    edges = np.append(time, time[-1] + _step(time))
-    starts = np.flatnonzero(np.append(True, path[1:] != path[:-1]))
-    ends = np.append(starts[1:], len(path))
-    spans = np.column_stack([edges[starts], edges[ends] - edges[starts]])
-    full_height = axis.get_xaxis_transform()
-    for state in np.unique(path[path >= 0]):
-        bars = [tuple(span) for span in spans[path[starts] == state]]
-        look: dict[str, Any] = {"facecolors": colour(int(state)), "alpha": 0.22, "linewidth": 0, "zorder": 0}
-        axis.broken_barh(bars, (0, 1), transform=full_height, **look)
+    coloured_line(axis, as_numbers(rows.time), values, rows.path)
 
 
 def _probability_strip(axis: Axes, rows: SeriesRows) -> None:
-    from matplotlib.dates import date2num
-
-    heights = np.nan_to_num(rows.filtered).T
-    colours = [colour(state) for state in range(len(heights))]
-    axis.stackplot(date2num(rows.time), heights, colors=colours, linewidth=0, step="post")
-    axis.set_ylim(0, 1)
-    axis.set_yticks([0, 0.5, 1])
-    axis.set_ylabel("probability")
+    probability_strip(axis, as_numbers(rows.time), rows.filtered)
     axis.set_title("What was known at the time: p(state | data up to then)")
-
-
-def _span(rows: SeriesRows) -> tuple[float, float]:
-    from matplotlib.dates import date2num
-
-    time = date2num(rows.time)
-    return float(time[0]), float(time[-1]) + _step(time)
-
-
-def _step(time: np.ndarray) -> float:
-    return float(np.median(np.diff(time))) if len(time) > 1 else 1.0
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    margin = 0.05 * (high - low) or 0.5
-    return low - margin, high + margin
-
-
-def _date_labels(axis: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator()
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))

@@ -5,14 +5,10 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from hsmm.plot.style import colour
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A5195", "#8C8C8C")
-"""After Okabe and Ito: told apart with any colour vision."""
-
-NO_STATE = "#CCCCCC"
-MUTED = "#555555"
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -23,11 +19,6 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#666666",
     "legend.frameon": False,
 }
-
-
-def colour(state: int) -> str:
-    """The colour of a state wherever it is drawn."""
-    return NO_STATE if state < 0 else PALETTE[state % len(PALETTE)]
 
 
 def new_figure(width: float, height: float) -> Figure:

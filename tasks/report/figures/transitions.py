@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.report.figures.style import colour, new_figure
+from hsmm.plot.laws import heat_map
+from hsmm.plot.style import colour
+from tasks.report.figures.style import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,23 +20,10 @@ def transitions(matrix: np.ndarray, mean_duration: np.ndarray, names: list[str])
     side = 1.5 + 0.85 * len(names)
     figure = new_figure(side + 4.2, side + 0.3)
     heat, bars = figure.subplots(1, 2, width_ratios=[side, 3.2], sharey=True)
-    _heat_map(heat, matrix, names)
+    heat_map(heat, matrix, names)
+    heat.set_title("From state to state (rows sum to 1)")
     _duration_bars(bars, mean_duration)
     return figure
-
-
-def _heat_map(axis: Axes, matrix: np.ndarray, names: list[str]) -> None:
-    axis.imshow(matrix, vmin=0, vmax=1, cmap="Blues", aspect="equal")
-    for (row, column), probability in np.ndenumerate(matrix):
-        text = "" if row == column and probability == 0 else f"{probability:.3f}"
-        tint = "white" if probability > 0.55 else "black"
-        axis.text(column, row, text, ha="center", va="center", color=tint)
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(names)), names)
-    axis.set_xlabel("next state")
-    axis.set_ylabel("state")
-    axis.set_title("From state to state (rows sum to 1)")
-    axis.tick_params(length=0)
 
 
 def _duration_bars(axis: Axes, mean_duration: np.ndarray) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.report.figures.runs import Runs, observed_survival
-from tasks.report.figures.style import MUTED, colour
+from hsmm.plot.runs import Runs, observed_survival
+from hsmm.plot.style import MUTED, colour
 from tasks.report.page.text import label, number
 
 Figure = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.report.figures.runs import Runs, model_survival, runs
+from hsmm.plot.runs import Runs, model_survival, runs
 from tasks.report.page.data import ChosenModel, PageData
 
 LONGEST = 1000

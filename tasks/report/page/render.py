@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.report.figures.style import NO_STATE, PALETTE
+from hsmm.plot.style import NO_STATE, PALETTE
 from tasks.report.page import view
 from tasks.report.page.data import PageData
 from tasks.report.page.series import Sample, sample

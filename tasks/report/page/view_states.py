@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.report.figures.runs import Runs, observed_survival
+from hsmm.plot.runs import Runs, observed_survival
 from tasks.report.page.data import PageData
 from tasks.report.page.plots import Figure, hazard_plot, spread_plot, survival_plot, transition_plot
 from tasks.report.page.profile import (

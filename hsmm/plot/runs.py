@@ -1,4 +1,4 @@
-"""How long states last: runs of a decoded path, and the model's own survival curves."""
+"""How long states last: runs of a decoded path, and the law's own survival curves."""
 
 from __future__ import annotations
 
