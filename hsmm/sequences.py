@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,11 @@ from hsmm.types import Covariates, Observed, Offsets, Values
 _LARGEST = 1e100
 _TEMPORAL = ("date", "time", "duration", "period")
 _FEWEST_TO_COMPARE = 32
+_FEWEST_LEVELS, _CROWD, _CROWD_SHARE, _CROWDED = 3, 5, 0.02, 30.0  # of distinct values, the densest part of a feature
+_TAIL, _FENCE = 0.02, 1.0  # share of rows on each side beyond which, and widths at which, values are drawn in
+_ROUNDING = 4e-15
+_OFTEN = 4.0  # times as often as the median value: ties that are no rounding
+_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 Rows: TypeAlias = Tensor | slice
@@ -171,6 +177,40 @@ class Sequences:
         _, variance = self.moments
         return torch.where(variance > 0, variance, 1.0).sqrt()
 
+    @cached_property
+    def floor_scale(self) -> Tensor:
+        """(F,) the scale that least variances refer to: that of the rows, or of their densest part if far less.
+
+        Neither one wild value nor rows of another scale hide a narrow state then. 1 for a constant feature.
+        """
+        return torch.stack([self._floor_scale(feature) for feature in range(self.n_features)])
+
+    @cached_property
+    def tamed(self) -> Sequences:
+        """The same rows, values far outside of nearly all others drawn in to a fence; the same object without any."""
+        low, high = (torch.empty_like(self.scale) for _ in range(2))
+        for feature in range(self.n_features):
+            values = self.values[self.observed[:, feature], feature].sort().values
+            if not len(values):
+                values = self.values.new_zeros(1)
+            outside = int(_TAIL * len(values) + 1)
+            first, last = values[min(outside, len(values) - 1)], values[max(len(values) - 1 - outside, 0)]
+            if first < last:
+                low[feature], high[feature] = first - _FENCE * (last - first), last + _FENCE * (last - first)
+            else:
+                low[feature], high[feature] = values[0], values[-1]
+        drawn_in = torch.where(self.observed, torch.minimum(torch.maximum(self.values, low), high), self.values)
+        return self if torch.equal(drawn_in, self.values) else replace(self, values=drawn_in)
+
+    @cached_property
+    def untied(self) -> Sequences:
+        """The same rows, values that recur far more often than others spread out; the same object without any."""
+        spread = self.values.clone()
+        for feature in range(self.n_features):
+            seen = self.observed[:, feature]
+            spread[seen, feature] = _spread_ties(self.values[seen, feature])
+        return self if torch.equal(spread, self.values) else replace(self, values=spread)
+
     def columns(self, columns: Sequence[int]) -> Sequences:
         """These columns of X alone; the same object for the same columns, so that what it caches lasts."""
         made: dict[tuple[int, ...], Sequences] = self.__dict__.setdefault("_columns", {})
@@ -275,6 +315,16 @@ class Sequences:
                 stacklevel=4,
             )
 
+    def _floor_scale(self, feature: int) -> Tensor:
+        whole = self.scale[feature]
+        levels = distinct_values(self.values[self.observed[:, feature], feature])
+        if len(levels) < _FEWEST_LEVELS:
+            return whole
+        crowd = max(2, min(len(levels) - 1, max(_CROWD, math.ceil(_CROWD_SHARE * len(levels)))))
+        width = (levels[crowd - 1 :] - levels[: len(levels) - crowd + 1]).min()
+        inside = torch.erfinv(torch.tensor(crowd / len(levels), dtype=levels.dtype)) * 2.0 * math.sqrt(2.0)
+        return torch.minimum(whole, _CROWDED * width / inside.to(width.device))
+
     def _rows(self, rows: Tensor, lengths: Tensor) -> Sequences:
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         covariates = None if self.covariates is None else self.covariates[rows]
@@ -292,6 +342,31 @@ def as_numpy(tensor: Tensor) -> np.ndarray:
     """A tensor of any number type and device; NumPy has no bfloat16."""
     found = tensor.detach().cpu()
     return (found.double() if found.is_floating_point() else found).numpy()
+
+
+def distinct_values(values: Tensor) -> Tensor:
+    """(U,) the sorted values that differ by more than rounding."""
+    levels = values.unique()
+    if len(levels) < 2:
+        return levels
+    rounding = _ROUNDING * float(levels.abs().max())
+    return levels[torch.cat([levels.new_ones(1) > 0, levels.diff() > rounding])]
+
+
+def _spread_ties(values: Tensor) -> Tensor:
+    """Each value that recurs often, over the distance within which all recur as often together."""
+    levels, level, count = values.unique(return_inverse=True, return_counts=True)
+    if not len(levels):
+        return values
+    often = count > _OFTEN * torch.maximum(count.double().median(), count.new_ones(()))
+    made = values.clone()
+    for tie in often.nonzero().flatten().tolist():
+        rows = (level == tie).nonzero().flatten()
+        n_near = min(-(-len(rows) * len(levels) // len(values)) + 1, len(levels))
+        reach = (levels - levels[tie]).abs().kthvalue(n_near).values
+        place = torch.arange(len(rows), dtype=values.dtype, device=values.device) * _GOLDEN % 1.0
+        made[rows] = levels[tie] + reach * (2.0 * place - 1.0)
+    return made
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:

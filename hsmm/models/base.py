@@ -413,8 +413,15 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             )
         if best.collapsed:
             warnings.warn(
-                "every restart ended with a state of floored variance: tied or constant values feed the likelihood; "
-                "raise min_covariance, or use fewer states.",
+                f"the best restart has a state of floored variance: {best.model.emission.degeneracy(sequences)}.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if best.set_aside > 0:
+            warnings.warn(
+                f"a restart of objective {best.objective + best.set_aside:.2f} was set aside for one of "
+                f"{best.objective:.2f}: it owes its height to a state that lives on few distinct values. If those are "
+                "a regime, name their rows by states=; if they are repeats or rounding, mark them missing (NaN).",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -16,7 +16,8 @@ from hsmm.metrics import adjusted_rand
 from hsmm.selection.candidate import rows_for
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
-from hsmm.training.starts import draw_starts, initial_model, longest_dwell
+from hsmm.training.first import first_models
+from hsmm.training.objective import Objective
 
 REACHED = 1e-3
 """Nats per observed row within which a restart has reached the best one."""
@@ -39,7 +40,7 @@ class Stability:
 def stability(
     model: Any, X: Any, lengths: Any = None, *, context: Any = None, n_restarts: int = 8, max_iter: int = 300
 ) -> Stability:
-    """Fit ``n_restarts`` more, none of them stopped early, and compare where they end with a fitted model.
+    """Fit ``n_restarts`` more from starts as the fit draws them, none stopped early, and compare where they end.
 
     Costs more than the fit, in which the worse half of the restarts stops again and again.
     """
@@ -49,11 +50,8 @@ def stability(
     tables = model._fitted_model()
     structure = replace(tables, **{kind: part.bare() for kind, part in tables.components().items()})
     n_states, seed = tables.transition.n_states, model.seed_ + 1
-    dwell = longest_dwell(structure, sequences, n_states)
-    starts = draw_starts(sequences, n_states, n_restarts, dwell, seed)
-    fit = expectation_maximisation(
-        initial_model(structure, sequences, starts, seed), sequences, max_iter=max_iter, tol=1e-7, accelerate=True
-    )
+    first, kinds = first_models(structure, Objective(sequences), n_states=n_states, n_init=n_restarts, seed=seed)
+    fit = expectation_maximisation(first, sequences, max_iter=max_iter, tol=1e-7, accelerate=True)
     paths = inference.viterbi(fit.model.potentials(sequences)).states
     p = tables.potentials(sequences)
     own = float(inference.log_partition(p).sum() + tables.log_prior())
@@ -61,7 +59,7 @@ def stability(
     agreement = np.array([adjusted_rand(states, path.numpy()) for path in paths])
     best = max(own, float(fit.objective.max()))
     reached = fit.objective >= best - REACHED * sequences.n_observed_rows
-    table = pl.DataFrame({"start": starts.kinds, "objective": fit.objective.numpy(), "agreement": agreement})
+    table = pl.DataFrame({"start": kinds, "objective": fit.objective.numpy(), "agreement": agreement})
     return Stability(float(reached.double().mean()), float(agreement.mean()), table)
 
 

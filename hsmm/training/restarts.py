@@ -13,9 +13,10 @@ from torch import Tensor
 from hsmm.components.model import Model
 from hsmm.errors import ImpossibleDataError
 from hsmm.sequences import Sequences
-from hsmm.training.em import Fit
+from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.first import first_models
 from hsmm.training.objective import Objective, objective_of
+from hsmm.training.standing import margin, sober_objective
 from hsmm.training.trainers import EM, Leg, Trainer
 
 FEWEST = 2
@@ -39,7 +40,11 @@ class Restart:
 
 @dataclass(frozen=True, eq=False)
 class BestFit:
-    """The best restart (a model with a restart axis of one), its climb, and how all restarts went."""
+    """The best restart (a model with a restart axis of one), its climb, and how all restarts went.
+
+    ``set_aside``: by how much the objective of another restart is higher, which owes it to a degenerate state; 0 where
+    it is not by more than single rows can give.
+    """
 
     model: Model
     log_likelihood: float
@@ -49,6 +54,7 @@ class BestFit:
     converged: bool
     collapsed: bool
     fall: float
+    set_aside: float
     restarts: list[Restart]
 
 
@@ -64,11 +70,12 @@ def fit_restarts(
     start: Model | None = None,
     trainer: Trainer = EM(),  # noqa: B008 - immutable
 ) -> BestFit:
-    """Fit ``structure`` from ``n_init`` starts and keep the best that has no collapsed state, if there is one.
+    """Fit ``structure`` from ``n_init`` starts and keep the best, what it owes to degenerate states not counted.
 
     A ``start`` stands for the first of them, and gives all others what is frozen. Where the trainer has rounds
     (iterations, share kept), the worse restarts stop after each of them; the rest climb on. Should all of these
-    collapse, those that stopped last while sound climb on instead.
+    collapse, those that stopped last while sound climb on instead; and where the best still owes its height to ties,
+    starts climb on the rows with their ties spread, too.
     """
     target = objective_of(data)
     model, kinds = first_models(structure, target, n_states=n_states, n_init=n_init, seed=seed, start=start)
@@ -76,7 +83,7 @@ def fit_restarts(
 
     def climb(model: Model, leg: Leg) -> None:
         fit = _chunked(model, target.sequences, lambda chunk: trainer.climb(chunk, target, leg))
-        race.run(fit, target.sequences)
+        race.run(fit, target)
 
     spent = 0
     for length, share in (*trainer.rounds, (max_iter, 0.0)):
@@ -90,10 +97,16 @@ def fit_restarts(
     while (again := race.second_chance()) is not None:
         climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
         race.end()
+    if race.owes and (untied := replace(target, sequences=target.sequences.untied)).sequences is not target.sequences:
+        beside = fit_restarts(
+            structure, untied, n_states=n_states, n_init=n_init, max_iter=max_iter, tol=tol, seed=seed, start=start,
+            trainer=trainer,
+        )  # fmt: skip
+        race.consider(beside, target)
     finish = Leg(max_iter - race.best.n_iter, tol, accelerate=False)
-    if race.best.is_sound and race.best.reached("converged") and finish.max_iter > 0:
-        race.finish(trainer.finish(race.best.model(), target, finish), target.sequences)
-    return race.result()
+    if race.best.is_sound and not race.best.is_settled and race.best.reached("converged") and finish.max_iter > 0:
+        race.finish(trainer.finish(race.best.model(), target, finish), target)
+    return race.result(margin(target))
 
 
 @dataclass(eq=False)
@@ -105,14 +118,16 @@ class _Runner:
     n_iter: int = 0
     fall: float = 0.0
     collapsed: bool = False
+    standing: float = -math.inf
     stopped: str = ""
     n_rounds: int = 0
+    is_settled: bool = False
     history: list[Tensor] = field(default_factory=list)
     fit: Fit | None = None
     position: int = 0
 
-    def took_part(self, fit: Fit, position: int, collapsed: bool) -> None:
-        self.fit, self.position, self.collapsed = fit, position, collapsed
+    def took_part(self, fit: Fit, position: int, collapsed: bool, standing: float) -> None:
+        self.fit, self.position, self.collapsed, self.standing = fit, position, collapsed, standing
         self.n_rounds += 1
         self.n_iter += int(fit.n_iter[position])
         self.fall = max(self.fall, float(fit.fall[position]))
@@ -140,10 +155,14 @@ class _Race:
         self.runners = [_Runner(restart, kind) for restart, kind in enumerate(kinds)]
         self.alive = self.runners
         self.ended: list[_Runner] = []
+        self.highest = -math.inf
 
-    def run(self, fit: Fit, sequences: Sequences) -> None:
-        for position, collapsed in enumerate(fit.model.emission.collapsed(sequences).tolist()):
-            self.alive[position].took_part(fit, position, collapsed)
+    def run(self, fit: Fit, target: Objective) -> None:
+        collapsed = fit.model.emission.collapsed(target.sequences).tolist()
+        standing = sober_objective(fit.model, fit.objective, target).tolist()
+        self.highest = max(self.highest, float(fit.objective.nan_to_num(-math.inf).max()))
+        for position, runner in enumerate(self.alive):
+            runner.took_part(fit, position, collapsed[position], standing[position])
 
     def halve(self, n_kept: int) -> Model:
         """Let all but the best ``n_kept`` leave; the models that stay."""
@@ -167,18 +186,41 @@ class _Race:
         return self._restricted([runner for runner in resting if runner.n_rounds == latest])
 
     @property
+    def owes(self) -> bool:
+        """Whether the best would be worth less without degenerate states."""
+        return math.isfinite(self.best.standing) and self.best.standing < self.best.reached("objective")
+
+    def consider(self, other: BestFit, target: Objective) -> None:
+        """Let a model that climbed on much the same rows stand where its own restart would, should it be better."""
+        runner = self.runners[max(other.restarts, key=lambda row: row.objective).restart]
+        fit = expectation_maximisation(other.model, target, max_iter=0, tol=0.0)
+        standing = float(sober_objective(fit.model, fit.objective, target)[0])
+        if standing > self.best.standing:
+            self.ended = [one for one in self.ended if one is not runner]
+            fit = replace(fit, converged=torch.full_like(fit.converged, other.converged))
+            collapsed = bool(fit.model.emission.collapsed(target.sequences)[0])
+            runner.history, runner.n_iter, runner.fall = [], other.n_iter, 0.0
+            runner.took_part(fit, 0, collapsed, standing)
+            runner.is_settled, runner.stopped = True, "converged" if other.converged else "max_iter"
+            self.ended.append(runner)
+
+    @property
     def best(self) -> _Runner:
         return _ranked(self.ended)[0]
 
-    def finish(self, fit: Fit | None, sequences: Sequences) -> None:
-        """Let the best go on to where its last steps led, if that is higher and no spike of the likelihood."""
-        if fit is None or bool(fit.model.emission.collapsed(sequences)[0]):
+    def finish(self, fit: Fit | None, target: Objective) -> None:
+        """Let the best go on to where its last steps led, if that is higher, soberly judged as well."""
+        if fit is None or not bool(fit.objective[0] > self.best.reached("objective")):
             return
-        if bool(fit.objective[0] > self.best.reached("objective")):
-            self.best.took_part(replace(fit, converged=torch.ones_like(fit.converged)), 0, collapsed=False)
+        collapsed = bool(fit.model.emission.collapsed(target.sequences)[0])
+        standing = float(sober_objective(fit.model, fit.objective, target)[0])
+        if standing >= self.best.standing and collapsed <= self.best.collapsed:
+            fit = replace(fit, converged=torch.ones_like(fit.converged))
+            self.best.took_part(fit, 0, collapsed, standing)
 
-    def result(self) -> BestFit:
+    def result(self, margin: float) -> BestFit:
         best = self.best
+        above = max(self.highest, *(r.reached("objective") for r in self.runners)) - best.reached("objective")
         if best.reached("objective") == -math.inf:
             raise ImpossibleDataError("every start gives the data probability zero; check for values outside the law.")
         return BestFit(
@@ -190,6 +232,7 @@ class _Race:
             converged=best.reached("converged"),
             collapsed=best.collapsed,
             fall=best.fall,
+            set_aside=above if above > margin else 0.0,
             restarts=[_row(runner, self.seed) for runner in self.runners],
         )
 
@@ -202,22 +245,13 @@ class _Race:
 
 
 def _ranked(runners: list[_Runner]) -> list[_Runner]:
-    objective = torch.tensor([runner.reached("objective") for runner in runners], dtype=torch.float64)
-    order = ranking(objective, torch.tensor([runner.collapsed for runner in runners]))
-    return [runners[i] for i in order.tolist()]
+    return sorted(runners, key=lambda runner: -runner.standing if not math.isnan(runner.standing) else math.inf)
 
 
 def _row(runner: _Runner, seed: int) -> Restart:
     objective, likelihood = runner.reached("objective"), runner.reached("log_likelihood")
     why = "impossible" if objective == -math.inf else runner.stopped
     return Restart(runner.restart, seed, runner.kind, runner.n_iter, objective, likelihood, runner.collapsed, why)
-
-
-def ranking(objective: Tensor, collapsed: Tensor) -> Tensor:
-    """Restarts from best to worst; one that feeds on a collapsed state comes after all that do not."""
-    finite = objective.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-    by_objective = finite.argsort(descending=True, stable=True)
-    return by_objective[(collapsed | finite.isneginf())[by_objective].to(torch.int8).argsort(stable=True)]
 
 
 def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:

@@ -83,6 +83,23 @@ class Emission(Component):
         """(R,) models whose likelihood feeds on a degenerate state."""
         return torch.zeros(self.n_restarts, dtype=torch.bool)
 
+    def degeneracy(self, sequences: Sequences) -> str:
+        """What a collapsed first model lives on, and the remedy."""
+        return "tied or constant values feed the likelihood; use fewer states"
+
+    @property
+    def judges_spikes(self) -> bool:
+        """Whether :meth:`sobered` takes back what a degenerate state gains, so that restarts compare without it."""
+        return False
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        """(R,) models with a state so narrow that :meth:`sobered` might widen it."""
+        return torch.zeros(self.n_restarts, dtype=torch.bool)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """This law, for posterior weights (R, N, K), without what states gain by living on few distinct values."""
+        return self
+
     def cautions(self, sequences: Sequences) -> list[str]:
         """What should be known of the first model's fit to these data, one sentence each."""
         return []
@@ -108,9 +125,10 @@ class Emission(Component):
 
 
 def standardised(sequences: Sequences) -> Tensor:
-    """(N, F) each feature about its mean in units of its standard deviation; 0 where a cell is missing."""
-    mean, _ = sequences.moments
-    return torch.where(sequences.observed, (sequences.values - mean) / sequences.scale, 0.0)
+    """(N, F) each feature about its mean in units of its standard deviation, wild values drawn in; 0 where missing."""
+    tamed = sequences.tamed
+    mean, _ = tamed.moments
+    return torch.where(tamed.observed, (tamed.values - mean) / tamed.scale, 0.0)
 
 
 EMISSIONS: dict[str, type[Emission]] = KINDS["emission"].families

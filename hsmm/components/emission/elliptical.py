@@ -24,6 +24,7 @@ from hsmm.components.emission.scatter import (
     floor_eigenvalues,
     matrix_scatter,
 )
+from hsmm.components.emission.spikes import AT_FLOOR, narrow_axes, narrow_directions, widened_axes, widened_matrices
 from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails, normal_tails, student_tails
 from hsmm.sequences import Sequences
@@ -32,6 +33,8 @@ from hsmm.types import StateSeries
 _COVARIANCES: tuple[CovarianceType, ...] = ("full", "diag", "tied", "spherical")
 _EMPTY = 1e-8
 _ASYMMETRY = 1e-6  # of a covariance, beside the standard deviations of its features
+_ROUNDING = 1e-13  # of a posterior weight
+_REACH = 4.0  # standard deviations from a state within which rows are counted as on it
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -40,7 +43,8 @@ class Elliptical(Emission):
     """Parameters ``mean`` (R, K, F) and ``covariance``: matrices (R, K, F, F) for full and tied, variances (R, K, F)
     for diag and spherical.
 
-    ``min_covariance`` floors variances (for matrices: eigenvalues), relative to each feature's variance in the data.
+    ``min_covariance`` floors variances (for matrices: eigenvalues), relative to each feature's variance in the data, or
+    to that of its densest part where this is far less: a wild value, or rows of another scale, hide no narrow state.
     """
 
     state_axes: ClassVar = {"mean": (1,), "covariance": (1,)}
@@ -122,6 +126,7 @@ class Elliptical(Emission):
         ]
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
+        sequences = sequences.tamed
         mean, variance = sequences.moments[0], sequences.scale**2
         if self.covariance == "spherical":
             variance = variance.mean().expand_as(variance)
@@ -136,6 +141,8 @@ class Elliptical(Emission):
         return fitted.with_parameters(covariance=spread)
 
     def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
+        if sequences.tamed is not sequences:
+            counts = counts.where(counts > _ROUNDING, 0.0)  # the square of a wild value makes much of rounding
         law, measured = (Elliptical if "dof" in held else type(self)).improved(self, sequences, counts)
         if not measured:
             return law
@@ -167,17 +174,69 @@ class Elliptical(Emission):
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's variance lies at its floor although the data vary."""
-        varying = sequences.moments[1] > 0
-        scale = sequences.scale
+        return self._floored_states(sequences).any(1)
+
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
         covariance = self.parameters["covariance"]
-        if self._by_axis:
-            smallest = (covariance / scale**2)[..., varying].flatten(1)
+        if self.covariance == "tied":
+            return super().suspects(sequences)
+        narrow = narrow_axes(covariance, sequences) if self._by_axis else narrow_directions(covariance, sequences)
+        return narrow.flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        if self.covariance == "tied":
+            return self
+        mean, covariance = self.parameters["mean"], self.parameters["covariance"]
+        if not self._by_axis:
+            made = widened_matrices(mean, covariance, self._floored_states(sequences), sequences, weights)
+        else:
+            made = widened_axes(mean, covariance, self._least(sequences), sequences, weights)
+            if self.covariance == "spherical":
+                made = made.mean(-1, keepdim=True).expand_as(made)
+        return self.with_parameters(covariance=made)
+
+    def degeneracy(self, sequences: Sequences) -> str:
+        floored = self._floored_states(sequences)[0].nonzero().flatten().tolist()
+        on_state = {state: self._rows_within(sequences, state) for state in floored}
+        share = 0.5 * sequences.n_observed_rows / self.parameters["mean"].shape[1]
+        few = [
+            f"state {state} lives on {len(rows)} of {sequences.n_rows} rows (the first is row {int(rows[0])})"
+            for state, rows in on_state.items()
+            if 0 < len(rows) < share
+        ]
+        if few:
+            return f"{'; '.join(few)}: mark these rows missing (NaN) where they are no regime, or use fewer states"
+        return (
+            f"most rows of states {floored} are one value, and the likelihood hangs on min_covariance: add noise of "
+            "the size of the rounding before comparing models by it, or choose a family for few values"
+        )
+
+    def _floored_states(self, sequences: Sequences) -> Tensor:
+        """(R, K) whose variance lies at its floor in features that vary."""
+        varying, scale = sequences.moments[1] > 0, sequences.floor_scale
+        covariance = self.parameters["covariance"]
+        if not bool(varying.any()):
+            return torch.zeros(covariance.shape[:2], dtype=torch.bool, device=covariance.device)
+        if self.covariance == "spherical":
+            smallest = covariance[..., 0] / (scale**2).mean()
+        elif self._by_axis:
+            smallest = (covariance / scale**2)[..., varying].amin(-1)
         else:
             standard = covariance / (scale[:, None] * scale)
-            smallest = torch.linalg.eigvalsh(standard[..., varying, :][..., varying]).flatten(1)
-        if not smallest.numel():
-            return torch.zeros(self.n_restarts, dtype=torch.bool, device=covariance.device)
-        return smallest.amin(-1) <= 1.01 * self.min_covariance
+            smallest = torch.linalg.eigvalsh(standard[..., varying, :][..., varying]).amin(-1)
+        return smallest <= AT_FLOOR * self.min_covariance
+
+    def _rows_within(self, sequences: Sequences, state: int) -> Tensor:
+        """Rows whose observed cells all lie within a few standard deviations of this state of the first model."""
+        distance = (sequences.values - self.parameters["mean"][0, state]).abs()
+        covariance = self.parameters["covariance"][0, state]
+        variance = covariance if self._by_axis else covariance.diagonal()
+        near = ((distance <= _REACH * variance.sqrt()) | ~sequences.observed).all(1) & sequences.observed.any(1)
+        return near.nonzero().flatten()
 
     def moments(self) -> tuple[Tensor, Tensor]:
         covariance = self.parameters["covariance"]
@@ -214,12 +273,14 @@ class Elliptical(Emission):
 
     def _floored(self, covariance: Tensor, sequences: Sequences) -> Tensor:
         """The likeliest scatter at or above the floor, given the likeliest of all."""
-        scale = sequences.scale
         if not self._by_axis:
-            return floor_eigenvalues(covariance, scale, self.min_covariance)
-        return torch.maximum(
-            covariance, self.min_covariance * (scale**2 if self.covariance == "diag" else (scale**2).mean())
-        )
+            return floor_eigenvalues(covariance, sequences.floor_scale, self.min_covariance)
+        return torch.maximum(covariance, self._least(sequences))
+
+    def _least(self, sequences: Sequences) -> Tensor:
+        """(F,) the least variance along each axis."""
+        square = sequences.floor_scale**2
+        return self.min_covariance * (square if self.covariance == "diag" else square.mean().expand_as(square))
 
     def _geometries(self, sequences: Sequences) -> list[Geometry]:
         """Made once for the E-step and the M-step that follows it."""

@@ -22,7 +22,7 @@ from hsmm.components.base import (
     safe_log,
     to_free,
 )
-from hsmm.components.emission.base import Emission
+from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.emission.repeats import gathered, spread
 from hsmm.components.emission.support import Support
@@ -139,14 +139,19 @@ class Mixture(Emission):
         return self._with(sequences.values.new_full(shape, 1.0 / shape[-1]), made)
 
     def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
+        rows, share = self._shares(sequences, counts)
+        weight = dirichlet_mode(share.sum(1), self.concentration, self.parameters["weight"])
+        return self._with(weight, self.components.maximise(rows, share.flatten(2)))
+
+    def _shares(self, sequences: Sequences, counts: StateSeries) -> tuple[Sequences, Tensor]:
+        """The rows told apart, and (R, N, K, M) the weight of each under each component."""
         rows, of_row = self._distinct(sequences)
         share, log_weight = self._tables(rows)
         for part, weight, mass in _blocks(share, log_weight, gathered(counts, of_row, rows.n_rows)):
             _, terms = _relative(part.add_(weight))
             terms.mul_(mass / ordered_sum(terms, 0).clamp_(min=1e-300))
             part.copy_(terms.movedim(0, -1))
-        weight = dirichlet_mode(share.sum(1), self.concentration, self.parameters["weight"])
-        return self._with(weight, self.components.maximise(rows, share.flatten(2)))
+        return rows, share
 
     def coordinates(self, sequences: Sequences) -> Tensor:
         return self._family.coordinates(sequences)
@@ -168,6 +173,27 @@ class Mixture(Emission):
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         return self.components.collapsed(sequences)
+
+    def degeneracy(self, sequences: Sequences) -> str:
+        return f"of the components, numbered over all states, {self.components.degeneracy(sequences)}"
+
+    @property
+    def judges_spikes(self) -> bool:
+        return self.components.judges_spikes and not self.uses_covariates
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        return self.components.suspects(sequences)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        if not self.judges_spikes:
+            return self
+        rows, share = self._shares(sequences, weights)
+        share = share.flatten(2)
+        of_row = sequences.distinct.of_row
+        if of_row is not None:
+            copies = of_row.bincount(minlength=rows.n_rows)[:, None]
+            share = (share / copies)[:, of_row]
+        return self._with(self.parameters["weight"], self.components.sobered(sequences, share))
 
     def constraints(self) -> Mapping[str, Constraint]:
         return {"weight": "simplex", **prefixed(_PREFIX, self._family_of_shape.constraints())}
@@ -288,7 +314,7 @@ def _bands(sequences: Sequences, labels: Tensor, n_states: int, n_bands: int) ->
     n_restarts, n_rows = labels.shape
     generator = torch.Generator().manual_seed(n_bands)
     direction = torch.randn((sequences.n_features, n_restarts), generator=generator, dtype=sequences.values.dtype)
-    standard = torch.where(sequences.observed, (sequences.values - sequences.moments[0]) / sequences.scale, 0.0)
+    standard = standardised(sequences)
     height = (standard @ direction.to(standard.device)).mT.contiguous()
     height[2::3] = standard.norm(dim=1)
     by_height = height.argsort(dim=1, stable=True)

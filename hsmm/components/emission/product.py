@@ -154,6 +154,26 @@ class Product(Emission):
     def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return self._merged(part.bounds() for part in self._families)
 
+    @property
+    def judges_spikes(self) -> bool:
+        return all(law.judges_spikes for law in self.laws)
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        views = self._views(sequences)
+        return torch.stack([p.suspects(view) for p, view in zip(self.laws, views, strict=True)]).any(0)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        views = self._views(sequences)
+        return self._with([part.sobered(view, weights) for part, view in zip(self.laws, views, strict=True)])
+
+    def degeneracy(self, sequences: Sequences) -> str:
+        parts = zip(self.laws, self._views(sequences), strict=True)
+        return "; ".join(part.degeneracy(view) for part, view in parts if bool(part.collapsed(view)[0]))
+
+    def cautions(self, sequences: Sequences) -> list[str]:
+        views = self._views(sequences)
+        return [said for part, view in zip(self.laws, views, strict=True) for said in part.cautions(view)]
+
     def constraints(self) -> Mapping[str, Constraint]:
         return self._merged(part.constraints() for part in self.laws)
 

@@ -1,0 +1,104 @@
+"""States that live on few distinct values: what the likelihood gains from ties and single rows is no regime.
+
+A state is believed to be narrow if half as many distinct values lie within its spread as it has rows, and a few at
+least where its spread is the least allowed; or if it holds about its fair share of all rows. Otherwise it is taken to
+be as wide as its fair share of all distinct values around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from hsmm.sequences import Sequences, distinct_values
+
+_NARROW = 1e-2  # share of a feature's variance below which a state is looked at
+_FEWEST = 5
+_FAIR, _LARGE = 0.8, 0.25  # of a state's fair share, and of all rows: what a regime of equal values holds at least
+AT_FLOOR = 1.01
+
+
+def narrow_axes(variance: Tensor, sequences: Sequences) -> Tensor:
+    """(R, K, F) variances so small that a state might live on few values."""
+    return (variance < _NARROW * sequences.tamed.scale**2) & (sequences.moments[1] > 0)
+
+
+def narrow_directions(covariance: Tensor, sequences: Sequences) -> Tensor:
+    """(R, K, F) eigenvalues, smallest first, that are so small in units of the features' scales."""
+    return torch.linalg.eigvalsh(_standard(covariance, sequences)) < _NARROW
+
+
+def widened_axes(mean: Tensor, variance: Tensor, floor: Tensor, sequences: Sequences, weights: Tensor) -> Tensor:
+    """(R, K, F) the variances, no state narrower along an axis than its distinct values allow.
+
+    ``floor`` (F,) are the least variances, ``weights`` (R, N, K) the posterior weights of rows.
+    """
+    made, scale = variance.clone(), sequences.tamed.scale
+    floored = variance <= AT_FLOOR * floor
+    for where in narrow_axes(variance, sequences).nonzero().tolist():
+        restart, state, feature = where
+        seen = sequences.observed[:, feature]
+        distance = sequences.values[seen, feature] - mean[restart, state, feature]
+        mass = float(weights[restart, seen, state].sum())
+        own, fewest = float(variance[tuple(where)]) ** 0.5, _FEWEST if floored[tuple(where)] else 1
+        made[tuple(where)] = _width(distance, mass, weights.shape[-1], own, fewest) ** 2
+    for restart, state, width in _lone(mean / scale, sequences.values / scale, sequences, weights, floored.any(-1)):
+        made[restart, state] = torch.maximum(made[restart, state], (width * scale) ** 2)
+    return made
+
+
+def widened_matrices(
+    mean: Tensor, covariance: Tensor, floored: Tensor, sequences: Sequences, weights: Tensor
+) -> Tensor:
+    """(R, K, F, F) the covariances, no state narrower in any direction than its distinct values allow.
+
+    ``floored`` (R, K) are states of the least variance in a direction.
+    """
+    scale, whole = sequences.tamed.scale, sequences.observed.all(1)
+    sizes, directions = torch.linalg.eigh(_standard(covariance, sequences))
+    rows, centres = sequences.values / scale, mean / scale
+    for where in (sizes < _NARROW).nonzero().tolist() if bool(whole.any()) else ():
+        restart, state, axis = where
+        distance = (rows[whole] - centres[restart, state]) @ directions[restart, state, :, axis]
+        mass = float(weights[restart, whole, state].sum())
+        own = float(sizes[tuple(where)].clamp(min=0.0)) ** 0.5
+        fewest = _FEWEST if floored[restart, state] else 1
+        sizes[tuple(where)] = _width(distance, mass, weights.shape[-1], own, fewest) ** 2
+    for restart, state, width in _lone(centres, rows, sequences, weights, floored):
+        sizes[restart, state] = sizes[restart, state].clamp(min=width**2)
+    made = (directions * sizes.unsqueeze(-2)) @ directions.mT * (scale[:, None] * scale)
+    return 0.5 * (made + made.mT)
+
+
+def _standard(covariance: Tensor, sequences: Sequences) -> Tensor:
+    scale = sequences.tamed.scale
+    return covariance / (scale[:, None] * scale)
+
+
+def _width(distance: Tensor, mass: float, n_states: int, own: float, fewest: int) -> float:
+    """The spread of a state with ``mass`` rows, its own or a wider one; ``distance`` (N,) of all rows from its
+    centre."""
+    if mass >= max(_FAIR / n_states, _LARGE) * len(distance):
+        return own
+    levels = distinct_values(distance).abs()
+    due = max(0.5 * mass * len(levels) / len(distance), fewest)
+    fair = max(len(levels) // n_states, 1)
+    if int((levels <= 1.001 * own).sum()) >= min(int(due), fair):
+        return own
+    return max(own, float(levels.kthvalue(fair).values))
+
+
+def _lone(
+    centres: Tensor, rows: Tensor, sequences: Sequences, weights: Tensor, floored: Tensor
+) -> Iterator[tuple[int, int, float]]:
+    """Floored states with too few rows for a spread in all directions: restart, state, spread of the nearest rows."""
+    n_features, whole = rows.shape[1], sequences.observed.all(1)
+    fewest = 2 * n_features + 3
+    if n_features < 2 or int(whole.sum()) < fewest * weights.shape[-1]:
+        return
+    for restart, state in (floored & (weights.sum(1) < fewest)).nonzero().tolist():
+        nearest = rows[whole].unique(dim=0) - centres[restart, state]
+        distance = nearest.square().mean(1).sqrt()
+        yield restart, state, float(distance.kthvalue(min(fewest, len(distance))).values)

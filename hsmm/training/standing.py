@@ -1,0 +1,43 @@
+"""What restarts are ranked by: their objective without what it owes to degenerate states."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hsmm import inference
+from hsmm.components.model import Model
+from hsmm.training.objective import Objective
+
+_ROUNDING = 1e-12
+_MARGIN = 2.0  # logarithms of the number of rows
+
+
+def margin(objective: Objective) -> float:
+    """Nats that a single row may give a model, and by which one that owes its height to such rows must be better."""
+    return _MARGIN * math.log(max(objective.n_observations, 2.0))
+
+
+def sober_objective(model: Model, reached: Tensor, objective: Objective) -> Tensor:
+    """(R,) the objective ``reached``, less what states gain by living on few distinct values.
+
+    A model that owes something to them must be better by a margin besides. Those of other models stay; where a family
+    cannot tell such a gain, a collapsed model stands below all others.
+    """
+    sober, sequences = reached.clone(), objective.sequences
+    due = margin(objective)
+    if not model.emission.judges_spikes:
+        hopeless = model.emission.collapsed(sequences).to(sober.device)
+        sober = torch.where(hopeless, -torch.inf, sober)
+    suspects = (model.emission.suspects(sequences).to(sober.device) & sober.isfinite()).nonzero().flatten()
+    for restart in suspects.unsqueeze(1):
+        alone = model.take(restart)
+        weights = inference.expected_counts(objective.potentials(alone)).state
+        judged = replace(alone, emission=alone.emission.sobered(sequences, weights))
+        height = objective.total(inference.log_partition(objective.potentials(judged))) + judged.log_prior()
+        owes = height < reached[restart] - _ROUNDING * reached[restart].abs()
+        sober[restart] = torch.where(owes, height - due, reached[restart])
+    return sober

@@ -1,0 +1,135 @@
+"""Rows of several scales, wild values, ties: default options still find the regimes."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import hsmm
+from hsmm.errors import ConvergenceWarning
+from hsmm.metrics import aligned_accuracy
+
+
+def watts() -> tuple[np.ndarray, np.ndarray]:
+    """A meter: off, idle, on."""
+    rng = np.random.default_rng(1)
+    states = np.tile(np.repeat([0, 1, 2], 15), 33)
+    return rng.normal(np.array([0.0, 40.0, 2000.0])[states], np.array([0.3, 3.0, 100.0])[states]), states
+
+
+def two_regimes() -> tuple[np.ndarray, np.ndarray]:
+    states = np.repeat([0, 1, 0], 30)
+    return np.random.default_rng(0).normal(4 * states, 1), states
+
+
+def fitted(model: hsmm.HMM, X: np.ndarray) -> hsmm.HMM:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(X)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_state_may_be_far_narrower_than_the_data_are_wide(seed: int) -> None:
+    X, states = watts()
+    model = hsmm.HMM(3, random_state=seed).fit(X)
+    assert model.log_likelihood_ == pytest.approx(-4705.79, abs=0.02)
+    assert aligned_accuracy(states, model.predict(X)) == 1.0
+    assert not model._best.collapsed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_wild_value_is_one_row(seed: int) -> None:
+    x, states = two_regimes()
+    X = np.r_[x, 1e5]
+    with pytest.warns(ConvergenceWarning, match=r"1 of 91 rows \(the first is row 90\): mark these rows missing"):
+        model = hsmm.HMM(3, random_state=seed).fit(X)
+    assert aligned_accuracy(states, model.predict(X)[:90]) == 1.0
+
+
+@pytest.mark.parametrize("size", [1e2, 3e4, 1e9])
+def test_heavy_tails_bear_a_wild_value(size: float) -> None:
+    states = np.repeat([0, 1, 0, 1, 0], 30)
+    x = np.random.default_rng(0).normal(4 * states, 1)
+    x[40] = size * x.std()
+    model = hsmm.HMM(2, emission="student_t").fit(x)
+    assert aligned_accuracy(np.delete(states, 40), np.delete(model.predict(x), 40)) >= 0.993
+
+
+def test_two_values_are_two_states() -> None:
+    with pytest.warns(ConvergenceWarning, match="floored variance"):
+        model = hsmm.HMM(2).fit(np.tile([1.0, 0.0], 50))
+    assert model.emission_.mean_[:, 0] == pytest.approx([0.0, 1.0], abs=1e-3)
+    assert model.log_likelihood_ == pytest.approx(668.2, abs=0.1)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
+def test_a_state_at_rest_for_most_rows_is_a_regime(covariance: str) -> None:
+    rng = np.random.default_rng(3)
+    states = np.tile(np.repeat([0, 1], [60, 40]), 5)
+    X = np.where(states[:, None] == 0, 0.0, rng.normal(0.0, 30.0, (500, 2)))
+    X[:, 1] += rng.normal(0.0, 1.0, 500)
+    if covariance == "spherical":
+        X = X[:, :1]
+    model = fitted(hsmm.HMM(2, emission=hsmm.emissions.Gaussian(covariance=covariance)), X)
+    assert aligned_accuracy(states, model.predict(X)) > 0.99
+
+
+@pytest.mark.parametrize("planted", ["scattered", "rounded", "twice"])
+def test_ties_are_no_regime_beside_two_levels(planted: str) -> None:
+    rng = np.random.default_rng(4)
+    states = np.tile(np.repeat([0, 1], 25), 8)
+    X = rng.normal(5.0 * states, 1.0)
+    if planted == "scattered":
+        X[rng.choice(400, 40, replace=False)] = 0.3
+    elif planted == "rounded":
+        X = np.where(rng.random(400) < 0.5, X.round(), X)
+    else:
+        X[rng.choice(400, 30, replace=False)] = X[rng.choice(400, 3, replace=False)].repeat(10)
+    for n_states in (2, 3):
+        model = fitted(hsmm.HMM(n_states), X)
+        assert not model._best.collapsed
+        assert model.emission_.covariance_.min() > 1e-3
+
+
+def test_a_restart_that_is_set_aside_is_said() -> None:
+    rng = np.random.default_rng(0)
+    X = np.round(rng.normal(size=(300, 1)), 1)
+    X[::7], X[1::9] = 0.5, -1.0
+    with pytest.warns(ConvergenceWarning, match="set aside") as caught:
+        model = hsmm.HMM(3).fit(X)
+    higher = model.restarts_["objective"].max()
+    assert f"{higher:.2f}" in str(caught[0].message)
+    assert f"{model._best.objective:.2f}" in str(caught[0].message)
+    assert higher > model.log_likelihood_
+
+
+@pytest.mark.parametrize("unit", [(1e-6, 0.0), (1e6, 0.0), (3.0, -1e4)])
+def test_units_move_nothing(unit: tuple[float, float]) -> None:
+    scale, shift = unit
+    for X in (watts()[0], np.r_[two_regimes()[0], 1e3]):
+        plain, other = (fitted(hsmm.HMM(3), rows) for rows in (X, scale * X + shift))
+        jacobian = len(X) * np.log(scale)
+        assert other.log_likelihood_ + jacobian == pytest.approx(plain.log_likelihood_, rel=1e-6)
+        np.testing.assert_array_equal(other.predict(scale * X + shift), plain.predict(X))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scales_that_differ_by_powers_of_ten(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_states = 2 + seed % 2
+    states = np.tile(np.repeat(np.arange(n_states), 20), 10)
+    size = 10.0 ** np.array([0.0, rng.uniform(-4, 4), rng.uniform(-4, 4)])[:n_states]
+    X = rng.normal(0.0, size[states])
+    truth = hsmm.HMM.from_parameters(
+        initial_prob=np.full(n_states, 1 / n_states),
+        transition_prob=np.full((n_states, n_states), 0.05 / (n_states - 1)) * (1 - np.eye(n_states))
+        + 0.95 * np.eye(n_states),
+        emission=hsmm.emissions.Gaussian.from_parameters(np.zeros((n_states, 1)), size[:, None, None] ** 2),
+    )
+    best = fitted(hsmm.HMM(n_states, n_init=1), X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        best.fit(X, start=truth)
+    assert fitted(hsmm.HMM(n_states), X).log_likelihood_ >= best.log_likelihood_ - 0.05
