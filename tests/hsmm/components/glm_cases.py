@@ -1,33 +1,12 @@
-"""Generalised linear emissions with every family and option, for the laws that all components keep."""
+"""Regressions with every family and option, and responses to fit them to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
-from hsmm.components.emission import Emission
-from hsmm.components.emission.glm import GLM
 from hsmm.sequences import Sequences
-from tests.hsmm.components.cases import N_RESTARTS, N_ROWS, N_STATES, EmissionCase
 
-N_COVARIATES, N_RESPONSES = 3, 2
-
-
-@dataclass(frozen=True)
-class GLMCase(EmissionCase):
-    def random(self, seed: int) -> Emission:
-        """Smooth starts, moved by no more than keeps every mean within its range."""
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.randint(N_STATES, (N_RESTARTS, self.sequences.n_rows), generator=generator)
-        made = self.component.initialise(self.sequences, labels, N_STATES)
-        size = 0.01 if made._link.name in ("one_over_x", "identity") else 0.3
-        free = made.free()
-        noise = {name: size * torch.randn(v.shape, generator=generator, dtype=v.dtype) for name, v in free.items()}
-        return made.with_free({name: value + noise[name] for name, value in free.items()})
-
-    def tied(self, component: Emission) -> Emission:
-        return component
+N_ROWS, N_COVARIATES, N_RESPONSES = 150, 3, 2
 
 
 def responses(family: str, *, missing: float = 0.0) -> Sequences:
@@ -71,14 +50,3 @@ OPTIONS: list[dict] = [
     {"family": "categorical"},
     {"family": "categorical", "regularizer": "ridge", "tied": ("coef",)},
 ]
-SMOOTH = [{**options, "missing": missing} for options in OPTIONS for missing in (0.0, 0.2)]
-
-
-def glm_cases() -> list[GLMCase]:
-    cases = []
-    for options in SMOOTH:
-        chosen = {name: value for name, value in options.items() if name != "missing"}
-        data = responses(options["family"], missing=options["missing"])
-        name = "-".join(str(value) for value in options.values())
-        cases.append(GLMCase(f"glm-{name}", GLM(**chosen), 40, data))
-    return cases

@@ -17,7 +17,7 @@ from hsmm.components.transition.contextual import LARGEST
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
 from hsmm.training.starts import draw_starts, initial_model
-from tests.hsmm.components.chain_cases import generator
+from tests.hsmm.components.cases import generator
 from tests.hsmm.models.cases import LENGTHS, regimes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWarning")

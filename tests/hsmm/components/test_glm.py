@@ -14,7 +14,7 @@ import hsmm
 from hsmm.components.emission.glm import GLM
 from hsmm.components.emission.glm.links import LINKS
 from hsmm.sequences import Sequences
-from tests.hsmm.components.glm_cases import N_COVARIATES, N_RESPONSES, OPTIONS, SMOOTH, responses
+from tests.hsmm.components.glm_cases import N_COVARIATES, N_RESPONSES, OPTIONS, responses
 
 FAMILIES = ("bernoulli", "poisson", "gamma", "negative_binomial", "gaussian", "categorical")
 N_STATES = 2
@@ -219,9 +219,9 @@ def test_what_is_sampled_is_found_again(family: str) -> None:
         np.testing.assert_allclose(found.scale_, truth.scale_, rtol=0.15)
 
 
-@pytest.mark.parametrize("options", SMOOTH[:2], ids=["complete", "missing"])
-def test_held_parameters_stay(options: dict) -> None:
-    data = responses("gaussian", missing=options["missing"])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_held_parameters_stay(missing: float) -> None:
+    data = responses("gaussian", missing=missing)
     start = law(family="gaussian", regularizer="ridge")
     for held in (("coef",), ("intercept",), ("scale",), ("coef", "intercept"), ("coef", "scale")):
         before = float((weights(data) * start.log_potentials(data)).sum() + start.log_prior())

@@ -22,7 +22,8 @@ from hsmm.training.em import expectation_maximisation
 from hsmm.training.m_step import maximise
 from hsmm.training.starts import draw_starts, initial_model
 from hsmm.training.stationary import with_first_state
-from tests.hsmm.components.chain_cases import MASK, generator, normalised
+from tests.hsmm.components.cases import generator, normalised
+from tests.hsmm.components.options import MASK
 from tests.hsmm.models.cases import regimes
 
 LENGTHS = [9, 3, 15, 2, 20, 6, 11, 30]
