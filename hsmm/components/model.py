@@ -66,8 +66,9 @@ class Model:
     def _log_initial(self, tables: DurationTables | None, sequences: Sequences | None = None) -> StateVector:
         if not self.initial.follows_transition:
             return self.initial.log_potentials(sequences)
-        segments = stationary_law(self.transition.typical())
-        return (segments if tables is None else share_of_time(segments, tables.mean())).log()
+        moves = self.transition.typical()
+        segments = stationary_law(moves)
+        return (segments if tables is None else share_of_time(segments, tables.mean(), moves)).log()
 
     def duration_tables(self, sequences: Sequences | None = None) -> DurationTables | None:
         return None if self.duration is None else self.duration.log_potentials(sequences)

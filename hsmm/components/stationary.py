@@ -31,7 +31,11 @@ def stationary_law(transition: StateMatrix) -> StateVector:
     return law
 
 
-def share_of_time(segments: StateVector, mean_duration: StateVector) -> StateVector:
-    """(R, K) share of time in each state, of segments that have this law and these mean durations (R, K)."""
-    weight = segments * mean_duration
+def share_of_time(segments: StateVector, mean_duration: StateVector, transition: StateMatrix) -> StateVector:
+    """(R, K) share of time in each state, of segments that have this law and these mean durations (R, K).
+
+    A state that ``transition`` (R, K, K) never leaves has no duration: each of its steps is a segment.
+    """
+    absorbing = transition.diagonal(dim1=-2, dim2=-1) == 1.0
+    weight = segments * torch.where(absorbing, 1.0, mean_duration)
     return weight / weight.sum(-1, keepdim=True)

@@ -50,8 +50,9 @@ def _of_moves(model: Model, counts: Posterior) -> _Objective:
     mean = None if model.duration is None else model.duration.mean()
 
     def value(transition: Transition) -> Tensor:
-        law = stationary_law(transition.typical())
-        first = law if mean is None else share_of_time(law, mean)
+        table = transition.typical()
+        law = stationary_law(table)
+        first = law if mean is None else share_of_time(law, mean, table)
         moves = _weighted(counts.transition, transition.log_potentials())
         return _weighted(counts.initial, first.log()) + moves + transition.log_prior()
 
@@ -60,12 +61,13 @@ def _of_moves(model: Model, counts: Posterior) -> _Objective:
 
 def _of_durations(model: Model, counts: Posterior) -> _Objective:
     """(R,) that of durations, beside the model's transitions."""
-    segments = stationary_law(model.transition.typical())
+    table = model.transition.typical()
+    segments = stationary_law(table)
     censored = bool((counts.residual > 0).any())
 
     def value(duration: Duration) -> Tensor:
         tables = duration.log_potentials()
-        total = _weighted(counts.initial, share_of_time(segments, tables.mean()).log()) + duration.log_prior()
+        total = _weighted(counts.initial, share_of_time(segments, tables.mean(), table).log()) + duration.log_prior()
         total = total + _weighted(counts.duration, tables.log_duration)
         if tables.log_tail is not None:
             total = total + _weighted(counts.tail_stay, tables.log_tail)

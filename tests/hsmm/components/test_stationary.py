@@ -69,7 +69,9 @@ def test_closed_classes_share_what_a_start_anywhere_would_give_them() -> None:
 def test_the_slope_of_the_law_equals_finite_differences() -> None:
     logits = chain(1, 3, 2).log().requires_grad_()
     mean = torch.tensor([[2.0, 5.0, 9.0]], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: share_of_time(stationary_law(x.softmax(-1)), mean).log(), (logits,))
+    assert torch.autograd.gradcheck(
+        lambda x: share_of_time(stationary_law(x.softmax(-1)), mean, x.softmax(-1)).log(), (logits,)
+    )
 
 
 def test_the_equilibrium_law_is_the_share_of_time() -> None:
@@ -173,3 +175,20 @@ def test_estimators_fit_save_and_load_it(estimator: type, tmp_path: object) -> N
     assert np.array_equal(again.initial_prob_, model.initial_prob_)
     if estimator is hsmm.HMM:
         np.testing.assert_allclose(model.initial_prob_ @ model.transition_prob_, model.initial_prob_, atol=1e-12)
+
+
+def test_a_state_that_is_never_left_has_no_duration_to_press_on() -> None:
+    """However long its table says that it lasts, its share is that of single steps, as in a chain without durations."""
+    moves = torch.tensor([[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]], dtype=torch.float64)
+    segments = stationary_law(moves)
+    shares = [
+        share_of_time(segments, torch.tensor([[4.0, 2.0, long]], dtype=torch.float64), moves) for long in (1.0, 9.0)
+    ]
+    assert torch.equal(*shares)
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(3.0 * level, 1.0, 30) for level in (0, 1, 2)])
+    model = hsmm.HSMM(3, transition="left_to_right", initial="stationary", max_duration=50, n_init=3, max_iter=200).fit(
+        X
+    )
+    assert model.converged_
+    assert model.initial_prob_[2] > 0.999
