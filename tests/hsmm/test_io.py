@@ -134,6 +134,16 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         hsmm.load(tmp_path / "nowhere")
 
 
+def test_an_oversized_header_is_not_parsed(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    padded = content[8 : 8 + size] + b" " * (1 << 20)
+    path.write_bytes(len(padded).to_bytes(8, "little") + padded + content[8 + size :])
+    with pytest.raises(ValueError, match="a header of"):
+        hsmm.load(folder)
+
+
 def test_an_oversized_manifest_is_not_read(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "padding": "x" * (2 << 20)}))
     with pytest.raises(ValueError, match="at most 1048576"):

@@ -9,7 +9,7 @@ import pytest
 import flows.nightly
 import tasks.fitting.finished
 import tasks.tracking.track
-from tasks.config.errors import TrackingError
+from tasks.config.errors import PublishError, TrackingError
 from tasks.judgement.promote import rollback
 from tasks.registry.client import Registry
 from tasks.tables.show import named_states, rename
@@ -41,6 +41,25 @@ def test_a_night_follows_the_champion_that_was_gone_back_to(place, toy) -> None:
     assert place.registry.champion("toy") == 3
     rollback(place.registry, "toy")
     assert place.registry.champion("toy") == 1
+
+
+def test_a_night_whose_champion_changed_while_it_fitted_publishes_nothing(place, toy, monkeypatch) -> None:
+    for n in (120, 125):
+        place.night(toy.day(n), *OPTIONS)
+    honest, published = flows.nightly.judge_task, len(place.table())
+
+    def meanwhile(*arguments):
+        judged = honest(*arguments)
+        rollback(place.registry, "toy")
+        return judged
+
+    with monkeypatch.context() as changed:
+        changed.setattr(flows.nightly, "judge_task", meanwhile)
+        with pytest.raises(PublishError, match=r"was version 2 when this run began and is 1 now"):
+            place.night(toy.day(130), *OPTIONS)
+    assert (len(place.table()), len(place.registry.versions("toy"))) == (published, 2)
+    assert place.night(toy.day(130), *OPTIONS)["verdict"] == "PUBLISHED"
+    assert follows(place, 3) == "1"
 
 
 def test_a_backfill_under_later_nights_leaves_their_champion(place, toy) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import tasks.judgement.promote
 from tasks.judgement.promote import promote_newest, rollback
-from tasks.registry.client import PREVIOUS, Version
+from tasks.registry.client import FOLLOWED, PREVIOUS, Version
 
 
 class Register:
@@ -68,6 +68,14 @@ def test_doing_it_twice_changes_nothing() -> None:
     register = Register("PROMOTE", "PROMOTE")
     assert promoted(register) == promoted(register) == 2
     assert PREVIOUS not in register.versions("toy")[1].tags
+
+
+@pytest.mark.parametrize(("followed", "champion"), [("1", 2), ("2", 3), ("", 2)])
+def test_a_version_replaces_only_the_champion_it_was_judged_against(followed: str, champion: int) -> None:
+    register = Register("PROMOTE", "PROMOTE", "PROMOTE")
+    register.alias = 2
+    register.tag_version("toy", 3, {FOLLOWED: followed})
+    assert promoted(register) == champion
 
 
 def test_a_rollback_is_not_undone() -> None:
