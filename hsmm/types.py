@@ -30,4 +30,4 @@ StateSeries: TypeAlias = Float[Tensor, "restart time state"]
 DurationSeries: TypeAlias = Float[Tensor, "restart time duration"]
 StatePaths: TypeAlias = Int[Tensor, "restart time"]
 
-KernelName: TypeAlias = Literal["auto", "reference", "native"]
+KernelName: TypeAlias = Literal["auto", "reference", "native", "gpu"]

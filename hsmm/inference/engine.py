@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from hsmm.errors import KernelWarning
-from hsmm.kernels import native, reference
+from hsmm.kernels import gpu, native, reference
 from hsmm.kernels.protocol import Kernel, Query
 from hsmm.kernels.results import Causal, CausalName, Decoded, FilterState, Posterior
 from hsmm.native import library
 from hsmm.potentials import Potentials
 from hsmm.types import DurationSeries, KernelName, PerSeries, StateSeries
 
-KERNELS: dict[str, Kernel] = {"reference": reference, "native": native}
+KERNELS: dict[str, Kernel] = {"reference": reference, "native": native, "gpu": gpu}
 _LARGEST = 1e300
 
 
@@ -166,13 +166,33 @@ def sample_paths(
 def choose(query: Query, p: Potentials, kernel: KernelName) -> Kernel:
     """The back end of this name; with "auto" the fastest that can answer the query."""
     if kernel == "auto":
-        return native if _native_is_available() and native.supports(p, query) else reference
+        return _fastest(query, p)
     if kernel not in KERNELS:
         raise ValueError(f"kernel is {kernel!r}; expected 'auto', {', '.join(map(repr, KERNELS))}.")
     chosen = KERNELS[kernel]
     if not chosen.supports(p, query):
         raise ValueError(f"the {kernel} kernel cannot do {query} for these tables; use kernel='auto'.")
     return chosen
+
+
+def _fastest(query: Query, p: Potentials) -> Kernel:
+    if p.log_emission.device.type == "cpu":
+        return native if _native_is_available() and native.supports(p, query) else reference
+    if gpu.supports(p, query):
+        return gpu
+    _warn_of_slow_device(query, p.log_emission.device.type)
+    return reference
+
+
+@functools.cache
+def _warn_of_slow_device(query: Query, device: str) -> None:
+    reason = gpu.complaint() if device == "cuda" else f"they are for cuda, the tables are on {device}"
+    warnings.warn(
+        f"{query} has no GPU kernel for these tables ({reason or 'see the table of plans in the docs'}); "
+        "the reference computes it step by step on the device: the CPU is likely to be faster.",
+        KernelWarning,
+        stacklevel=6,
+    )
 
 
 @functools.cache

@@ -1,0 +1,108 @@
+"""Compiles the kernels of a plan for a device, once, and launches them on torch's stream."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsmm.kernels.gpu.plans import Plan
+
+SOURCES = ("lanes.hpp", "layout.hpp", "problem.hpp", "forward.hpp", "backward.hpp", "viterbi.hpp", "entries.hpp")
+_THREADS = 128
+_CACHE_BYTES = 64 << 20
+
+Argument = Tensor | int | None
+
+
+@functools.cache
+def complaint() -> str | None:
+    """Why the kernels cannot run on this machine, and what to do; None if they can."""
+    if torch.version.cuda is None:
+        return "this PyTorch was built without CUDA: install one that was"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no GPU that it can use: is there one, and is its driver recent enough?"
+    try:
+        from cuda.core import Program, ProgramOptions
+
+        Program("", "c++", ProgramOptions(arch=_architecture(torch.device("cuda")))).compile("cubin")
+    except ImportError:
+        return "cuda-core is not installed: pip install 'hsmm-flows[gpu]'"
+    except Exception as error:
+        return f"the kernels cannot be compiled here ({error}): pip install 'hsmm-flows[gpu]' brings NVIDIA's compiler"
+    return None
+
+
+def _architecture(device: torch.device) -> str:
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def source() -> str:
+    """All of the kernels as one text, which is what a cache of images can be keyed by."""
+    folder = Path(__file__).with_name("source")
+    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SOURCES)
+    return re.sub(r'^#(pragma once|include ".*")$', "", text, flags=re.MULTILINE)
+
+
+def run(plan: Plan, entry: str, n_slots: int, arguments: Sequence[Argument]) -> None:
+    """Launch one kernel on ``n_slots`` sequences: tensors go by address, whole numbers as 64 bits."""
+    device = next(x.device for x in arguments if isinstance(x, Tensor))
+    _launch(plan, entry, n_slots, [plain(x) for x in arguments], device)
+
+
+def plain(x: Argument) -> int:
+    return x.data_ptr() if isinstance(x, Tensor) else x or 0
+
+
+def _launch(plan: Plan, entry: str, n_slots: int, arguments: list[int], device: torch.device) -> None:
+    from cuda.core import LaunchConfig, Stream, launch
+
+    n_threads = -(-n_slots // plan.sequences) * 32
+    with torch.cuda.device(device):
+        stream = Stream.from_handle(torch.cuda.current_stream(device).cuda_stream)
+        launch(
+            stream,
+            LaunchConfig(grid=-(-n_threads // _THREADS), block=_THREADS),
+            _kernel(plan, entry, device),
+            *arguments,
+        )
+
+
+@functools.cache
+def _kernel(plan: Plan, entry: str, device: torch.device) -> Any:
+    return _image(plan, device).get_kernel(entry)
+
+
+@functools.cache
+def _image(plan: Plan, device: torch.device) -> Any:
+    from cuda.core import Device
+    from cuda.core.utils import FileStreamProgramCache
+
+    Device(torch.cuda.current_device() if device.index is None else device.index).set_current()
+    with FileStreamProgramCache(_cache_folder(), max_size_bytes=_CACHE_BYTES) as cache:
+        return compiled(plan, _architecture(device), cache=cache)
+
+
+def _cache_folder() -> Path:
+    """Of compiled images, the least recently used of which make room for new ones."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hsmm"
+
+
+def compiled(plan: Plan, architecture: str, *, logs: Any = None, cache: Any = None) -> Any:
+    """The image of a plan; needs neither a GPU nor a driver."""
+    from cuda.core import Program, ProgramOptions
+
+    options = ProgramOptions(
+        arch=architecture,
+        std="c++17",
+        define_macro=list(plan.macros().items()),
+        ptxas_options=None if logs is None else ["-v"],
+    )
+    return Program(source(), "c++", options).compile("cubin", logs=logs, cache=cache)

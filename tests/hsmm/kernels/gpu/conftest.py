@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from hsmm.kernels.gpu import launch
+from tests.hsmm.kernels.gpu.host import Host
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launches go to the build by g++."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    monkeypatch.setattr(launch, "run", Host(*os.environ.get("HSMM_GPU_HOST_FLAGS", "").split()))

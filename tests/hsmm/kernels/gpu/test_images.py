@@ -1,0 +1,75 @@
+"""What the compiler makes of the kernels, without a GPU: registers, what does not fit them, instructions a step."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from hsmm.kernels.gpu import launch
+from hsmm.kernels.gpu.plans import plan_for
+
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[test]'")
+
+# Instructions of the inner loop, a warp and step: what is committed may not grow.
+LOOPS = {
+    (5, 64, torch.float32, False): {"forward": 285, "backward": 285, "best_segments": 470},
+    (5, 64, torch.float64, False): {"forward": 330, "backward": 255, "best_segments": 750},
+    (5, 1, torch.float32, False): {"forward": 82, "backward": 132, "best_segments": 132},
+    (3, 30, torch.float64, True): {"forward": 300, "backward": 220, "best_segments": 690},
+}
+MOST_SPILLED = 480  # bytes a thread
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("shape", LOOPS, ids=str)
+@pytest.mark.parametrize("paths", [False, True], ids=["sums", "paths"])
+def test_loops_stay_short_and_in_registers(shape, architecture: str, paths: bool, tmp_path: Path):
+    n_states, n_durations, dtype, tail = shape
+    plan = plan_for(n_states, n_durations, dtype, has_tail=tail, paths=paths)
+    assert plan is not None
+    logs = io.StringIO()
+    image = launch.compiled(plan, architecture, logs=logs)
+    for registers in re.findall(r"Used (\d+) registers", logs.getvalue()):
+        assert int(registers) <= 512 // plan.blocks
+    for spilled in re.findall(r"(\d+) bytes spill stores", logs.getvalue()):
+        assert int(spilled) <= MOST_SPILLED
+    path = tmp_path / "image.cubin"
+    path.write_bytes(image.code)
+    loops = shortest_step_loops(path)
+    wanted = {name: most for name, most in LOOPS[shape].items() if (name == "best_segments") == paths}
+    assert wanted.keys() <= loops.keys()
+    assert all(loops[name] <= most for name, most in wanted.items()), loops
+
+
+def shortest_step_loops(path: Path) -> dict[str, int]:
+    """Of every kernel, the instructions of its first loop of more than twenty: that over the rows."""
+    found: dict[str, int] = {}
+    kernel, labels, waiting = "", {}, []
+    for line in disassembled(path).splitlines():
+        if section := re.match(r"\.text\.hsmm_(\w+):", line):
+            kernel, labels, waiting = section[1], {}, []
+        elif label := re.match(r"(\.L_x_\d+):", line):
+            waiting.append(label[1])
+        elif kernel and (instruction := re.search(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", line)):
+            address = int(instruction[1], 16)
+            labels |= dict.fromkeys(waiting, address)
+            waiting = []
+            branch = re.search(r"BRA.*`\((\.L_x_\d+)\)", instruction[2])
+            length = (address - labels.get(branch[1], address)) // 16 + 1 if branch else 0
+            if length > 20:
+                found.setdefault(kernel, length)
+    return found
+
+
+def disassembled(path: Path) -> str:
+    places = getattr(find_spec("nvidia"), "submodule_search_locations", None) or []
+    programs = [program for place in places for program in Path(place).glob("*/bin/nvdisasm")]
+    if not programs:
+        pytest.skip("nvdisasm is not installed: pip install -e '.[test]'")
+    return subprocess.run([programs[0], path], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,22 @@
+"""Lanes do at once what g++ does one after another: in which order must not matter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hsmm.kernels import gpu
+from hsmm.kernels.gpu import launch
+from tests.hsmm.kernels.gpu.host import Host
+from tests.hsmm.kernels.gpu.test_values import SHAPES, a_case, in_kind
+
+
+@pytest.mark.usefixtures("host")
+def test_another_order_of_the_lanes_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    p = in_kind(a_case(13, SHAPES[1], (70, 3, 300, 12, 1, 40)), torch.float32)
+    in_order, path = gpu.expected_counts(p), gpu.viterbi(p)
+    monkeypatch.setattr(launch, "run", Host("-DSHUFFLED"))
+    shuffled, shuffled_path = gpu.expected_counts(p), gpu.viterbi(p)
+    for name, value in [*vars(in_order).items(), *vars(path).items()]:
+        other = getattr(shuffled, name, None)
+        assert torch.equal(value, other if other is not None else getattr(shuffled_path, name)), name

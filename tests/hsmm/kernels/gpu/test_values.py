@@ -1,0 +1,164 @@
+"""The kernels compute what the reference and the enumeration compute; g++ built them, so that no GPU is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hsmm.kernels import gpu, reference
+from hsmm.kernels.gpu import counts
+from hsmm.kernels.results import Posterior
+from hsmm.potentials import Potentials
+from tests import oracle
+from tests.fuzz_kernels import in_single, joint_probability
+from tests.hsmm.inference.cases import oracle_model, random_potentials
+
+pytestmark = pytest.mark.usefixtures("host")
+
+# One build each: states, durations, tail; one slice a state, or several.
+SHAPES = [(3, None, False), (3, 4, True), (1, 1, True), (16, 20, False), (5, 90, False), (2, 200, True)]
+SINGLE, DOUBLE = 1e-5, 1e-10
+
+
+def a_case(seed: int, shape: tuple[int, int | None, bool], lengths: tuple[int, ...]) -> Potentials:
+    """Some series cut off on the left, on the right, on both sides or not at all; missing rows, forbidden states."""
+    n_states, n_durations, tail = shape
+    rng = np.random.default_rng(seed)
+    flags = {} if n_durations is None else {
+        side: torch.from_numpy(rng.random(len(lengths)) < 0.5) for side in ("left_censored", "right_censored")
+    }  # fmt: skip
+    return random_potentials(
+        seed,
+        lengths,
+        n_restarts=int(rng.integers(1, 4)),
+        n_states=n_states,
+        n_durations=n_durations,
+        tail=tail,
+        residual=n_durations is not None and bool(rng.random() < 0.5),
+        self_transitions=bool(rng.random() < 0.5),
+        sparse=bool(rng.random() < 0.5),
+        normalised=bool(rng.random() < 0.5),
+        **flags,
+    )
+
+
+cases = st.builds(
+    a_case,
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(SHAPES),
+    st.lists(st.one_of(st.integers(1, 12), st.integers(60, 300)), min_size=1, max_size=12).map(tuple),
+)
+
+
+def in_kind(p: Potentials, dtype: torch.dtype) -> Potentials:
+    return p if dtype == torch.float64 else in_single(p)
+
+
+def assert_counts(found: Posterior, wanted: Posterior, tolerance: float) -> None:
+    for name, value in vars(wanted).items():
+        assert torch.allclose(getattr(found, name).double(), value, rtol=tolerance, atol=tolerance), name
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(p=cases)
+def test_expected_counts_are_the_references(p: Potentials, dtype: torch.dtype, tolerance: float):
+    weight = torch.linspace(-1.0, 2.0, p.n_restarts * p.n_series, dtype=torch.float64).view(p.n_restarts, -1)
+    found = gpu.expected_counts(in_kind(p, dtype), weight.to(dtype))
+    assert_counts(found, reference.expected_counts(p, weight), tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(p=cases)
+def test_decoded_segments_are_as_probable_as_the_references(p: Potentials, dtype: torch.dtype, tolerance: float):
+    found, wanted = gpu.viterbi(in_kind(p, dtype)), reference.viterbi(p)
+    torch.testing.assert_close(found.log_probability.double(), wanted.log_probability, rtol=tolerance, atol=tolerance)
+    possible = wanted.log_probability.isfinite()
+    assert torch.equal(found.states >= 0, possible[:, p.series_of_row])
+    joint = joint_probability(p, found.states.unsqueeze(0))[0]
+    assert (joint >= wanted.log_probability - tolerance * (1 + joint.abs()))[possible].all()
+
+
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_answers_are_those_of_the_enumeration(shape: tuple[int, int | None, bool]):
+    p = a_case(7, shape, (4, 1, 5))
+    found, decoded = gpu.expected_counts(p), gpu.viterbi(p)
+    for restart in range(p.n_restarts):
+        for series in range(p.n_series):
+            rows = slice(*p.offsets[series : series + 2].tolist())
+            wanted = oracle.answers(oracle_model(p, restart, series))
+            assert float(found.log_likelihood[restart, series]) == pytest.approx(wanted.log_likelihood, rel=1e-12)
+            np.testing.assert_allclose(found.state[restart, rows], wanted.state, atol=1e-12)
+            best = float(decoded.log_probability[restart, series])
+            assert best == pytest.approx(wanted.best_log_probability, rel=1e-12)
+            if wanted.best_paths:
+                assert tuple(decoded.states[restart, rows].tolist()) in wanted.best_paths
+
+
+def test_what_scaled_arithmetic_loses_is_found_and_computed_again(monkeypatch: pytest.MonkeyPatch):
+    """State 0 fits badly, then very well, then badly: what float32 has lost by then decides."""
+    p = random_potentials(3, (40, 40), n_restarts=2, n_states=3, n_durations=4)
+    emission = p.log_emission.clone()
+    emission[:, 5:10, 0] -= 60.0
+    emission[:, 10:30, 1:] -= 400.0
+    emission[:, 30:35, 0] -= 60.0
+    left_to_right = torch.full((3, 3), -torch.inf, dtype=torch.float64)
+    left_to_right[0, 1] = left_to_right[1, 2] = left_to_right[2, 0] = 0.0
+    p = replace(p, log_emission=emission, log_transition=left_to_right.expand(2, -1, -1))
+    again: list[int] = []
+    in_logarithms = counts.Sums.add_scaled
+
+    def counting(sums: counts.Sums, p: Potentials, weight: Tensor, pairs: Tensor) -> Tensor:
+        doubtful = in_logarithms(sums, p, weight, pairs)
+        again.append(len(doubtful))
+        return doubtful
+
+    monkeypatch.setattr(counts.Sums, "add_scaled", counting)
+    assert_counts(gpu.expected_counts(in_single(p)), reference.expected_counts(p), 2e-5)
+    assert again[0] > 0, "float32 lost nothing: the case is too gentle"
+
+
+def test_impossible_series_are_found_and_count_nothing():
+    p = random_potentials(5, (6, 9, 4), n_states=3, n_durations=4)
+    p.log_emission[1, 8] = -torch.inf
+    assert_counts(gpu.expected_counts(p), reference.expected_counts(p), DOUBLE)
+    assert gpu.expected_counts(p).log_likelihood[1, 1] == -torch.inf
+    assert (gpu.viterbi(p).states[1, 6:15] == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_series_has_the_same_bits_in_any_batch(dtype: torch.dtype):
+    lengths = (300, 3, 64, 65, 129, 1, 300, 256, 257, 40, 7, 2, 90)
+    p = in_kind(a_case(11, (3, 4, True), lengths), dtype)
+    whole, path = gpu.expected_counts(p), gpu.viterbi(p)
+    for series in range(p.n_series):
+        part, rows = counts.part_of(p, 0, torch.tensor([series]))
+        alone, path_alone = gpu.expected_counts(part), gpu.viterbi(part)
+        assert torch.equal(alone.log_likelihood[0, 0], whole.log_likelihood[0, series])
+        assert torch.equal(alone.state[0], whole.state[0, rows])
+        assert torch.equal(path_alone.states[0], path.states[0, rows])
+        assert torch.equal(path_alone.log_probability[0, 0], path.log_probability[0, series])
+
+
+def test_restarts_have_the_same_bits_alone():
+    p = random_potentials(12, (30, 5, 80, 41), n_restarts=3, n_states=3, n_durations=4, tail=True)
+    whole, alone = gpu.expected_counts(p), gpu.expected_counts(p.take(torch.tensor([1])))
+    for name, value in vars(alone).items():
+        assert torch.equal(value[0], getattr(whole, name)[1]), name
+
+
+def test_what_has_no_plan_is_the_references():
+    by_row = random_potentials(1, (5, 4), time_varying=True)
+    wide = random_potentials(1, (5, 4), n_states=40)
+    for p in (by_row, wide):
+        assert not gpu.supports(p, "expected_counts")
+        assert counts.plan_of(p, paths=False) is None
+        assert torch.equal(gpu.log_partition(p), reference.log_partition(p))
+        assert torch.equal(gpu.viterbi(p).states, reference.viterbi(p).states)
