@@ -66,12 +66,14 @@ class Sequences:
     - ``observed`` (N, F) bool
     - ``offsets`` (S + 1,): series s owns rows ``offsets[s]:offsets[s + 1]``
     - ``covariates`` (N, H) float64 or None
+    - ``features`` (F,) the names of the columns, where they have any
     """
 
     values: Values
     observed: Observed
     offsets: Offsets
     covariates: Covariates | None = None
+    features: tuple[str, ...] | None = None
 
     @classmethod
     def from_arrays(
@@ -94,7 +96,8 @@ class Sequences:
         observed = ~values.isnan()
         if not may_be_missing and not bool(observed.any()):
             raise ValueError(f"all {values.numel()} cells of X are missing; expected at least one observed value.")
-        made = cls(torch.where(observed, values, 0.0), observed, _offsets(lengths, len(values)))
+        cells = torch.where(observed, values, 0.0)
+        made = cls(cells, observed, _offsets(lengths, len(values)), features=column_names(X))
         return made if covariates is None else made.with_covariates(covariates)
 
     def with_covariates(self, covariates: Any) -> Sequences:
@@ -216,7 +219,8 @@ class Sequences:
         made: dict[tuple[int, ...], Sequences] = self.__dict__.setdefault("_columns", {})
         key = tuple(columns)
         if key not in made:
-            made[key] = replace(self, values=self.values[:, key].contiguous(), observed=self.observed[:, key])
+            cells, seen = self.values[:, key].contiguous(), self.observed[:, key]
+            made[key] = replace(self, values=cells, observed=seen, features=None)
         return made[key]
 
     @cached_property
@@ -367,6 +371,14 @@ def _spread_ties(values: Tensor) -> Tensor:
         place = torch.arange(len(rows), dtype=values.dtype, device=values.device) * _GOLDEN % 1.0
         made[rows] = levels[tie] + reach * (2.0 * place - 1.0)
     return made
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """The columns of a frame of pandas or polars if all are text, as scikit-learn has it; None for anything else."""
+    if type(X).__module__.partition(".")[0] not in ("pandas", "polars") or not hasattr(X, "columns"):
+        return None
+    columns = list(X.columns)
+    return tuple(columns) if all(isinstance(name, str) for name in columns) else None
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:

@@ -24,7 +24,6 @@ from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, No
 from hsmm.io import save_model
 from hsmm.models.diagnostics import Diagnostics
 from hsmm.models.evidence import series_lengths, series_weight
-from hsmm.models.frames import feature_names
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
@@ -112,9 +111,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context)
         known = known_states(states, sequences, self.n_states)
         weight = series_weight(sample_weight, sequences)
-        self.fit_sequences(sequences, start=start, states=known, weight=weight, callback=callback)
-        self._remember_features(feature_names(X))
-        return self
+        return self.fit_sequences(sequences, start=start, states=known, weight=weight, callback=callback)
 
     def fit_sequences(
         self,
@@ -153,7 +150,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         except ImpossibleDataError as error:
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
-        self._remember_features(None)
+        self._remember_features(sequences.features)
         self.state_share_ = shares(self._smoothed(sequences))
         self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
@@ -434,10 +431,10 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         return self._best
 
 
-def _names(features: Sequence[str], n_features: int) -> np.ndarray:
+def _names(features: Any, n_features: int) -> list[str]:
     if len(features) != n_features or not all(isinstance(name, str) for name in features):
         raise TypeError(f"features are {features!r}; expected {n_features} names")
-    return np.array(features, dtype=object)
+    return list(features)
 
 
 def _name(choice: Any) -> str:

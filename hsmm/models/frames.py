@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from hsmm.errors import DataWarning
+from hsmm.sequences import column_names
 from hsmm.spelling import nearest
 
 Output = Literal["default", "input", "pandas", "polars"]
@@ -45,10 +47,10 @@ class Framed:
         self._sklearn_output_config = {"transform": transform}
         return self
 
-    def _remember_features(self, names: np.ndarray | None) -> None:
+    def _remember_features(self, names: Sequence[str] | None) -> None:
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
-            self.feature_names_in_ = names
+            self.feature_names_in_ = np.array(names, dtype=object)
 
     @property
     def feature_labels(self) -> list[str]:
@@ -58,7 +60,7 @@ class Framed:
 
     def _check_features(self, X: Any) -> None:
         """Raise ``ValueError`` where X names other columns than the fit did, or these in another order."""
-        known, found = self.__dict__.get("feature_names_in_"), feature_names(X)
+        known, found = self.__dict__.get("feature_names_in_"), column_names(X)
         if known is None:
             return
         if found is None:
@@ -68,7 +70,7 @@ class Framed:
                 DataWarning,
                 stacklevel=4,
             )
-        elif found.tolist() != known.tolist():
+        elif list(found) != known.tolist():
             raise ValueError(
                 f"X has the columns {', '.join(found)}; expected {', '.join(known)}, in this order, as in fit."
             )
@@ -83,14 +85,6 @@ class Framed:
         """``table`` (N,) or (N, C), by the name or the names of its columns, in the kind that was asked for."""
         wanted = self.__dict__.get("_sklearn_output_config", {}).get("transform", "default")
         return framed(wanted, X, table, names)
-
-
-def feature_names(X: Any) -> np.ndarray | None:
-    """(n_features,) the columns of a frame if all are text, as scikit-learn has it; None for anything else."""
-    columns = _columns(X)
-    if columns is None or not all(isinstance(name, str) for name in columns):
-        return None
-    return np.array(columns, dtype=object)
 
 
 def framed(wanted: str, X: Any, table: np.ndarray, names: str | list[str]) -> Any:
@@ -116,7 +110,3 @@ def _of_pandas(X: Any, made: pl.Series | pl.DataFrame) -> Any:
 def _kind(X: Any) -> str:
     """The package that an object is of."""
     return type(X).__module__.partition(".")[0]
-
-
-def _columns(X: Any) -> list[Any] | None:
-    return list(X.columns) if _kind(X) in ("pandas", "polars") and hasattr(X, "columns") else None

@@ -13,7 +13,7 @@ _MOST_STATES, _MOST_COLUMNS = 12, 9
 _STYLE = {
     "box": "font:13px/1.5 system-ui,sans-serif;max-width:60em;padding:.4em 0",
     "facts": "opacity:.75;margin:.2em 0 .6em",
-    "table": "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0",
+    "table": "border-collapse:collapse;color:inherit;font:inherit;margin:0;white-space:nowrap",
     "head": "text-align:right;padding:.2em .9em;border-bottom:1px solid rgba(128,128,128,.6);font-weight:600",
     "cell": "text-align:right;padding:.2em .9em;border-bottom:1px solid rgba(128,128,128,.25)",
     "bar": "display:inline-block;height:.6em;margin-right:.6em;background:rgba(66,120,190,.75);vertical-align:middle",

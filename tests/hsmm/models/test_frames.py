@@ -83,6 +83,11 @@ def test_features_are_remembered_by_name_and_checked(frame: Any, tmp_path: Path)
     model.predict(frame, LENGTHS)
 
 
+def test_the_best_of_a_selection_knows_its_features() -> None:
+    best = hsmm.select_model(PANDAS, [hsmm.HMM(2, **QUICK)], LENGTHS).best
+    assert best.feature_names_in_.tolist() == ["load", "heat"]
+
+
 def test_columns_without_text_for_names_are_no_names() -> None:
     assert not hasattr(hsmm.HMM(2, **QUICK).fit(pd.DataFrame(ROWS)), "feature_names_in_")
 
