@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "causal.hpp"
+#include "durations.hpp"
 #include "elliptical.hpp"
 #include "repeats.hpp"
 #include "sampling.hpp"
@@ -11,6 +12,7 @@
 #include "viterbi.hpp"
 
 using namespace hsmm;
+using durations::DurationCounts, durations::DurationLaw, durations::DurationTable;
 using elliptical::DensityOut, elliptical::Law, elliptical::MomentsOut, elliptical::Rows;
 using repeats::Gathered, repeats::Linear, repeats::Shape, repeats::Spread;
 
@@ -38,6 +40,12 @@ HSMM_FUNCTION(hsmm_elliptical_density, (const Rows* rows, const Law* law, const 
 HSMM_FUNCTION(hsmm_elliptical_moments, (const Rows* rows, const Law* law, const MomentsOut* out),
               { elliptical::moments(*rows, *law, *out); });
 
+HSMM_FUNCTION(hsmm_maximise_durations, (const DurationLaw* law, const DurationCounts* counts),
+              { durations::maximise(*law, *counts); });
+
+HSMM_FUNCTION(hsmm_duration_tables, (const DurationLaw* law, const DurationTable* table),
+              { durations::tables(*law, *table); });
+
 HSMM_FUNCTION(hsmm_spread, (const Shape* shape, const Spread* job), { repeats::spread(*shape, *job); });
 
 HSMM_FUNCTION(hsmm_gathered, (const Shape* shape, const Gathered* job), { repeats::gathered(*shape, *job); });
@@ -61,6 +69,9 @@ const char* hsmm_declaration(int64_t i) {
         elliptical::Law_declaration,
         elliptical::DensityOut_declaration,
         elliptical::MomentsOut_declaration,
+        durations::DurationLaw_declaration,
+        durations::DurationCounts_declaration,
+        durations::DurationTable_declaration,
         repeats::Shape_declaration,
         repeats::Spread_declaration,
         repeats::Gathered_declaration,
@@ -76,6 +87,8 @@ const char* hsmm_declaration(int64_t i) {
         hsmm_sample_paths_declaration,
         hsmm_elliptical_density_declaration,
         hsmm_elliptical_moments_declaration,
+        hsmm_maximise_durations_declaration,
+        hsmm_duration_tables_declaration,
         hsmm_spread_declaration,
         hsmm_gathered_declaration,
         hsmm_linear_declaration,

@@ -61,6 +61,22 @@ Law = _structure(
 DensityOut = _structure("DensityOut", log_density=POINTER)
 MomentsOut = _structure("MomentsOut", weights=POINTER, sums=POINTER, n_sums=INT)
 
+DurationLaw = _structure(
+    "DurationLaw",
+    **dict.fromkeys(("family", "min_duration", "max_duration", "has_tail"), INT),
+    **dict.fromkeys(("low", "high"), POINTER),
+)
+DurationCounts = _structure(
+    "DurationCounts",
+    **dict.fromkeys(("segments", "residual", "tail_stay", "tail_leave", "parameters"), POINTER),
+    **dict.fromkeys(("n_states", "n_threads"), INT),
+)
+DurationTable = _structure(
+    "DurationTable",
+    **dict.fromkeys(("parameters", "log_duration", "log_tail"), POINTER),
+    **dict.fromkeys(("n_states", "n_threads"), INT),
+)
+
 Shape = _structure("Shape", **dict.fromkeys(("n_restarts", "n_rows", "n_states", "n_distinct", "n_threads"), INT))
 Spread = _structure("Spread", table=POINTER, of_row=POINTER, out=POINTER, adds=INT)
 Gathered = _structure("Gathered", weights=POINTER, of_row=POINTER, sums=POINTER)
@@ -78,6 +94,8 @@ FUNCTIONS: dict[str, tuple[Structure, ...]] = {
     "hsmm_sample_paths": (Problem, SamplesOut),
     "hsmm_elliptical_density": (Rows, Law, DensityOut),
     "hsmm_elliptical_moments": (Rows, Law, MomentsOut),
+    "hsmm_maximise_durations": (DurationLaw, DurationCounts),
+    "hsmm_duration_tables": (DurationLaw, DurationTable),
     "hsmm_spread": (Shape, Spread),
     "hsmm_gathered": (Shape, Gathered),
     "hsmm_linear": (Shape, Linear),

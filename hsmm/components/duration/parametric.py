@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hsmm.components.base import Bound, Constraint
 from hsmm.components.counts import log_rising
+from hsmm.components.duration import native
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
@@ -51,14 +52,17 @@ class Parametric(Duration):
         """(R, K, P) parameters with about these mean durations."""
 
     def log_potentials(self, sequences: Sequences | None = None) -> DurationTables:
-        return self._tables(self.parameters["shape"])
+        shape = self.parameters["shape"]
+        return self._law().tables(shape) if native.supports(self.name, shape) else self._tables(shape)
 
     def initialise(self, mean_dwell: StateVector) -> Self:
         return self.with_parameters(shape=self.within_bounds("shape", self.shape_for(mean_dwell.clamp(min=1.0 + 1e-3))))
 
     def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
-        """A few damped Newton steps on the exact objective, never downhill."""
+        """Newton's method on the exact objective, never downhill: to the maximum in C++, else a few damped steps."""
         shape = self.parameters["shape"]
+        if native.supports(self.name, shape):
+            return self.with_parameters(shape=self._law().maximised(shape, counts))
         for _ in range(_NEWTON_STEPS):
             shape, before = self._newton_step(shape, counts), shape
             if torch.equal(shape, before):
@@ -74,6 +78,9 @@ class Parametric(Duration):
     def n_parameters(self) -> int:
         _, n_states, n_shape = self.parameters["shape"].shape
         return n_states * (n_shape if self.tail else min(n_shape, self.max_duration - self.min_duration))
+
+    def _law(self) -> native.Law:
+        return native.Law(self.name, self.min_duration, self.max_duration, self.tail, self.shape_bounds)
 
     def _tables(self, shape: Tensor) -> DurationTables:
         longest = self.max_duration + max(self.max_duration, 64) if self.tail else self.max_duration
