@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -21,7 +21,14 @@ from tasks.config.errors import ConfigurationError
 from tasks.config.laws import emission_of
 from tasks.config.settings import Settings
 
+NAMED = ("n_states", "emission", "duration", "transition", "initial")
+"""The columns of a ranking that name a candidate; the last two are there where candidates differ in them."""
 _LISTS = ("estimator", "n_states", "emission", "duration", "transition", "initial")
+
+
+def naming(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What names the candidate of a ranking's row."""
+    return {name: row[name] for name in NAMED if row.get(name) is not None}
 
 
 @dataclass(frozen=True)

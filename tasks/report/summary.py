@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tasks.config.settings import Settings
+from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
 from tasks.judgement.champion import Champion
 from tasks.judgement.judge import Judged
@@ -69,9 +70,7 @@ def _best(fitted: Fitted) -> dict[str, Any] | None:
     (unit,) = fitted.units.values()
     row = unit.best.row
     return {
-        "n_states": row["n_states"],
-        "emission": row["emission"],
-        "duration": row["duration"],
+        **naming(row),
         "criterion": fitted.criterion,
         "score": row[fitted.criterion],
         "log_likelihood": row["log_likelihood"],

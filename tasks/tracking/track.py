@@ -19,6 +19,7 @@ from tasks.config.errors import TrackingError
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import add_canary, save_bundle
+from tasks.fitting.candidates import naming
 from tasks.fitting.finished import FittedCandidate
 from tasks.fitting.fit import Fitted, FittedUnit
 from tasks.judgement.judge import Judged, all_codes
@@ -73,9 +74,14 @@ def track(run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated,
         _log_candidates(run, unit, fits)
     if len(fitted.units) == 1:
         (fits,) = fitted.units.values()
-        registry.log(run_id, _prefixed("best", _description(fits.best.row)), _numbers(fits.best.row), _curve(fits.best))
+        registry.log(run_id, _prefixed("best", naming(fits.best.row)), _numbers(fits.best.row), _curve(fits.best))
     registry.log_text(run_id, fitted.ranking().write_csv(), "ranking.csv")
     registry.log_text(run_id, json.dumps(judged.summary(), indent=1), "gate.json")
+    if len(judged.decisions) == 1:
+        (decision,) = judged.decisions.values()
+        passed = _prefixed("gate.passed", {code: float(passes) for code, passes in decision.passed.items()})
+        found = {name: float(value) for name, value in decision.evidence.items() if isinstance(value, int | float)}
+        registry.log(run_id, {}, passed | _prefixed("gate", found))
     return _register(run, judged, validated, settings, key)
 
 
@@ -94,10 +100,10 @@ def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
     for rank, candidate in enumerate(fits.candidates, start=1):
         say("track", rank - 1, len(fits.candidates))
         row = candidate.row
-        label = f"{unit} {row['n_states']} {row['emission']} {row['duration']}".strip()
+        label = " ".join([unit, *map(str, naming(row).values())]).strip()
         tags = {"rank": str(rank), "warnings": row["warnings"], **({"series": unit} if unit else {})}
         child = run.registry.start_run(label, tags, parent=run.run_id)
-        run.registry.log(child, _description(row), _numbers(row), _curve(candidate))
+        run.registry.log(child, naming(row), _numbers(row), _curve(candidate))
         run.registry.end_run(child)
 
 
@@ -157,10 +163,6 @@ def _requirements() -> list[str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _description(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("n_states", "emission", "duration")}
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hsmm.selection import CRITERIA
+from tasks.judgement.judge import all_codes
+from tasks.judgement.rules import RULES
 from tasks.report.page.alerts import KINDS, newest_rows
 from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
@@ -17,6 +20,7 @@ from tasks.report.page.text import NOTHING, count, moment, number, plain, share,
 MOST_ROWS = 60
 MOST_CANDIDATES = 50
 _UNRECORDED = "not recorded"
+_OTHER_LAWS = {"transition": "transition", "initial": "first state"}
 
 
 def head(data: PageData) -> dict[str, Any]:
@@ -37,9 +41,7 @@ def head(data: PageData) -> dict[str, Any]:
 
 def _facts(data: PageData) -> list[tuple[str, str]]:
     newest, best = data.rows.sort("as_of").row(-1, named=True), data.summary.get("best") or {}
-    law = (
-        f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration" if best else _UNRECORDED
-    )
+    law = _law(best) if best else _UNRECORDED
     if data.model is not None and data.model.series:
         law = "one for each series"
     score = f"{data.criterion} {number(best['score'], 7)}" if best.get("score") is not None else _UNRECORDED
@@ -100,7 +102,7 @@ def ranking(data: PageData) -> dict[str, Any] | None:
         {
             "place": place,
             "n_states": row["n_states"],
-            "emission": row["emission"],
+            "emission": ", ".join([row["emission"], *_other_laws(row)]),
             "duration": "HMM" if row["duration"] == "none" else row["duration"],
             "score": _score(row[criterion]),
             "behind": "best" if place == 1 else number(_distance(row[criterion], best), 4),
@@ -166,11 +168,27 @@ def evidence(data: PageData) -> dict[str, Any]:
         }
         for row in data.names.sort("state", "born").iter_rows(named=True)
     ]
+    gate = data.summary.get("gate")
     return {
         "identity": recorded(data.summary.get("identity")),
-        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(data.summary.get("gate"))],
+        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(gate)] + _because(gate),
         "names": names,
     }
+
+
+def _because(gate: Any) -> list[tuple[str, str]]:
+    """What the rules that stopped a model say."""
+    reasons = all_codes(gate["reasons"]) if isinstance(gate, dict) and gate.get("reasons") else []
+    return [(code, RULES[code].says) for code in reasons if code in RULES]
+
+
+def _law(named: Mapping[str, Any]) -> str:
+    duration = "no durations of their own" if named["duration"] == "none" else f"{named['duration']} duration"
+    return ", ".join([f"{named['n_states']} states", f"{named['emission']} emission", duration, *_other_laws(named)])
+
+
+def _other_laws(named: Mapping[str, Any]) -> list[str]:
+    return [f"{named[key]} {word}" for key, word in _OTHER_LAWS.items() if named.get(key)]
 
 
 def _name(names: list[str], state: int | None) -> str:
