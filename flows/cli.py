@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Annotated, Any
 
@@ -62,7 +62,7 @@ def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json
         A date or moment; nothing later is used. By default the moment the source's newest row became known.
     """
 
-    def load() -> Callable[..., dict[str, Any]]:
+    def load() -> Callable[..., Any]:
         from flows.nightly import nightly
 
         return nightly
@@ -84,7 +84,7 @@ def decode(config: str, *, as_of: str | None = None, set_: Assignments = None, j
         A date or moment; nothing later is used. By default the moment the source's newest row became known.
     """
 
-    def load() -> Callable[..., dict[str, Any]]:
+    def load() -> Callable[..., Any]:
         from flows.decoding import decode_new
 
         return decode_new
@@ -112,7 +112,7 @@ def backfill(
         The step: 1d, 1w, 1mo, 1q or 1y.
     """
 
-    def load() -> Callable[..., dict[str, Any]]:
+    def load() -> Callable[..., Any]:
         from flows.backfill import backfill as flow
 
         return flow
@@ -305,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _orchestrated(ready: Future[None], flow: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def _orchestrated(ready: Future[None], flow: Callable[..., Any], *arguments: Any) -> Any:
     """The flow's result; an orchestrator that cannot be reached is the user's to mend, not a bug of ours."""
     try:
         ready.result()
@@ -334,12 +334,12 @@ def _complain(message: str, status: int) -> int:
 
 
 def _run_flow(
-    load: Callable[[], Callable[..., dict[str, Any]]],
+    load: Callable[[], Callable[..., Any]],
     config: str,
     as_of: str | None,
     assignments: Sequence[str] | None,
     arguments: tuple[Any, ...],
-) -> tuple[dict[str, Any], Any]:
+) -> tuple[Any, Any]:
     """A flow's summary with the seconds it took, and its settings, whose mistakes are told before it starts."""
     began = time.monotonic()
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
@@ -371,7 +371,7 @@ def _registry(model: str, assignments: Sequence[str] | None) -> Any:
     return existing_registry(read_tracking(assignments or ()).uri, check_name(model))
 
 
-def _print_json(said: dict[str, Any], wanted: bool) -> None:
+def _print_json(said: Mapping[str, Any], wanted: bool) -> None:
     if wanted:
         print_line(json.dumps(said))
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks.config.outcome import GateOutcome, RunSummary
 from tasks.config.secrets import without_secrets
 
 
@@ -16,7 +17,7 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_run(summary: dict[str, Any], tracking_uri: str) -> None:
+def print_run(summary: RunSummary, tracking_uri: str) -> None:
     best, table = summary["best"], summary["states_table"]
     lines = [_verdict(summary)]
     if best:
@@ -36,7 +37,7 @@ def print_run(summary: dict[str, Any], tracking_uri: str) -> None:
     print_line("\n".join(lines))
 
 
-def _verdict(summary: dict[str, Any]) -> str:
+def _verdict(summary: RunSummary) -> str:
     if summary["verdict"] == "ALREADY_PUBLISHED":
         rows = f"the rows of {summary['model_name']} as of {summary['as_of']}"
         return f"ALREADY_PUBLISHED: {rows} are there; nothing was written."
@@ -46,7 +47,7 @@ def _verdict(summary: dict[str, Any]) -> str:
     )
 
 
-def _gate(gate: dict[str, Any], summary: dict[str, Any]) -> str:
+def _gate(gate: GateOutcome, summary: RunSummary) -> str:
     if gate["verdict"] == "PROMOTE":
         return f"PROMOTE: the champion as of {summary['as_of'][:10]}"
     reasons = gate["reasons"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
+from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import read_settings
 from tasks.fitting.decode import decode_task
@@ -20,7 +19,7 @@ from tasks.tables.storage import check_output, published_summary, read_names
 
 
 @flow(name="decode", validate_parameters=True)
-def decode_new(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+def decode_new(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> RunSummary:
     """Publish the rows that are new at ``as_of`` under the model in force."""
     settings = read_settings(config, overrides or ())
     check_output(settings.output.states)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
+from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.candidates import check_candidates
@@ -28,12 +27,12 @@ from tasks.tracking.track import log_outcome, track_task, tracked_run
 
 
 @flow(name="nightly", validate_parameters=True)
-def nightly(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+def nightly(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> RunSummary:
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
     return night(read_settings(config, overrides or ()), as_of)
 
 
-def night(settings: Settings, as_of: str | None) -> dict[str, Any]:
+def night(settings: Settings, as_of: str | None) -> RunSummary:
     """One night's work, from rows to published states."""
     check_output(settings.output.states)
     check_local_database(settings.tracking.uri)
@@ -53,7 +52,7 @@ def night(settings: Settings, as_of: str | None) -> dict[str, Any]:
         return _fit_and_publish(settings, validated, key, summary)
 
 
-def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: dict[str, Any]) -> dict[str, Any]:
+def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: RunSummary) -> RunSummary:
     registry = reach_registry(settings.tracking.uri, settings.name)
     settle_newest(settings, registry)
     champion = champion_at(registry, settings, validated.as_of, key)

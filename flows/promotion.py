@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
+from tasks.config.outcome import Promotion
 from tasks.config.settings import read_settings
 from tasks.judgement.promote import promote_newest_task, promote_task, rollback_task
 from tasks.registry.client import existing_registry
 
 
 @flow(name="promotion", validate_parameters=True)
-def promotion(config: str, version: int | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
+def promotion(config: str, version: int | None = None, overrides: list[str] | None = None) -> Promotion:
     """Promote a version of the configuration's model, by default the newest that passed its gate."""
     settings = read_settings(config, overrides or ())
     registry = existing_registry(settings.tracking.uri, settings.name)
@@ -22,7 +21,7 @@ def promotion(config: str, version: int | None = None, overrides: list[str] | No
 
 
 @flow(name="rollback", validate_parameters=True)
-def rolled_back(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
+def rolled_back(config: str, overrides: list[str] | None = None) -> Promotion:
     """Make the champion before the present one the champion again."""
     settings = read_settings(config, overrides or ())
     return rollback_task(existing_registry(settings.tracking.uri, settings.name), settings.name)

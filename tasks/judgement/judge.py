@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm import Estimator
 from tasks.config.errors import GateError
+from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import ALL, Bundle, Member
@@ -53,7 +54,7 @@ class Judged:
     held: dict[str, str]
     champion: int | None
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> RunSummary:
         """Verdict, reasons and evidence, for the record; of many units, those that were not promoted."""
         told = {unit: d for unit, d in self.decisions.items() if d.verdict != "PROMOTE" or len(self.decisions) == 1}
         reasons = {unit: d.reasons for unit, d in told.items()}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.errors import ModelError, PromotionError
+from tasks.config.outcome import Promotion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.progress import say
 from tasks.config.settings import Settings
@@ -23,7 +22,7 @@ from tasks.registry.client import FOLLOWED, PREVIOUS, ROLLED_BACK, Registry, Ver
 from tasks.tables.storage import newest_summary, read_name_rows, rewrite_names
 
 
-def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> dict[str, Any]:
+def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> Promotion:
     """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
 
     Raises ``PromotionError`` where the gate did not say PROMOTE, or the registered files cannot be loaded and decode
@@ -33,7 +32,7 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
     say("promote")
     chosen = _version(registry, name, version)
     before = registry.champion(name)
-    said = {
+    said: Promotion = {
         "model_name": name,
         "model_version": chosen.number,
         "verdict": chosen.tags.get("verdict"),
@@ -61,7 +60,7 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
 promote_task = task(name="promote", cache_policy=NO_CACHE)(promote)
 
 
-def promote_newest(registry: Registry, name: str) -> dict[str, Any]:
+def promote_newest(registry: Registry, name: str) -> Promotion:
     """Make the newest version that passed its gate the champion, unless a newer one is, or it was rolled back.
 
     Doing it twice changes nothing, and a night that the gate held is no error.
@@ -76,20 +75,21 @@ def promote_newest(registry: Registry, name: str) -> dict[str, Any]:
 promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(promote_newest)
 
 
-def settle(settings: Settings, summary: Mapping[str, Any], registry: Registry | None = None) -> None:
+def settle(settings: Settings, summary: RunSummary, registry: Registry | None = None) -> None:
     """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing."""
-    if summary.get("gate", {}).get("verdict") != "PROMOTE" or summary.get("model_version") is None:
+    gate, version = summary.get("gate"), summary.get("model_version")
+    if gate is None or gate["verdict"] != "PROMOTE" or version is None:
         return
     rewrite_names(settings.output.states, settings.name, died=_news_of_deaths(settings, summary))
     reached = registry or reach_registry(settings.tracking.uri, settings.name)
     if reached is not None:
-        promote(reached, settings.name, int(summary["model_version"]), only_newer=True)
+        promote(reached, settings.name, version, only_newer=True)
 
 
 settle_task = task(name="settle", cache_policy=NO_CACHE, **PATIENTLY)(settle)
 
 
-def settle_again(settings: Settings, published: Mapping[str, Any], key: str) -> None:
+def settle_again(settings: Settings, published: RunSummary, key: str) -> None:
     """:func:`settle` what was published under this key, and close the runs that were stopped before they could."""
     registry = reach_registry(settings.tracking.uri, settings.name)
     if registry is not None:
@@ -104,7 +104,7 @@ def settle_newest(settings: Settings, registry: Registry | None) -> None:
             settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
 
 
-def rollback(registry: Registry, name: str) -> dict[str, Any]:
+def rollback(registry: Registry, name: str) -> Promotion:
     """Make the champion before this one the champion again. Raises ``PromotionError`` where there is none."""
     now = registry.champion(name)
     if now is None:
@@ -139,7 +139,7 @@ def _version(registry: Registry, name: str, number: int | None) -> Version:
     return found
 
 
-def _news_of_deaths(settings: Settings, summary: Mapping[str, Any]) -> dict[int, datetime | None]:
+def _news_of_deaths(settings: Settings, summary: RunSummary) -> dict[int, datetime | None]:
     """When a state died, or None where it is alive after all."""
     as_of, told = datetime.fromisoformat(summary["as_of"]), summary.get("states", {})
     known = dict(read_name_rows(settings.output.states, settings.name).select("state", "died").iter_rows())

@@ -6,13 +6,14 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from hsmm.plot.runs import model_survival
+from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle
 from tasks.report.data import ReportData
@@ -57,7 +58,7 @@ pictures_task = task(name="report", cache_policy=NO_CACHE)(pictures)
 
 
 def page(
-    settings: Settings, summary: dict[str, Any], validated: Validated, ranking: pl.DataFrame, in_force: Bundle
+    settings: Settings, summary: RunSummary, validated: Validated, ranking: pl.DataFrame, in_force: Bundle
 ) -> Path:
     """Write the HTML page of a run that has published, beside its pictures.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import polars as pl
 
+from tasks.config.outcome import BestCandidate, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
@@ -23,7 +24,7 @@ def report_folder(settings: Settings, key: str) -> Path:
     return Path(f"{base}_report") / key[:16]
 
 
-def describe_input(settings: Settings, validated: Validated, key: str) -> dict[str, Any]:
+def describe_input(settings: Settings, validated: Validated, key: str) -> RunSummary:
     """What is known before anything is fitted."""
     n_quarantined = len(validated.quarantine)
     return {
@@ -45,7 +46,7 @@ def describe_input(settings: Settings, validated: Validated, key: str) -> dict[s
 
 def describe_outcome(
     fitted: Fitted, judged: Judged, decoded: pl.DataFrame, validated: Validated, run_id: str, version: int
-) -> dict[str, Any]:
+) -> RunSummary:
     """What was fitted and what the gate said of it; n_series = with rows from a new model + held + quarantined."""
     held = decoded.filter(pl.col("status") == "HELD")["series_id"].n_unique()
     return {
@@ -58,20 +59,20 @@ def describe_outcome(
     }
 
 
-def describe_decoded(champion: Champion, validated: Validated) -> dict[str, Any]:
+def describe_decoded(champion: Champion, validated: Validated) -> RunSummary:
     """Which model decoded."""
     return {"model_version": champion.version, "n_quarantined": len(validated.quarantine)}
 
 
-def _best(fitted: Fitted) -> dict[str, Any] | None:
+def _best(fitted: Fitted) -> BestCandidate | None:
     """The chosen candidate and what it was chosen by; None where every series has its own."""
     if len(fitted.units) != 1:
         return None
     (unit,) = fitted.units.values()
     row = unit.best.row
-    return {
-        **naming(row),
+    best: BestCandidate = {
         "criterion": fitted.criterion,
         "score": row[fitted.criterion],
         "log_likelihood": row["log_likelihood"],
     }
+    return cast(BestCandidate, {**naming(row), **best})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.errors import AllQuarantinedError, PipelineError
+from tasks.config.outcome import RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
 from tasks.source.validate import Validated
@@ -36,7 +37,7 @@ class Published:
 
 
 def publish(
-    decoded: pl.DataFrame, validated: Validated, settings: Settings, key: str, summary: Mapping[str, Any]
+    decoded: pl.DataFrame, validated: Validated, settings: Settings, key: str, summary: RunSummary
 ) -> Published:
     """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
     states = settings.output.states
@@ -62,8 +63,8 @@ def noted_run(settings: Settings, validated: Validated, key: str) -> Iterator[No
         raise
 
 
-def _nothing_new(validated: Validated, settings: Settings, key: str, summary: Mapping[str, Any]) -> Published:
-    said = {**summary, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+def _nothing_new(validated: Validated, settings: Settings, key: str, summary: RunSummary) -> Published:
+    said: RunSummary = {**summary, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
     close_run(settings.output.states, settings.name, validated.as_of, key, said)
     return Published("ALREADY_PUBLISHED", 0)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -16,6 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, Kind
 from tasks.config.errors import OutputError, PublishError
+from tasks.config.outcome import RunSummary
 
 _DTYPES: dict[Kind, pl.DataType] = {
     "string": pl.String(),
@@ -70,13 +70,16 @@ def check_output(states: str) -> None:
             _check_writable(Path(location))
 
 
-def published_summary(states: str, key: str) -> dict[str, Any] | None:
+def published_summary(states: str, key: str) -> RunSummary | None:
     """What the run of this key said when it was done; ``None`` if it was not, empty if its words are gone."""
     for location, columns in ((states, STATE_COLUMNS), (runs_table(states), RUN_COLUMNS)):
         table = _open(location, columns)
         if table is not None and table.transaction_version(key) is not None:
             commits = (commit for commit in table.history() if commit.get(_RUN_KEY) == key)
-            return next((json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit), {})
+            said: RunSummary = next(
+                (json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit), RunSummary()
+            )
+            return said
     return None
 
 
@@ -86,7 +89,7 @@ def append_run(states: str, model_name: str, as_of: datetime, key: str, status: 
     _append(runs_table(states), RUN_COLUMNS, None, lambda _: pl.DataFrame([row]))
 
 
-def close_run(states: str, model_name: str, as_of: datetime, key: str, summary: Mapping[str, Any]) -> None:
+def close_run(states: str, model_name: str, as_of: datetime, key: str, summary: RunSummary) -> None:
     """Note that a run is done that had nothing new to publish, so that it is not made again."""
     row = {"model_name": model_name, "as_of": as_of, "run_key": key, "status": "DONE", "detail": "nothing new"}
     said = {_SUMMARY: json.dumps(summary)}
@@ -128,7 +131,7 @@ def unpublished(states: str, rows: pl.DataFrame, model_name: str) -> pl.DataFram
     return rows if table is None else _lacking(table, rows, model_name)
 
 
-def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: Mapping[str, Any]) -> int:
+def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: RunSummary) -> int:
     """Add the rows that the table lacks for this model, in one commit; how many they are.
 
     Of several runs that publish at once, each sees what those before it wrote: no row is written twice.
@@ -357,13 +360,13 @@ def _first_line(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def newest_summary(states: str, model_name: str) -> dict[str, Any] | None:
+def newest_summary(states: str, model_name: str) -> RunSummary | None:
     """What this model's newest publish said of itself; ``None`` if the table holds no such words."""
     said = (summary for summary in _summaries(states) if summary.get("model_name") == model_name)
     return next(said, None)
 
 
-def _summaries(states: str) -> Iterator[dict[str, Any]]:
+def _summaries(states: str) -> Iterator[RunSummary]:
     """What every publish said of itself, newest first."""
     table = _open(states, STATE_COLUMNS)
     for commit in [] if table is None else table.history():

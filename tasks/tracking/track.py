@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm.selection import CRITERIA
 from tasks.config.errors import TrackingError
+from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import add_canary, save_bundle
@@ -88,7 +89,7 @@ def track(run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated,
 track_task = task(name="track", cache_policy=NO_CACHE)(track)
 
 
-def log_outcome(run: TrackedRun, summary: Mapping[str, Any], files: Sequence[Path]) -> None:
+def log_outcome(run: TrackedRun, summary: RunSummary, files: Sequence[Path]) -> None:
     """What became of the run, its pictures and its page."""
     counts = {name: float(summary[name]) for name in ("n_published", "n_held", "n_quarantined")}
     tags = {"verdict": str(summary["verdict"]), "gate": str(summary["gate"]["verdict"])}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tasks.config.outcome import RunSummary
 from tasks.fitting.bundle import ALL
 from tasks.fitting.decode import default_name
 from tasks.fitting.scaling import Scaling
@@ -87,7 +88,7 @@ class PageData:
     """
 
     name: str
-    summary: dict[str, Any]
+    summary: RunSummary
     rows: pl.DataFrame
     units: dict[str, str]
     quarantine: pl.DataFrame
@@ -133,7 +134,7 @@ class PageData:
 
 def page_data(
     settings: Settings,
-    summary: dict[str, Any],
+    summary: RunSummary,
     rows: pl.DataFrame,
     features: pl.DataFrame | None,
     ranking: pl.DataFrame | None,

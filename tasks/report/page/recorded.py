@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from tasks.config.errors import PipelineError
+from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import load_bundle
 from tasks.registry.client import Registry, is_there
@@ -55,7 +56,7 @@ def recorded_page_data(settings: Settings) -> PageData:
     return page_data(settings, summary, rows, features, ranking, model, notes)
 
 
-def _features(settings: Settings, summary: dict[str, Any], notes: list[str]) -> pl.DataFrame | None:
+def _features(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.DataFrame | None:
     as_of = summary.get("as_of")
     try:
         return validate(ingest(settings, datetime.fromisoformat(as_of) if as_of else None), settings).rows
@@ -65,7 +66,7 @@ def _features(settings: Settings, summary: dict[str, Any], notes: list[str]) -> 
 
 
 def _from_registry(
-    settings: Settings, summary: dict[str, Any], rows: pl.DataFrame, notes: list[str]
+    settings: Settings, summary: RunSummary, rows: pl.DataFrame, notes: list[str]
 ) -> tuple[pl.DataFrame | None, ChosenModel | None]:
     uri, run_id, version = settings.tracking.uri, summary.get("mlflow_run_id"), newest_version(rows)
     if not summary:
