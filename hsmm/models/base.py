@@ -54,6 +54,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
     (n_samples,), the name of each row's series, may stand in its place, so that scikit-learn can split by it.
     """
 
+    unconverged: ClassVar[type[ConvergenceWarning]] = ConvergenceWarning
     routes: ClassVar = {
         "fit": ("lengths", "groups", "context", "states", "sample_weight", "callback"),
         "score": ("lengths", "groups", "context", "sample_weight"),
@@ -151,7 +152,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
         self._remember_features(sequences.features)
-        self.state_share_ = shares(self._smoothed(sequences))
+        self.state_share_ = shares(self.smooth_sequences(sequences))
         self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
             self.log_likelihood_ = self.score_sequences(sequences)
@@ -188,7 +189,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
                 require_data(X)
             return state_table(model, self.__dict__.get("state_share_"), features)
         sequences = self._sequences(X, lengths, context, groups)
-        table = state_table(model, shares(self._smoothed(sequences)), features)
+        table = state_table(model, shares(self.smooth_sequences(sequences)), features)
         if not std_errors:
             return table
         return with_std_errors(table, model, sequences, self.frozen_names(), features)
@@ -369,13 +370,17 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
     def _adopt(self, best: BestFit, structure: Model, objective: Objective) -> None:
         self._fitted_with = self.get_params()
         model = best.model.to(torch.device("cpu"))
-        numbered = objective.states is not None or bool(objective.frozen) or has_values(structure)
-        reorder = model.is_exchangeable and not numbered
-        self._model = model.permuted(model.emission.order()) if reorder else model
+        anew = self._numbers_anew(model, structure, objective)
+        self._model = model.permuted(model.emission.order()) if anew else model
         self._best = best
         self.log_likelihood_ = best.log_likelihood
         self.n_iter_ = best.n_iter
         self.converged_ = best.converged
+
+    def _numbers_anew(self, model: Model, structure: Model, objective: Objective) -> bool:
+        """Whether states take the numbers of their order, because none was given one."""
+        numbered = objective.states is not None or bool(objective.frozen) or has_values(structure)
+        return model.is_exchangeable and not numbered
 
     def _adopt_loaded(
         self, model: Model, summary: Mapping[str, Any] | None, features: Sequence[str] | None = None
@@ -399,7 +404,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             warnings.warn(
                 f"the best restart made {best.n_iter} iterations without converging to tol={self.tol:g}; "
                 f"raise {resolve_trainer(self.trainer).limit}, or tol.",
-                ConvergenceWarning,
+                self.unconverged,
                 stacklevel=4,
             )
         if best.fall > FALL_TOLERANCE:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import numbers
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -20,52 +18,32 @@ from hsmm.components.emission.glm import GLM
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
+from hsmm.errors import NotFittedError
 from hsmm.io import save_model
 from hsmm.models.glm import options as words
-from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, Beginning, begun, checked
+from hsmm.models.glm.chain import Chain, PatientEM
+from hsmm.models.glm.checks import (
+    StateFormat,
+    as_seed,
+    check_format,
+    check_prior,
+    check_stopping,
+    generator_of,
+    n_states_of,
+)
+from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, checked
+from hsmm.models.glm.keeping import described, plain, restored
 from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_params, checked_params, in_units_of
+from hsmm.models.glm.starting import Form, begin
 from hsmm.models.glm.trials import Trials, columns_of, make_trials
 from hsmm.models.hmm import HMM
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
+from hsmm.models.queries import refuse_impossible
 from hsmm.models.routing import Routed
 from hsmm.sequences import Sequences
-from hsmm.training.em import FALL_TOLERANCE, Fit
 from hsmm.training.m_step import maximise
-from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit, fit_restarts
-from hsmm.training.trainers import EM, Leg
-
-StateFormat = Literal["one-hot", "index"]
 
 _ATTRIBUTES = ("coef_", "intercept_", "scale_", "initial_prob_", "transition_prob_")
-_PLAIN_STEPS = 10
-
-
-class NotConvergedWarning(ConvergenceWarning, RuntimeWarning):
-    """EM made all its iterations without reaching its tolerance."""
-
-
-@dataclass(frozen=True)
-class _PatientEM(EM):
-    """EM that leaps ahead (SQUAREM) after its first steps also where a single start is climbed from, and only EM."""
-
-    def finish(self, model: Model, objective: Objective, leg: Leg) -> Fit | None:  # noqa: ARG002
-        return None
-
-    def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
-        if leg.accelerate or not leg.is_last or leg.max_iter <= _PLAIN_STEPS:
-            return leg.em(model, objective)
-        first = replace(leg, max_iter=_PLAIN_STEPS).em(model, objective)
-        if bool(first.converged.all()):
-            return first
-        then = replace(leg, max_iter=leg.max_iter - _PLAIN_STEPS, accelerate=True).em(first.model, objective)
-        return replace(
-            then,
-            history=torch.cat([first.history, then.history[1:]]),
-            n_iter=first.n_iter + then.n_iter,
-            fall=torch.maximum(first.fall, then.fall),
-        )
 
 
 class GLMHMM(Parameters, Routed):
@@ -162,13 +140,7 @@ class GLMHMM(Parameters, Routed):
         k = self._n_states()
         whole("n_init", self.n_init, 1)
         check_random_state(self.random_state)
-        if not isinstance(self.maxiter, numbers.Number) or isinstance(self.maxiter, bool):
-            raise TypeError(f"maxiter is {self.maxiter!r}; expected a whole number >= 1.")
-        whole("maxiter", self.maxiter, 1)
-        if not isinstance(self.tol, numbers.Real) or isinstance(self.tol, bool):
-            raise TypeError(f"tol is {self.tol!r}; expected a number >= 0.")
-        if not 0.0 <= self.tol < np.inf:
-            raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
+        check_stopping(self.maxiter, self.tol)
         if not isinstance(self.strict_nan, (bool, np.bool_)):
             raise TypeError(f"strict_nan is {self.strict_nan!r}; expected True or False.")
         if self.solver_kwargs:
@@ -176,9 +148,9 @@ class GLMHMM(Parameters, Routed):
                 f"solver_kwargs are {self.solver_kwargs!r}; expected none: the solvers run until rounding ends them."
             )
         if self.seed is not None:
-            _as_seed(self.seed, "seed")
+            as_seed(self.seed, "seed")
         for name, shape in (("dirichlet_initial_proba", (k,)), ("dirichlet_transition_proba", (k, k))):
-            _check_prior(name, getattr(self, name), shape)
+            check_prior(name, getattr(self, name), shape)
         checked(self.hmm_initialization_funcs, CHAIN_SLOTS)
         checked(self.model_initialization_funcs, GLM_SLOTS)
         self._structure()
@@ -233,28 +205,18 @@ class GLMHMM(Parameters, Routed):
         trials = make_trials(
             X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=bool(self.strict_nan)
         )
-        sequences, structure = trials.sequences, self._structure()
+        sequences = trials.sequences
         if sequences.n_rows < self._n_states():
             raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
         seed = self._seed()
         sequences.refuse_underflow()
         params = self._begin(trials, seed) if init_params is None else checked_params(init_params, self._n_states())
-        start = as_model(structure, params, self._columns)
+        start = as_model(self._structure(), params, self._columns)
         self._check_features(start, sequences)
         start = in_units_of(start, sequences)
-        best = fit_restarts(
-            structure,
-            Objective(sequences).in_canonical_order(),
-            n_states=self._n_states(),
-            n_init=int(self.n_init),
-            max_iter=int(self.maxiter),
-            tol=float(self.tol),
-            seed=seed,
-            start=start,
-            trainer=_PatientEM(),
-        )
-        self._adopt(best)
-        self._warn_of_fit(best, sequences)
+        chain = self._chain(seed)
+        chain.fit_sequences(sequences, start=self._chain(seed)._adopt_loaded(start, None))
+        self._adopt(chain, sequences)
         return self
 
     def score(self, X: Any, y: Any, session_starts: Any = None) -> float:
@@ -263,29 +225,24 @@ class GLMHMM(Parameters, Routed):
 
     def score_sequences(self, sequences: Sequences) -> float:
         """:meth:`score` for packed responses beside their covariates."""
-        return float(inference.log_partition(self._fitted_model().potentials(sequences)).sum())
+        return self._fitted_chain().score_sequences(sequences)
 
     def smooth_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
         """p(state_t | all of the session): (n_time_bins, n_states)."""
         trials = self._trials(X, y, session_starts)
-        posterior = inference.posterior(self._fitted_model().potentials(trials.sequences))
-        _refuse_impossible(posterior.log_likelihood)
-        return trials.answered(posterior.state[0].numpy())
+        return trials.answered(self._fitted_chain().smooth_sequences(trials.sequences).numpy())
 
     def filter_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
         """p(state_t | the session up to t), causal: (n_time_bins, n_states)."""
         trials = self._trials(X, y, session_starts)
-        known = inference.causal(self._fitted_model().potentials(trials.sequences), ["filtered", "log_density"])
-        _refuse_impossible(known["log_density"])
-        return trials.answered(known["filtered"][0].numpy())
+        return trials.answered(self._fitted_chain().filter_sequences(trials.sequences).numpy())
 
     def decode_state(self, X: Any, y: Any, session_starts: Any = None, state_format: StateFormat = "one-hot") -> Any:
         """The most probable states (Viterbi): (n_time_bins, n_states) of 0 and 1, or (n_time_bins,) indices."""
-        _check_format(state_format)
+        check_format(state_format)
         trials = self._trials(X, y, session_starts)
-        decoded = inference.viterbi(self._fitted_model().potentials(trials.sequences))
-        _refuse_impossible(decoded.log_probability)
-        return trials.answered(self._formatted(decoded.states[0], state_format))
+        states = self._fitted_chain().decode_sequences(trials.sequences)
+        return trials.answered(self._formatted(states, state_format))
 
     def simulate(
         self, random_key: Any, feedforward_input: Any, state_format: StateFormat = "index", session_starts: Any = None
@@ -294,10 +251,10 @@ class GLMHMM(Parameters, Routed):
 
         ``random_key`` is an int, a NumPy or torch generator, or an array of ints; the same key gives the same draws.
         """
-        _check_format(state_format)
+        check_format(state_format)
         model = self._fitted_model()
         trials = self._trials(feedforward_input, None, session_starts)
-        generator, sequences = _generator(random_key), trials.sequences
+        generator, sequences = generator_of(random_key), trials.sequences
         p = model.potentials(sequences)
         states = inference.sample_paths(p, 1, generator)[0, 0]
         emission = model.emission
@@ -343,8 +300,8 @@ class GLMHMM(Parameters, Routed):
         ``maxiter`` are a fit, up to ten: from there on a fit leaps ahead.
         """
         before, sequences = self._at(params, X, y, session_starts)
-        counts = inference.posterior(before.potentials(sequences))
-        _refuse_impossible(counts.log_likelihood)
+        counts = inference.posterior(p := before.potentials(sequences))
+        refuse_impossible(p, counts.log_likelihood.isfinite())
         after = maximise(before, sequences, counts)
         likelihood = float(counts.log_likelihood.sum())
         objective = likelihood + float(before.log_prior().sum())
@@ -363,14 +320,32 @@ class GLMHMM(Parameters, Routed):
         """The same model as an :class:`hsmm.HMM`, for all its queries: its X is y, its context is X."""
         return HMM(self._n_states(), emission=self._structure().emission)._adopt_loaded(self._fitted_model(), None)
 
+    def _chain(self, seed: int) -> Chain:
+        """The model that is fitted and asked, without parameters."""
+        structure = self._structure()
+        return Chain(
+            self._n_states(),
+            emission=structure.emission,
+            transition=structure.transition,
+            initial=structure.initial,
+            n_init=int(self.n_init),
+            max_iter=int(self.maxiter),
+            tol=float(self.tol),
+            random_state=seed,
+            trainer=PatientEM(),
+        )
+
+    def _fitted_chain(self) -> Chain:
+        return self._chain(0)._adopt_loaded(self._fitted_model(), None)
+
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back.
 
         Raises ``ValueError`` for a model with functions among its options, which are never saved.
         """
         model = self._fitted_model()
-        described = self._described()
-        if functions := [name for name, value in described.items() if isinstance(value, dict) and "function" in value]:
+        options = described(self.get_params())
+        if functions := [name for name, value in options.items() if isinstance(value, dict) and "function" in value]:
             raise ValueError(
                 f"{', '.join(functions)} hold functions, which save does not write; use built-in names, or "
                 "save_params, which keeps everything else."
@@ -378,13 +353,13 @@ class GLMHMM(Parameters, Routed):
         names = ("log_likelihood_", "n_iter_", "converged_")
         fit = {name.rstrip("_"): getattr(self, name) for name in names} if hasattr(self, "log_likelihood_") else None
         shape = {"columns": self._columns, "single": self._is_single(), "dof_resid": getattr(self, "dof_resid_", None)}
-        details = {"estimator": type(self).__name__, "options": described, "fit": fit, "shape": shape}
+        details = {"estimator": type(self).__name__, "options": options, "fit": fit, "shape": shape}
         return save_model(folder, model, details)
 
     @classmethod
     def from_saved(cls, model: Model, details: Mapping[str, Any]) -> Self:
         """The estimator that :meth:`save` described."""
-        made = cls(**_restored(details["options"], {}))
+        made = cls(**restored(details["options"], {}))
         shape = details["shape"]
         made._columns = None if shape["columns"] is None else tuple((str(n), int(w)) for n, w in shape["columns"])
         made._single = bool(shape["single"])
@@ -406,7 +381,7 @@ class GLMHMM(Parameters, Routed):
             names = None if self._columns is None else [name for name, _ in self._columns]
             coef = params.coef if names is None else np.concatenate([params.coef[name] for name in names], 0)
             arrays = {"coef_": coef, **dict(zip(_ATTRIBUTES[1:], params[1:], strict=True))}
-        text = {"options": self._described(), "columns": getattr(self, "_columns", None)}
+        text = {"options": described(self.get_params()), "columns": getattr(self, "_columns", None)}
         np.savez(filename, **arrays, description=np.array(json.dumps(text)))
 
     @classmethod
@@ -416,7 +391,7 @@ class GLMHMM(Parameters, Routed):
         with np.load(path, allow_pickle=False) as stored:
             text = json.loads(str(stored["description"]))
             arrays = {name: stored[name] for name in _ATTRIBUTES if name in stored.files}
-        made = cls(**_restored(text["options"], mapping_dict or {}))
+        made = cls(**restored(text["options"], mapping_dict or {}))
         if arrays:
             made._columns = None if text["columns"] is None else tuple((n, int(w)) for n, w in text["columns"])
             if made._columns is not None:
@@ -428,9 +403,9 @@ class GLMHMM(Parameters, Routed):
         return made
 
     def __repr__(self) -> str:
-        plain = {name: _plain(value) for name, value in self.get_params().items()}
+        values = {name: plain(value) for name, value in self.get_params().items()}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
-        shown = ", ".join(f"{name}={value!r}" for name, value in plain.items() if value != defaults[name])
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
         return f"{type(self).__name__}({shown})"
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -446,16 +421,12 @@ class GLMHMM(Parameters, Routed):
         )
 
     def _n_states(self) -> int:
-        if not isinstance(self.n_states, numbers.Real) or isinstance(self.n_states, bool) or self.n_states % 1:
-            raise TypeError(f"n_states must be a whole number; found {self.n_states!r}.")
-        if self.n_states < 1:
-            raise ValueError(f"n_states must be a positive whole number; found {self.n_states!r}.")
-        return int(self.n_states)
+        return n_states_of(self.n_states)
 
     def _seed(self) -> int:
         if self.seed is None:
             return seed_from(self.random_state)
-        return _as_seed(self.seed, "seed")
+        return as_seed(self.seed, "seed")
 
     def _structure(self) -> Model:
         kind = words.regularizer(self.regularizer)
@@ -479,71 +450,6 @@ class GLMHMM(Parameters, Routed):
             duration=None,
             emission=emission,
         )
-
-    def _begin(self, trials: Trials, seed: int) -> GLMHMMParams:
-        """Five arrays from the initialisers."""
-        begin = self._beginning(trials, seed)
-        made: dict[str, Any] = {}
-        for functions, slots in (
-            (self.hmm_initialization_funcs, CHAIN_SLOTS),
-            (self.model_initialization_funcs, GLM_SLOTS),
-        ):
-            chosen = checked(functions, slots)
-            for slot in slots:
-                made[slot] = begun(slot, chosen[slot], chosen[f"{slot}_kwargs"], begin)
-        if not isinstance(made["glm_params_init"], (tuple, list)) or len(made["glm_params_init"]) != 2:
-            raise ValueError("the function for glm_params_init must return a pair (coef, intercept).")
-        coef, intercept = made["glm_params_init"]
-        if self._columns is not None and not hasattr(coef, "keys"):
-            edges = np.cumsum([width for _, width in self._columns])[:-1]
-            coef = {name: part for (name, _), part in zip(self._columns, np.split(coef, edges), strict=True)}
-        arrays = (coef, intercept, made["scale_init"], made["initial_proba_init"], made["transition_proba_init"])
-        return checked_params(arrays, self._n_states())
-
-    def _beginning(self, trials: Trials, seed: int) -> Beginning:
-        sequences, structure = trials.sequences, self._structure()
-        emission = structure.emission
-        assert isinstance(emission, GLM)
-        k, single = self._n_states(), self._single
-        emission._check_responses(sequences)
-        flat = emission._flat_start(sequences, 1, k)
-        shapes = as_params(self._with(structure, flat), None, single=single)
-
-        def fit_clusters(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            own = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), k).to(torch.float64)[None]
-            fitted = flat.maximise(sequences, own)
-            arrays = as_params(self._with(structure, fitted), None, single=single)
-            return arrays.coef, arrays.intercept, arrays.scale
-
-        starts = np.zeros(sequences.n_rows, dtype=bool)
-        starts[sequences.offsets[:-1].numpy()] = True
-        assert sequences.covariates is not None
-        X: Any = sequences.covariates.numpy()
-        if self._columns is not None:
-            edges = np.cumsum([width for _, width in self._columns])[:-1]
-            X = {name: part for (name, _), part in zip(self._columns, np.split(X, edges, axis=1), strict=True)}
-        y = torch.where(sequences.observed, sequences.values, torch.nan).numpy()
-        return Beginning(
-            n_states=k,
-            X=X,
-            y=y[:, 0] if single else y,
-            session_starts=starts,
-            link=emission._link.mean,
-            sequences=sequences,
-            observation_model=str(emission.family),
-            fit_clusters=fit_clusters,
-            shapes={"coef": shapes.coef.shape, "intercept": shapes.intercept.shape, "scale": shapes.scale.shape},
-            flat_intercept=shapes.intercept[..., 0],
-            units=tuple(flat.parameters[name][0, 0].numpy() for name in ("centre", "spread")),  # type: ignore[arg-type]
-            seed=seed,
-        )
-
-    def _with(self, structure: Model, emission: GLM) -> Model:
-        k = self._n_states()
-        initial = structure.initial.with_parameters(probability=torch.full((1, k), 1.0 / k, dtype=torch.float64))
-        table = torch.full((1, k, k), 1.0 / k, dtype=torch.float64)
-        transition = structure.transition.with_parameters(probability=table)
-        return replace(structure, initial=initial, transition=transition, emission=emission)
 
     def _trials(self, X: Any, y: Any, session_starts: Any) -> Trials:
         model = self._fitted_model()
@@ -604,53 +510,31 @@ class GLMHMM(Parameters, Routed):
         for name, value in zip(_ATTRIBUTES, as_params(model, self._columns, single=self._single), strict=True):
             setattr(self, name, value)
 
-    def _adopt(self, best: BestFit) -> None:
-        model = best.model
-        if self.n_init > 1 and model.is_exchangeable:
-            model = model.permuted(model.emission.order())
-        self._set_attributes(model)
-        self._best = best
-        self.log_likelihood_, self.n_iter_, self.converged_ = best.log_likelihood, best.n_iter, best.converged
-        self.n_parameters_ = model.n_parameters()
-        self.history_ = best.history.numpy()
+    def _begin(self, trials: Trials, seed: int) -> GLMHMMParams:
+        form = Form(self._n_states(), self._columns, self._single)
+        functions = (self.hmm_initialization_funcs, self.model_initialization_funcs)
+        return begin(self._structure(), trials, form, functions, seed)
 
-    def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
+    def _adopt(self, chain: Chain, sequences: Sequences) -> None:
+        best = chain._best_fit()
+        self._set_attributes(chain._fitted_model())
+        self._restarts = chain.restarts_
+        self.log_likelihood_, self.n_iter_, self.converged_ = chain.log_likelihood_, chain.n_iter_, chain.converged_
+        self.n_parameters_, self.history_ = chain.n_parameters_, chain.history_
         history = np.full(int(self.maxiter), np.nan)
-        reached = best.history.numpy()[1 : int(self.maxiter) + 1]
+        reached = self.history_[1 : int(self.maxiter) + 1]
         history[: len(reached)] = reached
         earlier = float(best.history[-2]) if len(best.history) > 1 else -np.inf
         prior = best.objective - best.log_likelihood
         self.solver_state_ = EMState(best.log_likelihood, earlier - prior, history, best.n_iter, best.converged)
         self.dof_resid_ = self._degrees_of_freedom(sequences, None)
-        if not best.converged and self.tol > 0:
-            warnings.warn(
-                f"The fit did not converge in {best.n_iter} iterations to tol={self.tol:g}; raise maxiter, or tol.",
-                NotConvergedWarning,
-                stacklevel=3,
-            )
-        if best.fall > FALL_TOLERANCE:
-            warnings.warn(
-                f"the objective fell by {best.fall:.1e} relative in one iteration, more than rounding explains.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        if best.collapsed:
-            warnings.warn(
-                "a state's scale lies at its floor: tied or constant responses feed the likelihood; use fewer states.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        for caution in self._fitted_model().emission.cautions(sequences):
-            warnings.warn(caution, DataWarning, stacklevel=3)
 
     @property
-    def restarts_(self) -> Any:
+    def restarts_(self) -> pl.DataFrame:
         """One row a start: seed, kind, iterations, objective, why it stopped."""
-        import polars as pl
-
-        if not hasattr(self, "_best"):
+        if not hasattr(self, "_restarts"):
             raise NotFittedError("only a model fitted in this process knows its restarts; call fit.")
-        return pl.DataFrame([vars(restart) for restart in self._best.restarts])
+        return self._restarts
 
     def _degrees_of_freedom(self, sequences: Sequences, n_samples: int | None) -> float:
         """Rows less learnt parameters; of a penalised coefficient those count that are not zero."""
@@ -673,100 +557,3 @@ class GLMHMM(Parameters, Routed):
         if state_format == "index":
             return states.numpy()
         return torch.nn.functional.one_hot(states, self._n_states()).to(torch.int32).numpy()
-
-    def _described(self) -> dict[str, Any]:
-        """The options as plain values; functions by name."""
-        made: dict[str, Any] = {}
-        for name, value in self.get_params().items():
-            if isinstance(value, dict):
-                made[name] = {"entries": {key: _plain(part) for key, part in value.items()}}
-                if any(isinstance(part, dict) and "function" in part for part in made[name]["entries"].values()):
-                    made[name]["function"] = True
-            else:
-                made[name] = _plain(value)
-        made["observation_model"] = words.family(self.observation_model)
-        kind = words.regularizer(self.regularizer)
-        made["regularizer"] = type(kind).__name__
-        if isinstance(kind, words.GroupLasso) and kind.mask is not None:
-            made["regularizer"] = {"mask": np.asarray(kind.mask).tolist()}
-        return made
-
-
-def _plain(value: Any) -> Any:
-    if callable(value):
-        return {"function": getattr(value, "__name__", type(value).__name__)}
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (tuple, list, np.ndarray, Tensor)) or hasattr(value, "__array__"):
-        return np.asarray(value).tolist()
-    return value
-
-
-def _restored(options: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(options)
-    if isinstance(made["regularizer"], dict):
-        made["regularizer"] = words.GroupLasso(made["regularizer"]["mask"])
-    for name, value in options.items():
-        if isinstance(value, dict) and "entries" in value:
-            made[name] = {key: _function(key, part, functions) for key, part in value["entries"].items()}
-        elif name != "regularizer":
-            made[name] = _function(name, value, functions)
-    return made
-
-
-def _function(name: str, value: Any, functions: Mapping[str, Any]) -> Any:
-    if not isinstance(value, dict) or "function" not in value:
-        return value
-    if name not in functions:
-        raise ValueError(
-            f"{name} was the function {value['function']!r}; give it back as mapping_dict={{{name!r}: ...}}."
-        )
-    return functions[name]
-
-
-def _check_prior(name: str, prior: Any, shape: tuple[int, ...]) -> None:
-    if prior is None:
-        return
-    try:
-        array = np.asarray(prior, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {prior!r}; expected numbers of shape {shape}.") from None
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; expected {shape}.")
-    if not (np.isfinite(array) & (array > 0)).all():
-        raise ValueError(f"{name} holds {array.min()}; expected numbers > 0 (1 is no prior).")
-
-
-def _check_format(state_format: Any) -> None:
-    if state_format not in ("one-hot", "index"):
-        raise ValueError(f"state_format is {state_format!r}; expected 'one-hot' or 'index'.")
-
-
-def _refuse_impossible(log_probability: Tensor) -> None:
-    if not bool(log_probability.isfinite().all()):
-        raise ImpossibleDataError(
-            "the responses have probability zero under the model; look for values outside the family."
-        )
-
-
-def _as_seed(key: Any, name: str) -> int:
-    """An int from an int or an array of ints, such as a JAX key."""
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        if key < 0:
-            raise ValueError(f"{name} is {key}; expected a whole number >= 0.")
-        return int(key)
-    try:
-        found = np.asarray(key)
-    except TypeError:
-        found = np.empty(0)
-    if found.dtype.kind not in "iu" or found.size == 0:
-        raise TypeError(f"{name} is {key!r}; expected a whole number, or an array of such as JAX makes keys of.")
-    return int(np.random.SeedSequence([int(part) % 2**32 for part in found.ravel()]).generate_state(1)[0])
-
-
-def _generator(key: Any) -> torch.Generator:
-    if isinstance(key, torch.Generator):
-        return key
-    if isinstance(key, np.random.Generator):
-        return torch.Generator().manual_seed(int(key.integers(2**62)))
-    return torch.Generator().manual_seed(_as_seed(key, "random_key"))

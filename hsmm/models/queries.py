@@ -90,9 +90,7 @@ class Queries(Framed, ABC):
     def predict(self, X: Any, lengths: Any = None, *, context: Any = None, groups: Any = None) -> Any:
         """States of the most probable segments (Viterbi): int64 (n_samples,)."""
         p = self._query(X, lengths, context, groups)
-        decoded = inference.viterbi(p)
-        refuse_impossible(p, decoded.log_probability.isfinite())
-        return self._answer(X, decoded.states[0].numpy(), "state")
+        return self._answer(X, _most_probable(p).numpy(), "state")
 
     def predict_proba(
         self, X: Any, lengths: Any = None, *, context: Any = None, groups: Any = None, lag: int | None = None
@@ -276,9 +274,17 @@ class Queries(Framed, ABC):
         """Rows as they come: all of them may be missing."""
         return self._potentials(self._sequences(X, lengths, context, may_be_missing=True))
 
-    def _smoothed(self, sequences: Sequences) -> Tensor:
-        """(N, K) p(state | all of the series)."""
+    def smooth_sequences(self, sequences: Sequences) -> Tensor:
+        """(N, K) :meth:`predict_proba` for packed data."""
         return _smoothed(self._potentials(sequences))
+
+    def filter_sequences(self, sequences: Sequences) -> Tensor:
+        """(N, K) :meth:`filter_proba` for packed data."""
+        return self._causal(self._potentials(sequences), ["filtered"], None)["filtered"][0]
+
+    def decode_sequences(self, sequences: Sequences) -> Tensor:
+        """(N,) :meth:`predict` for packed data."""
+        return _most_probable(self._potentials(sequences))
 
     def _by_state(self, X: Any, table: Tensor) -> Any:
         return self._answer(X, table.numpy(), [f"state_{k}" for k in range(table.shape[1])])
@@ -367,6 +373,12 @@ def check_context(model: Model, sequences: Sequences) -> None:
         raise ValueError(
             "context is given, but no component of this model uses it; leave it out, or choose one that does."
         )
+
+
+def _most_probable(p: Potentials) -> Tensor:
+    decoded = inference.viterbi(p)
+    refuse_impossible(p, decoded.log_probability.isfinite())
+    return decoded.states[0]
 
 
 def _smoothed(p: Potentials) -> Tensor:

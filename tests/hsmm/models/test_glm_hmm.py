@@ -329,7 +329,7 @@ class TestOptions:
 
     def test_a_fit_that_runs_out_of_iterations_says_so(self) -> None:
         X, y, _ = simulated("Bernoulli")
-        with pytest.warns(RuntimeWarning, match="did not converge"):
+        with pytest.warns(RuntimeWarning, match="without converging.*raise maxiter"):
             model = GLMHMM(2, maxiter=2).fit(X, y)
         assert model.solver_state_.iterations == 2
         assert not model.solver_state_.converged
