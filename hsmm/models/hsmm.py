@@ -11,7 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from hsmm.components.duration import Categorical, Duration
+from hsmm import inference
+from hsmm.components.duration import Categorical, Duration, DurationCounts
+from hsmm.components.duration.parametric import Parametric
+from hsmm.components.duration.predictive import predictive_probability
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
@@ -27,6 +30,8 @@ from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit
 from hsmm.training.trainers import Trainer
+
+_WIDER = 4  # times as long is the table of durations to be expected
 
 
 class HSMM(Estimator):
@@ -159,6 +164,30 @@ class HSMM(Estimator):
         """(K,) P(a segment longer than max_duration lasts one more step); None where durations end there."""
         log_tail = self._duration().log_potentials().log_tail
         return None if log_tail is None else log_tail[0].exp().numpy()
+
+    def with_predictive_durations(self, X: Any, lengths: Any = None, *, context: Any = None) -> HSMM:
+        """The fitted model with the durations to be expected of segments to come, given how few X showed of them.
+
+        X are the rows of the fit. A fitted law knows no doubt: after a handful of segments, intervals of the time that
+        remains hold too seldom. Here each state's law is averaged over the parameters that its segments allow (see
+        docs/maths/durations.md), in a table four times as long; with many segments it is the fitted law. All else stays
+        as it is, and the new model answers, streams and saves as any other.
+
+        Raises ``ValueError`` for categorical durations, whose ``concentration`` is their prior.
+        """
+        duration, model = self._duration(), self._fitted_model()
+        if not isinstance(duration, Parametric):
+            raise ValueError(
+                f"{duration.name} durations are a table of their own; give them a prior instead, such as "
+                "duration=hsmm.durations.Categorical(concentration=1.1)."
+            )
+        p = inference.posterior(model.potentials(self._sequences(X, lengths, context)))
+        counts = DurationCounts(p.duration, p.residual, p.tail_stay, p.tail_leave)
+        n_columns = _WIDER * duration.max_duration if duration.has_tail else duration.max_duration
+        table = predictive_probability(duration, counts, n_columns)
+        law = Categorical(max_duration=n_columns, min_duration=duration.min_duration, parameters={"probability": table})
+        made = self.clone().set_params(duration="categorical", max_duration=n_columns)
+        return made._adopt_loaded(replace(model, duration=law), None)
 
     def describe(self) -> dict[str, Any]:
         name = self.duration if isinstance(self.duration, str) else self.duration.name

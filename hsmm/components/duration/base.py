@@ -12,6 +12,8 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.register import KINDS
+from hsmm.numerics import log_one_minus_exp
+from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
 from hsmm.types import DurationTable, StateVector
 
@@ -40,6 +42,17 @@ class DurationCounts:
     residual: DurationTable
     tail_stay: StateVector
     tail_leave: StateVector
+
+
+def expected_log_likelihood(tables: DurationTables, counts: DurationCounts, min_duration: int) -> StateVector:
+    """(R, K) expected complete-data log-likelihood of these counts."""
+    value = (usable(counts.duration, min_duration) * usable(tables.log_duration, min_duration)).sum(-1)
+    if tables.log_tail is not None:
+        value = value + counts.tail_stay * tables.log_tail
+        value = value + counts.tail_leave * log_one_minus_exp(tables.log_tail)
+    if bool((counts.residual > 0).any()):
+        value = value + (counts.residual * equilibrium_residual(tables.log_duration, tables.log_tail)).sum(-1)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

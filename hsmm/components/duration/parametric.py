@@ -14,9 +14,8 @@ from torch import Tensor
 from hsmm.components.base import Bound, Constraint
 from hsmm.components.counts import log_rising
 from hsmm.components.duration import native
-from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, from_usable, usable
+from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, expected_log_likelihood, from_usable
 from hsmm.numerics import log_one_minus_exp
-from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
 from hsmm.types import StateVector
 
@@ -99,14 +98,7 @@ class Parametric(Duration):
 
     def _objective(self, shape: Tensor, counts: DurationCounts) -> Tensor:
         """(R, K) expected complete-data log-likelihood."""
-        tables = self._tables(shape)
-        value = (usable(counts.duration, self.min_duration) * usable(tables.log_duration, self.min_duration)).sum(-1)
-        if tables.log_tail is not None:
-            value = value + counts.tail_stay * tables.log_tail
-            value = value + counts.tail_leave * log_one_minus_exp(tables.log_tail)
-        if bool((counts.residual > 0).any()):
-            value = value + (counts.residual * equilibrium_residual(tables.log_duration, tables.log_tail)).sum(-1)
-        return value
+        return expected_log_likelihood(self._tables(shape), counts, self.min_duration)
 
     def _newton_step(self, shape: Tensor, counts: DurationCounts) -> Tensor:
         with torch.enable_grad():

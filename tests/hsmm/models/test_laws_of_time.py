@@ -118,3 +118,47 @@ def test_two_devices_are_not_confused() -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(ValueError, match=r"device is 'cuda'.*choose 'auto' or 'cpu'"):
         hsmm.HMM(2, device="cuda").fit([0.0, 1.0, 2.0])
+
+
+def _segmented(durations: np.ndarray) -> np.ndarray:
+    """Rows of two states far apart that take turns, each segment with its number of rows."""
+    states = np.repeat(np.arange(len(durations)) % 2, durations)
+    return 50.0 * states + np.random.default_rng(0).normal(size=len(states))
+
+
+def _held(model: hsmm.HSMM, durations: np.ndarray) -> float:
+    """How many of these durations lie within the middle 80 % of state 0's law."""
+    below = model.duration_prob_[0].cumsum()
+    low, high = np.searchsorted(below, [0.1, 0.9]) + 1
+    return float(((durations >= low) & (durations <= high)).mean())
+
+
+@pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
+def test_durations_to_be_expected_hold_as_often_as_they_say() -> None:
+    """Of four segments a state, over twelve data sets: 80 % of those to come, where the fitted law holds fewer."""
+    fitted, expected = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        seen, to_come = (1 + rng.poisson(11.0 * rng.gamma(2.0, 0.5, size)) for size in (8, 300))
+        X = _segmented(seen)
+        model = hsmm.HSMM(2, max_duration=40, right_censored=False, n_init=2, tol=1e-6, random_state=0).fit(X)
+        fitted.append(_held(model, to_come))
+        expected.append(_held(model.with_predictive_durations(X), to_come))
+    assert np.mean(fitted) < 0.72
+    assert 0.74 < np.mean(expected) < 0.9
+
+
+def test_of_many_segments_the_durations_to_be_expected_are_those_fitted() -> None:
+    rng = np.random.default_rng(0)
+    X = _segmented(1 + rng.poisson(5.0 * rng.gamma(2.0, 0.5, 600)))
+    model = hsmm.HSMM(2, max_duration=30, n_init=1, tol=1e-6).fit(X)
+    wide = model.with_predictive_durations(X)
+    assert wide.duration_prob_[:, :29] == pytest.approx(model.duration_prob_[:, :29], abs=0.01)
+    assert wide.duration_prob_.sum(1) == pytest.approx(1.0)
+    assert np.array_equal(wide.transition_prob_, model.transition_prob_)
+    assert wide.filter_proba(X[:50]) == pytest.approx(model.filter_proba(X[:50]), abs=0.02)
+
+
+def test_a_table_of_durations_has_a_prior_of_its_own() -> None:
+    with pytest.raises(ValueError, match="concentration"):
+        semi_markov().with_predictive_durations(np.zeros(9))
