@@ -11,6 +11,8 @@ from typing import Any
 from tasks.config.outcome import GateOutcome, RunSummary
 from tasks.config.secrets import without_secrets
 
+_MOST_TOLD = 5
+
 
 def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
@@ -32,8 +34,14 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
         lines.append(f"MLflow     {run}; to look at it: {_ui(tracking_uri)}")
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
+    if summary.get("n_stale"):
+        lines.append(f"stale      {summary['n_stale']} series without values for long")
+        told = summary["stale"][:_MOST_TOLD]
+        lines += [f"           {one['series_id']}: the last of {one['last']}, {one['age']} steps ago" for one in told]
     if summary["n_quarantined"]:
-        lines.append(f'quarantine {summary["n_quarantined"]} series; why: pl.read_delta("{table}_quarantine")')
+        lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
+        told = summary.get("quarantined", ())[:_MOST_TOLD]
+        lines += [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
     print_line("\n".join(lines))
 
 

@@ -10,11 +10,11 @@ from tasks.config.settings import read_settings
 from tasks.fitting.decode import decode_task
 from tasks.judgement.champion import require_champion
 from tasks.judgement.judge import with_unserved
-from tasks.report.summary import describe_decoded, describe_input
+from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
-from tasks.tables.publish import publish_task, require_series
+from tasks.tables.publish import publish_task, quarantined_again, require_series
 from tasks.tables.storage import check_output, published_summary, read_names
 
 
@@ -32,9 +32,11 @@ def decode_new(config: str, as_of: str | None = None, overrides: list[str] | Non
     summary = describe_input(settings, validated, key)
     said = published_summary(settings.output.states, key)
     if said is not None:
-        return {**summary, **said, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+        aside = describe_quarantine(quarantined_again(validated, settings, key))
+        return {**summary, **said, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
     require_series(validated, settings, key)
     validated = with_unserved(validated, champion.in_force(), {})
+    require_series(validated, settings, key)
     names = read_names(settings.output.states, settings.name)
     decoded = decode_task(
         champion.in_force(), validated, name=settings.name, version=champion.version, key=key, state_names=names

@@ -17,11 +17,11 @@ from tasks.judgement.promote import settle_again, settle_newest, settle_task
 from tasks.registry.client import check_local_database, reach_registry
 from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task
-from tasks.report.summary import describe_input, describe_outcome, report_folder
+from tasks.report.summary import describe_input, describe_outcome, describe_quarantine, report_folder
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
-from tasks.tables.publish import noted_run, publish_task, require_series
+from tasks.tables.publish import noted_run, publish_task, quarantined_again, require_series
 from tasks.tables.storage import check_output, published_summary, read_names
 from tasks.tracking.track import log_outcome, track_task, tracked_run
 
@@ -46,7 +46,8 @@ def night(settings: Settings, as_of: str | None) -> RunSummary:
     published = published_summary(settings.output.states, key)
     if published is not None:
         settle_again(settings, published, key)
-        return {**summary, **published, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+        aside = describe_quarantine(quarantined_again(validated, settings, key))
+        return {**summary, **published, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
     require_series(validated, settings, key)
     with noted_run(settings, validated, key):
         return _fit_and_publish(settings, validated, key, summary)
@@ -61,7 +62,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
     with tracked_run(settings, validated, key) as run:
         check_followed(run.registry, settings, validated.as_of, key, judged.champion)
         version = track_task(run, fitted, judged, validated, settings, key)
-        in_force = require_model(judged)
+        in_force = require_model(judged, run.run_id)
         validated = with_unserved(validated, in_force, judged.decisions)
         names = read_names(settings.output.states, settings.name)
         decoded = decode_task(

@@ -37,6 +37,9 @@ STATE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
     }
 )
 
+WITHOUT_VALUE = ("MISSING", "STALE")
+"""What the status of a row is whose values are not known (yet), STALE where they have not been for long."""
+
 QUARANTINE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
     {
         "series_id": "string",

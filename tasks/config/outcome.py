@@ -48,7 +48,10 @@ class RunSummary(TypedDict, total=False):
     n_series: int
     n_published: int
     n_held: int
+    n_stale: int
+    stale: list[dict[str, Any]]
     n_quarantined: int
+    quarantined: list[dict[str, str]]
     best: BestCandidate | None
     gate: GateOutcome
     identity: dict[str, Any]

@@ -163,6 +163,12 @@ class Source(Section):
     """
     min_rows: Count = 20
     """Rows with values that a series needs in its training window."""
+    stale_after: Count = 10
+    """Steps without a value after which a series is called STALE rather than MISSING."""
+    wild_spreads: Annotated[float, Field(gt=1)] = 1e4
+    """How far a value may lie from the others, in spreads from the 5 % to the 95 % quantile, before its series is set
+    aside.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -372,6 +378,10 @@ class Promote(Section):
     """How clearly every state must be recognised in the champion, 0 to 1."""
     min_share: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """The share of the rows that its rarest state must hold."""
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The share of the champion's series that it must have been fitted on."""
+    allow_collapsed: bool = False
+    """Whether a state may live on ties or a constant, such as a sensor's zeros at night."""
 
 
 class Output(Section):

@@ -90,6 +90,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> Path:
         "columns": bundle.scaling.columns,
         "context": bundle.scaling.context,
         "statistics": bundle.scaling.statistics.to_dicts(),
+        "absent": sorted(bundle.scaling.absent),
         "members": members,
     }
     write_json(folder / MANIFEST, description)
@@ -100,8 +101,7 @@ def add_canary(bundle: Bundle, folder: Path, rows: pl.DataFrame) -> None:
     """Write beside a saved bundle the last rows of one series of each member and what they decode to."""
     canaries, n_rows = [], max(1, min(_CANARY_ROWS, _CANARY_CELLS // (len(bundle.members) * _width(bundle))))
     for unit, member in bundle.members.items():
-        scaled = pl.col("series_id").is_in(bundle.scaling.statistics["series_id"].implode())
-        known = rows.filter(scaled & pl.any_horizontal(pl.col(bundle.scaling.columns).is_not_null()))
+        known = rows.filter(bundle.scaling.knows() & pl.any_horizontal(pl.col(bundle.scaling.columns).is_not_null()))
         series = unit or known["series_id"].first()
         shown = bundle.scaling.given(known.filter(pl.col("series_id") == series).tail(n_rows), member.model)
         values, context = shown["X"], shown["context"]
@@ -158,7 +158,7 @@ def _read(folder: Path) -> Bundle:
         raise ValueError(f"{MANIFEST} has format {description.get('format')!r:.60}; expected {FORMAT}")
     if not 0 < len(entries) <= _MOST_MEMBERS:
         raise ValueError(f"{MANIFEST} names {len(entries)} models")
-    scaling = read_scaling(*(description.get(name) for name in ("columns", "statistics", "context")))
+    scaling = read_scaling(*(description.get(name) for name in ("columns", "statistics", "context", "absent")))
     units = [entry.get("unit") for entry in entries]
     check_units(units, scaling, ALL)
     members = [_member(folder / f"{i:05d}", entry, len(scaling.columns)) for i, entry in enumerate(entries)]

@@ -36,12 +36,14 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n")
 
 
-def read_scaling(columns: Any, statistics: Any, context: Any) -> Scaling:
+def read_scaling(columns: Any, statistics: Any, context: Any, absent: Any) -> Scaling:
     """Means and scales of every series, once each, all of them finite numbers and the scales positive."""
     if not isinstance(columns, list) or not columns or not all(isinstance(column, str) for column in columns):
         raise ValueError(f"its columns are {columns!r:.60}; expected names")
     if not isinstance(context, list) or not all(isinstance(column, str) for column in context):
         raise ValueError(f"its context is {context!r:.60}; expected names")
+    if not isinstance(absent, list) or not all(isinstance(series, str) for series in absent):
+        raise ValueError(f"its absent series are {absent!r:.60}; expected names")
     if not isinstance(statistics, list):
         raise ValueError("its statistics are no list")
     scales = [f"scale:{column}" for column in columns]
@@ -55,7 +57,7 @@ def read_scaling(columns: Any, statistics: Any, context: Any) -> Scaling:
     sound = pl.all_horizontal(pl.col(numbers).is_finite(), pl.col(scales) > 0, pl.col("series_id").is_not_null())
     if not table.select(sound.fill_null(value=False).all()).item() or table["series_id"].is_duplicated().any():
         raise ValueError("its scales are not positive numbers, one for each series")
-    return Scaling(columns, table, context)
+    return Scaling(columns, table, context, frozenset(absent))
 
 
 def check_ids(ids: Any, next_id: Any, n_states: int) -> tuple[int, ...]:

@@ -73,10 +73,10 @@ decode_task = task(name="decode", cache_policy=NO_CACHE)(decode)
 
 def decodable(bundle: Bundle, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of series that the bundle knows."""
-    known = bundle.scaling.statistics["series_id"]
-    if ALL not in bundle.members:
-        known = pl.Series([series for series in known.to_list() if series in bundle.members], dtype=pl.String)
-    return rows.filter(pl.col("series_id").is_in(known.implode()))
+    if ALL in bundle.members:
+        return rows.filter(bundle.scaling.knows())
+    own = pl.Series([*bundle.members], dtype=pl.String)
+    return rows.filter(bundle.scaling.knows() & pl.col("series_id").is_in(own.implode()))
 
 
 def _is_of(unit: str, bundle: Bundle) -> pl.Expr:
@@ -143,13 +143,22 @@ def _decode_rows(
     ).with_columns(
         pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
         (pl.col("time") <= member.train_end).alias("in_sample"),
-        pl.when(missing)
+        pl.when(missing & pl.col("stale"))
+        .then(pl.lit("STALE"))
+        .when(missing)
         .then(pl.lit("MISSING"))
         .when(why.is_null())
         .then(pl.lit("OK"))
         .otherwise(pl.lit("HELD"))
         .alias("status"),
-        pl.when("gap").then(pl.lit("gap")).when(missing).then(pl.lit("no_value")).otherwise(why).alias("reason"),
+        pl.when(missing & pl.col("stale"))
+        .then(pl.format("no_value_for_{}_steps", "age"))
+        .when("gap")
+        .then(pl.lit("gap"))
+        .when(missing)
+        .then(pl.lit("no_value"))
+        .otherwise(why)
+        .alias("reason"),
         pl.lit(version, pl.Int32).alias("model_version"),
         pl.lit(member.train_start).alias("train_start"),
         pl.lit(member.train_end).alias("train_end"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from hsmm import Estimator
 from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
 from tasks.source.run_key import feature_matrix
+
+OTHERS = "*"  # of whom the scale is that of all: a series that was not in training
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,30 @@ class Scaling:
         ``series_id`` and, for every feature, ``mean:<feature>`` and ``scale:<feature>`` in the feature's units.
     context
         The columns that the model's laws may depend on, in their own units.
+    absent
+        Series that have a scale of an earlier training, and were not in that of the models.
     """
 
     columns: list[str]
     statistics: pl.DataFrame
     context: list[str] = field(default_factory=list)
+    absent: frozenset[str] = frozenset()
+
+    def knows(self) -> pl.Expr:
+        """Whether a row's series has a scale."""
+        series = self.statistics["series_id"]
+        return pl.lit(value=True) if OTHERS in series else pl.col("series_id").is_in(series.implode())
+
+    def trained(self) -> set[str]:
+        """The series that the models were fitted on."""
+        return {*self.statistics["series_id"].to_list()} - self.absent - {OTHERS}
+
+    def with_absent(self, earlier: Scaling) -> Scaling:
+        """The same, and the scales of series that only an earlier training has seen."""
+        own = self.statistics["series_id"].implode()
+        kept = earlier.statistics.filter(~pl.col("series_id").is_in(own) & (pl.col("series_id") != OTHERS))
+        both = pl.concat([self.statistics, kept], how="vertical_relaxed")
+        return replace(self, statistics=both, absent=self.absent | {*kept["series_id"].to_list()})
 
     def reads_as(self, other: Scaling) -> bool:
         """Whether both see the same columns of rows."""
@@ -58,6 +79,9 @@ class Scaling:
     def _lookup(self, rows: pl.DataFrame, kind: str) -> np.ndarray:
         found = rows.select("series_id").join(self.statistics, on="series_id", how="left", maintain_order="left")
         values = found.select(f"{kind}:{column}" for column in self.columns)
+        others = self.statistics.filter(series_id=OTHERS).select(values.columns)
+        if len(others):
+            values = values.with_columns(pl.col(name).fill_null(others[name][0]) for name in values.columns)
         if values.null_count().sum_horizontal().item():
             unknown = found.filter(values.to_series(0).is_null())["series_id"][0]
             raise ValueError(f"series {unknown!r} was not in training; expected one whose scale is known.")
@@ -95,6 +119,7 @@ def fit_scaling(
     if kind == "series" and moved:
         found = training.group_by("series_id", maintain_order=True).agg(*moments)
     else:
+        series = pl.concat([series, pl.DataFrame({"series_id": [OTHERS]})])
         found = series.join(training.select(*moments), how="cross") if moved else series
     unmoved = [
         pl.lit(value).alias(f"{name}:{column}")

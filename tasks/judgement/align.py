@@ -61,7 +61,7 @@ def align(
     if champion is None:
         return model, first_identity(model)
     member, scales = champion
-    known = rows.filter(pl.col("series_id").is_in(scales.statistics["series_id"].implode()))
+    known = rows.filter(scales.knows())
     if known.is_empty():
         return model, successor(model, [member])
     match = hsmm.match_states(

@@ -105,6 +105,7 @@ def _own_leaks(champion: Champion, settings: Settings) -> Iterator[Leak]:
     then = validate(ingest(settings, champion.as_of), settings).rows.filter("trains")
     remade = scaling_for(then, settings).statistics
     pairs = scaling.statistics.join(remade, on="series_id", suffix=":then")
+    pairs = pairs.filter(~pl.col("series_id").is_in(pl.Series([*scaling.absent], dtype=pl.String).implode()))
     for row in pairs.filter(pl.lit(ALL in own) | pl.col("series_id").is_in(own)).iter_rows(named=True):
         apart = max(abs(row[name] - row[f"{name}:then"]) for name in remade.columns if name != "series_id")
         if apart > 0:

@@ -22,7 +22,7 @@ from tasks.fitting.scaling import Scaling
 from tasks.judgement.align import Identity, align, first_identity, successor
 from tasks.judgement.champion import Champion
 from tasks.judgement.gate import Decision, Verdict, compared, examined, overall
-from tasks.judgement.rules import Case
+from tasks.judgement.rules import RULES, Case
 from tasks.source.validate import Validated
 
 
@@ -95,7 +95,8 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
         model, own = fits.best.model, rows[unit]
         assert model is not None
         seen = own.filter("trains")["time"]
-        case = Case(model, fitted.scaling, own, rules, _rival(champion, unit, fitted.scaling))
+        rival = _rival(champion, unit, fitted.scaling)
+        case = Case(model, fitted.scaling, own, rules, rival, champions_series=_series_of(champion, unit))
         decisions[unit], identity = examined(case), first_identity(model)
         if decisions[unit].verdict == "PROMOTE":
             within = own.filter(pl.col("time") >= seen.min())
@@ -118,16 +119,25 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
 judge_task = task(name="gate", cache_policy=NO_CACHE)(judge)
 
 
-def require_model(judged: Judged) -> Bundle:
+def require_model(judged: Judged, run_id: str) -> Bundle:
     """The models to decode with. Raises ``GateError`` where the gate let none through and none was there before."""
     if judged.in_force is None:
-        reasons = sorted({code for decision in judged.decisions.values() for code in decision.reasons})
+        told = {code: _told(code, unit, d) for unit, d in judged.decisions.items() for code in d.reasons}
         raise GateError(
-            f"no candidate passes the gate ({', '.join(reasons)}) and there is no champion for these features; "
-            "nothing is published. "
-            "See the run's gate.json; more data, other candidates or more iterations may help."
+            "no candidate passes the gate, and there is no champion for these features; nothing is published. "
+            f"{' '.join(told.values())} The evidence is in gate.json of the run {run_id}."
         )
     return judged.in_force
+
+
+def _told(code: str, unit: str, decision: Decision) -> str:
+    """What a rule says, of which state and series, and what helps."""
+    if code not in RULES:
+        return f"{code}."
+    state = decision.evidence.get(code)
+    where = [*([] if state is None else [f"state {state}"]), *([unit] if unit != ALL else [])]
+    whose = f" ({', '.join(where)})" if where else ""
+    return f"{code}{whose}: {RULES[code].says}; what may help: {RULES[code].remedy}."
 
 
 def with_unserved(validated: Validated, in_force: Bundle, decisions: Mapping[str, Decision]) -> Validated:
@@ -168,6 +178,13 @@ def _rival(champion: Champion | None, unit: str, scaling: Scaling) -> tuple[Memb
     return None if member is None else (member, champion.bundle.scaling)
 
 
+def _series_of(champion: Champion | None, unit: str) -> frozenset[str]:
+    """The series that the champion's model of a unit was fitted on."""
+    if champion is None:
+        return frozenset()
+    return frozenset(champion.bundle.scaling.trained() - champion.bundle.members.keys() if unit == ALL else {unit})
+
+
 def _identified(
     model: Estimator, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame
 ) -> tuple[Estimator, Identity]:
@@ -185,13 +202,17 @@ def _in_force(
     promoted: Mapping[str, Member], scaling: Scaling, champion: Champion | None, series: Mapping[str, list[str]]
 ) -> Bundle | None:
     """The promoted models, and the champion's for all other units; each series on the scale of its model."""
-    if champion is None or not champion.bundle.scaling.reads_as(scaling) or ALL in promoted:
+    if champion is None or not champion.bundle.scaling.reads_as(scaling):
         return Bundle(dict(promoted), scaling) if promoted else None
+    if ALL in promoted:
+        return Bundle(dict(promoted), scaling.with_absent(champion.bundle.scaling))
+    if not promoted:
+        return Bundle(champion.in_force().members, champion.bundle.scaling.with_absent(scaling))
     older = dict(champion.in_force().members)
     if series.keys() <= promoted.keys():
         older.pop(ALL, None)
     renewed = pl.Series([name for unit in promoted for name in series[unit]], dtype=pl.String).implode()
     fresh = scaling.statistics.filter(pl.col("series_id").is_in(renewed))
     kept = champion.bundle.scaling.statistics.filter(~pl.col("series_id").is_in(renewed))
-    statistics = pl.concat([fresh, kept], how="vertical_relaxed") if promoted else champion.bundle.scaling.statistics
+    statistics = pl.concat([fresh, kept], how="vertical_relaxed")
     return Bundle({**older, **promoted}, replace(champion.bundle.scaling, statistics=statistics))

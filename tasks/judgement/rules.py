@@ -43,6 +43,8 @@ class Case:
         The model in force and how it sees rows; None where there is none.
     identity
         Who its states are; None until it is known to be sound.
+    champions_series
+        The series that the champion's model was fitted on.
     """
 
     model: Estimator
@@ -51,6 +53,7 @@ class Case:
     wanted: Promote
     champion: tuple[Member, Scaling] | None = None
     identity: Identity | None = None
+    champions_series: frozenset[str] = frozenset()
 
     @cached_property
     def training(self) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class Case:
         """Nats per row by which it predicts rows better than the champion that neither was fitted on; their number."""
         assert self.champion is not None
         member, scales = self.champion
-        known = self.rows.filter(pl.col("series_id").is_in(scales.statistics["series_id"].implode()))
+        known = self.rows.filter(scales.knows() & self.scaling.knows())
         own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
         later = pl.col("time") > pl.max_horizontal(own_end, pl.lit(member.train_end))
         new = known.select(later).to_series().to_numpy() & ~np.isnan(self.scaling.apply(known)).all(1)
@@ -93,12 +96,14 @@ class Rule:
     """What a rule says of a model that it stops.
 
     - ``stops``: REJECT, the model is unsound by itself; HOLD, it does not earn the champion's place
+    - ``remedy``: what may be changed for such a model to pass, if it should
     - ``is_last``: nothing more can be asked of a model that it stops
     """
 
     judge: Judge
     stops: Stop
     says: str
+    remedy: str
     is_last: bool = False
 
 
@@ -106,7 +111,7 @@ RULES: dict[str, Rule] = {}
 """By code, in the order in which they are asked."""
 
 
-def rule(stops: Stop, *, is_last: bool = False) -> Callable[[Judge], Judge]:
+def rule(stops: Stop, remedy: str, *, is_last: bool = False) -> Callable[[Judge], Judge]:
     """A decorator that makes a function of a :class:`Case` a rule under the function's name.
 
     Those that HOLD are asked where there is a champion, of models that no other rule rejects.
@@ -118,13 +123,13 @@ def rule(stops: Stop, *, is_last: bool = False) -> Callable[[Judge], Judge]:
             raise ValueError(
                 f"the gate's rule {judge.__name__!r} does not say what it finds wrong; give it a docstring."
             )
-        RULES[judge.__name__] = Rule(judge, stops, says, is_last)
+        RULES[judge.__name__] = Rule(judge, stops, says, remedy, is_last)
         return judge
 
     return enrolled
 
 
-@rule("REJECT", is_last=True)
+@rule("REJECT", "other candidates, or rows without extremes", is_last=True)
 def not_finite(case: Case) -> Finding:
     """A parameter, or the density of a training row, is no finite number."""
     parts = case.model._fitted_model().components().values()
@@ -134,55 +139,67 @@ def not_finite(case: Case) -> Finding:
     return Finding(finite, {"finite": finite})
 
 
-@rule("REJECT")
+@rule("REJECT", "room for files where it was fitted")
 def not_usable(case: Case) -> Finding:
     """Saved and loaded, it decodes rows to other bits."""
     usable = is_usable(case.model, case.scaling, case.rows.filter("trains"))
     return Finding(usable, {"usable": usable})
 
 
-@rule("REJECT")
+@rule("REJECT", "a larger `fit.max_iter` or `fit.tol`")
 def not_converged(case: Case) -> Finding:
     """Its fit made all its iterations and still gained."""
     converged = bool(case.model.converged_)
     return Finding(converged, {"converged": converged})
 
 
-@rule("REJECT")
+@rule(
+    "REJECT",
+    "`promote.allow_collapsed = true` if the ties are real (a sensor that shows zero at night), or fewer states",
+)
 def collapsed_state(case: Case) -> Finding:
     """A state's spread lies at its floor: it lives on tied or constant values."""
-    collapsed = bool(case.model.emission_.collapsed(case.sequences).any())
-    return Finding(not collapsed, {"collapsed": collapsed})
+    collapsed = np.flatnonzero(np.asarray(case.model.emission_.collapsed(case.sequences)).reshape(-1))
+    found = {"collapsed": len(collapsed) > 0, "collapsed_state": int(collapsed[0]) if len(collapsed) else None}
+    return Finding(case.wanted.allow_collapsed or not len(collapsed), found)
 
 
-@rule("REJECT")
+@rule("REJECT", "a smaller `promote.min_share`, or fewer states")
 def dead_state(case: Case) -> Finding:
     """A state holds a smaller share of the rows than `promote.min_share`."""
     smallest = float(state_shares(case.model._fitted_model(), case.sequences).min())
     return Finding(smallest >= case.wanted.min_share, {"smallest_share": smallest})
 
 
-@rule("REJECT")
+@rule("REJECT", "a larger `model.max_duration`, or a law of durations that has a tail")
 def duration_wall(case: Case) -> Finding:
     """States would last longer than `model.max_duration` allows."""
     wall = wall_share(case.model._fitted_model(), case.sequences)
     return Finding(wall <= WALL_SHARE, {"wall": wall})
 
 
-@rule("HOLD")
+@rule("HOLD", "a smaller `promote.min_margin`")
 def states_not_matched(case: Case) -> Finding:
     """Which state is which of the champion's is less clear than `promote.min_margin` asks."""
     assert case.identity is not None
     return Finding(case.identity.margin >= case.wanted.min_margin, {"margin": case.identity.margin})
 
 
-@rule("HOLD")
+@rule("HOLD", "a larger `promote.holdout`, or later rows")
 def no_rows_to_compare_on(case: Case) -> Finding:
     """There is no row that neither it nor the champion was fitted on."""
     return Finding(case.improvement[0] is not None, {"n_held_out": case.improvement[1]})
 
 
-@rule("HOLD")
+@rule("HOLD", "a smaller `promote.min_coverage`, if the series are gone for good")
+def series_not_covered(case: Case) -> Finding:
+    """It was fitted on a smaller share of the champion's series than `promote.min_coverage` asks."""
+    seen = {*case.rows.filter("trains")["series_id"].unique().to_list()}
+    covered = len(seen & case.champions_series) / max(1, len(case.champions_series))
+    return Finding(not case.champions_series or covered >= case.wanted.min_coverage, {"coverage": covered})
+
+
+@rule("HOLD", "a smaller `promote.min_improvement`")
 def no_improvement(case: Case) -> Finding:
     """It predicts those rows worse than the champion, by more than `promote.min_improvement` lets pass."""
     gain, _ = case.improvement

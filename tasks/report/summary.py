@@ -16,6 +16,8 @@ from tasks.judgement.judge import Judged
 from tasks.source.validate import Validated
 from tasks.tables.storage import is_local
 
+_MOST_TOLD = 20
+
 
 def report_folder(settings: Settings, key: str) -> Path:
     """Where a run's pictures go: beside the state table, or under ``out`` if that is not on this machine."""
@@ -26,7 +28,6 @@ def report_folder(settings: Settings, key: str) -> Path:
 
 def describe_input(settings: Settings, validated: Validated, key: str) -> RunSummary:
     """What is known before anything is fitted."""
-    n_quarantined = len(validated.quarantine)
     return {
         "run_key": key,
         "mlflow_run_id": None,
@@ -36,10 +37,9 @@ def describe_input(settings: Settings, validated: Validated, key: str) -> RunSum
         "states_table": settings.output.states,
         "report": str(report_folder(settings, key)),
         "as_of": validated.as_of.isoformat(),
-        "n_series": validated.rows["series_id"].n_unique() + n_quarantined,
         "n_published": 0,
         "n_held": 0,
-        "n_quarantined": n_quarantined,
+        **describe_quarantine(validated),
         "best": None,
     }
 
@@ -47,21 +47,37 @@ def describe_input(settings: Settings, validated: Validated, key: str) -> RunSum
 def describe_outcome(
     fitted: Fitted, judged: Judged, decoded: pl.DataFrame, validated: Validated, run_id: str, version: int
 ) -> RunSummary:
-    """What was fitted and what the gate said of it; n_series = with rows from a new model + held + quarantined."""
-    held = decoded.filter(pl.col("status") == "HELD")["series_id"].n_unique()
+    """What was fitted and what the gate said of it; n_series = published + held + stale + quarantined."""
+    current = decoded.filter(~pl.col("series_id").is_in(validated.stale["series_id"].implode()))
+    held = current.filter(pl.col("status") == "HELD")["series_id"].n_unique()
     return {
         "mlflow_run_id": run_id,
         "model_version": version,
         "best": _best(fitted),
         "n_held": held,
-        "n_quarantined": len(validated.quarantine),
+        **describe_quarantine(validated),
         **judged.summary(),
     }
 
 
 def describe_decoded(champion: Champion, validated: Validated) -> RunSummary:
     """Which model decoded."""
-    return {"model_version": champion.version, "n_quarantined": len(validated.quarantine)}
+    return {
+        "model_version": champion.version,
+        **describe_quarantine(validated),
+    }
+
+
+def describe_quarantine(validated: Validated) -> RunSummary:
+    """How many series there are; how many were set aside or have ended, the first of them, and why and when."""
+    stale = validated.stale.join(validated.rows, on="series_id", how="semi").sort("age", maintain_order=True)
+    return {
+        "n_series": validated.rows["series_id"].n_unique() + len(validated.quarantine),
+        "n_stale": len(stale),
+        "stale": stale.head(_MOST_TOLD).with_columns(pl.col("last").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).to_dicts(),
+        "n_quarantined": len(validated.quarantine),
+        "quarantined": validated.quarantine.select("series_id", "reason", "detail").head(_MOST_TOLD).to_dicts(),
+    }
 
 
 def _best(fitted: Fitted) -> BestCandidate | None:

@@ -6,6 +6,8 @@ midnight never comes, or comes twice.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 
 from tasks.config.durations import typical_length
@@ -35,6 +37,21 @@ def sparse_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
         .select(
             "series_id",
             pl.format("found {} rows over about {} steps of " + frequency, "n", "steps").alias("detail"),
+        )
+    )
+
+
+def ended_series(rows: pl.DataFrame, frequency: str, until: datetime) -> pl.DataFrame:
+    """Series that ended so long before ``until`` that their calendar would be almost nothing but what came after."""
+    since = (pl.lit(until) - pl.col("time").max()).dt.total_milliseconds()
+    steps = (since / (typical_length(frequency).total_seconds() * 1000)).cast(pl.Int64)
+    return (
+        rows.group_by("series_id", maintain_order=True)
+        .agg(steps.alias("steps"), pl.len().alias("n"), pl.col("time").max().dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        .filter(pl.col("steps") > _MOST_STEPS_PER_ROW * pl.col("n") + _FREE_STEPS)
+        .select(
+            "series_id",
+            pl.format(f"its last row is of {{}}, about {{}} steps of {frequency} ago", "time", "steps").alias("detail"),
         )
     )
 
@@ -81,6 +98,23 @@ def fill_gaps(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
     )
     joined = calendar.join(placed, on=["series_id", "step"], how="left", maintain_order="left")
     return stamped(joined.with_columns(pl.col("gap").fill_null(value=True)), frequency, zone).drop("step")
+
+
+def with_trail(rows: pl.DataFrame, frequency: str, zone: str, until: datetime) -> pl.DataFrame:
+    """``rows`` plus one row without values for every step after a series' last whose time has come, as gaps."""
+    placed = with_step(rows, frequency, zone)
+    newest = pl.DataFrame({"time": [until]}, schema={"time": rows.schema["time"]})
+    until_step = with_step(newest, frequency, zone)["step"][0]
+    lives = placed.group_by("series_id", maintain_order=True).agg(pl.col("step").max().alias("last"))
+    calendar = (
+        lives.filter(pl.col("last") < until_step)
+        .with_columns(pl.datetime_ranges("last", pl.lit(until_step), every(frequency)).alias("step"))
+        .explode("step")
+        .filter((pl.col("step") > pl.col("last")) & ~is_closed(frequency))
+        .select("series_id", "step", gap=pl.lit(value=True))
+    )
+    longer = pl.concat([placed, calendar], how="diagonal_relaxed").sort("series_id", "step", maintain_order=True)
+    return stamped(longer, frequency, zone).filter(pl.col("time") <= until).drop("step")
 
 
 def stamped(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:

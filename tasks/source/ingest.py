@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -34,12 +34,15 @@ class Ingested:
         named ``raw:<column>``; ``file`` and ``row`` say where it stands, ``flaw`` what of it could not be read.
     as_of
         Nothing later was used; None leaves it to the newest row that passes validation.
+    delay
+        How long after its time a row is available.
     zone
         The time zone in which days and months are counted.
     """
 
     rows: pl.DataFrame
     as_of: datetime | None
+    delay: timedelta
     zone: str
 
 
@@ -243,7 +246,7 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
                 f"{key}: column {column!r} of {source.path!r} holds String; expected numbers: {place_of(flawed, 0)} "
                 f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
             )
-    return Ingested(rows, seen.as_of, seen.zone)
+    return Ingested(rows, seen.as_of, as_timedelta(source.available_after), seen.zone)
 
 
 def _time_remedy(source: Source) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import polars as pl
 
 from tasks.config.durations import as_timedelta
-from tasks.config.settings import Source
+from tasks.config.settings import EVERY_OTHER, Source
 from tasks.source.calendar import every, is_closed, stamped, with_step
 from tasks.source.ingest import RAW
 from tasks.source.moments import at_clock, is_of_days
@@ -98,3 +98,17 @@ def _with_a_past(rows: pl.DataFrame) -> pl.DataFrame:
     first = pl.col("time").is_null() & (pl.int_range(pl.len()).over("series_id") == 0)
     beginning = pl.col("step").dt.replace_time_zone("UTC")
     return rows.with_columns(pl.when(first).then(beginning).otherwise("time").alias("time"))
+
+
+def by_calendar(rows: pl.DataFrame, source: Source) -> Iterator[tuple[str | None, pl.DataFrame]]:
+    """The rows of the series that share a calendar; None: rows are steps."""
+    own = {series: frequency for series, frequency in source.frequencies.items() if series != EVERY_OTHER}
+    other = source.frequencies.get(EVERY_OTHER)
+    for frequency in dict.fromkeys([other, *own.values()]):
+        named = pl.Series([series for series, f in own.items() if f == frequency], dtype=pl.String)
+        is_own = pl.col("series_id").is_in(named.implode())
+        if frequency == other:
+            is_own |= ~pl.col("series_id").is_in(pl.Series(list(own), dtype=pl.String).implode())
+        part = rows.filter(is_own)
+        if len(part):
+            yield frequency, part

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,12 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm.components.emission import Emission
 from tasks.config.laws import laws_by_feature
-from tasks.config.settings import EVERY_OTHER, Settings, Source
-from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series
+from tasks.config.settings import Settings, Source
+from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_trail
 from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import RAW, Ingested
-from tasks.source.policies import on_steps
+from tasks.source.policies import by_calendar, on_steps
+from tasks.source.stale import long_ended, stale_series, with_age
+from tasks.source.wild import wild_series
 
 _LARGEST_HOLDOUT = 10  # one row in so many
 _MOST_STATES = 1 << 15
@@ -37,9 +39,12 @@ class Validated:
     rows
         ``series_id``, ``time``, one column a feature (null is missing) and one for each of the context, ``gap`` (the
         calendar has this step, the source does not), ``trains`` (inside the training window, and not held out to judge
-        models by), and ``known_state`` where the source labels states (null is unknown); sorted by series and time.
+        models by), ``age`` (rows since the last with a value), ``stale`` (they are too many), and ``known_state`` where
+        the source labels states (null is unknown); sorted by series and time.
     quarantine
         ``series_id``, ``reason``, ``detail``: one row a series that was set aside.
+    stale
+        ``series_id``, ``last`` (the time of the last value), ``age`` (steps since): the series whose feed has ended.
     as_of, train_start, train_end
         Nothing later than ``as_of`` was used; the parameters see the rows from ``train_start`` to ``train_end``,
         which are None when no series is left.
@@ -47,6 +52,7 @@ class Validated:
 
     rows: pl.DataFrame
     quarantine: pl.DataFrame
+    stale: pl.DataFrame
     value_columns: list[str]
     context_columns: list[str]
     as_of: datetime
@@ -66,6 +72,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows = add_features(raw, settings.made_features | settings.made_context, ingested.zone)
     made = [*columns, *settings.context_columns]
     rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, made)})
+    rows, wild = _screen(rows, {"wild_value": partial(wild_series, settings=settings)})
     rows, outside = _screen(rows, _support_checks(settings))
     rows, mislabelled = _with_known_states(rows, raw, source)
     as_of = ingested.as_of or _newest(raw, rows if len(rows) else ingested.rows)
@@ -74,12 +81,15 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows, uninformed = _screen(with_context_, {"missing_context": lambda _: lacking})
     rows = rows.with_columns(_trains(settings.fit.train_window, as_of, settings.promote.holdout))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
+    rows, ended = _screen(rows, {"stale": partial(long_ended, source=source, until=as_of - ingested.delay)})
+    rows = with_age(_with_trails(rows, ingested, settings, as_of), columns, source)
     training = rows.filter("trains")["time"]
     return Validated(
         rows=rows,
-        quarantine=pl.concat([flagged, more, off_calendar, undefined, outside, mislabelled, uninformed, unusable]).sort(
-            "series_id"
-        ),
+        quarantine=pl.concat(
+            [flagged, more, off_calendar, undefined, wild, outside, mislabelled, uninformed, unusable, ended]
+        ).sort("series_id"),
+        stale=stale_series(rows, source, as_of - ingested.delay),
         value_columns=columns,
         context_columns=settings.context_columns,
         as_of=as_of,
@@ -248,7 +258,7 @@ def _with_known_states(rows: pl.DataFrame, raw: pl.DataFrame, source: Source) ->
 def _on_calendar(rows: pl.DataFrame, ingested: Ingested, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows that their calendar has a place for, after the policies, and the series that it has none for."""
     kept, failed = [rows.clear()], [_screen(rows, {})[1]]
-    for frequency, part in _by_calendar(rows, settings.source):
+    for frequency, part in by_calendar(rows, settings.source):
         placed, aside = part, _screen(part, {})[1]
         if frequency is not None:
             placed, aside = _screen(part, {"sparse": partial(sparse_series, frequency=frequency)})
@@ -262,24 +272,22 @@ def _on_calendar(rows: pl.DataFrame, ingested: Ingested, settings: Settings) -> 
 
 def _with_gaps(rows: pl.DataFrame, zone: str, source: Source) -> pl.DataFrame:
     filled = [rows.clear().with_columns(gap=pl.lit(value=False))]
-    for frequency, part in _by_calendar(rows, source):
+    for frequency, part in by_calendar(rows, source):
         gaps = part.with_columns(gap=pl.lit(value=False)) if frequency is None else fill_gaps(part, frequency, zone)
         filled.append(gaps.select(filled[0].columns))
     return pl.concat(filled).sort("series_id", "time", maintain_order=True)
 
 
-def _by_calendar(rows: pl.DataFrame, source: Source) -> Iterator[tuple[str | None, pl.DataFrame]]:
-    """The rows of the series that share a calendar; None: rows are steps."""
-    own = {series: frequency for series, frequency in source.frequencies.items() if series != EVERY_OTHER}
-    other = source.frequencies.get(EVERY_OTHER)
-    for frequency in dict.fromkeys([other, *own.values()]):
-        named = pl.Series([series for series, f in own.items() if f == frequency], dtype=pl.String)
-        is_own = pl.col("series_id").is_in(named.implode())
-        if frequency == other:
-            is_own |= ~pl.col("series_id").is_in(pl.Series(list(own), dtype=pl.String).implode())
-        part = rows.filter(is_own)
-        if len(part):
-            yield frequency, part
+def _with_trails(rows: pl.DataFrame, ingested: Ingested, settings: Settings, as_of: datetime) -> pl.DataFrame:
+    """Steps that have come since a series' last row are missing, too, as far as their context is known."""
+    longer = [rows.clear()]
+    for frequency, part in by_calendar(rows, settings.source):
+        trail = part if frequency is None else with_trail(part, frequency, ingested.zone, as_of - ingested.delay)
+        longer.append(trail.select(rows.columns))
+    both = pl.concat(longer).sort("series_id", "time", maintain_order=True)
+    informed, lacking = with_context(both, settings, ingested.zone)
+    unknown = pl.col("trains").is_null() & pl.col("series_id").is_in(lacking["series_id"].implode())
+    return informed.filter(~unknown).with_columns(pl.col("trains").fill_null(value=False))
 
 
 def _newest(raw: pl.DataFrame, left: pl.DataFrame) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -22,8 +22,11 @@ from tasks.tables.storage import (
     append_run,
     close_run,
     publish_states,
+    read_quarantine,
     unpublished,
 )
+
+UNSERVED = ("no_scale", "no_model")  # reasons that a model in force gives, not the rows
 
 Verdict = Literal["PUBLISHED", "ALREADY_PUBLISHED"]
 
@@ -41,11 +44,11 @@ def publish(
 ) -> Published:
     """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
     states = settings.output.states
+    append_quarantine(states, quarantine_rows(validated, settings, key), key)
     if unpublished(states, decoded, settings.name).is_empty():
         return _nothing_new(validated, settings, key, summary)
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
     append_names(states, names, settings.name, validated.as_of, key)
-    append_quarantine(states, quarantine_rows(validated, settings, key), key)
     n_rows = publish_states(states, decoded, settings.name, key, {**summary, "verdict": "PUBLISHED"})
     return Published("PUBLISHED", n_rows) if n_rows else _nothing_new(validated, settings, key, summary)
 
@@ -84,6 +87,19 @@ def require_series(validated: Validated, settings: Settings, key: str) -> None:
     )
     more = "" if len(quarantined) <= 3 else f"; and {len(quarantined) - 3} more"
     raise AllQuarantinedError(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
+
+
+def quarantined_again(validated: Validated, settings: Settings, key: str) -> Validated:
+    """Besides, what an earlier run of this key set aside because no model served it. That the rows are the same does
+    not say that those which cannot be used are.
+    """
+    states = settings.output.states
+    append_quarantine(states, quarantine_rows(validated, settings, key), key)
+    before = read_quarantine(states, settings.name).filter(pl.col("reason").is_in(UNSERVED), run_key=key)
+    unserved = before.select(validated.quarantine.columns).unique("series_id", keep="last")
+    both = pl.concat([validated.quarantine, unserved]).unique("series_id", keep="first").sort("series_id")
+    rows = validated.rows.filter(~pl.col("series_id").is_in(both["series_id"].implode()))
+    return replace(validated, rows=rows, quarantine=both)
 
 
 def quarantine_rows(validated: Validated, settings: Settings, key: str) -> pl.DataFrame:

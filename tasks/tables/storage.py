@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, Kind
+from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, WITHOUT_VALUE, Kind
 from tasks.config.errors import OutputError, PublishError
 from tasks.config.outcome import RunSummary
 
@@ -146,8 +147,9 @@ def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, s
 
 
 def append_quarantine(states: str, rows: pl.DataFrame, key: str) -> None:
-    """Note the series set aside by this run, once."""
-    _append(quarantine_table(states), QUARANTINE_COLUMNS, key, lambda _: rows)
+    """Note the series set aside by this run, each set of them once; the table is there even if none was."""
+    told = hashlib.sha256(rows.select("series_id", "reason", "detail").write_csv().encode()).hexdigest()
+    _append(quarantine_table(states), QUARANTINE_COLUMNS, f"{key} {told[:16]}", lambda _: rows, may_be_empty=True)
 
 
 def append_names(states: str, names: Mapping[int, str], model_name: str, born: datetime, key: str) -> None:
@@ -288,7 +290,7 @@ def _names(table: DeltaTable, model_name: str) -> dict[int, str]:
 
 
 def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
-    valued = (pl.col("status") != "MISSING").any()
+    valued = (~pl.col("status").is_in(WITHOUT_VALUE)).any()
     seen = (
         pl.scan_delta(table)
         .filter(pl.col("model_name") == model_name)
@@ -296,7 +298,7 @@ def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataF
         .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at"))
         .collect()
     )
-    arrived_late = ~pl.col("valued") & (pl.col("status") != "MISSING") & (pl.col("seen_at") < pl.col("as_of"))
+    arrived_late = ~pl.col("valued") & ~pl.col("status").is_in(WITHOUT_VALUE) & (pl.col("seen_at") < pl.col("as_of"))
     return (
         rows.join(seen, on=["series_id", "time"], how="left", maintain_order="left")
         .filter(pl.col("valued").is_null() | arrived_late)
@@ -311,6 +313,8 @@ def _append(
     wanted: Callable[[DeltaTable | None], pl.DataFrame],
     described: Callable[[pl.DataFrame], Mapping[str, str]] = lambda _: {},
     replaces: str | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> int:
     """Commit what is ``wanted`` of the table as it stands, under the key, at most once; how many rows that was.
 
@@ -322,7 +326,7 @@ def _append(
         if key is not None and table is not None and table.transaction_version(key) is not None:
             return 0
         rows = wanted(table)
-        if rows.is_empty():
+        if rows.is_empty() and (table is not None or not may_be_empty):
             return 0
         typed = rows.select(pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items())
         commit = CommitProperties(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,11 @@ import pytest
 import flows.backfill
 import flows.decoding
 import flows.nightly
+import flows.server
 import tasks.judgement.champion
 import tasks.judgement.promote
 import tasks.tracking.track
+from flows.cli import main
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.registry.client import PREVIOUS, Version
@@ -116,6 +123,19 @@ class FolderRegistry:
         return load_bundle(self.folder / str(version))
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What one command left: exit status and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def last_json(self) -> dict[str, Any]:
+        return json.loads(self.out.splitlines()[-1])
+
+
 class Place:
     """A folder with a source, a table and a registry of its own, where nights are worked."""
 
@@ -137,12 +157,20 @@ class Place:
 
     def decode(self, as_of: date | None = None, *assignments: str) -> dict[str, Any]:
         moment = None if as_of is None else as_of.isoformat()
-        return flows.decoding.decode_new.fn(str(self.config), moment, list(assignments))
+        return flows.decoding.decode_new(str(self.config), moment, list(assignments))
 
     def backfill(self, start: date, end: date, every: str = "1d", *assignments: str) -> dict[str, Any]:
-        return flows.backfill.backfill.fn(
-            str(self.config), start.isoformat(), end.isoformat(), every, list(assignments)
-        )
+        return flows.backfill.backfill(str(self.config), start.isoformat(), end.isoformat(), every, list(assignments))
+
+    def command(self, *arguments: str) -> Outcome:
+        """What the command line says, with this place's configuration after the command's name."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main([arguments[0], str(self.config), *arguments[1:]])
+        return Outcome(status, out.getvalue(), err.getvalue())
+
+    def quarantine(self) -> pl.DataFrame:
+        return pl.read_delta(f"{self.states}_quarantine")
 
     def table(self) -> pl.DataFrame:
         return pl.read_delta(self.states)
@@ -157,6 +185,15 @@ def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows.nightly, "pictures_task", lambda *_: [])
     monkeypatch.setattr(flows.nightly, "page_task", lambda *_: Path(__file__))
     monkeypatch.setattr(flows.nightly, "report_data", lambda *_: None)
+    for module, name in ((flows.nightly, "nightly"), (flows.decoding, "decode_new"), (flows.backfill, "backfill")):
+        monkeypatch.setattr(module, name, getattr(module, name).fn)
+    monkeypatch.setattr(flows.server, "server_starting", _no_server)
+
+
+def _no_server() -> Future[None]:
+    ready: Future[None] = Future()
+    ready.set_result(None)
+    return ready
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_a_training_window_that_ends_after_its_moment_is_found(place, toy, monke
     late = honest(settings, toy.day(190).isoformat())
 
     def clock_was_wrong(settings, as_of):
-        return tasks.source.ingest.Ingested(late.rows, honest(settings, as_of).as_of, late.zone)
+        return tasks.source.ingest.Ingested(late.rows, honest(settings, as_of).as_of, late.delay, late.zone)
 
     with monkeypatch.context() as planted:
         planted.setattr(flows.nightly, "ingest_task", clock_was_wrong)

@@ -236,6 +236,7 @@ class TestTime:
             settings = at("p.parquet", timezone=zone, frequency="1d")
             whole.write_parquet(folder / "p.parquet")
             told = checked(settings).rows["time"].to_list()
+            assert len(set(told)) == len(told) == len(whole)
             whole.filter(pl.int_range(pl.len()) % 2 == 0).write_parquet(folder / "p.parquet")
             thinned = checked(settings).rows
             assert thinned["time"].to_list() == told[: len(thinned)]

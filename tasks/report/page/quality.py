@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import polars as pl
 
+from tasks.config.columns import WITHOUT_VALUE
 from tasks.report.page.data import PageData
 
 
 def set_aside(data: PageData) -> pl.DataFrame:
     """The newest run's quarantined series: series_id, reason, detail."""
-    run_key = data.summary.get("run_key") or data.rows.sort("as_of")["run_key"][-1]
-    return data.quarantine.filter(pl.col("run_key") == run_key).select("series_id", "reason", "detail")
+    newest = max(data.rows["as_of"].max(), data.quarantine["as_of"].max() or data.rows["as_of"].max())  # type: ignore[type-var]
+    told = data.quarantine.filter(pl.col("as_of") == newest).unique("series_id", keep="last", maintain_order=True)
+    return told.select("series_id", "reason", "detail")
 
 
 def by_reason(quarantine: pl.DataFrame) -> pl.DataFrame:
@@ -28,7 +30,7 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
     series_id, first, last, n_rows, n_missing, n_gaps (steps that the source lacks), n_held, longest (missing rows in
     succession).
     """
-    missing = pl.col("status") == "MISSING"
+    missing = pl.col("status").is_in(WITHOUT_VALUE)
     stretches = missing.rle()
     longest = stretches.struct.field("len").filter(stretches.struct.field("value")).max().fill_null(0)
     return (
@@ -47,13 +49,17 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def balance(data: PageData) -> dict[str, int]:
-    """Series by what became of them in the newest run: published, held, quarantined."""
+    """Series by what became of them in the newest run: published, held, stale, quarantined."""
     outside = set_aside(data)["series_id"].unique()
     newest = pl.col("as_of") == pl.col("as_of").max()
     inside = (
         data.rows.filter(~pl.col("series_id").is_in(outside.to_list()))
         .group_by("series_id")
-        .agg(((pl.col("status") == "HELD") & newest).any().alias("held"))
+        .agg(
+            (pl.col("status").last() == "STALE").alias("stale"),
+            ((pl.col("status") == "HELD") & newest).any().alias("held"),
+        )
+        .with_columns(pl.col("held") & ~pl.col("stale"))
     )
-    held = int(inside["held"].sum())
-    return {"published": inside.height - held, "held": held, "quarantined": len(outside)}
+    held, stale = int(inside["held"].sum()), int(inside["stale"].sum())
+    return {"published": inside.height - held - stale, "held": held, "stale": stale, "quarantined": len(outside)}

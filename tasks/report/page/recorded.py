@@ -41,6 +41,7 @@ def recorded_report(settings: Settings) -> dict[str, Any]:
         "states_table": settings.output.states,
         "n_series": sum(series.values()),
         "n_held": series["held"],
+        "n_stale": series["stale"],
         "n_quarantined": series["quarantined"],
         "notes": data.notes,
     }

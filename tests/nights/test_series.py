@@ -1,0 +1,184 @@
+"""No series is forgotten: new, ended, wild and missing ones are decoded, or said to be set aside, and counted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tasks.tables.storage import read_states
+
+OPTIONS = ("model.n_states=2",)
+SET = ("--set", OPTIONS[0])
+
+
+def series(toy, name: str, n: int = 160, seed: int = 0) -> pl.DataFrame:
+    return toy.frame(toy.levels(toy.sojourns(n, n_states=2, seed=seed), distance=4.0, seed=seed), symbol=name)
+
+
+@pytest.fixture
+def place(place_at):
+    return place_at("here")
+
+
+def write(place, *frames: pl.DataFrame) -> None:
+    pl.concat(frames).write_parquet(place.source)
+
+
+def balanced(said: dict, place) -> None:
+    """in = published + held + stale + quarantined."""
+    rows = place.table().filter(run_key=said["run_key"])
+    stale = {one["series_id"] for one in said["stale"]}
+    current = rows.filter(~pl.col("series_id").is_in(list(stale)))
+    held = current.filter(pl.col("status") == "HELD")["series_id"].n_unique()
+    published = current["series_id"].n_unique() - held
+    assert said["n_series"] == published + said["n_held"] + said["n_stale"] + said["n_quarantined"]
+    assert (held, len(stale)) == (said["n_held"], said["n_stale"])
+    assert place.quarantine().filter(run_key=said["run_key"]).height == said["n_quarantined"]
+
+
+@pytest.mark.parametrize("scale", ["series", "pooled", "none"])
+def test_a_new_series_is_decoded_where_the_scale_allows_it(place, toy, scale: str) -> None:
+    write(place, series(toy, "old", 150))
+    how = ("--set", f"fit.scale={scale}", *SET, "--json")
+    assert place.command("run", "--as-of", str(toy.day(140)), *how).status == 0
+    write(place, series(toy, "old", 150), series(toy, "new", 150, seed=1))
+    said = place.command("decode", *how)
+    assert said.status == 0, said.err
+    told = said.last_json
+    if scale == "series":
+        assert (told["n_quarantined"], told["quarantined"][0]["reason"]) == (1, "no_scale")
+        assert "new: no_scale, " in said.out
+        assert set(place.table().filter(run_key=told["run_key"])["series_id"]) == {"old"}
+    else:
+        assert told["n_quarantined"] == 0
+        assert place.table().filter(run_key=told["run_key"], series_id="new").height == 150
+    balanced(told, place)
+
+
+def test_a_new_series_is_decoded_by_the_champion_of_a_night_that_is_held(place, toy) -> None:
+    write(place, series(toy, "old", 150))
+    place.night(toy.day(140), *OPTIONS)
+    write(place, series(toy, "old", 150), series(toy, "new", 150, seed=1))
+    said = place.night(None, *OPTIONS, "promote.min_improvement=1e9")
+    assert said["gate"]["verdict"] == "HOLD"
+    new = place.table().filter(run_key=said["run_key"], series_id="new")
+    assert (new.height, new["model_version"].unique().to_list()) == (150, [1])
+    balanced(said, place)
+
+
+def test_that_all_series_are_unknown_is_one_sentence(place, toy) -> None:
+    write(place, series(toy, "old"))
+    place.night(toy.day(140), *OPTIONS)
+    write(place, series(toy, "new", seed=1))
+    said = place.command("decode", *SET)
+    assert said.status == 1
+    assert "all 1 series are quarantined" in said.err
+    assert "new: no_scale" in said.err
+    assert "Traceback" not in said.err
+    assert place.quarantine()["series_id"].to_list() == ["new"]
+
+
+def test_the_quarantine_is_written_though_nothing_is_published(place, toy) -> None:
+    write(place, series(toy, "old", 150))
+    said = place.command("run", *SET, "--json")
+    assert (place.quarantine().height, said.last_json["n_quarantined"]) == (0, 0)
+    short = series(toy, "short", 5, seed=1)
+    write(place, series(toy, "old", 150), short)
+    again = place.command("run", *SET, "--json")
+    assert again.last_json["verdict"] == "ALREADY_PUBLISHED"
+    assert [one["reason"] for one in again.last_json["quarantined"]] == ["too_short"]
+    assert place.quarantine().filter(run_key=again.last_json["run_key"])["series_id"].to_list() == ["short"]
+    assert "short: too_short, " in again.out
+
+
+def test_a_feed_error_in_one_series_does_not_cost_it_its_model(place, toy) -> None:
+    """While B cannot be read, no model that never saw it takes over; were one to, B would still have its scale."""
+    whole = [series(toy, "A", 160), series(toy, "B", 160, seed=1)]
+    broken = whole[1].with_columns(x=pl.when(pl.int_range(pl.len()) == 9).then(np.inf).otherwise("x"))
+    write(place, *whole)
+    place.night(toy.day(140), *OPTIONS)
+    write(place, whole[0], broken)
+    said = place.night(toy.day(145), *OPTIONS, "promote.min_improvement=-9")
+    assert (said["gate"]["verdict"], said["gate"]["reasons"]) == ("HOLD", ["series_not_covered"])
+    assert said["gate"]["evidence"]["coverage"] == 0.5
+    balanced(said, place)
+    took_over = place.night(toy.day(150), *OPTIONS, "promote.min_improvement=-9", "promote.min_coverage=0.5")
+    assert took_over["gate"]["verdict"] == "PROMOTE"
+    write(place, *whole)
+    back = place.decode(toy.day(155), *OPTIONS)
+    assert back["n_quarantined"] == 0
+    assert set(place.table().filter(run_key=back["run_key"])["series_id"]) == {"A", "B"}
+
+
+@pytest.mark.parametrize("scale", ["series", "pooled", "none"])
+@pytest.mark.parametrize("value", [1e300, -1e9])
+def test_a_wild_value_stops_nobody_else(place, toy, scale: str, value: float) -> None:
+    wild = series(toy, "wild", seed=1).with_columns(x=pl.when(pl.int_range(pl.len()) == 50).then(value).otherwise("x"))
+    write(place, series(toy, "A"), series(toy, "B", seed=2), wild)
+    said = place.command("run", "--set", f"fit.scale={scale}", *SET, "--json")
+    assert said.status == 0, said.err
+    assert [one["reason"] for one in said.last_json["quarantined"]] == ["wild_value"]
+    assert "2020-02-20T00:00:00Z" in said.last_json["quarantined"][0]["detail"]
+    assert set(place.table()["series_id"]) == {"A", "B"}
+    balanced(said.last_json, place)
+
+
+def test_a_series_that_ended_is_stale(place, toy) -> None:
+    """Its rows go on, without values, to the moment of the night; after ten it is called stale, with its age."""
+    live, ended = series(toy, "live", 160), series(toy, "ended", 100, seed=1)
+    write(place, live, ended)
+    said = place.command("run", *SET, "--json")
+    told = said.last_json
+    assert (told["n_series"], told["n_stale"], told["n_quarantined"]) == (2, 1, 0)
+    assert told["stale"] == [{"series_id": "ended", "last": "2020-04-09T00:00:00Z", "age": 60}]
+    assert "ended: the last of 2020-04-09T00:00:00Z, 60 steps ago" in said.out
+    rows = place.table().filter(series_id="ended").sort("time")
+    assert rows["status"].to_list() == ["OK"] * 100 + ["MISSING"] * 10 + ["STALE"] * 50
+    assert rows["reason"][-1] == "no_value_for_60_steps"
+    assert rows["time"].to_list() == place.table().filter(series_id="live").sort("time")["time"].to_list()
+    balanced(told, place)
+
+
+def test_a_series_that_comes_back_is_current_again(place, toy) -> None:
+    live, whole = series(toy, "live", 160), series(toy, "late", 160, seed=1)
+    write(place, live.head(140), whole.head(100))
+    assert place.night(None, *OPTIONS)["n_stale"] == 1
+    write(place, live, whole)
+    said = place.night(None, *OPTIONS)
+    assert said["n_stale"] == 0
+    known = read_states(place.states, "toy", "late")
+    assert (known.height, set(known["status"]) - {"OK", "HELD"}) == (160, set())
+    balanced(said, place)
+
+
+def test_without_a_calendar_age_is_counted_in_usual_distances(place, toy) -> None:
+    write(place, series(toy, "live", 160), series(toy, "ended", 100, seed=1))
+    said = place.night(None, *OPTIONS, 'source.frequency={none="1d"}')
+    assert [(one["series_id"], one["age"]) for one in said["stale"]] == [("ended", 60)]
+
+
+def test_a_series_that_ended_long_ago_is_set_aside(place, toy) -> None:
+    long_ago = series(toy, "gone", 60, seed=1).with_columns(pl.col("date") - timedelta(days=3000))
+    write(place, series(toy, "live", 160), long_ago)
+    said = place.night(None, *OPTIONS)
+    assert [(one["series_id"], one["reason"]) for one in said["quarantined"]] == [("gone", "stale")]
+    assert "about 31" in said["quarantined"][0]["detail"]
+    balanced(said, place)
+
+
+def test_true_zeros_may_be_allowed_and_the_message_says_how(place, toy) -> None:
+    """A light sensor: zero at night, to the last bit."""
+    path = toy.sojourns(200, n_states=2)
+    light = np.where(path == 0, 0.0, 5.0 + np.random.default_rng(0).normal(size=200))
+    toy.frame(light).write_parquet(place.source)
+    refused = place.command("run", *SET)
+    assert refused.status == 1
+    assert "collapsed_state (state 0)" in refused.err
+    assert "`promote.allow_collapsed = true`" in refused.err
+    assert "gate.json of the run run" in refused.err
+    allowed = place.command("run", *SET, "--set", "promote.allow_collapsed=true", "--json")
+    assert allowed.status == 0, allowed.err
+    assert place.table().sort("time")["state"].to_list()[1:] == path.tolist()[1:]
