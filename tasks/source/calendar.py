@@ -100,8 +100,8 @@ def fill_gaps(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
     return stamped(joined.with_columns(pl.col("gap").fill_null(value=True)), frequency, zone).drop("step")
 
 
-def with_trail(rows: pl.DataFrame, frequency: str, zone: str, until: datetime) -> pl.DataFrame:
-    """``rows`` plus one row without values for every step after a series' last whose time has come, as gaps."""
+def with_trail(rows: pl.DataFrame, frequency: str, zone: str, until: datetime, *, over: bool) -> pl.DataFrame:
+    """``rows`` plus, as gaps, every step after a series' last whose time has come (of which the end has: ``over``)."""
     placed = with_step(rows, frequency, zone)
     newest = pl.DataFrame({"time": [until]}, schema={"time": rows.schema["time"]})
     until_step = with_step(newest, frequency, zone)["step"][0]
@@ -111,10 +111,12 @@ def with_trail(rows: pl.DataFrame, frequency: str, zone: str, until: datetime) -
         .with_columns(pl.datetime_ranges("last", pl.lit(until_step), every(frequency)).alias("step"))
         .explode("step")
         .filter((pl.col("step") > pl.col("last")) & ~is_closed(frequency))
-        .select("series_id", "step", gap=pl.lit(value=True))
+        .select("series_id", "step", gap=pl.lit(value=True), trails=pl.lit(value=True))
     )
     longer = pl.concat([placed, calendar], how="diagonal_relaxed").sort("series_id", "step", maintain_order=True)
-    return stamped(longer, frequency, zone).filter(pl.col("time") <= until).drop("step")
+    end = at_clock(pl.col("step").dt.offset_by(every(frequency)), zone if is_of_days(frequency) else "UTC")
+    has_come = (end if over else pl.col("time")) <= until
+    return stamped(longer, frequency, zone).filter(has_come | pl.col("trails").is_null()).drop("step", "trails")
 
 
 def stamped(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:

@@ -84,10 +84,14 @@ def _snapped(rows: pl.DataFrame, source: Source, frequency: str, zone: str, as_o
     )
     own = pl.col("time").filter(~pl.col("moved")).max().over("series_id")
     stamps = stamped(_with_a_past(alone), frequency, zone)
-    newest = pl.lit(as_of - delay) if as_of is not None else pl.coalesce(own, pl.col("time").max().over("series_id"))
+    latest = pl.col("time").max().over("series_id")
+    if as_of is not None:
+        latest = pl.lit(as_of - delay)
+    elif is_of_days(frequency):
+        latest = pl.coalesce(own, latest)
     known = pl.max_horizontal("known", pl.col("time") + delay)
     return (
-        stamps.filter(~pl.col("moved") | (pl.col("time") <= newest))
+        stamps.filter(~pl.col("moved") | (pl.col("time") <= latest))
         .with_columns(known.alias("known"))
         .select(rows.columns)
     )

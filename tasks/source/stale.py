@@ -12,7 +12,7 @@ from tasks.source.policies import by_calendar
 
 
 def with_age(rows: pl.DataFrame, columns: list[str], source: Source) -> pl.DataFrame:
-    """``rows`` with ``age`` (rows since the last with a value; null before the first), and whether that is ``stale``."""
+    """``rows`` with ``age`` (rows since the last with a value; null before the first), and if that is ``stale``."""
     place = pl.int_range(pl.len(), dtype=pl.Int64)
     seen = pl.when(pl.any_horizontal(pl.col(columns).is_not_null())).then(place).forward_fill()
     return rows.with_columns((place - seen).over("series_id").alias("age")).with_columns(

@@ -282,8 +282,10 @@ def _with_trails(rows: pl.DataFrame, ingested: Ingested, settings: Settings, as_
     """Steps that have come since a series' last row are missing, too, as far as their context is known."""
     longer = [rows.clear()]
     for frequency, part in by_calendar(rows, settings.source):
-        trail = part if frequency is None else with_trail(part, frequency, ingested.zone, as_of - ingested.delay)
-        longer.append(trail.select(rows.columns))
+        if frequency is not None:
+            over = settings.source.resample is not None
+            part = with_trail(part, frequency, ingested.zone, as_of - ingested.delay, over=over)
+        longer.append(part.select(rows.columns))
     both = pl.concat(longer).sort("series_id", "time", maintain_order=True)
     informed, lacking = with_context(both, settings, ingested.zone)
     unknown = pl.col("trains").is_null() & pl.col("series_id").is_in(lacking["series_id"].implode())

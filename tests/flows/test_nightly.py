@@ -13,18 +13,8 @@ from tasks.config.columns import STATE_COLUMNS
 
 SUMMARY = {
     *("run_key", "mlflow_run_id", "model_name", "model_version", "verdict", "states_table", "report", "as_of"),
-    *(
-        "n_series",
-        "n_published",
-        "n_held",
-        "n_quarantined",
-        "quarantined",
-        "best",
-        "gate",
-        "identity",
-        "states",
-        "seconds",
-    ),
+    *("n_series", "n_published", "n_held", "n_stale", "stale", "n_quarantined", "quarantined"),
+    *("best", "gate", "identity", "states", "seconds"),
 }
 MISTAKES = {
     "a wrong key": (["--set", "fit.n_int=3"], "did you mean `fit.n_init`?"),

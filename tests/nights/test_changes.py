@@ -45,7 +45,7 @@ def test_a_series_whose_fit_is_held_stays_with_the_model_of_all(place, toy) -> N
     rows = pl.read_parquet(place.source)
     blank = (pl.col("symbol") == "S2") & (pl.col("date") >= toy.day(118))
     rows.with_columns(pl.when(blank).then(None).otherwise("x").alias("x")).write_parquet(place.source)
-    said = place.night(toy.day(140), *OPTIONS, "fit.pool=per_series", "promote.holdout=5")
+    said = place.night(toy.day(140), *OPTIONS, "fit.pool=per_series", "promote.holdout=5", "source.stale_after=30")
     assert said["gate"]["reasons"] == {"S2": ["no_rows_to_compare_on"]}
     assert said["n_held"] == 1
     assert sorted(place.registry.bundle(2).members) == ["", "S1"]

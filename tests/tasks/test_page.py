@@ -289,7 +289,7 @@ def test_series_in_are_published_held_or_quarantined() -> None:
     once_held = rows_of("A", [0, 1], status=["HELD", "OK"], as_of=[START, AS_OF])
     rows = pl.concat([once_held, held, rows_of("C", [0, 1])])
     data = page_data_of(rows, quarantine=aside(("C", "constant"), ("D", "constant"), ("E", "too_short")))
-    assert balance(data) == {"published": 1, "held": 1, "quarantined": 3}
+    assert balance(data) == {"published": 1, "held": 1, "stale": 0, "quarantined": 3}
     assert head(replace(data, summary={"n_series": 5, "run_key": "key"}))["imbalance"] is None
     assert head(replace(data, summary={"n_series": 6, "run_key": "key"}))["imbalance"] == "6"
     assert quality(data)["reasons"] == [("constant", "2"), ("too_short", "1")]
@@ -444,7 +444,7 @@ def test_what_is_published_is_read_back(published: Settings) -> None:
     data = recorded_page_data(published)
     assert (data.state_names, list(data.units)) == (["calm", "state 1"], ["r"])
     assert data.rows["r"].count() == 59
-    assert balance(data) == {"published": 1, "held": 0, "quarantined": 1}
+    assert balance(data) == {"published": 1, "held": 0, "stale": 0, "quarantined": 1}
     assert data.summary["n_published"] == 60
 
 

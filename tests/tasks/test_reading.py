@@ -25,7 +25,7 @@ def read(settings: Settings, as_of: str | None = "2040-01-01") -> pl.DataFrame:
     return ingest(settings, as_of).rows
 
 
-def checked(settings: Settings, as_of: str | None = "2040-01-01") -> Validated:
+def checked(settings: Settings, as_of: str | None = None) -> Validated:
     return validate(ingest(settings, as_of), settings)
 
 

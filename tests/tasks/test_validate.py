@@ -45,7 +45,7 @@ POISONS: dict[str, Poison] = {
 
 
 def _read(settings: Settings) -> Validated:
-    return validate(ingest(settings, "2040-01-01"), settings)
+    return validate(ingest(settings), settings)
 
 
 @pytest.fixture

@@ -10,8 +10,14 @@ from tasks.report.page.data import PageData
 
 def set_aside(data: PageData) -> pl.DataFrame:
     """The newest run's quarantined series: series_id, reason, detail."""
-    newest = max(data.rows["as_of"].max(), data.quarantine["as_of"].max() or data.rows["as_of"].max())  # type: ignore[type-var]
-    told = data.quarantine.filter(pl.col("as_of") == newest).unique("series_id", keep="last", maintain_order=True)
+    newest, run_key = data.rows["as_of"].max(), data.summary.get("run_key") or data.rows.sort("as_of")["run_key"][-1]
+    later = data.quarantine.filter(pl.col("as_of") > newest)  # of a run that had nothing to publish
+    told = (
+        later.filter(pl.col("as_of") == pl.col("as_of").max())
+        if len(later)
+        else data.quarantine.filter(run_key=run_key)
+    )
+    told = told.unique("series_id", keep="last", maintain_order=True)
     return told.select("series_id", "reason", "detail")
 
 
