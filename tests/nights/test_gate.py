@@ -123,6 +123,19 @@ def test_a_bad_candidate_is_stopped_for_its_own_reason(place, toy, monkeypatch: 
         promote(place.registry, "toy", said["model_version"])
 
 
+def test_the_message_names_rule_state_run_and_remedy(place_at, toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = place_at("first")
+    toy.frame(toy.levels(toy.sojourns(N_ROWS), distance=4.0)).write_parquet(here.source)
+    planted(monkeypatch, BAD["collapsed"][0])
+    said = here.command("run")
+    assert said.status == 1
+    assert "collapsed_state (state 2): A state's spread lies at its floor" in said.err
+    assert "`promote.allow_collapsed = true`" in said.err
+    assert "gate.json of the run run" in said.err
+    allowed = here.command("run", "--set", "promote.allow_collapsed=true")
+    assert "collapsed_state" not in allowed.err + allowed.out
+
+
 def test_durations_at_a_wall_are_stopped(place, toy) -> None:
     said = place.night(toy.day(N_ROWS), "model.duration=categorical", "model.max_duration=4")
     assert (said["gate"]["verdict"], "duration_wall" in said["gate"]["reasons"]) == ("REJECT", True)

@@ -169,16 +169,11 @@ def test_a_series_that_ended_long_ago_is_set_aside(place, toy) -> None:
     balanced(said, place)
 
 
-def test_true_zeros_may_be_allowed_and_the_message_says_how(place, toy) -> None:
+def test_true_zeros_are_a_state(place, toy) -> None:
     """A light sensor: zero at night, to the last bit."""
     path = toy.sojourns(200, n_states=2)
     light = np.where(path == 0, 0.0, 5.0 + np.random.default_rng(0).normal(size=200))
     toy.frame(light).write_parquet(place.source)
-    refused = place.command("run", *SET)
-    assert refused.status == 1
-    assert "collapsed_state (state 0)" in refused.err
-    assert "`promote.allow_collapsed = true`" in refused.err
-    assert "gate.json of the run run" in refused.err
-    allowed = place.command("run", *SET, "--set", "promote.allow_collapsed=true", "--json")
-    assert allowed.status == 0, allowed.err
+    said = place.command("run", *SET, "--json")
+    assert said.status == 0, said.err
     assert place.table().sort("time")["state"].to_list()[1:] == path.tolist()[1:]
