@@ -36,11 +36,11 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
     if summary.get("n_stale"):
         lines.append(f"stale      {summary['n_stale']} series without values for long")
-        told = summary["stale"][:_MOST_TOLD]
-        lines += [f"           {one['series_id']}: the last of {one['last']}, {one['age']} steps ago" for one in told]
+        ended = summary["stale"][:_MOST_TOLD]
+        lines += [f"           {one['series_id']}: the last of {one['last']}, {one['age']} steps ago" for one in ended]
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
-        told = summary.get("quarantined", ())[:_MOST_TOLD]
+        told = summary.get("quarantined", [])[:_MOST_TOLD]
         lines += [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
     print_line("\n".join(lines))
 

@@ -167,13 +167,3 @@ def test_a_series_that_ended_long_ago_is_set_aside(place, toy) -> None:
     assert [(one["series_id"], one["reason"]) for one in said["quarantined"]] == [("gone", "stale")]
     assert "about 31" in said["quarantined"][0]["detail"]
     balanced(said, place)
-
-
-def test_true_zeros_are_a_state(place, toy) -> None:
-    """A light sensor: zero at night, to the last bit."""
-    path = toy.sojourns(200, n_states=2)
-    light = np.where(path == 0, 0.0, 5.0 + np.random.default_rng(0).normal(size=200))
-    toy.frame(light).write_parquet(place.source)
-    said = place.command("run", *SET, "--json")
-    assert said.status == 0, said.err
-    assert place.table().sort("time")["state"].to_list()[1:] == path.tolist()[1:]
