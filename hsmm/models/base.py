@@ -212,16 +212,19 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
 
         "information" takes the curvature of the log-likelihood and log-prior at the estimate, and intervals on the
         scale of logits for probabilities and of logarithms for positive numbers; what the data do not determine, and
-        probabilities on their boundary, are NaN, with an ``IntervalWarning``. "bootstrap" refits ``n_samples``
-        simulated data sets of the same size from the estimate, matches their states, and takes quantiles.
+        probabilities on their boundary, are NaN, with an ``IntervalWarning``. "profile" goes to where the objective has
+        fallen too low, all other parameters following: dearer, and truer where series are short or states overlap.
+        "bootstrap" refits ``n_samples`` simulated data sets of the same size from the estimate, matches their states,
+        and takes quantiles.
         """
         if method not in METHODS:
             raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level!r}; expected a probability between 0 and 1.")
         sequences = self._sequences(X, lengths, context)
-        if method == "information":
-            return information_table(self._fitted_model(), sequences, self.frozen_names(), level)
+        if method != "bootstrap":
+            profiled = method == "profile"
+            return information_table(self._fitted_model(), sequences, self.frozen_names(), level, profiled=profiled)
         seed = seed_from(self.random_state if random_state is None else random_state)
         return bootstrap_table(self, sequences, level, whole("n_samples", n_samples, 2), seed)
 

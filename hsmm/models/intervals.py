@@ -20,9 +20,10 @@ from hsmm.sequences import Sequences
 from hsmm.training.coordinates import Coordinates
 from hsmm.training.information import curvature
 from hsmm.training.objective import Objective
+from hsmm.training.profile import profile
 
-Method = Literal["information", "bootstrap"]
-METHODS = ("information", "bootstrap")
+Method = Literal["information", "profile", "bootstrap"]
+METHODS = ("information", "profile", "bootstrap")
 _CLIMB = 0.05
 
 
@@ -37,9 +38,13 @@ class Refittable(Protocol):
     def _fitted_model(self) -> Model: ...
 
 
-def information_table(model: Model, sequences: Sequences, frozen: frozenset[str], level: float) -> pl.DataFrame:
-    """Intervals of the normal law around the estimate, on a scale where each parameter is free."""
-    found = curvature(model, Objective(sequences, frozen=frozen))
+def information_table(
+    model: Model, sequences: Sequences, frozen: frozenset[str], level: float, *, profiled: bool
+) -> pl.DataFrame:
+    """Intervals of the normal law around the estimate, on a scale where each parameter is free; or, ``profiled``, of
+    the parameters from which the profiled objective has not fallen too low, where such ends are found."""
+    objective = Objective(sequences, frozen=frozen)
+    found = curvature(model, objective)
     for names, what in (
         (found.flat, "are not determined by these data: the likelihood is flat along them"),
         (found.boundary, "have estimates on the boundary of what is possible"),
@@ -52,11 +57,15 @@ def information_table(model: Model, sequences: Sequences, frozen: frozenset[str]
             "these data, or at a floor; give the data of the fit, or fit to a smaller tol."
         )
     z = float(ndtri(0.5 + level / 2.0))
+    ends = profile(model, objective, found, z) if profiled else None
     rows = []
     for name, error in found.std_error.items():
         part, parameter = _part(model, name)
         estimate = part.parameters[parameter][0].numpy()
         low, high = _bounds(estimate, error.numpy(), z, part.constraints()[parameter])
+        if ends is not None:
+            sides = (ends.low[name].numpy(), low), (ends.high[name].numpy(), high)
+            low, high = (np.where(np.isnan(side), normal, side) for side, normal in sides)
         rows += list(_rows(name, part.state_axes[parameter], estimate, error.numpy(), low, high))
     return _table(rows)
 
@@ -83,14 +92,20 @@ def bootstrap_table(
         for name in learnt:
             part, parameter = _part(matched, name)
             drawn[name].append(part.parameters[parameter][0].numpy())
-    rows = []
+    rows, outside = [], []
     tails = [0.5 - level / 2.0, 0.5 + level / 2.0]
     for name, values in drawn.items():
         part, parameter = _part(model, name)
         table = np.stack(values)
         low, high = np.quantile(table, tails, axis=0)
         estimate = part.parameters[parameter][0].numpy()
+        outside += [name] * bool(((estimate < low) | (estimate > high)).any())
         rows += list(_rows(name, part.state_axes[parameter], estimate, table.std(0, ddof=1), low, high))
+    if outside:
+        _warn(
+            f"some intervals of {', '.join(outside)} do not hold the estimate: refits to simulated data lie elsewhere, "
+            "as they do where estimates are biased or refits are few. Raise n_samples, or take method='profile'."
+        )
     return _table(rows)
 
 

@@ -49,13 +49,13 @@ def curvature(model: Model, objective: Objective) -> Curvature:
     least = BOUNDARY / objective.sequences.n_rows
     origin, directions = coordinates.of(model), _directions(model, coordinates, least)
 
-    def natural(own: Coordinates, vectors: Tensor) -> Tensor:
-        return _natural(confined(own.model(vectors), objective), coordinates)
+    def numbers(own: Coordinates, vectors: Tensor) -> Tensor:
+        return natural(confined(own.model(vectors), objective), coordinates)
 
     def gradient(own: Coordinates, vectors: Tensor) -> Tensor:
         return slope(own, objective, vectors).gradient
 
-    tables, kinks = _along(coordinates, origin, directions, natural, objective)
+    tables, kinks = _along(coordinates, origin, directions, numbers, objective)
     edges = kinks.norm(dim=0) > _KINK * tables.norm(dim=0)
     stopped = (tables[:, edges].abs() > 0).any(1)
     beyond, directions, tables = directions[:, edges], directions[:, ~edges], tables[:, ~edges]
@@ -167,7 +167,7 @@ def _tables(model: Model, coordinates: Coordinates) -> Iterator[tuple[str, slice
         start += value.numel()
 
 
-def _natural(model: Model, coordinates: Coordinates) -> Tensor:
+def natural(model: Model, coordinates: Coordinates) -> Tensor:
     """(R, Q) the learnt parameters as they are."""
     parts = model.components()
     names = (name.partition(".") for name in coordinates.blocks)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.optimize import brentq
+from scipy.special import ndtri
 
 import hsmm
 from hsmm.errors import IntervalWarning
@@ -145,6 +149,7 @@ class TestBootstrap:
         model = quick(tol=1e-5).fit(X, LENGTHS)
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", ".*do not hold the estimate", IntervalWarning)  # of three refits
             one, other = (
                 model.confidence_intervals(X, LENGTHS, method="bootstrap", n_samples=3, random_state=2) for _ in "ab"
             )
@@ -154,9 +159,76 @@ class TestBootstrap:
 def test_options_that_cannot_be_are_refused() -> None:
     X = simulated(0)
     model = quick(max_iter=1, tol=0.0).fit(X, LENGTHS)
-    for options, message in [({"method": "exact"}, "information, bootstrap"), ({"level": 95}, "between 0 and 1")]:
+    for options, message in [
+        ({"method": "exact"}, "information, profile, bootstrap"),
+        ({"level": 95}, "between 0 and 1"),
+    ]:
         with pytest.raises(ValueError, match=message):
             model.confidence_intervals(X, LENGTHS, **options)
 
 
 START = quick(max_iter=3, tol=0.0).fit(simulated(1000), LENGTHS)
+
+
+class TestProfile:
+    def test_one_state_has_the_textbook_s_profile(self) -> None:
+        """Of a normal sample: mean ± s √(e^(z²/n) - 1), and the variances whose likelihood has fallen by z² / 2."""
+        x = np.random.default_rng(1).normal(size=40) * 2.0 + 1.0
+        table = hsmm.HMM(1, n_init=1, tol=1e-12).fit(x).confidence_intervals(x, method="profile", level=0.9)
+        z, n, variance = ndtri(0.95), len(x), x.var()
+        reach = np.sqrt(variance * np.expm1(z**2 / n))
+        sides = [float(of(table, "emission.mean", side)[0]) for side in ("low", "high")]
+        assert sides == pytest.approx([x.mean() - reach, x.mean() + reach], abs=0.01 * reach)
+
+        def fallen(value: float) -> float:
+            return 0.5 * n * (np.log(value / variance) + variance / value - 1.0) - 0.5 * z**2
+
+        ends = [brentq(fallen, 0.1 * variance, variance), brentq(fallen, variance, 9.0 * variance)]
+        sides = [float(of(table, "emission.covariance", side)[0]) for side in ("low", "high")]
+        assert sides == pytest.approx(ends, rel=0.01)
+
+    def test_an_end_is_where_the_best_of_all_others_has_fallen(self) -> None:
+        """A mean is put to its end and frozen, all else refitted: the likelihood is z² / 2 lower."""
+        X = simulated(0)
+        model = quick().fit(X, LENGTHS)
+        table = model.confidence_intervals(X, LENGTHS, method="profile", level=0.9)
+        for side in ("low", "high"):
+            best = -np.inf
+            for other in np.linspace(-0.06, 0.06, 5):
+                mean = model.emission_.mean_.copy()
+                mean[0] += other
+                mean[1] = of(table, "emission.mean", side)[1]
+                law = model.emission_.with_parameters(mean=torch.from_numpy(mean)[None])
+                again = quick(frozen=("emission.mean",), tol=1e-7).fit(X, LENGTHS, start=_with(model, law))
+                best = max(best, again.log_likelihood_)
+            assert model.log_likelihood_ - best == pytest.approx(0.5 * ndtri(0.95) ** 2, abs=0.08)
+
+    def test_what_has_no_standard_error_has_no_profile(self) -> None:
+        x = 50.0 * np.repeat([0, 1], 40) + RNG.normal(size=80)
+        model = quick().fit(x)
+        with pytest.warns(IntervalWarning, match="boundary"):
+            table = model.confidence_intervals(x, method="profile")
+        assert np.isnan(of(table, "transition.probability", "low")[2:]).all()
+        assert np.isfinite(of(table, "emission.mean", "low")).all()
+
+
+def test_a_bootstrap_that_leaves_the_estimate_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = simulated(0)
+    model = quick().fit(X, LENGTHS)
+    fit = hsmm.HMM.fit_sequences
+
+    def biased(self: hsmm.HMM, *arguments: Any, **options: Any) -> hsmm.HMM:
+        made = fit(self, *arguments, **options)
+        mean = made._model.emission.parameters["mean"] + 0.7
+        made._model = replace(made._model, emission=made._model.emission.with_parameters(mean=mean))
+        return made
+
+    monkeypatch.setattr(hsmm.HMM, "fit_sequences", biased)
+    with pytest.warns(IntervalWarning, match="some intervals of .*emission.mean.* do not hold the estimate"):
+        model.confidence_intervals(X, LENGTHS, method="bootstrap", n_samples=4, level=0.5)
+
+
+def _with(model: hsmm.HMM, law: hsmm.emissions.Gaussian) -> hsmm.HMM:
+    return hsmm.HMM.from_parameters(
+        initial_prob=model.initial_prob_, transition_prob=model.transition_prob_, emission=law
+    )
