@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
+from hsmm.components.register import KINDS
 from hsmm.kernels import native
+from hsmm.selection import CRITERIA
 from hsmm.types import KernelName
 
 
@@ -15,3 +19,14 @@ def kernel(request: pytest.FixtureRequest) -> KernelName:
     if request.param == "native" and not native.available():
         pytest.skip("no native kernel was built")
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _registers_as_before() -> Iterator[None]:
+    """What a test enrols is known to no other."""
+    registers = [CRITERIA, *(kind.families for kind in KINDS.values())]
+    before = [dict(register) for register in registers]
+    yield
+    for register, known in zip(registers, before, strict=True):
+        register.clear()
+        register.update(known)

@@ -43,12 +43,13 @@ class HSMM(Estimator):
     emission : "gaussian", "student_t", "categorical", "bernoulli", "multinomial", "poisson", "negative_binomial",
         "gamma", "mixture" (of two Gaussians), or an object of ``hsmm.emissions``, which also has products of these for
         mixed columns, and generalised linear models.
-    duration : "categorical", "geometric", "poisson", "negative_binomial", "gamma", "log_normal", or an object of
-        ``hsmm.durations``.
+    duration : "categorical", "geometric", "poisson", "negative_binomial", "gamma", "log_normal", "weibull", or an
+        object of ``hsmm.durations``.
     max_duration : longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a
         geometric tail, categorical ones end there.
     min_duration : shortest duration of a segment that is neither cut off at the start nor at the end of its series.
-    transition : "dense", "sticky" (for an HMM), "left_to_right", "contextual", or an object of ``hsmm.transitions``.
+    transition : "dense", "sticky" (for an HMM), "left_to_right", "banded", "contextual", or an object of
+        ``hsmm.transitions``.
     initial : "free", "uniform", "stationary", or an object of ``hsmm.initials``.
     left_censored : whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
     right_censored : whether the last segment may run beyond the end of its series.

@@ -10,6 +10,7 @@ from hsmm.components.duration.parametric import Geometric as Geometric
 from hsmm.components.duration.parametric import LogNormal as LogNormal
 from hsmm.components.duration.parametric import NegativeBinomial as NegativeBinomial
 from hsmm.components.duration.parametric import Poisson as Poisson
+from hsmm.components.duration.weibull import Weibull as Weibull
 from hsmm.components.register import import_beside
 
 import_beside(__name__, __path__)

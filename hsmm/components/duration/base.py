@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -27,11 +27,22 @@ class DurationTables:
 
     def mean(self) -> StateVector:
         """(R, K) expected duration in steps, what lies in the tail slot included."""
+        return self._expected(1)
+
+    def deviation(self) -> StateVector:
+        """(R, K) standard deviation of the duration in steps, what lies in the tail slot included."""
+        return (self._expected(2) - self.mean().square()).clamp(min=0.0).sqrt()
+
+    def _expected(self, power: Literal[1, 2]) -> StateVector:
+        """E[d] or E[d²]: of a segment in the tail slot, the steps beyond its first are geometric."""
         table = self.log_duration.exp()
-        mean = (table * torch.arange(1, table.shape[-1] + 1, dtype=table.dtype, device=table.device)).sum(-1)
-        if self.log_tail is not None:
-            mean = mean + table[..., -1] * self.log_tail.exp() / -torch.expm1(self.log_tail)
-        return mean
+        steps = torch.arange(1, table.shape[-1] + 1, dtype=table.dtype, device=table.device)
+        value = (table * steps**power).sum(-1)
+        if self.log_tail is None:
+            return value
+        more = self.log_tail.exp() / -torch.expm1(self.log_tail)
+        beyond = more if power == 1 else 2.0 * steps[-1] * more + more * (1.0 + 2.0 * more)
+        return value + table[..., -1] * beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +114,10 @@ class Duration(Component):
     def mean(self) -> StateVector:
         """(R, K) expected duration in steps, what lies beyond ``max_duration`` included."""
         return self.log_potentials().mean()
+
+    def deviation(self) -> StateVector:
+        """(R, K) standard deviation of the duration in steps, what lies beyond ``max_duration`` included."""
+        return self.log_potentials().deviation()
 
 
 DURATIONS: dict[str, type[Duration]] = KINDS["duration"].families

@@ -6,6 +6,7 @@ from hsmm.components.emission.bernoulli import Bernoulli as Bernoulli
 from hsmm.components.emission.categorical import Categorical as Categorical
 from hsmm.components.emission.elliptical import Gaussian as Gaussian
 from hsmm.components.emission.elliptical import StudentT as StudentT
+from hsmm.components.emission.exponential import Exponential as Exponential
 from hsmm.components.emission.gamma import Gamma as Gamma
 from hsmm.components.emission.glm import GLM as GLM
 from hsmm.components.emission.mixture import Mixture as Mixture

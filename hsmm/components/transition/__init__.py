@@ -1,6 +1,7 @@
 """Transition families by name: each module of this package is looked through for them."""
 
 from hsmm.components.register import import_beside
+from hsmm.components.transition.banded import Banded as Banded
 from hsmm.components.transition.base import TRANSITIONS as TRANSITIONS
 from hsmm.components.transition.base import Transition as Transition
 from hsmm.components.transition.contextual import Contextual as Contextual

@@ -27,14 +27,10 @@ COUNTS = np.array([0.0, 1.0, 0.0, 2.0, 9.0, 8.0, 7.0, 9.0, 0.0, 1.0])
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path, for modules whose families are forgotten afterwards."""
+    """A folder on the path, for modules that are forgotten afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
-    known = {kind: dict(entry.families) for kind, entry in KINDS.items()}
     modules = set(sys.modules)
     yield tmp_path
-    for kind, families in known.items():
-        KINDS[kind].families.clear()
-        KINDS[kind].families.update(families)
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 

@@ -7,7 +7,7 @@ import pytest
 
 import hsmm
 from hsmm.components.initial import FixedInitial
-from hsmm.components.transition import Dense, LeftToRight, Masked, Sticky
+from hsmm.components.transition import Banded, Dense, LeftToRight, Masked, Sticky
 from tests.hsmm.models.cases import LENGTHS, regimes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWarning")
@@ -50,6 +50,18 @@ def test_states_from_left_to_right_never_come_again(estimator: type, max_step: i
     assert (np.diff(model.sample(500, random_state=1)[1]) >= 0).all()
     assert model.transition_prob_[3].tolist() == [0.0, 0.0, 0.0, 1.0]
     assert set(model.restarts_["start"]) == {"segments"}
+
+
+@pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM])
+def test_ordered_states_are_found_in_their_order_and_left_for_neighbours_alone(estimator: type) -> None:
+    levels = np.abs(np.arange(600) // 10 % 8 - 4)
+    X = levels + np.random.default_rng(0).normal(0.0, 0.3, 600)
+    model = estimator(5, transition="banded", n_init=4, tol=1e-6).fit(X)
+    steps = np.diff(model.predict(X))
+    assert np.abs(steps).max() == 1
+    assert (model.transition_prob_[np.abs(np.subtract.outer(range(5), range(5))) > 1] == 0.0).all()
+    rise = np.diff(model.emission_.mean_[:, 0])
+    assert (rise > 0.5).all() or (rise < -0.5).all(), "the numbers of the states are their order"
 
 
 def test_left_to_right_is_known_by_name() -> None:
@@ -96,6 +108,7 @@ def test_without_kappa_sticky_is_dense() -> None:
     [
         (lambda: Sticky(kappa=-1.0), "kappa is -1.0"),
         (lambda: LeftToRight(max_step=0), "max_step is 0"),
+        (lambda: Banded(width=0), "width is 0"),
         (lambda: Masked(allowed=[[1, 0], [0, 2]]), "expected .n_states, n_states. of True and False"),
         (lambda: Masked(allowed=[[1, 1, 1], [1, 1, 1]]), "expected .n_states, n_states. of True and False"),
         (lambda: Masked(allowed=[[True, False], [False, False]]), r"states \[1\] no successor"),

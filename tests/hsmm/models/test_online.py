@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import hsmm
 from hsmm.training.m_step import maximise
-from hsmm.training.online import step_size
+from hsmm.training.online import _is_additive, _summarised, averages, step_size
+from tests.hsmm.components.cases import EmissionCase, emission_cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
 RNG = np.random.default_rng(0)
@@ -24,6 +26,11 @@ TRUTH = {
         transition_prob=[[0.95, 0.05], [0.1, 0.9]],
         emission=hsmm.emissions.Poisson.from_parameters(rate=[[1.0], [6.0]]),
     ),
+    "exponential": hsmm.HMM.from_parameters(
+        initial_prob=[0.5, 0.5],
+        transition_prob=[[0.95, 0.05], [0.1, 0.9]],
+        emission=hsmm.emissions.Exponential.from_parameters(mean=[[1.0, 8.0], [9.0, 2.0]]),
+    ),
     "segments": hsmm.HSMM.from_parameters(
         initial_prob=[0.5, 0.5],
         transition_prob=[[0.0, 1.0], [1.0, 0.0]],
@@ -32,6 +39,13 @@ TRUTH = {
     ),
 }
 LENGTHS = [150, 50]
+ADDITIVE = [
+    case
+    for case in emission_cases()
+    if _is_additive(case.component, case.sequences.n_features)
+    and not case.component.uses_covariates
+    and (case.is_complete or case.component.sufficient != "moments")
+]
 
 
 def batches(name: str, n: int) -> list[np.ndarray]:
@@ -79,6 +93,40 @@ class TestEveryStream:
         model.partial_fit(batches(name, 2)[1], LENGTHS)
         for parameter, value in before.parameters.items():
             assert np.array_equal(model.emission_.parameters[parameter], value)
+
+
+@pytest.mark.parametrize("case", ADDITIVE, ids=lambda case: case.name)
+def test_few_rows_teach_what_many_would(case: EmissionCase) -> None:
+    one = torch.tensor([0])
+    law, weights, data = case.random(0).take(one), case.statistics(0)["counts"][one], case.sequences
+    few, their_weights = _summarised(data.values, data.observed, weights, data.moments, law)
+    assert few.n_rows < data.n_rows
+    assert torch.equal(few.moments[1], data.moments[1])
+    for name, value in law.maximise(data, weights).parameters.items():
+        torch.testing.assert_close(law.maximise(few, their_weights).parameters[name], value, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "poisson", "exponential"])
+def test_a_step_mixes_the_statistics_of_what_was_and_what_comes(name: str) -> None:
+    step, model = 0.3, near(name)._model
+    rows = [hsmm.Sequences.from_arrays(X, LENGTHS) for X in batches(name, 3)[1:]]
+    seen = [hsmm.inference.posterior(model.potentials(part)) for part in rows]
+    shares = [(1.0 - step) / rows[0].n_rows, step / rows[1].n_rows]
+    before, after = (averages(model, part) for part in rows)
+    mixed = before.then(after, step, model.emission)
+    assert (mixed.n_rows, mixed.n_series, mixed.n_batches) == (400, 4, 2)
+    together = hsmm.Sequences.from_arrays(torch.cat([part.values for part in rows]), LENGTHS * 2)
+    weights = torch.cat([share * counts.state for share, counts in zip(shares, seen, strict=True)], 1)
+    expected = model.emission.maximise(together, weights).parameters
+    found = mixed.maximised(model, frozenset())
+    for parameter, value in found.emission.parameters.items():
+        torch.testing.assert_close(value, expected[parameter], rtol=1e-8, atol=1e-10)
+    moves = sum(share * counts.transition for share, counts in zip(shares, seen, strict=True))
+    torch.testing.assert_close(found.transition.parameters["probability"], moves / moves.sum(-1, keepdim=True))
+    firsts = (1.0 - step) * seen[0].initial / 2 + step * seen[1].initial / 2
+    torch.testing.assert_close(found.initial.parameters["probability"], firsts / firsts.sum(-1, keepdim=True))
+    for one, other in zip(mixed.summary.moments, together.moments, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_an_unfitted_model_is_fitted_to_the_first_batch() -> None:

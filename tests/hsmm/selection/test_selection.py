@@ -46,6 +46,8 @@ def test_each_criterion_is_its_formula() -> None:
         "icl": 220.0 + 7.0 * math.log(50.0),
         "held_out": -1.5,
     }
+    without = CRITERIA.keys() - expected.keys()
+    assert not without, f"the criteria {sorted(without)} have no formula here: add what they are to `expected`."
     assert {name: criterion.score(evidence) for name, criterion in CRITERIA.items()} == pytest.approx(expected)
 
 
@@ -70,15 +72,11 @@ def test_the_best_is_at_the_head(selection: hsmm.Selection) -> None:
 
 
 def test_a_criterion_of_ones_own_ranks_once_its_function_is_there() -> None:
-    try:
+    @criterion(best_is="highest")
+    def fewest(evidence: Evidence) -> float:
+        return -float(evidence.n_parameters)
 
-        @criterion(best_is="highest")
-        def fewest(evidence: Evidence) -> float:
-            return -float(evidence.n_parameters)
-
-        table = hsmm.select_model(X, candidates(), LENGTHS, criterion="fewest").table
-    finally:
-        del CRITERIA["fewest"]
+    table = hsmm.select_model(X, candidates(), LENGTHS, criterion="fewest").table
     assert table["candidate"][0] == 0
     assert table["fewest"].to_list() == [-float(n) for n in table["n_parameters"]]
 
@@ -148,7 +146,7 @@ def test_warnings_are_in_the_table_and_nowhere_else() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"criterion": "dic"}, "criterion is 'dic'; expected one of aic, bic"),
+        ({"criterion": "dic"}, "criterion is 'dic'; expected one of aic"),
         ({"candidates": []}, "no candidates"),
         ({"lengths": [5]}, "sum to 5"),
     ],
