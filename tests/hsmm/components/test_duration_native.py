@@ -17,7 +17,7 @@ from hsmm.native import library
 pytestmark = pytest.mark.skipif(not library.available(), reason="no native library was built")
 
 FAMILIES = [name for name, law in DURATIONS.items() if issubclass(law, Parametric)]
-SHAPES = [(True, 1, 4), (True, 3, 40), (False, 1, 12), (False, 3, 4)]  # tail, min_duration, max_duration
+SHAPES = [(True, 3, 4), (True, 1, 40), (False, 1, 12), (False, 3, 4)]  # tail, min_duration, max_duration
 BUILDS = [name for name in ("_portable", "_avx2", "_avx512") if library.available() and library.runs(name)]
 R, K = 3, 4
 
