@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
+_LIBRARY = f"{Path(__file__).parent}{os.sep}"
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of the line that called the library, however deep in it this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARY):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
 
 class NotFittedError(ValueError, AttributeError):
     """The estimator was asked for something that only a fitted model has."""

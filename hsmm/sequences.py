@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsmm.errors import DataWarning
+from hsmm.errors import DataWarning, warn
 from hsmm.types import Covariates, Observed, Offsets, Values
 
 _LARGEST = 1e100
@@ -306,17 +305,15 @@ class Sequences:
         constant = [i for i, v in enumerate(self.moments[1].tolist()) if v == 0.0 and i not in blank]
         for columns, what in ((blank, "all missing"), (constant, "constant")):
             if columns:
-                warnings.warn(
+                warn(
                     f"columns {columns} of X are {what}; they cannot tell states apart, and their variance is floored.",
                     DataWarning,
-                    stacklevel=4,
                 )
         if int(self.lengths.min()) == 1:
             single = int((self.lengths == 1).sum())
-            warnings.warn(
+            warn(
                 f"{single} series have a single row: they say nothing about transitions or durations.",
                 DataWarning,
-                stacklevel=4,
             )
 
     def _floor_scale(self, feature: int) -> Tensor:

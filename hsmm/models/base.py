@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
-from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError
+from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError, warn
 from hsmm.io import save_model
 from hsmm.models.diagnostics import Diagnostics
 from hsmm.models.evidence import series_lengths, series_weight
@@ -404,34 +403,30 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         if not best.converged and self.tol > 0:
-            warnings.warn(
+            warn(
                 f"the best restart made {best.n_iter} iterations without converging to tol={self.tol:g}; "
                 f"raise {resolve_trainer(self.trainer).limit}, or tol.",
                 self.unconverged,
-                stacklevel=4,
             )
         if best.fall > FALL_TOLERANCE:
-            warnings.warn(
+            warn(
                 f"the objective fell by {best.fall:.1e} relative in one iteration, more than rounding explains.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         if best.collapsed:
-            warnings.warn(
+            warn(
                 f"the best restart has a state of floored variance: {best.model.emission.degeneracy(sequences)}.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         if best.set_aside > 0:
-            warnings.warn(
+            warn(
                 f"a restart of objective {best.objective + best.set_aside:.2f} was set aside for one of "
                 f"{best.objective:.2f}: it owes its height to a state that lives on few distinct values. If those are "
                 "a regime, name their rows by states=; if they are repeats or rounding, mark them missing (NaN).",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         for caution in best.model.emission.cautions(sequences):
-            warnings.warn(caution, DataWarning, stacklevel=4)
+            warn(caution, DataWarning)
 
     def _best_fit(self) -> BestFit:
         if not hasattr(self, "_best"):

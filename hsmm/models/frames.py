@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
-from hsmm.errors import DataWarning
+from hsmm.errors import DataWarning, warn
 from hsmm.sequences import column_names
 from hsmm.spelling import nearest
 
@@ -64,11 +63,10 @@ class Framed:
         if known is None:
             return
         if found is None:
-            warnings.warn(
+            warn(
                 f"X has no feature names, but {type(self).__name__} was fitted with {', '.join(known)}; give a frame "
                 "with these columns, or make sure that they stand in this order.",
                 DataWarning,
-                stacklevel=4,
             )
         elif list(found) != known.tolist():
             raise ValueError(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,11 +12,8 @@ from torch import Tensor
 
 from hsmm import inference
 from hsmm.components.emission.glm import GLM
-from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
-from hsmm.components.transition import Dense
 from hsmm.errors import NotFittedError
-from hsmm.io import save_model
 from hsmm.models.glm import options as words
 from hsmm.models.glm.chain import Chain, PatientEM
 from hsmm.models.glm.checks import (
@@ -32,21 +26,27 @@ from hsmm.models.glm.checks import (
     n_states_of,
 )
 from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, checked
-from hsmm.models.glm.keeping import described, plain, restored
-from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, as_params, checked_params, in_units_of
+from hsmm.models.glm.keeping import Keeping, plain
+from hsmm.models.glm.parameters import (
+    ATTRIBUTES,
+    EMState,
+    GLMHMMParams,
+    as_model,
+    as_params,
+    checked_params,
+    in_units_of,
+)
 from hsmm.models.glm.starting import Form, begin
+from hsmm.models.glm.stepping import Stepping
+from hsmm.models.glm.structure import structure_of
 from hsmm.models.glm.trials import Trials, columns_of, make_trials
 from hsmm.models.hmm import HMM
-from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
-from hsmm.models.queries import refuse_impossible
+from hsmm.models.parameters import RandomState, check_random_state, seed_from, whole
 from hsmm.models.routing import Routed
 from hsmm.sequences import Sequences
-from hsmm.training.m_step import maximise
-
-_ATTRIBUTES = ("coef_", "intercept_", "scale_", "initial_prob_", "transition_prob_")
 
 
-class GLMHMM(Parameters, Routed):
+class GLMHMM(Keeping, Stepping, Routed):
     """Hidden Markov model whose states are generalised linear models of ``y`` on covariates ``X``.
 
     Constructor, methods and attributes are those of nemos' class of this name; docs/how-to/from-nemos.md says where
@@ -266,56 +266,6 @@ class GLMHMM(Parameters, Routed):
         made = [trials.expanded(table.numpy()) for table in tables]
         return made[0], made[1], trials.expanded(self._formatted(states, state_format))
 
-    def compute_loss(self, params: Any, X: Any, y: Any, session_starts: Any = None) -> float:
-        """Minus the log-likelihood at these parameters."""
-        model, sequences = self._at(params, X, y, session_starts)
-        return -float(inference.log_partition(model.potentials(sequences)).sum())
-
-    def initialize_params(self, X: Any, y: Any, session_starts: Any = None) -> GLMHMMParams:
-        """What a fit would begin with."""
-        self._columns, self._single = columns_of(X), np.ndim(y) == 1
-        strict = bool(self.strict_nan)
-        trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
-        return self._begin(trials, self._seed())
-
-    def initialize_optimizer_and_state(self, params: Any, X: Any, y: Any) -> EMState:
-        """The state of an EM that has made no step. Raises where the parameters do not fit the data."""
-        self._at(params, X, y, None)
-        return EMState(-np.inf, -np.inf, np.full(int(self.maxiter), np.nan), 0, False)
-
-    initialize_state = initialize_optimizer_and_state
-
-    def update(
-        self,
-        params: Any,
-        opt_state: EMState,
-        X: Any,
-        y: Any,
-        session_starts: Any = None,
-        n_samples: int | None = None,
-    ) -> tuple[GLMHMMParams, EMState]:
-        """One EM step from these parameters, which sets the fitted attributes.
-
-        ``n_samples`` is the number of rows that ``dof_resid_`` counts, by default those given. As many updates as
-        ``maxiter`` are a fit, up to ten: from there on a fit leaps ahead.
-        """
-        before, sequences = self._at(params, X, y, session_starts)
-        counts = inference.posterior(p := before.potentials(sequences))
-        refuse_impossible(p, counts.log_likelihood.isfinite())
-        after = maximise(before, sequences, counts)
-        likelihood = float(counts.log_likelihood.sum())
-        objective = likelihood + float(before.log_prior().sum())
-        history, step = np.array(opt_state.log_likelihood_history), int(opt_state.iterations)
-        gain = objective - (history[step - 1] if 0 < step <= len(history) else -np.inf)
-        if step < len(history):
-            history[step] = objective
-        small = gain < self.tol * sequences.n_observed_rows
-        state = EMState(likelihood, opt_state.data_log_likelihood, history, step + 1, bool(small))
-        self._set_attributes(after)
-        self.solver_state_ = state
-        self.dof_resid_ = self._degrees_of_freedom(sequences, n_samples)
-        return self._params(), state
-
     def as_hmm(self) -> HMM:
         """The same model as an :class:`hsmm.HMM`, for all its queries: its X is y, its context is X."""
         return HMM(self._n_states(), emission=self._structure().emission)._adopt_loaded(self._fitted_model(), None)
@@ -338,70 +288,6 @@ class GLMHMM(Parameters, Routed):
     def _fitted_chain(self) -> Chain:
         return self._chain(0)._adopt_loaded(self._fitted_model(), None)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back.
-
-        Raises ``ValueError`` for a model with functions among its options, which are never saved.
-        """
-        model = self._fitted_model()
-        options = described(self.get_params())
-        if functions := [name for name, value in options.items() if isinstance(value, dict) and "function" in value]:
-            raise ValueError(
-                f"{', '.join(functions)} hold functions, which save does not write; use built-in names, or "
-                "save_params, which keeps everything else."
-            )
-        names = ("log_likelihood_", "n_iter_", "converged_")
-        fit = {name.rstrip("_"): getattr(self, name) for name in names} if hasattr(self, "log_likelihood_") else None
-        shape = {"columns": self._columns, "single": self._is_single(), "dof_resid": getattr(self, "dof_resid_", None)}
-        details = {"estimator": type(self).__name__, "options": options, "fit": fit, "shape": shape}
-        return save_model(folder, model, details)
-
-    @classmethod
-    def from_saved(cls, model: Model, details: Mapping[str, Any]) -> Self:
-        """The estimator that :meth:`save` described."""
-        made = cls(**restored(details["options"], {}))
-        shape = details["shape"]
-        made._columns = None if shape["columns"] is None else tuple((str(n), int(w)) for n, w in shape["columns"])
-        made._single = bool(shape["single"])
-        made._set_attributes(model)
-        if shape["dof_resid"] is not None:
-            made.dof_resid_ = shape["dof_resid"]
-        for name, value in (details["fit"] or {}).items():
-            setattr(made, f"{name}_", value)
-        return made
-
-    def save_params(self, filename: str | Path) -> None:
-        """Write options and fitted attributes, where there are any, to an .npz file without pickles.
-
-        Functions are written by name only: :meth:`load_params` wants them back.
-        """
-        arrays: dict[str, Any] = {}
-        if self.__sklearn_is_fitted__():
-            params = self._params()
-            names = None if self._columns is None else [name for name, _ in self._columns]
-            coef = params.coef if names is None else np.concatenate([params.coef[name] for name in names], 0)
-            arrays = {"coef_": coef, **dict(zip(_ATTRIBUTES[1:], params[1:], strict=True))}
-        text = {"options": described(self.get_params()), "columns": getattr(self, "_columns", None)}
-        np.savez(filename, **arrays, description=np.array(json.dumps(text)))
-
-    @classmethod
-    def load_params(cls, filename: str | Path, mapping_dict: Mapping[str, Any] | None = None) -> Self:
-        """The model that :meth:`save_params` wrote; ``mapping_dict`` gives back its functions, by the option's name."""
-        path = Path(filename) if Path(filename).exists() else Path(f"{filename}.npz")
-        with np.load(path, allow_pickle=False) as stored:
-            text = json.loads(str(stored["description"]))
-            arrays = {name: stored[name] for name in _ATTRIBUTES if name in stored.files}
-        made = cls(**restored(text["options"], mapping_dict or {}))
-        if arrays:
-            made._columns = None if text["columns"] is None else tuple((n, int(w)) for n, w in text["columns"])
-            if made._columns is not None:
-                edges = np.cumsum([width for _, width in made._columns])[:-1]
-                parts = np.split(arrays["coef_"], edges)
-                arrays["coef_"] = {name: part for (name, _), part in zip(made._columns, parts, strict=True)}
-            for name in _ATTRIBUTES:
-                setattr(made, name, arrays[name])
-        return made
-
     def __repr__(self) -> str:
         values = {name: plain(value) for name, value in self.get_params().items()}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
@@ -409,7 +295,7 @@ class GLMHMM(Parameters, Routed):
         return f"{type(self).__name__}({shown})"
 
     def __sklearn_is_fitted__(self) -> bool:
-        return all(getattr(self, name, None) is not None for name in _ATTRIBUTES)
+        return all(getattr(self, name, None) is not None for name in ATTRIBUTES)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags
@@ -429,26 +315,14 @@ class GLMHMM(Parameters, Routed):
         return as_seed(self.seed, "seed")
 
     def _structure(self) -> Model:
-        kind = words.regularizer(self.regularizer)
-        initial, transition = (
-            1.0 if prior is None else np.asarray(prior, dtype=np.float64).tolist()
-            for prior in (self.dirichlet_initial_proba, self.dirichlet_transition_proba)
-        )
-        strength, mix = words.strength(kind, self.regularizer_strength)
-        emission = GLM(
-            family=words.family(self.observation_model),  # type: ignore[arg-type]
-            inverse_link=self.inverse_link_function,
-            regularizer=kind.name,  # type: ignore[arg-type]
-            groups=kind.groups() if isinstance(kind, words.GroupLasso) else None,
-            solver=words.solver(self.solver_name, kind),  # type: ignore[arg-type]
-            strength=strength,
-            mix=mix,
-        )
-        return Model(
-            initial=FreeInitial(concentration=initial),
-            transition=Dense(concentration=transition, self_transitions=True),
-            duration=None,
-            emission=emission,
+        return structure_of(
+            observation_model=self.observation_model,
+            inverse_link_function=self.inverse_link_function,
+            regularizer=self.regularizer,
+            regularizer_strength=self.regularizer_strength,
+            solver_name=self.solver_name,
+            dirichlet_initial_proba=self.dirichlet_initial_proba,
+            dirichlet_transition_proba=self.dirichlet_transition_proba,
         )
 
     def _trials(self, X: Any, y: Any, session_starts: Any) -> Trials:
@@ -466,15 +340,6 @@ class GLMHMM(Parameters, Routed):
         self._check_features(model, trials.sequences)
         return trials
 
-    def _at(self, params: Any, X: Any, y: Any, session_starts: Any) -> tuple[Model, Sequences]:
-        """The model of these parameters and the packed data."""
-        self._columns, self._single = columns_of(X), np.ndim(y) == 1
-        strict = bool(self.strict_nan)
-        trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
-        model = as_model(self._structure(), checked_params(params, self._n_states()), self._columns)
-        self._check_features(model, trials.sequences)
-        return in_units_of(model, trials.sequences), trials.sequences
-
     def _check_features(self, model: Model, sequences: Sequences) -> None:
         coef = model.emission.parameters["coef"]
         assert sequences.covariates is not None
@@ -486,7 +351,7 @@ class GLMHMM(Parameters, Routed):
             raise ValueError(f"y has {sequences.n_features} columns, but coef has {coef.shape[3]}; expected as many.")
 
     def _fitted_model(self) -> Model:
-        missing = [name for name in _ATTRIBUTES if getattr(self, name, None) is None]
+        missing = [name for name in ATTRIBUTES if getattr(self, name, None) is None]
         if missing:
             raise NotFittedError(
                 f"This GLMHMM instance is not fitted yet. The following attributes are not set: {missing}. "
@@ -496,7 +361,7 @@ class GLMHMM(Parameters, Routed):
             self._columns = (
                 tuple((n, len(self.coef_[n])) for n in sorted(self.coef_)) if hasattr(self.coef_, "keys") else None
             )
-        params = checked_params(tuple(getattr(self, name) for name in _ATTRIBUTES), self._n_states())
+        params = checked_params(tuple(getattr(self, name) for name in ATTRIBUTES), self._n_states())
         return as_model(self._structure(), params, self._columns)
 
     def _is_single(self) -> bool:
@@ -504,10 +369,10 @@ class GLMHMM(Parameters, Routed):
         return np.ndim(self.scale_) == 1
 
     def _params(self) -> GLMHMMParams:
-        return GLMHMMParams(*(getattr(self, name) for name in _ATTRIBUTES))
+        return GLMHMMParams(*(getattr(self, name) for name in ATTRIBUTES))
 
     def _set_attributes(self, model: Model) -> None:
-        for name, value in zip(_ATTRIBUTES, as_params(model, self._columns, single=self._single), strict=True):
+        for name, value in zip(ATTRIBUTES, as_params(model, self._columns, single=self._single), strict=True):
             setattr(self, name, value)
 
     def _begin(self, trials: Trials, seed: int) -> GLMHMMParams:

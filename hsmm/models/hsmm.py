@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
@@ -20,7 +19,7 @@ from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Dense, Transition
-from hsmm.errors import DurationWallWarning
+from hsmm.errors import DurationWallWarning, warn
 from hsmm.models.base import Device, Estimator
 from hsmm.models.parameters import RandomState, whole
 from hsmm.models.summary import mean_durations
@@ -260,11 +259,10 @@ class HSMM(Estimator):
         super()._warn_of_fit(best, sequences)
         share = wall_share(best.model, sequences)
         if share > WALL_SHARE:
-            warnings.warn(
+            warn(
                 f"{share:.1%} of the expected segments last max_duration = {self.max_duration} steps, the longest "
                 "allowed; raise max_duration, or use a law with a tail.",
                 DurationWallWarning,
-                stacklevel=4,
             )
 
 

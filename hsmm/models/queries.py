@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from hsmm import inference
 from hsmm.components.model import Model
-from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError
+from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError, warn
 from hsmm.inference import Causal, CausalName, FilterState
 from hsmm.io import digest
 from hsmm.models.evidence import series_lengths, series_weight
@@ -75,7 +74,7 @@ class Queries(Framed, ABC):
         sequences = self._sequences(X, lengths, context, groups)
         total = self.score_sequences(sequences, series_weight(sample_weight, sequences))
         if total == -np.inf:
-            warnings.warn(_impossible(self._potentials(sequences)), DataWarning, stacklevel=2)
+            warn(_impossible(self._potentials(sequences)), DataWarning)
         return total
 
     def score_sequences(self, sequences: Sequences, weight: Tensor | None = None) -> float:

@@ -15,6 +15,9 @@ from hsmm.components.transition import Dense
 from hsmm.models.glm.trials import Columns
 from hsmm.sequences import Sequences
 
+ATTRIBUTES = ("coef_", "intercept_", "scale_", "initial_prob_", "transition_prob_")
+"""What a fit sets, and what a user may set to make a model of known parameters."""
+
 
 class GLMHMMParams(NamedTuple):
     """The five arrays of a GLM-HMM, states on the last axis.

@@ -81,3 +81,17 @@ def test_a_glm_hmm_begins_where_its_generator_says() -> None:
 def test_other_random_states_are_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"random_state is .*numpy.random.Generator, or None"):
         hsmm.HMM(2, random_state=wrong).fit(X)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda: hsmm.HMM(2, n_init=1, max_iter=2).fit(X),
+        lambda: hsmm.GLMHMM(2, "Gaussian", maxiter=2).fit(X, X[:, 0]),
+    ],
+    ids=["hmm", "glm"],
+)
+def test_a_warning_names_the_line_that_called_the_library(fit: Callable) -> None:
+    with pytest.warns(hsmm.errors.ConvergenceWarning) as caught:
+        fit()
+    assert {warning.filename for warning in caught} == {__file__}
