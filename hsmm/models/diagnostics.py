@@ -41,7 +41,7 @@ class Diagnostics(Queries):
         its middle, "random" a place drawn within it, which alone is exactly normal (Zucchini, MacDonald & Langrock
         2016, chapter 6).
 
-        Raises ``ValueError`` for families whose values have no order.
+        Raises ``ValueError`` for families without a distribution function, such as those of values without order.
         """
         if ties not in TIES:
             raise ValueError(f"ties is {ties!r}; expected one of {', '.join(TIES)}.")

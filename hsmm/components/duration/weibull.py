@@ -29,5 +29,9 @@ class Weibull(Parametric):
         logs = durations.log()
         return (a - 1.0) * logs - (a * (logs - log_scale)).exp()
 
+    def natural(self) -> dict[str, Tensor]:
+        """``location``: mean of the density; ``a``: its shape."""
+        return dict(zip(("location", "a"), self.parameters["shape"].exp().unbind(-1), strict=True))
+
     def shape_for(self, mean_dwell: StateVector) -> Tensor:
         return torch.stack([mean_dwell.log(), torch.full_like(mean_dwell, 0.3)], -1)

@@ -107,11 +107,11 @@ class Emission(Component):
     def tails(self, sequences: Sequences) -> Tails:
         """(N, F, K) where each cell lies in the law of its feature in each state of the first model.
 
-        What stands for missing cells has no meaning. Raises ``ValueError`` for values without order.
+        What stands for missing cells has no meaning. Raises ``ValueError`` for a family without distribution function.
         """
         raise ValueError(
-            f"the values of a {self.name} emission have no order, and it no distribution function; leave its columns "
-            "out, or choose an emission for numbers."
+            f"a {self.name} emission has no distribution function, as values without order have none; choose an "
+            "emission for numbers, or one whose family defines tails."
         )
 
     @property

@@ -16,6 +16,7 @@ from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, averages, weighted_sums
 from hsmm.components.emission.repeats import linear
 from hsmm.components.emission.support import POSITIVE, Support
+from hsmm.components.emission.tails import Tails, gamma_tails
 from hsmm.sequences import Sequences
 
 
@@ -58,6 +59,10 @@ class Exponential(Positive):
     def moments(self) -> tuple[Tensor, Tensor]:
         mean = self.parameters["mean"]
         return mean, mean
+
+    def tails(self, sequences: Sequences) -> Tails:
+        mean = self.parameters["mean"][0].T
+        return gamma_tails(sequences.values.unsqueeze(-1), mean, torch.ones_like(mean))
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean = self.parameters["mean"][0][states]

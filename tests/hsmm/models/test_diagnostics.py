@@ -34,6 +34,10 @@ LAWS: dict[str, tuple[Emission, Emission]] = {
         emissions.Gamma.from_parameters(mean=[[1.0], [8.0]], shape=[[2.0], [5.0]]),
         emissions.Gamma.from_parameters(mean=[[1.0], [8.0]], shape=[[1.0], [2.0]]),
     ),
+    "exponential": (
+        emissions.Exponential.from_parameters(mean=[[1.0], [8.0]]),
+        emissions.Gamma.from_parameters(mean=[[1.0], [8.0]], shape=[[2.0], [2.0]]),
+    ),
     "poisson": (emissions.Poisson.from_parameters([[1.0], [6.0]]), emissions.Poisson.from_parameters([[1.5], [7.0]])),
     "negative_binomial": (
         emissions.NegativeBinomial.from_parameters(mean=[[1.0], [9.0]], size=[[1.0], [3.0]]),
@@ -120,10 +124,19 @@ class TestResiduals:
                 assert torch.allclose(here.at[:, f].exp(), density, rtol=1e-9, atol=0.0)
 
 
+def test_every_family_of_numbers_has_residuals() -> None:
+    covered = {name.split()[0] for name in LAWS} | {"categorical", "multinomial"}
+    missing = set(emissions.EMISSIONS) - covered
+    assert not missing, f"give {missing} a method tails, and a case in LAWS"
+
+
 def test_values_without_order_have_no_residuals() -> None:
     symbols = emissions.Categorical.from_parameters([[0.2, 0.8], [0.6, 0.4]])
-    with pytest.raises(ValueError, match="categorical emission have no order"):
+    with pytest.raises(ValueError, match="categorical emission has no distribution function"):
         hsmm.HMM.from_parameters(**CHAIN, emission=symbols).pseudo_residuals([0.0, 1.0])
+    choices = emissions.GLM.from_parameters(np.zeros((2, 1, 1, 3)), np.zeros((2, 1, 3)), family="categorical")
+    with pytest.raises(ValueError, match="categorical responses have no order"):
+        hsmm.HMM.from_parameters(**CHAIN, emission=choices).pseudo_residuals([0.0, 1.0], context=[[0.0], [1.0]])
 
 
 def test_residuals_in_the_middle_of_a_stretch_lie_between_its_ends() -> None:

@@ -143,6 +143,7 @@ class TestDurationParameters:
             ("poisson", lambda law: 1.0 + law["rate"]),
             ("negative_binomial", lambda law: 1.0 + law["rate"]),
             ("gamma", lambda law: law["location"]),
+            ("weibull", lambda law: law["location"]),
             ("log_normal", lambda law: np.exp(law["mu"] + 0.5 * law["sigma"] ** 2)),
             ("categorical", lambda law: law["probability"] @ np.arange(1, 41)),
         ],

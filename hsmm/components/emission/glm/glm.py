@@ -251,8 +251,6 @@ class GLM(OnCovariates, Emission):
         return mean if self.family == "categorical" else mean.squeeze(-1)
 
     def tails(self, sequences: Sequences) -> Tails:
-        if self.family == "categorical":
-            return super().tails(sequences)
         mean = self.means(sequences.covariates).movedim(1, -1)
         return self._response.tails(sequences.values.unsqueeze(-1), mean, self.parameters["scale"][0].T)
 

@@ -47,7 +47,7 @@ class Response(ABC):
 
     def tails(self, y: Tensor, mean: Tensor, scale: Tensor) -> Tails:
         """Where responses lie in laws of these means; the tensors broadcast."""
-        raise ValueError(f"{self.name} responses have no order, and no distribution function.")
+        raise ValueError(f"{self.name} responses have no order, and so no distribution function.")
 
     @abstractmethod
     def draw(self, mean: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor: ...
