@@ -16,20 +16,21 @@ def random_tables(
     n_series: int = 1,
     n_restarts: int = 1,
     dtype: torch.dtype = torch.float64,
+    device: str = "cpu",
 ) -> Potentials:
     """Normalised tables, emissions like those of overlapping states; ``max_duration`` 0 is an HMM."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
 
     def law(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=dtype).log_softmax(-1)
+        return torch.randn(*shape, generator=generator, dtype=dtype, device=device).log_softmax(-1)
 
     r, k, d = n_restarts, n_states, max_duration
     return Potentials(
         log_initial=law(r, k),
         log_transition=law(r, k, k),
         log_duration=law(r, k, d) if d else None,
-        log_emission=torch.randn(r, n_series * n_steps, k, generator=generator, dtype=dtype),
-        offsets=torch.arange(n_series + 1) * n_steps,
+        log_emission=torch.randn(r, n_series * n_steps, k, generator=generator, dtype=dtype, device=device),
+        offsets=torch.arange(n_series + 1, device=device) * n_steps,
     )
 
 

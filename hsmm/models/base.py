@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError, warn
 from hsmm.io import save_model
+from hsmm.models.devices import Device, check_device, torch_device
 from hsmm.models.diagnostics import Diagnostics
 from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
@@ -39,8 +40,6 @@ from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit, fit_restarts
 from hsmm.training.supervision import known_states
 from hsmm.training.trainers import Trainer, described, resolve_trainer
-
-Device = Literal["auto", "cpu", "cuda"]
 
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
@@ -132,7 +131,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
         used.refuse_underflow()
         used.warn_of_odd_data()
-        packed = objective.in_canonical_order().to(self._torch_device())
+        packed = objective.in_canonical_order().to(torch_device(self.device))
         packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
         try:
@@ -246,10 +245,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
             raise ValueError(f"verbose is {self.verbose}; expected 0, 1 or 2.")
         if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device is {self.device!r}; expected 'auto', 'cpu' or 'cuda'.")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is 'cuda', but this machine has none that torch can use; choose 'auto' or 'cpu'.")
+        check_device(self.device)
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
@@ -364,10 +360,6 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
 
     def _shared_components(self) -> dict[str, Any]:
         return {kind: resolve(kind, getattr(self, kind)) for kind in ("initial", "transition", "emission")}
-
-    def _torch_device(self) -> torch.device:
-        """The GPU only on request: no kernel is written for it yet, and the reference launches every step by itself."""
-        return torch.device("cuda" if self.device == "cuda" else "cpu")
 
     def _adopt(self, best: BestFit, structure: Model, objective: Objective) -> None:
         self._fitted_with = self.get_params()

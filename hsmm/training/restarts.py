@@ -255,12 +255,13 @@ def _row(runner: _Runner, seed: int) -> Restart:
 
 
 def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:
-    """``climb`` in chunks of restarts: enough to fill the lanes, then no more than share the caches."""
+    """``climb`` in chunks of restarts: enough to fill the lanes, then no more than share the caches of a CPU."""
     k = model.transition.n_states
     cells = sequences.n_rows * k * (1 + k * model.transition.uses_covariates)
     filling = -(-_LANES // sequences.n_series)
     size = filling * max(1, round(_FITTING_CELLS / (cells * filling)))
-    size = max(1, min(size, _MOST_CELLS // cells))
+    most = _MOST_CELLS // cells
+    size = max(1, most if sequences.values.is_cuda else min(size, most))
     chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
     fits = [climb(model.take(chunk)) for chunk in chunks]
     return fits[0] if len(fits) == 1 else _join(fits)

@@ -24,8 +24,11 @@ def log_partition(p: Potentials) -> PerSeries:
 
 def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Posterior:
     p = p.detach()
-    if plan_of(p, paths=False) is None:
+    plan = plan_of(p, paths=False)
+    if plan is None:
         return reference.expected_counts(p, series_weight)
+    if p.n_restarts > 1 and _scratch_bytes(plan, p) > launch.free_bytes(p.log_emission.device):
+        return _in_halves(p, series_weight)
     sums = Sums.empty(p)
     weight = torch.ones_like(sums.log_likelihood) if series_weight is None else series_weight.detach().double()
     doubtful = sums.add_scaled(p, weight, longest_first(p))
@@ -34,6 +37,22 @@ def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Po
     if len(doubtful):
         sums.add_in_logarithms(in_float64(p), weight, doubtful)
     return sums.posterior(p)
+
+
+def _scratch_bytes(plan: Plan, p: Potentials) -> int:
+    """Memory that the passes take besides what they are given, at most, in float64 too if that is needed."""
+    by_row = p.n_rows * p.n_states * (plan.columns + 1)
+    by_series = p.n_series * (p.n_states * (p.n_states + 6) + 4 * plan.residuals * plan.lanes)
+    return 8 * p.n_restarts * (by_row + by_series)
+
+
+def _in_halves(p: Potentials, series_weight: PerSeries | None) -> Posterior:
+    """Some restarts after the others; each has the bits that it has among all."""
+    parts = []
+    for restarts in torch.arange(p.n_restarts, device=p.log_emission.device).split(-(-p.n_restarts // 2)):
+        weight = None if series_weight is None else series_weight[restarts]
+        parts.append(expected_counts(p.take(restarts), weight))
+    return Posterior(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 @dataclass(frozen=True, eq=False)

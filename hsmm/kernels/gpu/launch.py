@@ -26,17 +26,34 @@ def complaint() -> str | None:
     """Why the kernels cannot run on this machine, and what to do; None if they can."""
     if torch.version.cuda is None:
         return "this PyTorch was built without CUDA: install one that was"
-    if not torch.cuda.is_available():
-        return "PyTorch finds no GPU that it can use: is there one, and is its driver recent enough?"
     try:
-        from cuda.core import Program, ProgramOptions
-
-        Program("", "c++", ProgramOptions(arch=_architecture(torch.device("cuda")))).compile("cubin")
+        torch.cuda.init()
+    except RuntimeError as error:
+        return f"PyTorch can use no GPU here ({_first_sentence(error)})"
+    try:
+        image = _probe(_architecture(torch.device("cuda")))
     except ImportError:
         return "cuda-core is not installed: pip install 'hsmm-flows[gpu]'"
     except Exception as error:
-        return f"the kernels cannot be compiled here ({error}): pip install 'hsmm-flows[gpu]' brings NVIDIA's compiler"
+        reason = _first_sentence(error)
+        return f"NVIDIA's run-time compiler is missing or fails ({reason}): pip install 'hsmm-flows[gpu]' brings one"
+    try:
+        image.get_kernel("probe")
+    except Exception as error:
+        return f"the GPU's driver takes no kernels that are compiled here ({_first_sentence(error)}): update it"
     return None
+
+
+def _probe(architecture: str) -> Any:
+    """The image of a kernel that does nothing."""
+    from cuda.core import Program, ProgramOptions
+
+    options = ProgramOptions(arch=architecture)
+    return Program('extern "C" __global__ void probe() {}', "c++", options).compile("cubin")
+
+
+def _first_sentence(error: Exception) -> str:
+    return (str(error).split("\n")[0].split(". ")[0] or type(error).__name__).rstrip(".")
 
 
 def _architecture(device: torch.device) -> str:
@@ -55,6 +72,12 @@ def run(plan: Plan, entry: str, n_slots: int, arguments: Sequence[Argument]) -> 
     """Launch one kernel on ``n_slots`` sequences: tensors go by address, whole numbers as 64 bits."""
     device = next(x.device for x in arguments if isinstance(x, Tensor))
     _launch(plan, entry, n_slots, [plain(x) for x in arguments], device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Of the device's memory, what is free or kept by PyTorch for reuse."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def plain(x: Argument) -> int:

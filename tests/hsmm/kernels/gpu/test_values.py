@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hsmm.kernels import gpu, reference
-from hsmm.kernels.gpu import counts
+from hsmm.kernels.gpu import counts, launch
 from hsmm.kernels.results import Posterior
 from hsmm.potentials import Potentials
 from tests import oracle
@@ -152,6 +153,41 @@ def test_restarts_have_the_same_bits_alone():
     whole, alone = gpu.expected_counts(p), gpu.expected_counts(p.take(torch.tensor([1])))
     for name, value in vars(alone).items():
         assert torch.equal(value[0], getattr(whole, name)[1]), name
+
+
+def test_too_little_memory_for_all_restarts_is_enough_for_some(monkeypatch: pytest.MonkeyPatch):
+    p = random_potentials(12, (30, 5, 80, 41), n_restarts=3, n_states=3, n_durations=4, tail=True)
+    weight = torch.linspace(0.5, 2.0, 12, dtype=torch.float64).view(3, 4)
+    whole = gpu.expected_counts(p, weight)
+    launched: list[int] = []
+    run = launch.run
+    monkeypatch.setattr(launch, "free_bytes", lambda _: 30_000)
+    monkeypatch.setattr(launch, "run", lambda *to: (launched.append(to[2]), run(*to)))
+    for name, value in vars(gpu.expected_counts(p, weight)).items():
+        assert torch.equal(value, getattr(whole, name)), name
+    assert max(launched) < p.n_restarts * p.n_series
+
+
+def test_a_pass_waits_for_the_device_twice():
+    """Whether a sequence is doubtful, and which: what else is decided on the way would keep the device waiting."""
+    p = random_potentials(12, (30, 5), n_restarts=3, n_states=3, n_durations=4, tail=True)
+    waits = Waits()
+    with waits:
+        gpu.expected_counts(p)
+    assert waits.n <= 2
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result the host reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.n += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.n += any(isinstance(x, Tensor) and x.dtype == torch.bool for x in args[1:2] if "index" in str(function))
+        return function(*args, **(kwargs or {}))
 
 
 def test_what_has_no_plan_is_the_references():

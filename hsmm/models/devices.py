@@ -1,0 +1,24 @@
+"""Where a model is fitted."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from hsmm.kernels import gpu
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def check_device(choice: str) -> None:
+    """Raise ``ValueError`` for a device that there is not, or that this machine cannot fit on."""
+    if choice not in get_args(Device):
+        raise ValueError(f"device is {choice!r}; expected {', '.join(map(repr, get_args(Device)))}.")
+    if choice == "cuda" and (complaint := gpu.complaint()):
+        raise ValueError(f"device is 'cuda', but {complaint}; or choose 'auto' or 'cpu'.")
+
+
+def torch_device(choice: str) -> torch.device:
+    """The GPU only on request: whole fits were measured to take as long there as on the CPU beside it."""
+    return torch.device("cuda" if choice == "cuda" else "cpu")
