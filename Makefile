@@ -47,7 +47,11 @@ sanitize: $(VENV)/.test
 	@HSMM_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build_ext --inplace --force --build-temp build/sanitized
 	@LD_PRELOAD='$(call runtime,libasan.so) $(call runtime,libubsan.so) $(call runtime,libstdc++.so)' $(SANITIZED) \
 		$(BIN)/python -m pytest -q --capture=sys tests/hsmm/kernels tests/hsmm/inference tests/hsmm/components/test_elliptical_native.py \
-			tests/hsmm/components/test_repeats.py tests/hsmm/components/test_duration_native.py
+			tests/hsmm/components/test_repeats.py tests/hsmm/components/test_duration_native.py \
+			--deselect tests/hsmm/kernels/gpu
+	@LD_PRELOAD='$(call runtime,libasan.so) $(call runtime,libubsan.so) $(call runtime,libstdc++.so)' $(SANITIZED) \
+		HSMM_GPU_HOST_FLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+		$(BIN)/python -m pytest -q --capture=sys tests/hsmm/kernels/gpu/test_values.py
 
 fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.fuzz_kernels --minutes $(MINUTES)

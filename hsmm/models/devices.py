@@ -20,5 +20,5 @@ def check_device(choice: str) -> None:
 
 
 def torch_device(choice: str) -> torch.device:
-    """The GPU only on request: whole fits were measured to take as long there as on the CPU beside it."""
+    """The GPU only on request: small fits are faster on the CPU."""
     return torch.device("cuda" if choice == "cuda" else "cpu")

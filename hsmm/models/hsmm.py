@@ -56,7 +56,7 @@ class HSMM(Estimator):
     max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
     random_state : seed; the same seed and data give the same bits on the same machine. A ``numpy.random.Generator``
         gives a new seed for each fit and each sample, None one that nobody chose; ``restarts_`` tells which.
-    device : "cpu", "cuda", or "auto" for the one that has a kernel of its own, at present the CPU.
+    device : "cpu", "cuda", or "auto", which is the CPU.
     trainer : "em", "gradient", "hybrid", or an object of ``hsmm.trainers``.
     frozen : names of what is not learnt: "initial", "transition", "duration", "emission", or a part such as
         "emission.mean". Values are those of ``fit``'s ``start``, or of a component given with parameters.
