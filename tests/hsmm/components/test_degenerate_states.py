@@ -1,0 +1,49 @@
+"""A state whose likelihood feeds on equal values is known for it, where the data vary; other states are not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hsmm.components.emission import GLM, Emission, Gamma, Gaussian, Mixture, Poisson, Product
+from hsmm.sequences import Sequences
+
+VARYING = Sequences.from_arrays([[1.0, 1.0], [2.0, 5.0], [4.0, 3.0]], covariates=torch.zeros(3, 1))
+CONSTANT = Sequences.from_arrays([[2.0, 3.0]] * 3, covariates=torch.zeros(3, 1))
+SOUND, LARGEST = 4.0, 1e6
+
+
+def gamma(shape: float) -> Gamma:
+    return Gamma.from_parameters(mean=[[2.0, 3.0], [4.0, 1.0]], shape=[[SOUND, SOUND], [SOUND, shape]])
+
+
+def gaussian(variance: float) -> Gaussian:
+    return Gaussian.from_parameters(mean=[[2.0], [4.0]], covariance=[[1.0], [variance]])
+
+
+def regression(family: str, scale: float) -> GLM:
+    options = {"family": family, "inverse_link": "exp" if family == "gamma" else None}
+    return GLM.from_parameters([[[0.1, 0.1]]] * 2, [[1.0, 1.0]] * 2, [[1.0, 1.0], [1.0, scale]], **options)
+
+
+def beside_counts(law: Emission) -> Product:
+    return Product.from_parameters((Poisson.from_parameters([[1.0], [2.0]]), law))
+
+
+LAWS = {
+    "gamma": (gamma(LARGEST), gamma(0.9 * LARGEST)),
+    "gaussian regression": (regression("gaussian", 1e-6), regression("gaussian", 1.0)),
+    "gamma regression": (regression("gamma", 1e-8), regression("gamma", 0.5)),
+    "product": (beside_counts(gaussian(1e-9)), beside_counts(gaussian(1.0))),
+    "mixture": tuple(Mixture.from_parameters([[0.5, 0.5]], gamma(shape)) for shape in (LARGEST, SOUND)),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_state_at_its_floor_is_known(name: str) -> None:
+    degenerate, sound = LAWS[name]
+    assert degenerate.collapsed(VARYING).tolist() == [True]
+    assert sound.collapsed(VARYING).tolist() == [False]
+    assert degenerate.joined(sound).collapsed(VARYING).tolist() == [True, False]
+    if name != "mixture":
+        assert degenerate.collapsed(CONSTANT).tolist() == [False]
