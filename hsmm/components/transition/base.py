@@ -13,7 +13,7 @@ from torch import Tensor
 from hsmm.components.base import Component
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
-from hsmm.types import StateMatrix, StateVector
+from hsmm.types import StateMatrix, StateMatrixSeries, StateVector
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +37,7 @@ class Transition(Component):
     def n_states(self) -> int: ...
 
     @abstractmethod
-    def log_potentials(self, sequences: Sequences | None = None) -> StateMatrix:
+    def log_potentials(self, sequences: Sequences | None = None) -> StateMatrix | StateMatrixSeries:
         """(R, K, K), or (R, N, K, K) with row n for the step from n to n + 1; only these need the ``sequences``."""
 
     @abstractmethod
@@ -49,7 +49,9 @@ class Transition(Component):
         """Rough moves and, for an HMM, the diagonal that gives these mean dwell times (R, K) in steps."""
 
     @abstractmethod
-    def maximise(self, sequences: Sequences, counts: StateMatrix, held: Collection[str] = ()) -> Self: ...
+    def maximise(
+        self, sequences: Sequences, counts: StateMatrix | StateMatrixSeries, held: Collection[str] = ()
+    ) -> Self: ...
 
     def first_states(
         self, sequences: Sequences, n_restarts: int, n_states: int, generator: torch.Generator

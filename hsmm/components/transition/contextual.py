@@ -16,7 +16,7 @@ from hsmm.components.transition.base import Transition
 from hsmm.components.transition.dense import Dense
 from hsmm.components.transition.logistic import centred, newton_step
 from hsmm.sequences import Sequences
-from hsmm.types import StateMatrix, StateVector
+from hsmm.types import StateMatrix, StateMatrixSeries, StateVector
 
 LARGEST = 30.0
 """The largest logit, and change of a logit by a standard deviation of the context: a bound for separable data."""
@@ -85,7 +85,7 @@ class Contextual(OnCovariates, Transition):
             raise ValueError(f"context has shape {tuple(rows.shape)}; expected (n, {expected}) finite numbers.")
         return self._log_table(self._standard(rows))[0].exp().numpy()
 
-    def log_potentials(self, sequences: Sequences | None = None) -> StateMatrix:
+    def log_potentials(self, sequences: Sequences | None = None) -> StateMatrixSeries:
         if sequences is None:
             raise ValueError("contextual transitions are known only beside a context; give the sequences.")
         return self._log_table(self._standard(self._ahead(sequences)))
@@ -109,7 +109,7 @@ class Contextual(OnCovariates, Transition):
         )
         return made._referenced() if k > 1 else made
 
-    def maximise(self, sequences: Sequences, counts: StateMatrix, held: Collection[str] = ()) -> Self:
+    def maximise(self, sequences: Sequences, counts: StateMatrixSeries, held: Collection[str] = ()) -> Self:
         """A damped Newton step on the exact objective, never downhill; new counts are worth more than a second one."""
         context = self._standard(self._ahead(sequences))
         design = torch.cat([context.new_ones(*context.shape[:-1], 1), context], -1)
