@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hsmm.components.ascent import longest_step
 from hsmm.components.base import Component
 from hsmm.components.duration import Duration
 from hsmm.components.model import Model
@@ -87,15 +89,12 @@ def _weights(kind: str, counts: Posterior) -> Tensor:
 
 def _between(here: Component, goal: Component, value: _Objective) -> Component:
     """The component as far on the way to ``goal`` as is not worse than where it is."""
-    start, end, reached = here.free(), goal.free(), value(here)
-    best, arrived = here, torch.zeros_like(reached, dtype=torch.bool)
-    for size in _STEP_SIZES:
-        trial = goal if size == 1.0 else here.with_free({name: _lerp(start[name], end[name], size) for name in start})
-        better = (value(trial) >= reached) & ~arrived
-        best, arrived = trial.where(better, best), arrived | better
-        if bool(arrived.all()):
-            break
-    return best
+    start, end = here.free(), goal.free()
+
+    def trial(size: float) -> Component:
+        return goal if size == 1.0 else here.with_free({name: _lerp(start[name], end[name], size) for name in start})
+
+    return longest_step(here, value(here), trial, value, _STEP_SIZES, _choose, rounding=0.0)[0]
 
 
 def _climbed(here: Component, value: _Objective, weights: Tensor, held: Collection[str], n_steps: int) -> Component:
@@ -115,18 +114,19 @@ def _climbed(here: Component, value: _Objective, weights: Tensor, held: Collecti
                 curvature = curvature * here.parameters[name]
             ratio = (slope / curvature.clamp(min=1e-300)).nan_to_num(0.0, 0.0, 0.0)
             step[name] = ratio.clamp(-_LONGEST, _LONGEST)
-        reached = height.detach()
-        best, arrived = here, torch.zeros_like(reached, dtype=torch.bool)
-        for size in _STEP_SIZES:
-            trial = here.with_free({name: x.detach() + size * step.get(name, 0.0) for name, x in point.items()})
-            better = (value(trial) > reached) & ~arrived
-            best, arrived = trial.where(better, best), arrived | better
-            if bool(arrived.all()):
-                break
-        here = best
-        if not bool(arrived.any()):
+        trial = partial(_moved, here, point, step)
+        here, _, moved = longest_step(here, height.detach(), trial, value, _STEP_SIZES, _choose)
+        if not bool(moved.any()):
             break
     return here
+
+
+def _moved(here: Component, point: dict[str, Tensor], step: dict[str, Tensor], size: float) -> Component:
+    return here.with_free({name: x.detach() + size * step.get(name, 0.0) for name, x in point.items()})
+
+
+def _choose(chosen: Tensor, one: Component, other: Component) -> Component:
+    return one.where(chosen, other)
 
 
 def _lerp(start: Tensor, end: Tensor, share: float) -> Tensor:

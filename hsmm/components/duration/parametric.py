@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from hsmm.components.ascent import choose_entries, longest_step
 from hsmm.components.base import Bound, Constraint
 from hsmm.components.counts import log_rising
 from hsmm.components.duration import native
@@ -113,15 +114,14 @@ class Parametric(Duration):
         damped = curvature.abs().clamp(min=1e-8)
         direction = (axes @ ((axes.mT @ gradient.nan_to_num(0.0).unsqueeze(-1)) / damped.unsqueeze(-1))).squeeze(-1)
         direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1.0)
-        moved, arrived = shape, torch.zeros_like(value, dtype=torch.bool)
-        for size in _STEP_SIZES:
-            trial = self.within_bounds("shape", shape + size * direction)
-            uphill = (self._objective(trial, counts).detach() > value) & ~arrived
-            moved = torch.where(uphill.unsqueeze(-1), trial, moved)
-            arrived = arrived | uphill
-            if bool(arrived.all()):
-                break
-        return moved
+
+        def trial(size: float) -> Tensor:
+            return self.within_bounds("shape", shape + size * direction)
+
+        def objective(there: Tensor) -> Tensor:
+            return self._objective(there, counts).detach()
+
+        return longest_step(shape, value, trial, objective, _STEP_SIZES, choose_entries)[0]
 
     def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         low, high = zip(*self.shape_bounds, strict=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from hsmm.components.ascent import choose_entries, longest_step
 from hsmm.components.base import Constraint, as_parameter
 from hsmm.components.emission.columnwise import Column, Columnwise
 
@@ -80,15 +82,13 @@ def ascended(
         gradient, curvature = point * first, point**2 * second + point * first
         newton = -gradient / curvature.clamp(max=-_TINY)
         step = torch.where(curvature < 0, newton, 2.0 * gradient.sign()).nan_to_num(0.0).clamp(-2.0, 2.0)
-        arrived = torch.zeros_like(point, dtype=torch.bool)
-        for size in _STEP_SIZES:
-            trial = (point * (size * step).exp()).clamp(*bounds)
-            there = value(trial)
-            uphill = (there >= reached - _ROUNDING * reached.abs()) & ~arrived
-            point, reached = torch.where(uphill, trial, point), torch.where(uphill, there, reached)
-            arrived |= uphill
-            if bool(arrived.all()):
-                break
-        if not bool(arrived.any()):
+        point, reached, moved = longest_step(
+            point, reached, partial(_scaled, point, step, bounds), value, _STEP_SIZES, choose_entries, _ROUNDING
+        )
+        if not bool(moved.any()):
             break
     return point
+
+
+def _scaled(point: Tensor, step: Tensor, bounds: tuple[float, float], size: float) -> Tensor:
+    return (point * (size * step).exp()).clamp(*bounds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hsmm.components.ascent import choose_entries, longest_step
+
 _STEP_SIZES = (1.0, 0.5, 0.2, 0.05, 0.005)
 _LONGEST = 8.0  # of a step in a logit
 _ROUNDING = 1e-14  # of an objective: a last, tiny step must not depend on it
@@ -22,17 +24,15 @@ def newton_step(
     lowers stays.
     """
     reached = _objective(point, design, counts, possible, penalty)
-    lowest = reached - _ROUNDING * reached.abs()
     step = _direction(point, design, counts, possible, movable, penalty, largest)
-    arrived, moved = torch.zeros_like(reached, dtype=torch.bool), point
-    for size in _STEP_SIZES:
-        trial = (point + size * step).clamp(-largest, largest)
-        better = (_objective(trial, design, counts, possible, penalty) >= lowest) & ~arrived
-        moved = torch.where(better[..., None, None], trial, moved)
-        arrived = arrived | better
-        if bool(arrived.all()):
-            break
-    return moved
+
+    def trial(size: float) -> Tensor:
+        return (point + size * step).clamp(-largest, largest)
+
+    def value(there: Tensor) -> Tensor:
+        return _objective(there, design, counts, possible, penalty)
+
+    return longest_step(point, reached, trial, value, _STEP_SIZES, choose_entries, _ROUNDING)[0]
 
 
 def _objective(point: Tensor, design: Tensor, counts: Tensor, possible: Tensor, penalty: float) -> Tensor:
