@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -51,7 +52,14 @@ app = App(
 
 
 @app.command
-def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+def run(
+    config: str,
+    *,
+    as_of: str | None = None,
+    new_lineage: bool = False,
+    set_: Assignments = None,
+    json_: AsJson = False,
+) -> None:
     """Fit the candidates, choose one, and publish the states of every series.
 
     Parameters
@@ -60,12 +68,14 @@ def run(config: str, *, as_of: str | None = None, set_: Assignments = None, json
         A TOML configuration.
     as_of
         A date or moment; nothing later is used. By default the moment the source's newest row became known.
+    new_lineage
+        Rows mean something else from now on (other features, steps or scales): begin a new line of them in this table.
     """
 
     def load() -> Callable[..., Any]:
         from flows.nightly import nightly
 
-        return nightly
+        return partial(nightly, new_lineage=new_lineage)
 
     summary, settings = _run_flow(load, config, as_of, set_, (as_of,))
     print_run(summary, settings.tracking.uri)

@@ -14,6 +14,7 @@ from tasks.report.summary import describe_decoded, describe_input, describe_quar
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
+from tasks.tables.lineage import lineage
 from tasks.tables.publish import publish_task, quarantined_again, require_series
 from tasks.tables.storage import check_output, published_summary, read_names
 
@@ -26,10 +27,10 @@ def decode_new(config: str, as_of: str | None = None, overrides: list[str] | Non
     say("ingest")
     ingested = ingest_task(settings, as_of)
     say("validate")
-    validated = validate_task(ingested, settings)
-    champion = require_champion(settings, validated.as_of)
+    line, validated = lineage(settings, validate_task(ingested, settings))
+    champion = require_champion(settings, validated.as_of, line)
     key = decode_key(settings, validated, champion.version)
-    summary = describe_input(settings, validated, key)
+    summary = describe_input(settings, validated, key, line)
     said = published_summary(settings.output.states, key)
     if said is not None:
         aside = describe_quarantine(quarantined_again(validated, settings, key))

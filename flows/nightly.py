@@ -21,18 +21,28 @@ from tasks.report.summary import describe_input, describe_outcome, describe_quar
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
-from tasks.tables.publish import noted_run, publish_task, quarantined_again, require_series
+from tasks.tables.lineage import lineage
+from tasks.tables.publish import (
+    already_there,
+    noted_run,
+    nothing_new,
+    publish_task,
+    quarantined_again,
+    require_series,
+)
 from tasks.tables.storage import check_output, published_summary, read_names
 from tasks.tracking.track import log_outcome, track_task, tracked_run
 
 
 @flow(name="nightly", validate_parameters=True)
-def nightly(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> RunSummary:
+def nightly(
+    config: str, as_of: str | None = None, overrides: list[str] | None = None, *, new_lineage: bool = False
+) -> RunSummary:
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
-    return night(read_settings(config, overrides or ()), as_of)
+    return night(read_settings(config, overrides or ()), as_of, new_lineage=new_lineage)
 
 
-def night(settings: Settings, as_of: str | None) -> RunSummary:
+def night(settings: Settings, as_of: str | None, *, new_lineage: bool = False) -> RunSummary:
     """One night's work, from rows to published states."""
     check_output(settings.output.states)
     check_local_database(settings.tracking.uri)
@@ -40,15 +50,18 @@ def night(settings: Settings, as_of: str | None) -> RunSummary:
     say("ingest")
     ingested = ingest_task(settings, as_of)
     say("validate")
-    validated = validate_task(ingested, settings)
+    line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
     key = run_key(settings, validated)
-    summary = describe_input(settings, validated, key)
+    summary = describe_input(settings, validated, key, line)
     published = published_summary(settings.output.states, key)
     if published is not None:
         settle_again(settings, published, key)
         aside = describe_quarantine(quarantined_again(validated, settings, key))
         return {**summary, **published, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
     require_series(validated, settings, key)
+    if nothing_new(validated, settings, line):
+        settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
+        return already_there(validated, settings, key, summary)
     with noted_run(settings, validated, key):
         return _fit_and_publish(settings, validated, key, summary)
 
@@ -56,12 +69,12 @@ def night(settings: Settings, as_of: str | None) -> RunSummary:
 def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: RunSummary) -> RunSummary:
     registry = reach_registry(settings.tracking.uri, settings.name)
     settle_newest(settings, registry)
-    champion = champion_at(registry, settings, validated.as_of, key)
+    champion = champion_at(registry, settings, validated.as_of, key, summary["lineage"])
     fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings))
     judged = judge_task(fitted, champion, validated, settings)
     with tracked_run(settings, validated, key) as run:
-        check_followed(run.registry, settings, validated.as_of, key, judged.champion)
-        version = track_task(run, fitted, judged, validated, settings, key)
+        check_followed(run.registry, settings, validated.as_of, key, judged.champion, summary["lineage"])
+        version = track_task(run, fitted, judged, validated, settings, key, summary["lineage"])
         in_force = require_model(judged, run.run_id)
         validated = with_unserved(validated, in_force, judged.decisions)
         names = read_names(settings.output.states, settings.name)
@@ -80,7 +93,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
-        keep_champion(run.registry, settings, validated.as_of)
+        keep_champion(run.registry, settings, validated.as_of, summary["lineage"])
         say("report")
         drawn = pictures_task(report_data(decoded, validated, fitted, judged, settings), report_folder(settings, key))
         page = page_task(settings, summary, validated, fitted.ranking(), in_force)

@@ -28,6 +28,12 @@ class SourceError(PipelineError):
     exit_status = 2
 
 
+class LineageError(PipelineError):
+    """Rows mean something else than those that are published."""
+
+    exit_status = 2
+
+
 class OutputError(PipelineError):
     """The state table cannot be read or written."""
 

@@ -45,6 +45,8 @@ class RunSummary(TypedDict, total=False):
     states_table: str
     report: str
     as_of: str
+    lineage: str
+    means: dict[str, Any]
     n_series: int
     n_published: int
     n_held: int

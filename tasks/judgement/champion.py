@@ -15,7 +15,8 @@ from hsmm import Estimator
 from tasks.config.errors import ModelError, PublishError, TrackingError
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle, load_bundle, save_bundle
-from tasks.registry.client import FOLLOWED, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.fitting.scaling import Scaling
+from tasks.registry.client import FOLLOWED, LINEAGE, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.tables.storage import is_local
 
 _NOTE = "champion.json"
@@ -28,6 +29,8 @@ class Champion:
     version: int
     as_of: datetime
     bundle: Bundle
+    is_of_another: bool = False
+    """Whether its rows mean something else: its states are none of this lineage's."""
 
     def in_force(self) -> Bundle:
         """Its models, each with the version that first held it."""
@@ -40,7 +43,12 @@ class Champion:
     def serves(self, settings: Settings) -> bool:
         """Whether its models read the features and the context of this configuration."""
         scaling = self.bundle.scaling
-        return scaling.columns == settings.value_columns and scaling.context == settings.context_columns
+        same = scaling.columns == settings.value_columns and scaling.context == settings.context_columns
+        return same and not self.is_of_another
+
+    def reads_as(self, scaling: Scaling) -> bool:
+        """Whether its models see the same columns of rows that mean the same."""
+        return not self.is_of_another and self.bundle.scaling.reads_as(scaling)
 
     def starts(self, settings: Settings) -> dict[str, Estimator]:
         """The fitted estimators by unit, to start this configuration's fits from; none if it reads other columns."""
@@ -49,40 +57,42 @@ class Champion:
 
 
 def champion_at(
-    registry: Registry | None, settings: Settings, as_of: datetime, key: str | None = None
+    registry: Registry | None, settings: Settings, as_of: datetime, key: str | None = None, lineage: str | None = None
 ) -> Champion | None:
     """The champion that a run at ``as_of`` follows; without a registry, the copy of the last one that was used here.
 
     That is the alias, unless it was made with later data; then the last version promoted by then, so that a backfill
     follows the same line as the nights did. A run that was registered before, under its ``key``, follows what it
-    followed then.
+    followed then. Versions of the run's ``lineage`` go first; that of another is only followed for its ids.
     """
     if registry is None:
         return _kept(settings, as_of)
     versions = {version.number: version for version in registry.versions(settings.name)}
-    chosen = _chosen(versions, registry.champion(settings.name), as_of, key)
+    chosen = _chosen(versions, registry.champion(settings.name), as_of, key, lineage)
     if chosen is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         bundle = load_bundle(registry.download(settings.name, chosen.number, Path(folder)))
-    champion = Champion(chosen.number, _as_of(chosen), bundle)
+    champion = Champion(chosen.number, _as_of(chosen), bundle, not _is_of(chosen, lineage))
     _keep(settings, champion)
     return champion
 
 
-def keep_champion(registry: Registry, settings: Settings, as_of: datetime) -> None:
+def keep_champion(registry: Registry, settings: Settings, as_of: datetime, lineage: str) -> None:
     """Keep the champion of the next night here, for the case that the registry is away then."""
     with suppress(ModelError, TrackingError):
-        champion_at(registry, settings, as_of)
+        champion_at(registry, settings, as_of, None, lineage)
 
 
-def check_followed(registry: Registry, settings: Settings, as_of: datetime, key: str, followed: int | None) -> None:
+def check_followed(
+    registry: Registry, settings: Settings, as_of: datetime, key: str, followed: int | None, lineage: str
+) -> None:
     """Raises ``PublishError`` if a run would now follow another champion than it did when it began.
 
     Its states would bear ids that are not compared with those of the model in force.
     """
     versions = {version.number: version for version in registry.versions(settings.name)}
-    chosen = _chosen(versions, registry.champion(settings.name), as_of, key)
+    chosen = _chosen(versions, registry.champion(settings.name), as_of, key, lineage)
     now = None if chosen is None else chosen.number
     if now != followed:
         raise PublishError(
@@ -91,9 +101,9 @@ def check_followed(registry: Registry, settings: Settings, as_of: datetime, key:
         )
 
 
-def require_champion(settings: Settings, as_of: datetime) -> Champion:
+def require_champion(settings: Settings, as_of: datetime, lineage: str | None = None) -> Champion:
     """:func:`champion_at`; raises ``ModelError`` where there is none."""
-    champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of)
+    champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of, None, lineage)
     if champion is None or not champion.serves(settings):
         raise ModelError(
             f"{settings.name} has no champion for these features as of {as_of:%Y-%m-%d}; "
@@ -102,7 +112,16 @@ def require_champion(settings: Settings, as_of: datetime) -> Champion:
     return champion
 
 
-def _chosen(versions: dict[int, Version], alias: int | None, as_of: datetime, key: str | None) -> Version | None:
+def _is_of(version: Version, lineage: str | None) -> bool:
+    return lineage is None or version.tags.get(LINEAGE, lineage) == lineage
+
+
+def _chosen(
+    versions: dict[int, Version], alias: int | None, as_of: datetime, key: str | None, lineage: str | None
+) -> Version | None:
+    of_lineage = {number: version for number, version in versions.items() if _is_of(version, lineage)}
+    if of_lineage != versions and (found := _chosen(of_lineage, alias, as_of, key, None)) is not None:
+        return found
     own = next((v for v in versions.values() if key is not None and v.tags.get("run_key") == key), None)
     if own is not None and FOLLOWED in own.tags:
         return versions.get(int(own.tags[FOLLOWED] or 0))

@@ -172,7 +172,7 @@ def unit_series(rows: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
 
 def _rival(champion: Champion | None, unit: str, scaling: Scaling) -> tuple[Member, Scaling] | None:
     """The champion's model of this unit, or the one that it has for all; none where it reads other columns."""
-    if champion is None or not champion.bundle.scaling.reads_as(scaling):
+    if champion is None or not champion.reads_as(scaling):
         return None
     member = champion.bundle.members.get(unit, champion.bundle.members.get(ALL))
     return None if member is None else (member, champion.bundle.scaling)
@@ -193,7 +193,7 @@ def _identified(
     if champion is None or rival is not None:
         return align(model, scaling, rival, rows)
     before = champion.bundle.members
-    if unit != ALL and unit not in before and champion.bundle.scaling.reads_as(scaling):
+    if unit != ALL and unit not in before and champion.reads_as(scaling):
         return model, first_identity(model)
     return model, successor(model, [before[unit]] if unit in before else list(before.values()))
 
@@ -202,7 +202,7 @@ def _in_force(
     promoted: Mapping[str, Member], scaling: Scaling, champion: Champion | None, series: Mapping[str, list[str]]
 ) -> Bundle | None:
     """The promoted models, and the champion's for all other units; each series on the scale of its model."""
-    if champion is None or not champion.bundle.scaling.reads_as(scaling):
+    if champion is None or not champion.reads_as(scaling):
         return Bundle(dict(promoted), scaling) if promoted else None
     if ALL in promoted:
         return Bundle(dict(promoted), scaling.with_absent(champion.bundle.scaling))

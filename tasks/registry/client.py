@@ -26,7 +26,7 @@ _ALREADY = "RESOURCE_ALREADY_EXISTS"
 CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """What is logged as the code of every registered model."""
-FOLLOWED = "followed_champion"
+FOLLOWED, LINEAGE = "followed_champion", "lineage"
 
 
 @dataclass(frozen=True)

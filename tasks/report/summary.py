@@ -7,6 +7,7 @@ from typing import cast
 
 import polars as pl
 
+from tasks.config.meaning import meaning
 from tasks.config.outcome import BestCandidate, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import naming
@@ -26,7 +27,7 @@ def report_folder(settings: Settings, key: str) -> Path:
     return Path(f"{base}_report") / key[:16]
 
 
-def describe_input(settings: Settings, validated: Validated, key: str) -> RunSummary:
+def describe_input(settings: Settings, validated: Validated, key: str, lineage: str) -> RunSummary:
     """What is known before anything is fitted."""
     return {
         "run_key": key,
@@ -37,6 +38,8 @@ def describe_input(settings: Settings, validated: Validated, key: str) -> RunSum
         "states_table": settings.output.states,
         "report": str(report_folder(settings, key)),
         "as_of": validated.as_of.isoformat(),
+        "lineage": lineage,
+        "means": meaning(settings),
         "n_published": 0,
         "n_held": 0,
         **describe_quarantine(validated),

@@ -21,6 +21,7 @@ from tasks.tables.storage import (
     append_quarantine,
     append_run,
     close_run,
+    newest_summary,
     publish_states,
     read_quarantine,
     unpublished,
@@ -45,7 +46,7 @@ def publish(
     """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
     states = settings.output.states
     append_quarantine(states, quarantine_rows(validated, settings, key), key)
-    if unpublished(states, decoded, settings.name).is_empty():
+    if unpublished(states, decoded, settings.name, summary.get("lineage")).is_empty():
         return _nothing_new(validated, settings, key, summary)
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
     append_names(states, names, settings.name, validated.as_of, key)
@@ -64,6 +65,15 @@ def noted_run(settings: Settings, validated: Validated, key: str) -> Iterator[No
         with suppress(PipelineError):
             append_run(states, settings.name, as_of, key, "FAILED", str(error))
         raise
+
+
+def already_there(validated: Validated, settings: Settings, key: str, summary: RunSummary) -> RunSummary:
+    """What a run says that had nothing to publish, and so fitted nothing."""
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key)
+    newest = newest_summary(settings.output.states, settings.name) or {}
+    said: RunSummary = {**summary, "verdict": "ALREADY_PUBLISHED", "model_version": newest.get("model_version")}
+    close_run(settings.output.states, settings.name, validated.as_of, key, said)
+    return said
 
 
 def _nothing_new(validated: Validated, settings: Settings, key: str, summary: RunSummary) -> Published:
@@ -87,6 +97,15 @@ def require_series(validated: Validated, settings: Settings, key: str) -> None:
     )
     more = "" if len(quarantined) <= 3 else f"; and {len(quarantined) - 3} more"
     raise AllQuarantinedError(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
+
+
+def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:
+    """Whether all rows that a run could publish are there."""
+    status = (
+        pl.when("stale").then(pl.lit("STALE")).when(pl.col("age") == 0).then(pl.lit("OK")).otherwise(pl.lit("MISSING"))
+    )
+    rows = validated.rows.select("series_id", "time", status.alias("status"), pl.lit(validated.as_of).alias("as_of"))
+    return unpublished(settings.output.states, rows, settings.name, lineage).is_empty()
 
 
 def quarantined_again(validated: Validated, settings: Settings, key: str) -> Validated:

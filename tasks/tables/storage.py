@@ -103,7 +103,7 @@ def read_runs(states: str, model_name: str) -> pl.DataFrame:
     A publish in the table's own log counts more than any note.
     """
     notes = _rows_beside(runs_table(states), RUN_COLUMNS, model_name).with_columns(order=pl.lit(0))
-    said = [summary for summary in _summaries(states) if summary.get("model_name") == model_name]
+    said = [summary for summary in summaries(states) if summary.get("model_name") == model_name]
     done = pl.DataFrame(
         [
             {
@@ -126,10 +126,20 @@ def read_runs(states: str, model_name: str) -> pl.DataFrame:
     )
 
 
-def unpublished(states: str, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
-    """The rows that the table lacks for this model, and those it only knows as missing from an earlier ``as_of``."""
+def unpublished(states: str, rows: pl.DataFrame, model_name: str, lineage: str | None = None) -> pl.DataFrame:
+    """The rows that the table lacks for this lineage of the model, and those it only knows as missing from before."""
     table = _open(states, STATE_COLUMNS)
-    return rows if table is None else _lacking(table, rows, model_name)
+    return rows if table is None else _lacking(table, rows, model_name, lineage)
+
+
+def published_times(states: str, model_name: str, lineage: str) -> pl.DataFrame:
+    """``series_id`` and ``time`` of this lineage's rows that have values."""
+    table = _open(states, STATE_COLUMNS)
+    if table is None:
+        return pl.DataFrame(schema={"series_id": pl.String, "time": _DTYPES["timestamp"]})
+    known = pl.scan_delta(table).filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
+    valued = known.filter(~pl.col("status").is_in(WITHOUT_VALUE))
+    return valued.select("series_id", "time").unique().collect()
 
 
 def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: RunSummary) -> int:
@@ -141,7 +151,7 @@ def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, s
         states,
         STATE_COLUMNS,
         key,
-        lambda table: rows if table is None else _lacking(table, rows, model_name),
+        lambda table: rows if table is None else _lacking(table, rows, model_name, summary.get("lineage")),
         lambda added: {_SUMMARY: json.dumps({**summary, "n_published": len(added)})},
     )
 
@@ -198,10 +208,14 @@ def read_names(states: str, model_name: str) -> dict[int, str]:
 
 
 def read_states(states: str, model_name: str, series: str | None = None, as_of: datetime | None = None) -> pl.DataFrame:
-    """A model's rows as they were known at ``as_of`` (by default now), each at its newest, by series and time."""
-    if _open(states, STATE_COLUMNS) is None:
+    """A model's rows as they were known at ``as_of`` (by default now), each at its newest, by series and time.
+
+    They are of one lineage: that of the newest publish by then.
+    """
+    table = _open(states, STATE_COLUMNS)
+    if table is None:
         raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")
-    query = pl.scan_delta(states).filter(pl.col("model_name") == model_name)
+    query = pl.scan_delta(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
     if series is not None:
         query = query.filter(pl.col("series_id") == series)
     if as_of is not None:
@@ -289,11 +303,11 @@ def _names(table: DeltaTable, model_name: str) -> dict[int, str]:
     return dict(names.collect().iter_rows())
 
 
-def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataFrame:
+def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str, lineage: str | None) -> pl.DataFrame:
     valued = (~pl.col("status").is_in(WITHOUT_VALUE)).any()
     seen = (
         pl.scan_delta(table)
-        .filter(pl.col("model_name") == model_name)
+        .filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
         .group_by("series_id", "time")
         .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at"))
         .collect()
@@ -304,6 +318,25 @@ def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str) -> pl.DataF
         .filter(pl.col("valued").is_null() | arrived_late)
         .drop("valued", "seen_at")
     )
+
+
+def _is_of(table: DeltaTable, model_name: str, lineage: str | None) -> pl.Expr:
+    """Whether a row is not known to be of another lineage."""
+    if lineage is None:
+        return pl.lit(value=True)
+    said = [summary for summary in _said(table) if summary.get("model_name") == model_name]
+    others = [str(summary["run_key"]) for summary in said if summary.get("lineage", lineage) != lineage]
+    return ~pl.col("run_key").is_in(pl.Series(others, dtype=pl.String).implode())
+
+
+def _is_in_force(table: DeltaTable, model_name: str, as_of: datetime | None) -> pl.Expr:
+    """Whether a row is of the lineage that was published last, as of a moment."""
+    for said in _said(table):
+        if said.get("model_name") != model_name or "lineage" not in said:
+            continue
+        if as_of is None or datetime.fromisoformat(said["as_of"]) <= as_of:
+            return _is_of(table, model_name, said["lineage"])
+    return pl.lit(value=True)
 
 
 def _append(
@@ -366,14 +399,18 @@ def _first_line(error: Exception) -> str:
 
 def newest_summary(states: str, model_name: str) -> RunSummary | None:
     """What this model's newest publish said of itself; ``None`` if the table holds no such words."""
-    said = (summary for summary in _summaries(states) if summary.get("model_name") == model_name)
+    said = (summary for summary in summaries(states) if summary.get("model_name") == model_name)
     return next(said, None)
 
 
-def _summaries(states: str) -> Iterator[RunSummary]:
+def summaries(states: str) -> Iterator[RunSummary]:
     """What every publish said of itself, newest first."""
     table = _open(states, STATE_COLUMNS)
-    for commit in [] if table is None else table.history():
+    yield from () if table is None else _said(table)
+
+
+def _said(table: DeltaTable) -> Iterator[RunSummary]:
+    for commit in table.history():
         if _SUMMARY in commit:
             yield json.loads(commit[_SUMMARY])
 

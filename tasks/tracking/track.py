@@ -24,7 +24,7 @@ from tasks.fitting.candidates import naming
 from tasks.fitting.finished import FittedCandidate
 from tasks.fitting.fit import Fitted, FittedUnit
 from tasks.judgement.judge import Judged, all_codes
-from tasks.registry.client import FOLLOWED, SERVED_MODEL, Registry
+from tasks.registry.client import FOLLOWED, LINEAGE, SERVED_MODEL, Registry
 from tasks.source.run_key import code_version, data_digest
 from tasks.source.validate import Validated
 
@@ -63,7 +63,9 @@ def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[
     registry.end_run(run_id)
 
 
-def track(run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
+def track(
+    run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str, lineage: str
+) -> int:
     """Log data, settings, candidates, verdict and models; returns the version under which these are registered."""
     registry, run_id = run.registry, run.run_id
     digest = data_digest(validated)
@@ -83,7 +85,7 @@ def track(run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated,
         passed = _prefixed("gate.passed", {code: float(passes) for code, passes in decision.passed.items()})
         found = {name: float(value) for name, value in decision.evidence.items() if isinstance(value, int | float)}
         registry.log(run_id, {}, passed | _prefixed("gate", found))
-    return _register(run, judged, validated, settings, key)
+    return _register(run, judged, validated, settings, key, lineage)
 
 
 track_task = task(name="track", cache_policy=NO_CACHE)(track)
@@ -108,7 +110,7 @@ def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
         run.registry.end_run(child)
 
 
-def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: Settings, key: str) -> int:
+def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: Settings, key: str, lineage: str) -> int:
     """The version of this run's models; a run that was killed after it had registered them finds its own again."""
     known = _registered(run.registry, settings.name, key)
     if known:
@@ -121,6 +123,7 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
         "reasons": _short(gate["reasons"], all_codes(gate["reasons"])),
         "evidence": _short(gate["evidence"], "see gate.json"),
         FOLLOWED: str(judged.champion or ""),
+        LINEAGE: lineage,
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = save_bundle(judged.registered, Path(folder) / "bundle")

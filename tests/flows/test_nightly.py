@@ -13,6 +13,7 @@ from tasks.config.columns import STATE_COLUMNS
 
 SUMMARY = {
     *("run_key", "mlflow_run_id", "model_name", "model_version", "verdict", "states_table", "report", "as_of"),
+    *("lineage", "means"),
     *("n_series", "n_published", "n_held", "n_stale", "stale", "n_quarantined", "quarantined"),
     *("best", "gate", "identity", "states", "seconds"),
 }

@@ -151,9 +151,9 @@ class Place:
     def settings(self, *assignments: str) -> Settings:
         return read_settings(self.config, assignments)
 
-    def night(self, as_of: date | None = None, *assignments: str) -> dict[str, Any]:
+    def night(self, as_of: date | None = None, *assignments: str, new_lineage: bool = False) -> dict[str, Any]:
         moment = None if as_of is None else as_of.isoformat()
-        return flows.nightly.night(self.settings(*assignments), moment)
+        return flows.nightly.night(self.settings(*assignments), moment, new_lineage=new_lineage)
 
     def decode(self, as_of: date | None = None, *assignments: str) -> dict[str, Any]:
         moment = None if as_of is None else as_of.isoformat()

@@ -24,7 +24,7 @@ def states(place) -> set[int]:
 
 def test_other_features_have_other_states(place, toy) -> None:
     place.night(toy.day(120), *OPTIONS)
-    said = place.night(toy.day(140), *OPTIONS, 'features={y={op="diff", column="x"}}')
+    said = place.night(toy.day(140), *OPTIONS, 'features={y={op="diff", column="x"}}', new_lineage=True)
     assert said["identity"] | {"margin": 0} == {"ids": [2, 3], "margin": 0, "births": [2, 3], "deaths": [0, 1]}
     assert states(place) <= {2, 3}
     died = pl.read_delta(f"{place.states}_names").sort("state")["died"].is_not_null()
