@@ -173,19 +173,19 @@ START = quick(max_iter=3, tol=0.0).fit(simulated(1000), LENGTHS)
 class TestProfile:
     def test_one_state_has_the_textbook_s_profile(self) -> None:
         """Of a normal sample: mean ± s √(e^(z²/n) - 1), and the variances whose likelihood has fallen by z² / 2."""
-        x = np.random.default_rng(1).normal(size=40) * 2.0 + 1.0
+        x = np.random.default_rng(1).normal(size=12) * 2.0 + 1.0
         table = hsmm.HMM(1, n_init=1, tol=1e-12).fit(x).confidence_intervals(x, method="profile", level=0.9)
         z, n, variance = ndtri(0.95), len(x), x.var()
         reach = np.sqrt(variance * np.expm1(z**2 / n))
         sides = [float(of(table, "emission.mean", side)[0]) for side in ("low", "high")]
-        assert sides == pytest.approx([x.mean() - reach, x.mean() + reach], abs=0.01 * reach)
+        assert sides == pytest.approx([x.mean() - reach, x.mean() + reach], abs=0.02 * reach)
 
         def fallen(value: float) -> float:
             return 0.5 * n * (np.log(value / variance) + variance / value - 1.0) - 0.5 * z**2
 
         ends = [brentq(fallen, 0.1 * variance, variance), brentq(fallen, variance, 9.0 * variance)]
         sides = [float(of(table, "emission.covariance", side)[0]) for side in ("low", "high")]
-        assert sides == pytest.approx(ends, rel=0.01)
+        assert sides == pytest.approx(ends, rel=0.02)
 
     def test_an_end_is_where_the_best_of_all_others_has_fallen(self) -> None:
         """A mean is put to its end and frozen, all else refitted: the likelihood is z² / 2 lower."""
