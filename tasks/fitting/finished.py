@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from hsmm import Estimator
 from hsmm.selection import SPLITTERS, HeldOut, Splitter
 from tasks.config.components import made as component
 from tasks.config.settings import Settings
+from tasks.config.whole import appearing
 from tasks.fitting.candidates import Candidate
 from tasks.source.run_key import code_version
 from tasks.tables.storage import fits_folder
@@ -71,7 +71,6 @@ class Store:
 
     def save(self, key: str, candidate: FittedCandidate) -> None:
         """Keep a finished fit; it appears whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         record = {
             "has_model": candidate.model is not None,
             "row": candidate.row,
@@ -81,18 +80,11 @@ class Store:
             if candidate.held_out is None
             else {name: getattr(candidate.held_out, name).tolist() for name in _PIECES},
         }
-        made = Path(tempfile.mkdtemp(dir=self.folder, prefix=".unfinished-"))
-        try:
+        with appearing(self.folder / key, keep=True) as made:
+            made.mkdir()
             if candidate.model is not None:
                 candidate.model.save(made / "model")
             (made / _RECORD).write_text(json.dumps(record))
-            if not (self.folder / key).exists():
-                made.rename(self.folder / key)
-        except OSError:
-            if not (self.folder / key).exists():  # unless another run was faster
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Remove fits: what they were for is done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 from hsmm import Estimator
 from tasks.config.errors import ModelError, PublishError, TrackingError
 from tasks.config.settings import Settings
+from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle, load_bundle, save_bundle
 from tasks.fitting.scaling import Scaling
 from tasks.registry.client import FOLLOWED, LINEAGE, ROLLED_BACK, Registry, Version, reach_registry
@@ -147,13 +147,9 @@ def _keep(settings: Settings, champion: Champion) -> None:
     note = {"version": champion.version, "as_of": champion.as_of.isoformat()}
     if _note(folder) == note:
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-        made = save_bundle(champion.bundle, Path(place) / "champion")
+    with appearing(folder) as made:
+        save_bundle(champion.bundle, made)
         (made / _NOTE).write_text(json.dumps(note))
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # another run was faster
-            made.rename(folder)
 
 
 def _kept(settings: Settings, as_of: datetime) -> Champion | None:

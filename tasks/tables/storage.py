@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, WITHOUT_VALUE, Kind
 from tasks.config.errors import OutputError, PublishError
 from tasks.config.outcome import RunSummary
+from tasks.config.whole import appearing
 
 _DTYPES: dict[Kind, pl.DataType] = {
     "string": pl.String(),
@@ -246,11 +247,8 @@ def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
 def export_rows(rows: pl.DataFrame, path: Path) -> None:
     """Write rows as one plain Parquet file, whole or not at all."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as place:
-            made = Path(place) / path.name
+        with appearing(path) as made:
             rows.write_parquet(made, compression="zstd")
-            made.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise OutputError(f"--export: {str(path)!r} cannot be written: {_first_line(error)}.") from error
 

@@ -9,7 +9,12 @@ import polars as pl
 import pytest
 
 from tasks.config.errors import ConfigurationError, FitError
+from tasks.fitting.candidates import candidates
+from tasks.fitting.finished import Rows, Weighing, _key
+from tasks.fitting.fit import known_states
+from tasks.fitting.scaling import scaling_for
 from tasks.source.ingest import ingest
+from tasks.source.run_key import run_key
 from tasks.source.validate import validate
 
 GLM = ("model.emission={name='glm', family='poisson'}", "context.w={op='identity', column='w'}", "model.n_states=2")
@@ -113,6 +118,23 @@ def test_known_states_keep_their_numbers(place_at, toy) -> None:
     wrong.write_parquet(place.source)
     settings = place.settings("source.states=label")
     assert validate(ingest(settings), settings).quarantine["reason"].to_list() == ["bad_state"]
+
+
+def test_other_labels_and_another_context_make_another_run_and_another_fit(place_at, toy) -> None:
+    place, rows = place_at("one"), trials(toy).with_columns(label=pl.col("truth"))
+    settings = place.settings(*GLM, "source.states=label")
+    (candidate,) = candidates(settings)
+    keys, fits = [], []
+    for changed in (rows, rows.with_columns(w=pl.col("w") * 2.0), rows.with_columns(label=1 - pl.col("truth"))):
+        changed.write_parquet(place.source)
+        validated = validate(ingest(settings), settings)
+        keys.append(run_key(settings, validated))
+        given = Rows(
+            **scaling_for(validated.rows, settings).given(validated.rows, candidate.estimator),
+            states=known_states(validated.rows),
+        )
+        fits.append(_key(candidate.estimator, given, Weighing.of(settings), None))
+    assert len(set(keys)) == len(set(fits)) == 3
 
 
 def test_whole_numbers_are_a_clock(place_at, toy) -> None:

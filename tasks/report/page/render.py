@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hsmm.plot.style import NO_STATE, PALETTE
+from tasks.config.whole import appearing
 from tasks.report.page import view
 from tasks.report.page.data import PageData
 from tasks.report.page.series import Sample, sample
@@ -21,11 +22,10 @@ _HERE = Path(__file__).parent
 
 def write_page(data: PageData, folder: Path) -> Path:
     """Write the page into ``folder``, created if missing; the same data give the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(page(data), encoding="utf-8")
-    return partial.replace(path)
+    with appearing(path) as made:
+        made.write_text(page(data), encoding="utf-8")
+    return path
 
 
 def page(data: PageData) -> str:
