@@ -211,7 +211,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         "information" takes the curvature of the log-likelihood and log-prior at the estimate, and intervals on the
         scale of logits for probabilities and of logarithms for positive numbers; what the data do not determine, and
         probabilities on their boundary, are NaN, with an ``IntervalWarning``. "profile" goes to where the objective has
-        fallen too low, all other parameters following: dearer, and truer where series are short or states overlap.
+        fallen too low, all other parameters following: dearer, and without a choice of scale.
         "bootstrap" refits ``n_samples`` simulated data sets of the same size from the estimate, matches their states,
         and takes quantiles.
         """
