@@ -231,3 +231,9 @@ class TestShapley:
         assert shares.sum() == pytest.approx(weights.sum(), rel=1e-12)
         assert shares[0] == pytest.approx((weights + weights.T).sum(1) / 2.0, abs=0.8)
         assert not np.array_equal(shares, shapley_shares(value, 9, 2))
+
+
+def test_an_upper_tail_is_taken_from_its_own_end() -> None:
+    law = emissions.Gamma.from_parameters(mean=[[1.0], [1.0]], shape=[[1.0], [1.0]])
+    found = hsmm.HMM.from_parameters(**CHAIN, emission=law).pseudo_residuals([32.0])
+    assert found[0, 0] == pytest.approx(stats.norm.isf(np.exp(-32.0)), abs=1e-9)

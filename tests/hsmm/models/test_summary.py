@@ -129,6 +129,12 @@ def test_shares_go_with_the_model(tmp_path: Path) -> None:
     assert known(SAMPLED["poisson"]).summary()["share"].to_list() == [None, None]
 
 
+def test_shares_of_a_batch_are_not_those_of_the_stream() -> None:
+    rows = regimes(n_features=1, missing=0.0)
+    model = hsmm.HMM(2, n_init=1, max_iter=3, tol=0.0).fit(rows)
+    assert model.partial_fit(rows[:40]).summary()["share"].to_list() == [None, None]
+
+
 class TestDurationParameters:
     def test_they_have_the_names_of_books(self) -> None:
         assert set(fitted("hsmm").duration_parameters_) == {"mean", "rate", "r"}
