@@ -165,13 +165,14 @@ def promote(model: str, *, version: int | None = None, set_: Assignments = None,
     Parameters
     ----------
     model
-        The model's name: `name` in its configuration.
+        Its configuration; or its name, where the tracking server is the default one or HSMM_TRACKING__URI says which.
     version
         By default the newest.
     """
     from tasks.judgement.promote import promote as move
 
-    said = move(_registry(model, set_), model, version)
+    registry, model = _registered(model, set_)
+    said = move(registry, model, version)
     same = said["previous"] == said["model_version"]
     before = "it was already" if same else f"before: {said['previous'] or 'none'}"
     print_line(f"champion   {model} version {said['model_version']} ({before})")
@@ -185,11 +186,12 @@ def rollback(model: str, *, set_: Assignments = None, json_: AsJson = False) -> 
     Parameters
     ----------
     model
-        The model's name: `name` in its configuration.
+        Its configuration; or its name, where the tracking server is the default one or HSMM_TRACKING__URI says which.
     """
     from tasks.judgement.promote import rollback as move
 
-    said = move(_registry(model, set_), model)
+    registry, model = _registered(model, set_)
+    said = move(registry, model)
     print_line(f"champion   {model} version {said['model_version']} (before: {said['previous']})")
     _print_json(said, json_)
 
@@ -374,11 +376,15 @@ def _run_flow(
     return {**summary, "seconds": round(time.monotonic() - began, 1)}, settings
 
 
-def _registry(model: str, assignments: Sequence[str] | None) -> Any:
-    from tasks.config.settings import check_name, read_tracking
+def _registered(model: str, assignments: Sequence[str] | None) -> tuple[Any, str]:
+    """The tracking server and the model's name: as a configuration says, or of a name where variables say."""
+    from tasks.config.settings import check_name, read_settings, read_tracking
     from tasks.registry.client import existing_registry
 
-    return existing_registry(read_tracking(assignments or ()).uri, check_name(model))
+    if model.endswith(".toml"):
+        settings = read_settings(model, assignments or ())
+        return existing_registry(settings.tracking.uri, settings.name), settings.name
+    return existing_registry(read_tracking(assignments or ()).uri, check_name(model)), model
 
 
 def _print_json(said: Mapping[str, Any], wanted: bool) -> None:

@@ -40,8 +40,8 @@ class Version:
 class Registry:
     """Runs and models of one experiment on one tracking server."""
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        """Raises ``TrackingError`` at once if the server or its database cannot be used."""
+    def __init__(self, uri: str, experiment: str, *, make: bool = True) -> None:
+        """Raises ``TrackingError`` at once if the server or its database cannot be used, or is not to be made."""
         self.uri = uri
         check_local_database(uri)
         with _one_sentence(uri):
@@ -49,7 +49,7 @@ class Registry:
 
             _make_local_database(uri)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            self.experiment_id = self._experiment(experiment)
+            self.experiment_id = self._experiment(experiment, make=make)
 
     def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """The id of a new run, nested under ``parent`` if there is one."""
@@ -224,12 +224,17 @@ class Registry:
                 download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(into), tracking_uri=self.uri)
         return folder
 
-    def _experiment(self, name: str) -> str:
+    def _experiment(self, name: str, *, make: bool) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "active":
             return str(found.experiment_id)
         if found is not None:
             raise TrackingError(f"tracking: the experiment {name!r} was deleted; restore it, or change `name`.")
+        if not make:
+            there = ", ".join(sorted(model.name for model in self._client.search_registered_models()))
+            raise TrackingError(
+                f"tracking.uri: {self.uri!r} has no model {name!r}; expected one of: {there or 'none'}."
+            )
         return self._created_experiment(name)
 
     def _created_experiment(self, name: str) -> str:
@@ -368,10 +373,10 @@ def reach_registry(uri: str, name: str) -> Registry | None:
 
 
 def existing_registry(uri: str, name: str) -> Registry:
-    """The tracking server; raises ``TrackingError`` where there is none, instead of making one."""
+    """The tracking server; raises ``TrackingError`` where it, or what was logged there, is not, and makes neither."""
     if not is_there(uri):
         raise TrackingError(f"tracking.uri: found nothing at {uri!r}; expected a database or a server with models.")
-    return Registry(uri, name)
+    return Registry(uri, name, make=False)
 
 
 def is_there(uri: str) -> bool:

@@ -12,7 +12,7 @@ from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
 from tasks.tables.storage import export_rows as write_rows
-from tasks.tables.storage import read_names, read_states, rewrite_names
+from tasks.tables.storage import read_names, read_quarantine, read_states, rewrite_names
 
 _LONGEST_NAME = 60
 _SHOWN = (
@@ -38,6 +38,8 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
         else None
     )
     rows = read_states(settings.output.states, settings.name, series, moment)
+    if rows.is_empty() and series is not None:
+        _refuse_quarantined(settings, series)
     if rows.is_empty():
         asked = [
             f"name {settings.name!r}",
@@ -53,6 +55,17 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
     return shown.with_columns(
         pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")
     )
+
+
+def _refuse_quarantined(settings: Settings, series: str) -> None:
+    """Raises ``OutputError`` that says why a series has no rows, if the runs set it aside."""
+    told = read_quarantine(settings.output.states, settings.name).filter(series_id=series).sort("as_of")
+    if len(told):
+        last = told.row(-1, named=True)
+        raise OutputError(
+            f"series {series!r} has no rows: it was set aside as of {last['as_of']:%Y-%m-%d} "
+            f"({last['reason']}: {last['detail']})."
+        )
 
 
 def export_rows(rows: pl.DataFrame, settings: Settings, folder: str) -> str:

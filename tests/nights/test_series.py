@@ -94,6 +94,15 @@ def test_the_quarantine_is_written_though_nothing_is_published(place, toy) -> No
     assert "short: too_short, " in again.out
 
 
+def test_a_series_without_rows_is_said_to_be_set_aside(place, toy) -> None:
+    write(place, series(toy, "old", 150), series(toy, "short", 5, seed=1))
+    place.night(None, *OPTIONS)
+    said = place.command("states", "--series", "short")
+    assert said.status == 2
+    assert "'short' has no rows: it was set aside as of 2020-05-30 (too_short: found 5 rows" in said.err
+    assert "hsmm run" not in said.err
+
+
 def test_a_feed_error_in_one_series_does_not_cost_it_its_model(place, toy) -> None:
     """While B cannot be read, no model that never saw it takes over; were one to, B would still have its scale."""
     whole = [series(toy, "A", 160), series(toy, "B", 160, seed=1)]

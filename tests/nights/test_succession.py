@@ -9,6 +9,7 @@ import pytest
 import flows.nightly
 import tasks.fitting.finished
 import tasks.tracking.track
+from flows.cli import main
 from tasks.config.errors import PublishError, TrackingError
 from tasks.judgement.promote import rollback
 from tasks.registry.client import Registry
@@ -101,6 +102,21 @@ def test_the_real_registry_tells_the_same_story(real_place, toy) -> None:
     again = pl.read_delta(f"{real_place.folder}/again")
     assert again.sort("time", "as_of").equals(real_place.table().sort("time", "as_of"))
     assert (registry.champion("toy"), len(registry.versions("toy"))) == (3, 3)
+
+
+def test_rollback_and_promote_go_where_the_configuration_says(real_place, toy, monkeypatch) -> None:
+    from mlflow import MlflowClient
+
+    toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(real_place.source)
+    for n in (140, 141):
+        real_place.night(toy.day(n), *OPTIONS)
+    monkeypatch.chdir(real_place.folder / "..")  # where no default database is
+    assert "version 1 (before: 2)" in real_place.command("rollback").out
+    assert "version 2 (before: 1)" in real_place.command("promote", "--version", "2").out
+    uri = real_place.settings().tracking.uri
+    monkeypatch.setenv("HSMM_TRACKING__URI", uri)
+    assert main(["rollback", "tpy"]) == 1
+    assert {found.name for found in MlflowClient(uri).search_experiments()} == {"Default", "toy"}
 
 
 def test_a_name_stays_with_its_state(place, toy) -> None:
