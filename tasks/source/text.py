@@ -63,6 +63,7 @@ def epoch_moment(column: pl.Expr, unit: str) -> pl.Expr:
     """Time since 1970, UTC, from whole or broken numbers or their text."""
     ticks = column.cast(pl.Float64, strict=False) * (1_000_000 / _PER_SECOND[unit])
     exact = column.cast(pl.Int64, strict=False)
+    exact = pl.when(exact.cast(pl.Float64) == column.cast(pl.Float64, strict=False)).then(exact)
     whole = exact * (1_000_000 // _PER_SECOND[unit]) if unit != "ns" else exact // 1000
     return (
         whole.fill_null(ticks.round().cast(pl.Int64, strict=False)).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

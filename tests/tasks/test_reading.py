@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from tasks.config.errors import ConfigurationError, SourceError
 from tasks.config.settings import Settings
 from tasks.source.ingest import ingest
+from tasks.source.text import epoch_moment
 from tasks.source.validate import Validated, validate
 
 Build = Callable[..., Settings]
@@ -386,3 +387,19 @@ def test_a_folder_of_nothing_that_can_be_read(folder: Path, at: Build) -> None:
 def test_an_unknown_policy_is_refused(at: Build) -> None:
     with pytest.raises((ConfigurationError, ValueError), match="one of first, last, mean"):
         at("p.parquet", resample="median", frequency="1d")
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "microseconds"),
+    [
+        (1.5, "s", 1_500_000),
+        ("1.5", "s", 1_500_000),
+        (1_700_000_000.25, "s", 1_700_000_000_250_000),
+        (7, "s", 7_000_000),
+        (2**53 + 1, "us", 2**53 + 1),
+        (1_700_000_000_123_456_789, "ns", 1_700_000_000_123_456),
+    ],
+)
+def test_a_number_since_1970_loses_nothing(number: float | str, unit: str, microseconds: int) -> None:
+    read = pl.DataFrame({"t": [number]}).select(epoch_moment(pl.col("t"), unit)).to_series()
+    assert read.dt.epoch("us").to_list() == [microseconds]
