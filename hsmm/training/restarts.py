@@ -15,11 +15,17 @@ from hsmm.errors import ImpossibleDataError
 from hsmm.sequences import Sequences
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.first import first_models
+from hsmm.training.moves import can_move, neighbours
 from hsmm.training.objective import Objective, objective_of
 from hsmm.training.standing import margin, sober_objective
 from hsmm.training.trainers import EM, Leg, Trainer
 
 FEWEST = 2
+_MOVED_CELLS, _FEWEST_MOVES, _MOST_AT_ONCE = 15_000, 6, 8  # rows by states of the models that are tried at once
+_TRIAL, _FEWER, _MOST_MOVES = (10, 15), 4, 20  # iterations; one in so many goes on; times
+_SAME = 0.02  # nats between heights that are one
+_FEWEST_TO_AGREE = 4
+_SLOWEST = 0.8  # ratio of gains that a prospect reckons with
 _LANES = 8  # series of any restarts that the E-step works on side by side
 _FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of tables by row: for the caches, for the memory
 
@@ -72,10 +78,11 @@ def fit_restarts(
 ) -> BestFit:
     """Fit ``structure`` from ``n_init`` starts and keep the best, what it owes to degenerate states not counted.
 
-    A ``start`` stands for the first of them, and gives all others what is frozen. Where the trainer has rounds
-    (iterations, share kept), the worse restarts stop after each of them; the rest climb on. Should all of these
-    collapse, those that stopped last while sound climb on instead; and where the best still owes its height to ties,
-    starts climb on the rows with their ties spread, too.
+    Of several starts, states of the best are split and merged besides, where that leads higher. A ``start`` stands for
+    the first of them, and gives all others what is frozen. Where the trainer has rounds (iterations, share kept), the
+    worse restarts stop after each of them; the rest climb on. Should all of these collapse, those that stopped last
+    while sound climb on instead; and where the best still owes its height to ties, starts climb on the rows with their
+    ties spread, too.
     """
     target = objective_of(data)
     model, kinds = first_models(structure, target, n_states=n_states, n_init=n_init, seed=seed, start=start)
@@ -94,10 +101,15 @@ def fit_restarts(
         spent += length
         model = race.halve(max(FEWEST, int(len(race.alive) * share)))
     race.end()
+    if n_init > 1 and tol > 0 and trainer.moves_states and not race.is_agreed:
+        _move_states(race, target, max_iter, tol, seed)
     while (again := race.second_chance()) is not None:
         climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
         race.end()
-    if race.owes and (untied := replace(target, sequences=target.sequences.untied)).sequences is not target.sequences:
+    if (
+        race.best.owes
+        and (untied := replace(target, sequences=target.sequences.untied)).sequences is not target.sequences
+    ):
         beside = fit_restarts(
             structure, untied, n_states=n_states, n_init=n_init, max_iter=max_iter, tol=tol, seed=seed, start=start,
             trainer=trainer,
@@ -107,6 +119,44 @@ def fit_restarts(
     if race.best.is_sound and not race.best.is_settled and race.best.reached("converged") and finish.max_iter > 0:
         race.finish(trainer.finish(race.best.model(), target, finish), target)
     return race.result(margin(target))
+
+
+def _move_states(race: _Race, target: Objective, max_iter: int, tol: float, seed: int) -> None:
+    """Split and merge states of the best for as long as that leads higher, or iterations are left."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    for _ in range(_MOST_MOVES):
+        best = race.best
+        if not math.isfinite(best.standing) or not can_move(best.model(), target) or max_iter <= sum(_TRIAL):
+            return
+        cells = target.sequences.n_rows * best.model().transition.n_states
+        n_moves = min(max(_MOVED_CELLS // cells, _FEWEST_MOVES), _MOST_AT_ONCE)
+        near = neighbours(best.model(), target, n_moves, generator)
+        for length in _TRIAL:
+            if near is None:
+                return
+            leg = Leg(length, tol, accelerate=True)
+            fit = _chunked(near, target.sequences, lambda chunk, leg=leg: leg.em(chunk, target))  # type: ignore[misc]
+            prospect = _prospect(fit.history) + sober_objective(fit.model, fit.objective, target)
+            order = prospect.nan_to_num(-math.inf).argsort(descending=True)
+            ahead = order[: max(1, len(order) // _FEWER)]
+            ahead = ahead[prospect[ahead] > best.standing + _SAME]
+            near = fit.model.take(ahead) if len(ahead) else None
+        if near is None:
+            return
+        fit = Leg(max_iter, tol, accelerate=True).em(near.take(torch.zeros(1, dtype=torch.int64)), target)
+        if not race.replace_best(fit, target, tol * target.n_observations):
+            return
+
+
+def _prospect(history: Tensor) -> Tensor:
+    """(R,) what climbs with this history (T, R) may still gain, their gains falling as they fell."""
+    climbed = history.mT
+    last = climbed.isfinite().sum(1) - 1
+    thirds = [(last * share // 3).clamp(min=0) for share in (1, 2, 3)]
+    one, two, three = (climbed.gather(1, at.unsqueeze(1)).squeeze(1) for at in thirds)
+    early, late = two - one, three - two
+    ratio = torch.where(early > 0, late / early.clamp(min=1e-300), 0.0).clamp(0.0, _SLOWEST)
+    return (late * ratio / (1.0 - ratio)).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
 
 
 @dataclass(eq=False)
@@ -125,9 +175,11 @@ class _Runner:
     history: list[Tensor] = field(default_factory=list)
     fit: Fit | None = None
     position: int = 0
+    prospect: float = 0.0
 
     def took_part(self, fit: Fit, position: int, collapsed: bool, standing: float) -> None:
         self.fit, self.position, self.collapsed, self.standing = fit, position, collapsed, standing
+        self.prospect = float(_prospect(fit.history[:, [position]])[0])
         self.n_rounds += 1
         self.n_iter += int(fit.n_iter[position])
         self.fall = max(self.fall, float(fit.fall[position]))
@@ -141,6 +193,11 @@ class _Runner:
     def model(self) -> Model:
         assert self.fit is not None
         return self.fit.model.take(torch.tensor([self.position], device=self.fit.objective.device))
+
+    @property
+    def owes(self) -> bool:
+        """Whether it would stand lower without degenerate states."""
+        return self.standing < self.reached("objective")
 
     @property
     def is_sound(self) -> bool:
@@ -166,10 +223,17 @@ class _Race:
 
     def halve(self, n_kept: int) -> Model:
         """Let all but the best ``n_kept`` leave; the models that stay."""
-        order = _ranked(self.alive)
+        order = _ranked(self.alive, lambda runner: runner.standing + runner.prospect)
         for runner in order[n_kept:]:
             runner.stopped = "halved"
         return self._restricted(order[:n_kept])
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether half of the restarts that went beyond the first round came to one height: no other need be sought."""
+        further = [runner for runner in self.runners if runner.n_rounds > 1]
+        near = sum(runner.standing + runner.prospect > self.best.standing - _SAME for runner in further)
+        return len(further) >= _FEWEST_TO_AGREE and 2 * near >= len(further)
 
     def end(self) -> None:
         """All that are alive have climbed to their end."""
@@ -180,15 +244,22 @@ class _Race:
     def second_chance(self) -> Model | None:
         """Where all that climbed to their end have collapsed: those that left last while sound, alive again."""
         resting = [runner for runner in self.runners if runner.stopped == "halved" and runner.is_sound]
-        if not resting or not all(runner.collapsed for runner in self.ended):
+        if not resting or not all(runner.owes for runner in self.ended):
             return None
         latest = max(runner.n_rounds for runner in resting)
         return self._restricted([runner for runner in resting if runner.n_rounds == latest])
 
-    @property
-    def owes(self) -> bool:
-        """Whether the best would be worth less without degenerate states."""
-        return math.isfinite(self.best.standing) and self.best.standing < self.best.reached("objective")
+    def replace_best(self, fit: Fit, target: Objective, least: float) -> bool:
+        """Whether the model of a fit stands higher than the best; then it stands for it from now on."""
+        collapsed = bool(fit.model.emission.collapsed(target.sequences)[0])
+        standing = float(sober_objective(fit.model, fit.objective, target)[0])
+        best = self.best
+        if not standing > best.standing + least:
+            return False
+        best.history, best.n_iter, best.fall = [], 0, 0.0
+        best.took_part(fit, 0, collapsed, standing)
+        best.stopped = "converged" if best.reached("converged") else "max_iter"
+        return True
 
     def consider(self, other: BestFit, target: Objective) -> None:
         """Let a model that climbed on much the same rows stand where its own restart would, should it be better."""
@@ -244,8 +315,10 @@ class _Race:
         return fit.model.take(torch.tensor([runner.position for runner in self.alive], device=fit.objective.device))
 
 
-def _ranked(runners: list[_Runner]) -> list[_Runner]:
-    return sorted(runners, key=lambda runner: -runner.standing if not math.isnan(runner.standing) else math.inf)
+def _ranked(
+    runners: list[_Runner], height: Callable[[_Runner], float] = lambda runner: runner.standing
+) -> list[_Runner]:
+    return sorted(runners, key=lambda runner: -height(runner) if not math.isnan(height(runner)) else math.inf)
 
 
 def _row(runner: _Runner, seed: int) -> Restart:

@@ -20,6 +20,7 @@ from hsmm.sequences import Sequences
 
 _LLOYD_STEPS = 10
 _SEEDING_ROWS = 10_000
+_MANY = 8  # states, of which k-means++ alone would leave some without a centre
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,16 +163,20 @@ def _moving_mean(series: Tensor, width: int) -> Tensor:
 
 
 def _spread_out(points: Tensor, n_states: int, generator: torch.Generator) -> Tensor:
-    """k-means++ seeding (Arthur & Vassilvitskii 2007) on a sample of the rows."""
+    """k-means++ seeding (Arthur & Vassilvitskii 2007) on a sample of rows; of many centres, each the best of a few."""
     if len(points) > _SEEDING_ROWS:
         points = points[torch.randperm(len(points), generator=generator)[:_SEEDING_ROWS]]
     chosen = [points[int(torch.randint(len(points), (), generator=generator))]]
     nearest = (points - chosen[0]).square().sum(1)
+    n_drawn = 1 if n_states < _MANY else 2 + int(math.log(n_states))
     for _ in range(n_states - 1):
         height = nearest.cumsum(0)
-        drawn = torch.rand((), generator=generator, dtype=height.dtype) * height[-1]
-        chosen.append(points[int((height <= drawn).sum().clamp(max=len(points) - 1))])
-        nearest = torch.minimum(nearest, (points - chosen[-1]).square().sum(1))
+        drawn = torch.rand(n_drawn, generator=generator, dtype=height.dtype) * height[-1]
+        rows = torch.searchsorted(height, drawn, right=True).clamp(max=len(points) - 1)
+        left = torch.minimum(nearest, (points - points[rows].unsqueeze(1)).square().sum(-1))
+        best = int(left.sum(1).argmin())
+        chosen.append(points[rows[best]])
+        nearest = left[best]
     return torch.stack(chosen)
 
 

@@ -44,6 +44,8 @@ class Trainer(Spelled, ABC):
     name: ClassVar[str]
     rounds: ClassVar[tuple[tuple[int, float], ...]] = ()
     """(iterations, share of restarts that goes on) of each round but the last."""
+    moves_states: ClassVar[bool] = False
+    """Whether states of the best may be split and merged, and climb on by EM."""
     limit: ClassVar[str] = "max_iter"
     """The option that ends a climb which has not converged."""
 
@@ -63,11 +65,13 @@ class Trainer(Spelled, ABC):
 class EM(Trainer):
     """Expectation-maximisation; after its first round it leaps ahead where that climbs (SQUAREM).
 
-    Its steps become short far from the top where states overlap; a few of L-BFGS finish the best restart.
+    Its steps become short far from the top where states overlap; a few of L-BFGS finish the best restart, after states
+    of it were split and merged as long as that led higher.
     """
 
     name: ClassVar[str] = "em"
-    rounds: ClassVar = ((10, 0.5), (20, 0.5), (40, 0.5), (80, 0.5))
+    rounds: ClassVar = ((10, 0.5), (15, 0.5), (25, 0.5))
+    moves_states: ClassVar = True
 
     def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
         return leg.em(model, objective)

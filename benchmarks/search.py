@@ -1,0 +1,287 @@
+"""How often default options reach the best of many starts, and what that costs.
+
+``python -m benchmarks.search`` prints a line a data set: the best objective known, how many seeds come near it, how far
+the worst of them ends below, CPU seconds of a fit. ``--best 200`` first seeks the best from that many starts, each
+climbed to its end; without it the best is the highest that any seed reached, a published value, or where a climb from
+the law of a simulation ends. ``--json FILE`` adds every figure to a file, ``--against FILE`` compares with one that
+another version wrote.
+
+Series below HSMM_REFERENCE_DATA are left out where it names no folder; all others are shipped or simulated here.
+"""
+
+# ruff: noqa: T201 - lines on standard output are what it is for
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import hsmm
+
+NEAR = 0.05
+"""Nats below the best at which a fit counts as having reached it."""
+EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
+REFERENCE = os.environ.get("HSMM_REFERENCE_DATA") or None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows, the estimator to be fitted to them with default options, and a value to be reached if one is published."""
+
+    X: np.ndarray
+    make: Callable[..., Any]
+    lengths: list[int] | None = None
+    context: np.ndarray | None = None
+    published: float | None = None
+    truth: Any = None
+    """A model of the law that the rows were drawn from, to start a climb at."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def fit(self, **options: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.make(**{**self.options, **options}).fit(self.X, self.lengths, context=self.context)
+
+    def from_truth(self) -> float:
+        """The objective that a climb from the law of the simulation ends at."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = self.make(n_init=1, **self.options).fit(
+                self.X, self.lengths, context=self.context, start=self.truth
+            )
+        return float(model.log_likelihood_)
+
+
+def problems() -> dict[str, Callable[[], Problem]]:
+    """Each data set by its name, made when it is called for."""
+    made: dict[str, Callable[[], Problem]] = {
+        "share index, gaussian 3": lambda: _returns(3, "gaussian", -6900.738),
+        "share index, gaussian 4": lambda: _returns(4, "gaussian", -6852.485),
+        "share index, student_t 3": lambda: _returns(3, "student_t"),
+        "machines, gaussian 4": _machines,
+        "three levels": _levels,
+        "three activities": _activities,
+        "earthquakes, stationary 4": lambda: _counts("earthquakes.csv", 4, "stationary", -327.8316),
+        "earthquakes, free 4": lambda: _counts("earthquakes.csv", 4, "free", -326.2850),
+        "lamb, stationary 3": lambda: _counts("fetal_lamb.csv", 3, "stationary", -166.4879),
+        "weekly counts, stationary 4": _weekly,
+        "rare counts of many series, 3": _rare_counts,
+        "overlapping semi-Markov 4": lambda: _semi_markov(0),
+        "overlapping chain 5": lambda: _chain(5, 1, 2000, 1.6, 1),
+        "plane 10": lambda: _chain(10, 2, 3000, 2.5, 2),
+        "plane 20": lambda: _chain(20, 2, 5000, 3.0, 3),
+        "plane 30": lambda: _chain(30, 2, 6000, 3.5, 4),
+        "choices of two kinds, 3": _choices,
+    }
+    if REFERENCE is not None:
+        made |= {
+            "choices of mice, 3": _mice,
+            "geyser, gaussian 3": lambda: _column("cls_old_faithful_geyser.csv", "waiting", 3, -1050.3262),
+            "reaction times, gaussian 4": lambda: _column("cls_speed_accuracy_depmix.csv", "rt", 4, -36.6542),
+            "monthly returns, gaussian 3": lambda: _column("fin_sp500_monthly_1950_2012.csv", "logret", 3, 1347.0749),
+            "steps, gamma 2": lambda: Problem(
+                _table("hmm_trex_labelled.csv")["step"].to_numpy(),
+                lambda **o: hsmm.HMM(2, emission="gamma", initial="stationary", **o),
+                published=-10847.1231,
+            ),
+        }
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", help="parts of the names of data sets; all by default")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--best", type=int, default=0, help="starts, each climbed to its end, to seek the best from")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--against", type=Path)
+    chosen = parser.parse_args()
+    earlier = json.loads(chosen.against.read_text()) if chosen.against else {}
+    figures = json.loads(chosen.json.read_text()) if chosen.json and chosen.json.exists() else {}
+    for name, make in problems().items():
+        if chosen.sets and not any(part in name for part in chosen.sets):
+            continue
+        problem = make()
+        found = measured(problem, chosen.seeds, chosen.best)
+        figures[name] = found
+        print(line(name, found, earlier.get(name)), flush=True)
+        if chosen.json:
+            chosen.json.write_text(json.dumps(figures, indent=1))
+
+
+def measured(problem: Problem, n_seeds: int, n_best: int) -> dict[str, Any]:
+    """What fits of so many seeds reached and cost."""
+    known = [
+        value for value in (problem.published, problem.from_truth() if problem.truth else None) if value is not None
+    ]
+    reached, seconds = [], []
+    for seed in range(n_seeds):
+        start = time.process_time()
+        reached.append(float(problem.fit(random_state=seed).log_likelihood_))
+        seconds.append(time.process_time() - start)
+    if n_best:
+        known.append(climbed(problem, n_best))
+    return {"best": max([*known, *reached]), "known": known, "reached": reached, "seconds": seconds}
+
+
+def climbed(problem: Problem, n_starts: int) -> float:
+    """The best of so many starts when none is stopped early."""
+    from hsmm.selection import stability
+
+    model = problem.fit(n_init=1)
+    table = stability(
+        model, problem.X, problem.lengths, context=problem.context, n_restarts=n_starts, max_iter=2000
+    ).table
+    return float(np.nanmax(table["objective"].to_numpy()))
+
+
+def line(name: str, found: dict[str, Any], earlier: dict[str, Any] | None) -> str:
+    best = max(found["best"], earlier["best"]) if earlier else found["best"]
+    gaps = [best - value for value in found["reached"]]
+    said = f"{name:32} best {best:12.3f}  {sum(gap <= NEAR for gap in gaps)} of {len(gaps)} near"
+    said += f"  worst {max(gaps):8.3f}  median {np.median(gaps):8.3f}  {np.median(found['seconds']):6.2f} s"
+    if earlier:
+        before = [best - value for value in earlier["reached"]]
+        near, seconds = sum(gap <= NEAR for gap in before), np.median(earlier["seconds"])
+        said += f"   before: {near}, worst {max(before):.3f}, {seconds:.2f} s"
+    return said
+
+
+def _table(file: str) -> pl.DataFrame:
+    return pl.read_csv(Path(REFERENCE or "") / file)
+
+
+def _column(file: str, column: str, n_states: int, published: float) -> Problem:
+    values = _table(file)[column].to_numpy()
+    return Problem(values, lambda **o: hsmm.HMM(n_states, **o), published=published)
+
+
+def _returns(n_states: int, emission: str, published: float | None = None) -> Problem:
+    prices = pl.read_parquet(EXAMPLES / "markets.parquet").filter(pl.col("symbol") == "SP500").sort("date")
+    returns = 100.0 * np.diff(np.log(prices["close"].to_numpy()))
+    return Problem(returns, lambda **o: hsmm.HMM(n_states, emission=emission, **o), published=published)
+
+
+def _machines() -> Problem:
+    table = pl.read_parquet(EXAMPLES / "machines.parquet")
+    series = table.columns[0]
+    numeric = [name for name in table.columns if table[name].dtype.is_float()]
+    table = table.sort(table.columns[:2])
+    lengths = table.group_by(series, maintain_order=True).len()["len"].to_list()
+    return Problem(table.select(numeric).to_numpy(), lambda **o: hsmm.HMM(4, **o), lengths=lengths)
+
+
+def _counts(file: str, n_states: int, initial: str, published: float) -> Problem:
+    values = pl.read_csv(EXAMPLES / file)["count"].to_numpy()
+    return Problem(
+        values, lambda **o: hsmm.HMM(n_states, emission="poisson", initial=initial, **o), published=published
+    )
+
+
+def _simulated(rng: np.random.Generator, transition: np.ndarray, n_rows: int) -> np.ndarray:
+    states = np.empty(n_rows, dtype=int)
+    states[0] = rng.integers(len(transition))
+    for row in range(1, n_rows):
+        states[row] = rng.choice(len(transition), p=transition[states[row - 1]])
+    return states
+
+
+def _sticky(rng: np.random.Generator, n_states: int, stay: float) -> np.ndarray:
+    moves = rng.dirichlet(np.ones(n_states), n_states)
+    np.fill_diagonal(moves, 0.0)
+    return stay * np.eye(n_states) + (1 - stay) * moves / moves.sum(1, keepdims=True)
+
+
+def _levels() -> Problem:
+    rng = np.random.default_rng(1)
+    moves = np.array([[0.80, 0.15, 0.05], [0.10, 0.80, 0.10], [0.05, 0.15, 0.80]])
+    states = np.concatenate([_simulated(rng, moves, 120) for _ in range(30)])
+    return Problem(rng.normal(5.0 * states, 0.7), lambda **o: hsmm.HMM(3, **o), lengths=[120] * 30)
+
+
+def _activities() -> Problem:
+    rng = np.random.default_rng(1)
+    states = np.concatenate([_simulated(rng, np.array([[0.7, 0.3], [0.4, 0.6]]), 100) for _ in range(60)])
+    law = np.array([[0.1, 0.4, 0.5], [0.6, 0.3, 0.1]])
+    seen = np.array([rng.choice(3, p=law[state]) for state in states])
+    return Problem(seen, lambda **o: hsmm.HMM(2, emission="categorical", **o), lengths=[100] * 60)
+
+
+def _weekly() -> Problem:
+    rng = np.random.default_rng(5)
+    states = _simulated(rng, _sticky(rng, 4, 0.8), 242)
+    X = rng.poisson(np.array([2.0, 4.0, 7.0, 14.0])[states])
+    return Problem(X, lambda **o: hsmm.HMM(4, emission="poisson", initial="stationary", **o))
+
+
+def _rare_counts() -> Problem:
+    rng = np.random.default_rng(6)
+    states = np.concatenate([_simulated(rng, _sticky(rng, 3, 0.75), 30) for _ in range(20)])
+    X = rng.poisson(np.array([0.2, 1.2, 4.0])[states])
+    return Problem(X, lambda **o: hsmm.HMM(3, emission="poisson", **o), lengths=[30] * 20)
+
+
+def _semi_markov(seed: int) -> Problem:
+    rng = np.random.default_rng(seed)
+    moves, state = _sticky(rng, 4, 0.0), 0
+    states: list[int] = []
+    while len(states) < 1500:
+        states += [state] * (1 + rng.negative_binomial(3, 3 / (3 + [5, 10, 20, 8][state])))
+        state = rng.choice(4, p=moves[state])
+    z = np.array(states[:1500])
+    X = rng.normal(np.array([0.0, 1.2, 2.2, 1.0])[z], np.array([0.6, 0.8, 0.6, 1.6])[z])
+    return Problem(X, lambda **o: hsmm.HSMM(4, duration="negative_binomial", max_duration=60, **o))
+
+
+def _chain(n_states: int, n_features: int, n_rows: int, spread: float, seed: int) -> Problem:
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(0.0, spread, (n_states, n_features))
+    size = rng.uniform(0.4, 1.0, (n_states, n_features))
+    moves = _sticky(rng, n_states, 0.9)
+    states = _simulated(rng, moves, n_rows)
+    truth = hsmm.HMM.from_parameters(
+        initial_prob=np.full(n_states, 1.0 / n_states),
+        transition_prob=moves,
+        emission=hsmm.emissions.Gaussian.from_parameters(mean, np.stack([np.diag(s**2) for s in size])),
+    )
+    return Problem(rng.normal(mean[states], size[states]), lambda **o: hsmm.HMM(n_states, **o), truth=truth)
+
+
+def _choices() -> Problem:
+    rng = np.random.default_rng(7)
+    n_rows, coef = 49_000, np.array([[3.0, 0.3, 0.0], [0.5, 2.0, 0.0], [1.0, -1.5, 0.0]])
+    bias = np.array([0.0, 1.0, -1.0])
+    context = rng.normal(size=(n_rows, 3))
+    states = _simulated(rng, _sticky(rng, 3, 0.97), n_rows)
+    drift = (context * coef[states]).sum(1) + bias[states]
+    X = (rng.random(n_rows) < 1 / (1 + np.exp(-drift))).astype(float)
+    glm = hsmm.emissions.GLM(family="bernoulli")
+    return Problem(X, lambda **o: hsmm.HMM(3, emission=glm, **o), lengths=[490] * 100, context=context)
+
+
+def _mice() -> Problem:
+    data = pl.read_parquet(Path(REFERENCE or "") / "glmhmm_bolkan2022_direct_miceA.parquet")
+    regressors = [name for name in data.columns if name not in ("mouse", "session", "bias", "choice_right")]
+    lengths = data.group_by("mouse", "session", maintain_order=True).len()["len"].to_list()
+    glm = hsmm.emissions.GLM(family="bernoulli")
+    return Problem(
+        data["choice_right"].to_numpy().astype(float),
+        lambda **o: hsmm.HMM(3, emission=glm, **o),
+        lengths=lengths,
+        context=data.select(regressors).to_numpy().astype(float),
+        published=-15809.726,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Neighbours of a fitted model: one state split in two, two states made one (Ueda, Nakano, Ghahramani & Hinton 2000).
+
+A climb by small steps cannot carry a state from where there are too many to where there are too few. Which states to
+split is judged by a mixture of two laws on a state's own rows; which to merge, by how their posterior weights overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from hsmm.components.model import Model
+from hsmm.inference import Posterior
+from hsmm.training.objective import Objective
+
+_REFINEMENTS = 4
+_SEPARATION = 3.0
+_PAIRS = 3  # a state
+_REPEATS = 3  # of a split, or of a merge
+
+
+def can_move(model: Model, objective: Objective) -> bool:
+    """Whether states may change places: none is known, frozen or tied to its place, and moves need no context."""
+    return (
+        model.transition.n_states > 2
+        and model.is_exchangeable
+        and not model.transition.uses_covariates
+        and not objective.frozen
+        and objective.states is None
+    )
+
+
+def neighbours(model: Model, objective: Objective, n_moves: int, generator: torch.Generator) -> Model | None:
+    """The most promising splits with merges of one model, at most ``n_moves`` models after one M-step; None without."""
+    counts = objective.expected_counts(objective.potentials(model))
+    density = model.emission.log_potentials(objective.sequences)[0]
+    shares, gains = _splits(model, objective, counts.state, density, generator)
+    pairs, losses = _merges(model, objective, counts.state[0], density)
+    moves = _ranked_moves(gains, pairs, losses, n_moves)
+    if not moves:
+        return None
+    made = [_moved(model, objective, counts, shares[way, :, split], split, pair) for way, split, pair in moves]
+    joined = made[0][0]
+    for other, _ in made[1:]:
+        joined = joined.joined(other)
+    names = vars(counts)
+    return objective.maximise(joined, Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names}))
+
+
+def _splits(
+    model: Model, objective: Objective, weights: Tensor, own: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(S, N, K) the share of each row that the second half of its state takes, in S ways, and (S, K) nats gained."""
+    n_states, law = weights.shape[-1], model.emission
+    start = _halves(model, objective, weights[0], generator)
+    n_ways = len(start)
+    twice = torch.arange(n_states, device=weights.device).repeat_interleave(2)
+    pairs = law.permuted(twice).take(twice.new_zeros(n_ways))
+    share = start
+    for _ in range(_REFINEMENTS):
+        halves = torch.stack([weights * (1.0 - share), weights * share], -1)
+        mixing = (halves.sum(1) / weights.sum(1).unsqueeze(-1).clamp(min=1e-300)).clamp(min=1e-300).log()
+        pairs = pairs.maximise(objective.sequences, halves.flatten(2).contiguous())
+        density = pairs.log_potentials(objective.sequences).unflatten(2, (n_states, 2)) + mixing.unsqueeze(1)
+        share = (density[..., 1] - density[..., 0]).sigmoid().nan_to_num(0.5)
+    gain = torch.where(weights > 1e-12, weights * (density.logsumexp(-1) - own), 0.0).sum(1)
+    return share, gain.nan_to_num(-torch.inf)
+
+
+def _halves(model: Model, objective: Objective, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """(S, N, K) rough halves of each state's rows: along their widest direction, by fit, and along any direction."""
+    points = model.emission.coordinates(objective.sequences).to(weights)
+    mass = weights.sum(0).clamp(min=1e-300)
+    centre = weights.mT @ points / mass.unsqueeze(-1)
+    away = points.unsqueeze(1) - centre
+    spread = torch.einsum("nk,nki,nkj->kij", weights, away, away) / mass[:, None, None]
+    widest = torch.linalg.eigh(spread)[1][..., -1]
+    along = torch.einsum("nki,ki->nk", away, widest)
+    drawn = torch.randn(widest.shape, generator=generator, dtype=points.dtype).to(points.device)
+    across = torch.einsum("nki,ki->nk", away, drawn)
+    fit = -model.emission.log_potentials(objective.sequences)[0]
+    return torch.stack([_soft(height, weights, mass) for height in (along, fit, across)])
+
+
+def _soft(height: Tensor, weights: Tensor, mass: Tensor) -> Tensor:
+    """Shares that rise with the height about its weighted mean, in units of its spread."""
+    height = height.nan_to_num(0.0, 0.0, 0.0)
+    mean = (weights * height).sum(0) / mass
+    size = ((weights * (height - mean) ** 2).sum(0) / mass).sqrt()
+    return (_SEPARATION * (height - mean) / size.clamp(min=1e-300)).sigmoid().nan_to_num(0.5)
+
+
+def _merges(model: Model, objective: Objective, weights: Tensor, own: Tensor) -> tuple[list[tuple[int, int]], Tensor]:
+    """The pairs of states most alike, and (P,) the nats that one law on their rows loses to a mixture of their two."""
+    product = weights.mT @ weights
+    size = product.diagonal().clamp(min=1e-300).sqrt()
+    alike = product / (size[:, None] * size)
+    n_states = len(alike)
+    every = sorted(combinations(range(n_states), 2), key=lambda pair: -float(alike[pair]))[: _PAIRS * n_states]
+    first, second = torch.tensor(every, device=weights.device).unbind(1)
+    joint = weights[:, first] + weights[:, second]
+    merged = model.emission.permuted(first).maximise(objective.sequences, joint[None].contiguous())
+    mass = weights.sum(0).clamp(min=1e-300)
+    total = mass[first] + mass[second]
+    mixture = torch.logaddexp(
+        own[:, first] + (mass[first] / total).log(), own[:, second] + (mass[second] / total).log()
+    )
+    loss = torch.where(joint > 1e-12, joint * (mixture - merged.log_potentials(objective.sequences)[0]), 0.0).sum(0)
+    return every, loss.nan_to_num(torch.inf)
+
+
+def _ranked_moves(
+    gains: Tensor, pairs: list[tuple[int, int]], losses: Tensor, n_moves: int
+) -> list[tuple[int, int, tuple[int, int]]]:
+    """Ways, states to split and pairs to merge that promise most; none of these takes part in many."""
+    best, way = gains.max(0)
+    promise = best[:, None] - losses
+    moves: list[tuple[int, int, tuple[int, int]]] = []
+    splits, merges = [0] * len(best), [0] * len(pairs)
+    for place in promise.flatten().argsort(descending=True).tolist():
+        split, pair = divmod(place, len(pairs))
+        if not math.isfinite(float(promise[split, pair])) or len(moves) == n_moves:
+            break
+        if split in pairs[pair] or splits[split] == _REPEATS or merges[pair] == _REPEATS:
+            continue
+        splits[split] += 1
+        merges[pair] += 1
+        moves.append((int(way[split]), split, pairs[pair]))
+    return moves
+
+
+def _moved(
+    model: Model, objective: Objective, counts: Posterior, share: Tensor, split: int, pair: tuple[int, int]
+) -> tuple[Model, Posterior]:
+    """The model with ``split`` copied to the second of a pair, and counts by which that is the second half of it."""
+    first, freed = pair
+    n_states = counts.state.shape[-1]
+    mixing = torch.eye(n_states, dtype=torch.float64, device=share.device)
+    mixing[freed] = mixing[first]
+    state = counts.state @ mixing
+    whole = state[..., split].clone()
+    state[..., freed], state[..., split] = whole * share, whole * (1.0 - share)
+    part = float((whole[0] * share).sum() / whole.sum().clamp(min=1e-300))
+    sharing = torch.eye(n_states, dtype=torch.float64, device=share.device)
+    sharing[split, split], sharing[split, freed] = 1.0 - part, part
+    spread = mixing @ sharing
+    transition = torch.einsum("ia,rij,jb->rab", spread, counts.transition, spread)
+    inside = (mixing.mT @ counts.transition[0] @ mixing)[split, split]
+    block = torch.tensor([split, freed], device=share.device)
+    transition[:, block[:, None], block] = inside * _within(whole[0], share, objective)
+    changed = {
+        "state": state,
+        "initial": counts.initial @ spread,
+        "transition": transition,
+        "tail_stay": counts.tail_stay @ spread,
+        "tail_leave": counts.tail_leave @ spread,
+        **{name: torch.einsum("ia,rid->rad", spread, getattr(counts, name)) for name in ("duration", "residual")},
+    }
+    order = torch.arange(n_states, device=share.device)
+    order[freed] = split
+    return _with_rows(model.permuted(order)), replace(counts, **changed)
+
+
+def _within(weight: Tensor, share: Tensor, objective: Objective) -> Tensor:
+    """(2, 2) how a step that stays in a split state divides over its halves."""
+    last = torch.zeros_like(weight, dtype=torch.bool)
+    last[objective.sequences.offsets[1:] - 1] = True
+    both = (weight * torch.cat([weight[1:], weight[:1]])).masked_fill(last, 0.0)
+    halves = torch.stack([1.0 - share, share])
+    after = torch.cat([halves[:, 1:], halves[:, :1]], 1)
+    table = (halves * both) @ after.mT
+    return table / table.sum().clamp(min=1e-300)
+
+
+def _with_rows(model: Model) -> Model:
+    """The model with rows of probability that sum to one again, where states were copied."""
+    changed = {}
+    for kind in ("initial", "transition"):
+        part = model.components()[kind]
+        law = part.parameters.get("probability")
+        if law is not None:
+            law = law + 1e-3 * (law.sum(-1, keepdim=True) == 0)
+            changed[kind] = part.with_parameters(probability=law / law.sum(-1, keepdim=True))
+    return replace(model, **changed)
