@@ -189,7 +189,7 @@ def test_one_dimension_is_one_feature() -> None:
         ({"device": "tpu"}, "device is 'tpu'.*'cpu'"),
         ({"emission": "gausian"}, "emission is 'gausian'.*gaussian.*hsmm.emissions"),
         ({"emission": hsmm.emissions.Gaussian}, "emission is <class"),
-        ({"duration": "weibull"}, "duration is 'weibull'.*poisson"),
+        ({"duration": "pareto"}, "duration is 'pareto'.*poisson"),
         ({"transition": "ring"}, "transition is 'ring'.*dense"),
         ({"initial": "fixed"}, "needs arguments"),
         ({"initial": hsmm.initials.FixedInitial(probability=[0.5, 0.3, 0.2])}, "3 entries.*2 states"),
