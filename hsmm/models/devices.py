@@ -19,6 +19,12 @@ def check_device(choice: str) -> None:
         raise ValueError(f"device is 'cuda', but {complaint}; or choose 'auto' or 'cpu'.")
 
 
+def device_name(choice: str) -> str:
+    """What the device calls itself, "cpu" for the CPU."""
+    device = torch_device(choice)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def torch_device(choice: str) -> torch.device:
     """The GPU only on request: small fits are faster on the CPU."""
     return torch.device("cuda" if choice == "cuda" else "cpu")

@@ -14,6 +14,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from hsmm.models.devices import device_name
 from hsmm.selection import CRITERIA
 from tasks.config.errors import TrackingError
 from tasks.config.outcome import RunSummary
@@ -72,7 +73,8 @@ def track(
     schema = json.dumps({name: str(dtype) for name, dtype in validated.rows.schema.items()})
     profile = json.dumps({"num_rows": len(validated.rows), "num_series": validated.rows["series_id"].n_unique()})
     registry.log_dataset(run_id, settings.name, digest, settings.source.path, schema, profile)
-    registry.log(run_id, _flat(settings.model_dump(mode="json", exclude={"tracking"})), {}, {}, {"data_digest": digest})
+    tags = {"data_digest": digest, "device": device_name(settings.fit.device)}
+    registry.log(run_id, _flat(settings.model_dump(mode="json", exclude={"tracking"})), {}, {}, tags)
     for unit, fits in fitted.units.items():
         _log_candidates(run, unit, fits)
     if len(fitted.units) == 1:

@@ -164,6 +164,7 @@ def test_the_tracking_database_tells_the_whole_story(workplace: Path, outcomes: 
     assert curve[0] > 1
     assert params["fit.n_init"] == "2"
     assert (tags["run_key"], tags["verdict"], status[0]) == (summary["run_key"], "PUBLISHED", "FINISHED")
+    assert tags["device"] == "cpu"
     assert version[0] == summary["model_version"]
     assert datasets[0] == 1
 

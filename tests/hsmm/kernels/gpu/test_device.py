@@ -11,6 +11,7 @@ import torch
 from hsmm import HMM
 from hsmm.kernels import gpu
 from hsmm.kernels.gpu import launch
+from hsmm.models.devices import device_name
 
 
 @pytest.fixture
@@ -68,3 +69,8 @@ def test_an_estimator_says_so_before_it_fits(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gpu, "complaint", lambda: "there is none")
     with pytest.raises(ValueError, match="device is 'cuda', but there is none; or choose 'auto' or 'cpu'"):
         HMM(2, device="cuda").check_options()
+
+
+def test_the_device_of_a_fit_has_a_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the {device.type} device")
+    assert [device_name(choice) for choice in ("auto", "cpu", "cuda")] == ["cpu", "cpu", "the cuda device"]
