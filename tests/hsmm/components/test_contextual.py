@@ -256,3 +256,13 @@ def test_what_cannot_be_answered_is_refused() -> None:
         hsmm.HMM(2, transition=Contextual(columns=[5])).fit(X, LENGTHS, context=CONTEXT)
     with pytest.raises(ValueError, match=r"expected \(n_states, n_states\) and"):
         Contextual.from_parameters(np.zeros((2, 2)), np.zeros((2, 3, 1)))
+
+
+def test_a_column_that_was_constant_in_the_fit_keeps_coefficients_of_zero() -> None:
+    context = torch.stack([torch.arange(40.0), torch.full((40,), 7.0)], 1).double()
+    rows = Sequences.from_arrays(torch.zeros(40)).with_covariates(context)
+    law = Contextual(self_transitions=True).initialise(rows, torch.full((1, 2), 4.0, dtype=torch.float64), generator(0))
+    moved = law.with_free({name: value + 1.0 for name, value in law.free().items()}).parameters["coef"]
+    assert (moved[..., 1] == 0.0).all()
+    assert (moved[0, :, :, 0].diagonal() == 0.0).all()
+    assert (moved[0, 0, 1, 0], moved[0, 1, 0, 0]) == (1.0, 1.0)

@@ -184,6 +184,15 @@ def test_a_mixture_is_the_sum_of_its_components() -> None:
         Mixture.from_parameters([[0.5, 0.5]] * 3, inner)
 
 
+def test_laws_of_laws_are_held_within_the_bounds_of_these() -> None:
+    rates = hsmm.emissions.Poisson.from_parameters([[0.5], [2.0]])
+    dispersed = hsmm.emissions.NegativeBinomial.from_parameters([[1.0], [2.0]], [[3.0], [4.0]], size_bounds=(0.1, 9.0))
+    bounds = Product.from_parameters((rates, dispersed)).bounds()
+    assert bounds.keys() == {"0.rate", "1.mean", "1.size"}
+    assert bounds["1.size"] == (0.1, 9.0)
+    assert Mixture.from_parameters([[0.5, 0.5]], dispersed).bounds()["component.size"] == (0.1, 9.0)
+
+
 def test_a_product_is_its_parts_side_by_side() -> None:
     place = hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [3.0]], covariance=[1.0, 2.0])
     answer = hsmm.emissions.Bernoulli.from_parameters([[0.9], [0.2]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import hsmm
 from hsmm.components.initial import FixedInitial
@@ -62,6 +63,15 @@ def test_ordered_states_are_found_in_their_order_and_left_for_neighbours_alone(e
     assert (model.transition_prob_[np.abs(np.subtract.outer(range(5), range(5))) > 1] == 0.0).all()
     rise = np.diff(model.emission_.mean_[:, 0])
     assert (rise > 0.5).all() or (rise < -0.5).all(), "the numbers of the states are their order"
+
+
+def test_ordered_states_start_from_rows_in_order() -> None:
+    X = hsmm.Sequences.from_arrays(np.random.default_rng(1).normal(size=90))
+    labels = Banded().first_states(X, 6, 3, torch.Generator().manual_seed(0))[:, X.values[:, 0].argsort()]
+    assert labels[0].bincount().tolist() == [30, 30, 30]
+    for steps in labels.diff(dim=1):
+        assert (steps >= 0).all() or (steps <= 0).all()
+    assert (labels.amax(1) == 2).all()
 
 
 def test_left_to_right_is_known_by_name() -> None:
