@@ -23,7 +23,8 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
     best, table = summary["best"], summary["states_table"]
     lines = [_verdict(summary)]
     if best:
-        chosen = f"{best['n_states']} states, {best['emission']} emission, {best['duration']} duration"
+        states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
+        chosen = f"{states}, {best['emission']} emission, {best['duration']} duration"
         lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
         lines.append(f"           {best['criterion']} {best['score']:.1f}, log-likelihood {best['log_likelihood']:.1f}")
     if gate := summary.get("gate"):

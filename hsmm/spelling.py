@@ -1,4 +1,4 @@
-"""Names that are not known, answered with the nearest that are."""
+"""Names that are not known, answered with the nearest that are; and nouns in their number."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """The end of a sentence on an unknown name: "; did you mean 'n_states'?", or a full stop where none is near."""
     found = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else "."
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: "1 state", "2 states"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Spelled:

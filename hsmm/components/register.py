@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hsmm.spelling import nearest
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -52,7 +54,9 @@ def resolve(kind: str, choice: Any, inside: str | None = None) -> Any:
         return choice
     if not isinstance(choice, str) or choice not in families:
         found = f"{kind} is {choice!r}" if inside is None else f"{choice!r} stands in a {inside}"
-        raise ValueError(f"{found}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s.")
+        raise ValueError(
+            f"{found}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s{nearest(choice, families)}"
+        )
     try:
         return families[choice]()
     except TypeError as error:

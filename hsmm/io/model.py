@@ -16,6 +16,7 @@ from hsmm.components.base import Component
 from hsmm.components.model import Model
 from hsmm.components.register import KINDS, module_of
 from hsmm.io.files import check_dtype, read_manifest, read_tables, write
+from hsmm.spelling import nearest
 
 FORMAT = 1
 NAME = "model"
@@ -111,7 +112,10 @@ def _family(kind: str, described: Any, depth: int = 0) -> Any:
         raise ValueError(f"{kind} has components within components deeper than {_DEEPEST}.")
     found = described.get("name") if isinstance(described, dict) else described
     if not isinstance(described, dict) or not isinstance(found, str):
-        raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}.")
+        raise ValueError(
+            f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}"
+            f"{nearest(found, KINDS[kind].families)}"
+        )
     family = KINDS[kind].families.get(found)
     if family is None and "module" in described:
         raise ValueError(
@@ -119,7 +123,10 @@ def _family(kind: str, described: Any, depth: int = 0) -> Any:
             "load again."
         )
     if family is None:
-        raise ValueError(f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}.")
+        raise ValueError(
+            f"unknown {kind} {found!r}; expected one of {', '.join(KINDS[kind].families)}"
+            f"{nearest(found, KINDS[kind].families)}"
+        )
     options = {key: value for key, value in described.items() if key not in ("name", "module")}
     known = {field.name for field in fields(family)} - {"parameters"}
     if unknown := set(options) - known:

@@ -33,6 +33,7 @@ from hsmm.models.routing import Routed, y_may_stand_second
 from hsmm.models.shown import Shown
 from hsmm.models.summary import require_data, shares, state_table, with_std_errors
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
@@ -216,7 +217,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         and takes quantiles.
         """
         if method not in METHODS:
-            raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
+            raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}{nearest(method, METHODS)}")
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level!r}; expected a probability between 0 and 1.")
         sequences = self._sequences(X, lengths, context)

@@ -16,6 +16,7 @@ from hsmm.models.queries import Queries, refuse_impossible
 from hsmm.models.residuals import normal_residuals
 from hsmm.models.shapley import shapley_shares
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 
 Ties = Literal["mid", "random"]
 TIES = ("mid", "random")
@@ -44,7 +45,7 @@ class Diagnostics(Queries):
         Raises ``ValueError`` for families without a distribution function, such as those of values without order.
         """
         if ties not in TIES:
-            raise ValueError(f"ties is {ties!r}; expected one of {', '.join(TIES)}.")
+            raise ValueError(f"ties is {ties!r}; expected one of {', '.join(TIES)}{nearest(ties, TIES)}")
         sequences = self._sequences(X, lengths, context, groups)
         before = self._predicted(sequences)
         tails = self._fitted_model().emission.tails(sequences).mixed(before.unsqueeze(1))

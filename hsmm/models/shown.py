@@ -8,6 +8,8 @@ from html import escape
 
 import polars as pl
 
+from hsmm.spelling import counted
+
 _MOST_STATES, _MOST_COLUMNS = 12, 9
 
 _STYLE = {
@@ -73,7 +75,7 @@ class Shown:
     def _rest(self) -> str:
         assert self.table is not None
         states, columns = len(self.table) - _MOST_STATES, len(self.table.columns) - len(self._columns)
-        hidden = [f"{n} more {what}" for n, what in ((states, "states"), (columns, "columns")) if n > 0]
+        hidden = [counted(n, f"more {what}") for n, what in ((states, "state"), (columns, "column")) if n > 0]
         if "share" not in self._columns and columns == 1:
             hidden = hidden[:-1]
         return f"{' and '.join(hidden)}: summary() has all." if hidden else ""

@@ -9,6 +9,7 @@ import polars as pl
 
 from hsmm.plot.style import PALETTE, axes_or_new, bare_edges
 from hsmm.selection import Selection
+from hsmm.spelling import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def ranking_bars(ax: Axes, table: pl.DataFrame, criterion: str, most: int = MOST
 
 def _label(row: dict[str, Any]) -> str:
     duration = "HMM" if row["duration"] == "none" else row["duration"]
-    return f"{row['n_states']} states · {row['emission']} · {duration}" + (" ⚠" if row["warnings"] else "")
+    return f"{counted(row['n_states'], 'state')} · {row['emission']} · {duration}" + (" ⚠" if row["warnings"] else "")
 
 
 def _score_text(score: float, behind: float, place: int) -> str:

@@ -13,6 +13,7 @@ from hsmm.models.evidence import series_lengths
 from hsmm.plot.strips import coloured_line, probability_strip
 from hsmm.plot.style import as_numbers, axes_or_new, bare_edges, colour, label_dates, state_names
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +107,9 @@ def column_of(model: Estimator, feature: int | str) -> int:
     labels = model.feature_labels
     if isinstance(feature, str):
         if feature not in labels:
-            raise ValueError(f"feature is {feature!r}; expected one of {', '.join(labels)}, or a number.")
+            raise ValueError(
+                f"feature is {feature!r}; expected one of {', '.join(labels)}, or a number{nearest(feature, labels)}"
+            )
         return labels.index(feature)
     if not 0 <= feature < len(labels):
         raise ValueError(f"feature is {feature}; expected 0 to {len(labels) - 1}, or one of {', '.join(labels)}.")

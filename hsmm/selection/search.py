@@ -20,6 +20,7 @@ from hsmm.selection.reasons import Reason, reasons
 from hsmm.selection.splits import LastShare, Splitter
 from hsmm.selection.stability import share_that_reached
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 from hsmm.training.supervision import known_states
 
 _SCHEMA: dict[str, Any] = {
@@ -187,9 +188,11 @@ def _check(
     candidates: Sequence[Candidate], criterion: str, rule: str, splits: Splitter | None, sequences: Sequences
 ) -> None:
     if criterion not in CRITERIA:
-        raise ValueError(f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}.")
+        raise ValueError(
+            f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}{nearest(criterion, CRITERIA)}"
+        )
     if rule not in RULES:
-        raise ValueError(f"rule is {rule!r}; expected one of {', '.join(RULES)}.")
+        raise ValueError(f"rule is {rule!r}; expected one of {', '.join(RULES)}{nearest(rule, RULES)}")
     chosen = CRITERIA[criterion]
     if not chosen.on_held_out and (rule != "best" or splits is not None):
         given = f"rule {rule!r}" if rule != "best" else "splits"

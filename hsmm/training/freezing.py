@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hsmm.components.base import Component
 from hsmm.components.model import Model
+from hsmm.spelling import nearest
 
 
 def check_frozen(frozen: Iterable[str], structure: Model) -> frozenset[str]:
@@ -19,7 +20,9 @@ def check_frozen(frozen: Iterable[str], structure: Model) -> frozenset[str]:
     for name in names:
         kind, _, part = str(name).partition(".")
         if kind not in parts:
-            raise ValueError(f"frozen names {name!r}; expected one of {', '.join(parts)}, or a part of one.")
+            raise ValueError(
+                f"frozen names {name!r}; expected one of {', '.join(parts)}, or a part of one{nearest(kind, parts)}"
+            )
         known = parts[kind].state_axes
         if part and part not in known:
             raise ValueError(f"frozen names {name!r}, but the {kind} has {', '.join(known)}.")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from hsmm.components.model import Model
-from hsmm.spelling import Spelled
+from hsmm.spelling import Spelled, nearest
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.freezing import frozen_parts
 from hsmm.training.gradient import adam, l_bfgs
@@ -109,7 +109,10 @@ class Gradient(Trainer):
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"optimiser is {self.optimiser!r}; expected one of {', '.join(OPTIMISERS)}.")
+            raise ValueError(
+                f"optimiser is {self.optimiser!r}; expected one of {', '.join(OPTIMISERS)}"
+                f"{nearest(self.optimiser, OPTIMISERS)}"
+            )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; expected a number > 0.")
         if not isinstance(self.n_steps, int) or self.n_steps < 1:
@@ -153,7 +156,8 @@ def resolve_trainer(choice: Any) -> Trainer:
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in TRAINERS:
         raise ValueError(
-            f"trainer is {choice!r}; expected one of {', '.join(TRAINERS)}, or an object of hsmm.trainers."
+            f"trainer is {choice!r}; expected one of {', '.join(TRAINERS)}, or an object of hsmm.trainers"
+            f"{nearest(name, TRAINERS)}"
         )
     return TRAINERS[name](**options)
 

@@ -55,6 +55,11 @@ def test_it_is_drawn_into_the_axes_given_or_new_ones(name: str) -> None:
     made.figure.canvas.draw()
 
 
+def test_candidates_are_named_in_their_number() -> None:
+    labels = [label.get_text() for label in DRAWN["ranking"](None).get_yticklabels()]
+    assert {label.split(" · ")[0] for label in labels} == {"1 state", "2 states"}
+
+
 def test_a_line_has_the_colours_of_its_series_path() -> None:
     path = MODEL.predict(X, LENGTHS)
     for series, rows in enumerate((slice(0, 150), slice(150, 240))):

@@ -28,6 +28,7 @@ from hsmm.components.emission.spikes import AT_FLOOR, narrow_axes, narrow_direct
 from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails, normal_tails, student_tails
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 from hsmm.types import StateSeries
 
 _COVARIANCES: tuple[CovarianceType, ...] = ("full", "diag", "tied", "spherical")
@@ -57,7 +58,10 @@ class Elliptical(Emission):
 
     def __post_init__(self) -> None:
         if self.covariance not in _COVARIANCES:
-            raise ValueError(f"covariance is {self.covariance!r}; expected one of {', '.join(_COVARIANCES)}.")
+            raise ValueError(
+                f"covariance is {self.covariance!r}; expected one of {', '.join(_COVARIANCES)}"
+                f"{nearest(self.covariance, _COVARIANCES)}"
+            )
         if not 0.0 < self.min_covariance < 1.0:
             raise ValueError(f"min_covariance is {self.min_covariance}; expected a fraction between 0 and 1.")
 

@@ -210,7 +210,10 @@ def _check(slot: str, choice: Any, options: Mapping[str, Any]) -> None:
         allowed += [name for name in parameters if name not in (*GLM_ARGUMENTS, *OPTIONAL_ARGUMENTS)]
     else:
         if not isinstance(choice, str) or choice not in BUILT_IN[slot]:
-            raise ValueError(f"{slot} is {choice!r}; expected one of {', '.join(BUILT_IN[slot])}, or a function.")
+            raise ValueError(
+                f"{slot} is {choice!r}; expected one of {', '.join(BUILT_IN[slot])}, or a function"
+                f"{nearest(choice, BUILT_IN[slot])}"
+            )
         allowed = list(inspect.signature(BUILT_IN[slot][choice]).parameters)[2:]
     if unknown := [name for name in options if name not in allowed]:
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hsmm.spelling import Spelled
+from hsmm.spelling import Spelled, nearest
 
 FAMILIES = {
     "Bernoulli": "bernoulli",
@@ -93,7 +93,10 @@ def family(observation_model: Any) -> str:
     short = found.removesuffix("Observations").lower()
     known = {name.lower(): ours for name, ours in FAMILIES.items()} | {ours: ours for ours in FAMILIES.values()}
     if short not in known:
-        raise ValueError(f"observation_model is {observation_model!r}; expected one of {', '.join(FAMILIES)}.")
+        raise ValueError(
+            f"observation_model is {observation_model!r}; expected one of {', '.join(FAMILIES)}"
+            f"{nearest(observation_model, FAMILIES)}"
+        )
     return known[short]
 
 
@@ -103,7 +106,9 @@ def regularizer(choice: Any) -> Regularizer:
         return choice
     found = "UnRegularized" if choice is None else choice if isinstance(choice, str) else type(choice).__name__
     if found not in REGULARIZERS:
-        raise ValueError(f"regularizer is {choice!r}; expected one of {', '.join(REGULARIZERS)}.")
+        raise ValueError(
+            f"regularizer is {choice!r}; expected one of {', '.join(REGULARIZERS)}{nearest(choice, REGULARIZERS)}"
+        )
     if found == "GroupLasso" and not isinstance(choice, str):
         return GroupLasso(getattr(choice, "mask", None))
     return REGULARIZERS[found]()
@@ -130,6 +135,7 @@ def solver(name: Any, kind: Regularizer) -> str:
     if chosen not in kind.solvers:
         allowed = ", ".join(kind.solvers)
         raise ValueError(
-            f"solver_name is {name!r}, which is not allowed for {type(kind).__name__}; expected one of {allowed}."
+            f"solver_name is {name!r}, which is not allowed for {type(kind).__name__}; expected one of {allowed}"
+            f"{nearest(name, kind.solvers)}"
         )
     return SOLVERS[chosen]

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from hsmm.selection import CRITERIA
+from hsmm.spelling import counted
 from tasks.judgement.judge import all_codes
 from tasks.judgement.rules import RULES
 from tasks.report.page.alerts import KINDS, newest_rows
@@ -184,7 +185,8 @@ def _because(gate: Any) -> list[tuple[str, str]]:
 
 def _law(named: Mapping[str, Any]) -> str:
     duration = "no durations of their own" if named["duration"] == "none" else f"{named['duration']} duration"
-    return ", ".join([f"{named['n_states']} states", f"{named['emission']} emission", duration, *_other_laws(named)])
+    states = counted(named["n_states"], "state")
+    return ", ".join([states, f"{named['emission']} emission", duration, *_other_laws(named)])
 
 
 def _other_laws(named: Mapping[str, Any]) -> list[str]:

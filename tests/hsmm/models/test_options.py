@@ -15,6 +15,9 @@ from tests.hsmm.models.cases import QUICK
 X = np.random.default_rng(3).normal(size=(60, 1)) + 4.0 * (np.arange(60)[:, None] // 12 % 2)
 
 
+FITTED = hsmm.HMM(1, n_init=1).fit(X)
+
+
 @pytest.mark.parametrize(
     ("make", "wrong", "meant"),
     [
@@ -35,6 +38,34 @@ def test_a_misspelt_option_is_answered_with_the_nearest(make: Callable, wrong: s
         make(**{wrong: 1})
     with pytest.raises(UnknownOptionError, match=r"no option 'zzzz'. It takes "):
         make(zzzz=1)
+
+
+@pytest.mark.parametrize(
+    ("ask", "meant"),
+    [
+        (lambda: hsmm.HMM(2, emission="gausian").fit(X), "gaussian"),
+        (lambda: hsmm.HSMM(2, duration="poison").fit(X), "poisson"),
+        (lambda: hsmm.HMM(2, transition="dens").fit(X), "dense"),
+        (lambda: hsmm.HMM(2, initial="fre").fit(X), "free"),
+        (lambda: hsmm.HMM(2, trainer="gradiant").fit(X), "gradient"),
+        (lambda: hsmm.HMM(2, frozen=("emision",)).fit(X), "emission"),
+        (lambda: hsmm.emissions.Gaussian(covariance="diagg"), "diag"),
+        (lambda: hsmm.emissions.GLM(family="poison"), "poisson"),
+        (lambda: hsmm.emissions.GLM(inverse_link="logistik"), "logistic"),
+        (lambda: hsmm.trainers.Gradient(optimiser="adan"), "adam"),
+        (lambda: hsmm.GLMHMM(2, observation_model="Bernouli"), "Bernoulli"),
+        (lambda: hsmm.GLMHMM(2, regularizer="Rige"), "Ridge"),
+        (lambda: hsmm.GLMHMM(2, solver_name="Newtn"), "Newton"),
+        (lambda: hsmm.GLMHMM(2).setup(initial_proba_init="uniforn"), "uniform"),
+        (lambda: hsmm.select_model(X, [hsmm.HMM(1)], criterion="bicc"), "bic"),
+        (lambda: hsmm.select_model(X, [hsmm.HMM(1)], criterion="held_out", rule="bst"), "best"),
+        (lambda: FITTED.confidence_intervals(X, method="profil"), "profile"),
+        (lambda: FITTED.pseudo_residuals(X, ties="randon"), "random"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(ask: Callable, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"expected one of .*{meant}.*; did you mean '{meant}'\?$"):
+        ask()
 
 
 def test_options_that_are_set_are_answered_likewise_and_then_none_is_changed() -> None:

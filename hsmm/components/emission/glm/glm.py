@@ -23,6 +23,7 @@ from hsmm.components.emission.support import Support
 from hsmm.components.emission.tails import Tails
 from hsmm.numerics import ordered_sum
 from hsmm.sequences import Sequences
+from hsmm.spelling import nearest
 from hsmm.types import StateSeries
 
 FamilyName: TypeAlias = Literal["bernoulli", "poisson", "gamma", "negative_binomial", "gaussian", "categorical"]
@@ -84,7 +85,7 @@ class GLM(OnCovariates, Emission):
             ("solver", self.solver, tuple(SOLVERS)),
         ):
             if found not in known:
-                raise ValueError(f"{name} is {found!r}; expected one of {', '.join(known)}.")
+                raise ValueError(f"{name} is {found!r}; expected one of {', '.join(known)}{nearest(found, known)}")
         if isinstance(self.tied, str) or set(self.tied) - set(_TIES):
             raise ValueError(f"tied is {self.tied!r}; expected a list of some of {', '.join(_TIES)}.")
         if not self.strength >= 0.0 or not np.isfinite(self.strength):

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from hsmm.spelling import nearest
+
 Elementwise: TypeAlias = Callable[[Tensor], Tensor]
 
 _WIDEST = 30.0
@@ -105,7 +107,8 @@ def inverse_link(choice: str | Elementwise) -> InverseLink:
     found = [name for name in known if choice == name or str(choice).endswith(f".{name}")]
     if not isinstance(choice, str) or not found:
         raise ValueError(
-            f"inverse_link is {choice!r}; expected one of {', '.join((*LINKS, *ALIASES))}, or a function of tensors."
+            f"inverse_link is {choice!r}; expected one of {', '.join((*LINKS, *ALIASES))}, or a function of tensors"
+            f"{nearest(choice, (*LINKS, *ALIASES))}"
         )
     return LINKS[known[max(found, key=len)]]
 
