@@ -91,12 +91,12 @@ class Sums:
             sure = torch.zeros(weight.numel(), dtype=torch.bool, device=state.device)
             sure[pairs] = ~is_doubtful
             found.keep(sure)
-            self.log_likelihood.add_(found.log_likelihood.where(sure, 0.0).view_as(weight))
-            if state is not self.state:
-                rows = sure.view_as(weight)[:, p.series_of_row].unsqueeze(-1)
-                self.state.copy_(torch.where(rows, state.to(self.state.dtype), self.state))
         else:
-            self.log_likelihood.add_(found.log_likelihood.view_as(weight))
+            sure = torch.ones(weight.numel(), dtype=torch.bool, device=state.device)
+        self.log_likelihood.add_(found.log_likelihood.where(sure, 0.0).view_as(weight))
+        if state is not self.state:
+            rows = sure.view_as(weight)[:, p.series_of_row].unsqueeze(-1)
+            self.state.copy_(torch.where(rows, state.to(self.state.dtype), self.state))
         self._add(plan, found, weight)
         return doubtful
 
