@@ -108,6 +108,7 @@ def fit_restarts(
         race.end()
     if (
         race.best.owes
+        and structure.emission.takes_any_number(target.sequences.n_features)
         and (untied := replace(target, sequences=target.sequences.untied)).sequences is not target.sequences
     ):
         beside = fit_restarts(

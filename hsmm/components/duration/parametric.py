@@ -69,6 +69,11 @@ class Parametric(Duration):
                 break
         return self.with_parameters(shape=shape)
 
+    def check(self) -> None:
+        found, wanted = tuple(self.parameters["shape"].shape[1:]), len(self.shape_bounds)
+        if len(found) != 2 or found[1] != wanted:
+            raise ValueError(f"{self.name} durations and a shape of {found} do not fit; expected (K, {wanted}).")
+
     def constraints(self) -> Mapping[str, Constraint]:
         return {"shape": "real"}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
-from hsmm.components.emission.support import Support
+from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
@@ -62,6 +62,10 @@ class Emission(Component):
     def governing(self, n_features: int) -> Sequence[Emission]:
         """The family of each of so many features, without parameters; one family but for products."""
         return [self.bare()] * n_features
+
+    def takes_any_number(self, n_features: int) -> bool:
+        """Whether values may be moved a little and still be values of the law."""
+        return all(law.support is NUMBERS for law in self.governing(n_features))
 
     def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
         """Rows from the support, two features unless the family says how many: what its tests are run on."""
