@@ -38,29 +38,43 @@ class HSMM(Estimator):
 
     Parameters
     ----------
-    n_states : number of hidden states.
-    emission : "gaussian", "student_t", "categorical", "bernoulli", "multinomial", "poisson", "negative_binomial",
-        "gamma", "mixture" (of two Gaussians), or an object of ``hsmm.emissions``, which also has products of these for
-        mixed columns, and generalised linear models.
-    duration : "categorical", "geometric", "poisson", "negative_binomial", "gamma", "log_normal", "weibull", or an
-        object of ``hsmm.durations``.
-    max_duration : longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a
-        geometric tail, categorical ones end there.
-    min_duration : shortest duration of a segment that is neither cut off at the start nor at the end of its series.
-    transition : "dense", "sticky" (for an HMM), "left_to_right", "banded", "contextual", or an object of
-        ``hsmm.transitions``.
-    initial : "free", "uniform", "stationary", or an object of ``hsmm.initials``.
-    left_censored : whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
-    right_censored : whether the last segment may run beyond the end of its series.
-    n_init : restarts; the worse half stops after 10, 30, 70 and 150 iterations.
-    max_iter, tol : EM stops when an iteration gains less than ``tol`` nats per observed row, or after ``max_iter``.
-    random_state : seed; the same seed and data give the same bits on the same machine. A ``numpy.random.Generator``
-        gives a new seed for each fit and each sample, None one that nobody chose; ``restarts_`` tells which.
-    device : "cpu", "cuda", or "auto", which is the CPU.
-    trainer : "em", "gradient", "hybrid", or an object of ``hsmm.trainers``.
-    frozen : names of what is not learnt: "initial", "transition", "duration", "emission", or a part such as
-        "emission.mean". Values are those of ``fit``'s ``start``, or of a component given with parameters.
-    verbose : 1 writes every tenth iteration of a fit to standard output, 2 each, 0 nothing.
+    n_states : int
+        Number of hidden states.
+    emission : str or Emission
+        The name of a family, or an object of ``hsmm.emissions``.
+    duration : str or Duration
+        The name of a family, or an object of ``hsmm.durations``.
+    max_duration : int
+        Longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a geometric
+        tail, categorical ones end there.
+    min_duration : int
+        Shortest duration, in steps, of a segment that is neither cut off at the start nor at the end of its series.
+    transition : str or Transition
+        The name of a family, or an object of ``hsmm.transitions``.
+    initial : str or Initial
+        The name of a family, or an object of ``hsmm.initials``.
+    left_censored : bool
+        Whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
+    right_censored : bool
+        Whether the last segment may run beyond the end of its series.
+    n_init : int
+        Restarts; those least promising stop early, as the trainer's ``rounds`` say.
+    max_iter : int
+        EM stops after so many iterations.
+    tol : float
+        EM stops when an iteration gains less, in nats per observed row; with 0 it makes ``max_iter`` iterations.
+    random_state : int, numpy.random.Generator or None
+        The same seed and data give the same bits on the same machine. A generator gives a new seed for each fit and
+        each sample, None one that nobody chose; ``restarts_`` tells which.
+    device : str
+        "cpu", "cuda", or "auto", which is the CPU.
+    trainer : str or Trainer
+        "em", "gradient", "hybrid", or an object of ``hsmm.trainers``.
+    frozen : sequence of str
+        What is not learnt: "initial", "transition", "duration", "emission", or a part such as "emission.mean". Values
+        are those of ``fit``'s ``start``, or of a component given with parameters.
+    verbose : int
+        1 writes every tenth iteration of a fit to standard output, 2 each, 0 nothing.
     """
 
     def __init__(
