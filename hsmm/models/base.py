@@ -27,10 +27,10 @@ from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
-from hsmm.models.progress import Callback, watcher
+from hsmm.models.progress import Callback, check_verbose, watcher
 from hsmm.models.queries import check_context
 from hsmm.models.routing import Routed, y_may_stand_second
-from hsmm.models.shown import Shown
+from hsmm.models.shown import Displayed
 from hsmm.models.summary import require_data, shares, state_table, with_std_errors
 from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
@@ -45,7 +45,7 @@ from hsmm.training.trainers import Trainer, described, resolve_trainer
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
 
-class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
+class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
 
     X is (n_samples, n_features): NumPy, torch, polars or pandas; one dimension is one feature, NaN is missing.
@@ -53,6 +53,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
     (n_samples,), the name of each row's series, may stand in its place, so that scikit-learn can split by it.
     """
 
+    regresses: ClassVar[bool] = False
     unconverged: ClassVar[type[ConvergenceWarning]] = ConvergenceWarning
     routes: ClassVar = {
         "fit": ("lengths", "groups", "context", "states", "sample_weight", "callback"),
@@ -242,8 +243,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         whole("n_init", self.n_init, 1)
         whole("max_iter", self.max_iter, 1)
         check_random_state(self.random_state)
-        if whole("verbose", self.verbose, 0) > 2:
-            raise ValueError(f"verbose is {self.verbose}; expected 0, 1 or 2.")
+        check_verbose(self.verbose)
         if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
         check_device(self.device)
@@ -289,8 +289,13 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         return self._structure().is_countable
 
     def describe(self) -> dict[str, Any]:
-        """What sets this candidate apart: number of states and the families' names."""
-        return {"n_states": self.n_states, "emission": _name(self.emission), "duration": "none"}
+        """What sets this candidate apart: number of states, the families' names, and the emission's particulars."""
+        law = resolve("emission", self.emission)
+        return {"n_states": self.n_states, "emission": _name(self.emission), "duration": "none", **law.particulars()}
+
+    def for_rows(self, X: Any, y: Any) -> Self:  # noqa: ARG002 - what y is explained by has no further form here
+        """This candidate, ready for packed rows of y beside X."""
+        return self
 
     @property
     def emission_(self) -> Emission:
@@ -317,23 +322,6 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics):
         """The seed of the fit."""
         self._fitted_model()
         return seed_from(self._fitted_with["random_state"])
-
-    def __repr__(self) -> str:
-        return self._shown().text()
-
-    def _repr_html_(self) -> str:
-        return self._shown().html()
-
-    def _shown(self) -> Shown:
-        head = super().__repr__()
-        if not self.__sklearn_is_fitted__():
-            return Shown(head)
-        facts = ["known parameters"]
-        if hasattr(self, "log_likelihood_"):
-            ended = "converged" if self.converged_ else "not converged"
-            facts = [f"log-likelihood {self.log_likelihood_:.2f}", f"{self.n_iter_} iterations", ended]
-            facts.append(f"{self.n_parameters_} parameters")
-        return Shown(head, facts, self.summary())
 
     @property
     def n_features_in_(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, Self
+import re
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -39,14 +40,31 @@ from hsmm.models.glm.parameters import (
 from hsmm.models.glm.starting import Form, begin
 from hsmm.models.glm.stepping import Stepping
 from hsmm.models.glm.structure import structure_of
-from hsmm.models.glm.trials import Trials, columns_of, make_trials
 from hsmm.models.hmm import HMM
+from hsmm.models.intervals import Method
 from hsmm.models.parameters import RandomState, check_random_state, seed_from, whole
+from hsmm.models.progress import Callback, check_verbose
 from hsmm.models.routing import Routed
-from hsmm.sequences import Sequences
+from hsmm.models.shown import Displayed, Shown
+from hsmm.sequences import Sequences, column_names
+from hsmm.trials import Columns, Trials, columns_of, make_trials
+
+_OF_A_FIT = ("log_likelihood_", "n_iter_", "converged_", "history_", "state_share_", "_restarts")
 
 
-class GLMHMM(Keeping, Stepping, Routed):
+class _Form(NamedTuple):
+    """The named ``columns`` of X if it is a dict, whether y has a ``single`` dimension, names of the covariates."""
+
+    columns: Columns | None
+    single: bool
+    features: tuple[str, ...] | None
+
+
+def _form_of(X: Any, y: Any) -> _Form:
+    return _Form(columns_of(X), np.ndim(y) == 1, column_names(X))
+
+
+class GLMHMM(Keeping, Stepping, Routed, Displayed):
     """Hidden Markov model whose states are generalised linear models of ``y`` on covariates ``X``.
 
     Constructor, methods and attributes are those of nemos' class of this name; docs/how-to/from-nemos.md says where
@@ -74,15 +92,19 @@ class GLMHMM(Keeping, Stepping, Routed):
     random_state : seed, a ``numpy.random.Generator``, or None; the same seed and data give the same bits on the same
         machine.
     strict_nan : whether a missing response within a session is refused rather than marginalised.
+    verbose : 1 writes every tenth iteration of a fit to standard output, 2 each.
     """
 
-    routes: ClassVar = {"fit": ("init_params", "session_starts"), "score": ("session_starts",)}
+    regresses: ClassVar[bool] = True
+    routes: ClassVar = {"fit": ("init_params", "session_starts", "callback"), "score": ("session_starts",)}
 
     coef_: Any
     intercept_: np.ndarray
     scale_: np.ndarray
     initial_prob_: np.ndarray
     transition_prob_: np.ndarray
+    state_share_: np.ndarray
+    _form: _Form
 
     def __init__(
         self,
@@ -104,6 +126,7 @@ class GLMHMM(Keeping, Stepping, Routed):
         n_init: int = 1,
         random_state: RandomState = 123,
         strict_nan: bool = False,
+        verbose: int = 0,
     ) -> None:
         self.n_states = n_states
         self.observation_model = observation_model
@@ -122,6 +145,7 @@ class GLMHMM(Keeping, Stepping, Routed):
         self.n_init = n_init
         self.random_state = random_state
         self.strict_nan = strict_nan
+        self.verbose = verbose
         self.check_options()
 
     def set_params(self, **params: Any) -> Self:
@@ -141,6 +165,7 @@ class GLMHMM(Keeping, Stepping, Routed):
         whole("n_init", self.n_init, 1)
         check_random_state(self.random_state)
         check_stopping(self.maxiter, self.tol)
+        check_verbose(self.verbose)
         if not isinstance(self.strict_nan, (bool, np.bool_)):
             raise TypeError(f"strict_nan is {self.strict_nan!r}; expected True or False.")
         if self.solver_kwargs:
@@ -190,32 +215,82 @@ class GLMHMM(Keeping, Stepping, Routed):
             checked(merged, slots)
             setattr(self, attribute, merged or None)
 
-    def fit(self, X: Any, y: Any, init_params: Any = None, session_starts: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        init_params: Any = None,
+        session_starts: Any = None,
+        *,
+        callback: Callback | None = None,
+    ) -> Self:
         """Estimate all parameters by EM on log-likelihood and log-prior.
 
         ``X`` (n_time_bins, n_features) or a dict of such; ``y`` (n_time_bins,), or (n_time_bins, n_responses) that are
         independent given the state. ``init_params`` are five arrays as in :class:`GLMHMMParams`. ``session_starts``:
         booleans (n_time_bins,), indices, or a pynapple interval set; the first row always starts a session.
+        ``callback`` is called with a :class:`~hsmm.models.progress.Progress` after each iteration.
 
         Rows with NaN at the ends of a session are left out; a response missing within is marginalised, a covariate
         raises ``ValueError``.
         """
         self.check_options()
-        self._columns, self._single = columns_of(X), np.ndim(y) == 1
+        form = _form_of(X, y)
         trials = make_trials(
-            X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=bool(self.strict_nan)
+            X, y, session_starts, columns=form.columns, n_responses=None, strict_nan=bool(self.strict_nan)
         )
-        sequences = trials.sequences
+        start = None if init_params is None else checked_params(init_params, self._n_states())
+        return self._fit(trials.sequences, form, start, callback=callback)
+
+    def fit_sequences(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Self:
+        """:meth:`fit` for packed responses beside their covariates, from the parameters of ``start``, a fitted model.
+
+        ``states`` (N,) are those that are known, -1 where they are not.
+        """
+        self.check_options()
+        form = self.__dict__.get("_form", _Form(None, sequences.n_features == 1, None))
+        first = None
+        if start is not None:
+            first = as_params(start.model_for(self._structure()), form.columns, single=form.single)
+        return self._fit(sequences, form, first, states=states)
+
+    def for_rows(self, X: Any, y: Any) -> Self:
+        """An unfitted copy that takes packed rows for those of this X and y: names of designs, dimensions of y."""
+        made = self.clone()
+        made._form = _form_of(X, y)
+        return made
+
+    def clone(self) -> Self:
+        made = super().clone()
+        if "_form" in self.__dict__:
+            made._form = self._form
+        return made
+
+    def model_for(self, structure: Model) -> Model:
+        """The fitted model, to start one of this structure from. Raises ``ValueError`` where it is of another."""
+        return self._fitted_chain().model_for(structure)
+
+    def _fit(
+        self,
+        sequences: Sequences,
+        form: _Form,
+        params: GLMHMMParams | None,
+        *,
+        states: Tensor | None = None,
+        callback: Callback | None = None,
+    ) -> Self:
+        self._columns, self._single = form.columns, form.single
         if sequences.n_rows < self._n_states():
             raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
         seed = self._seed()
         sequences.refuse_underflow()
-        params = self._begin(trials, seed) if init_params is None else checked_params(init_params, self._n_states())
-        start = as_model(self._structure(), params, self._columns)
-        self._check_features(start, sequences)
+        start = as_model(self._structure(), params or self._begin(sequences, seed), self._columns)
+        self._check_widths(start, sequences)
         start = in_units_of(start, sequences)
         chain = self._chain(seed)
-        chain.fit_sequences(sequences, start=self._chain(seed)._adopt_loaded(start, None))
+        first = self._chain(seed)._adopt_loaded(start, None)
+        chain.fit_sequences(sequences, start=first, states=states, callback=callback)
+        self._remember_features(form.features)
         self._adopt(chain, sequences)
         return self
 
@@ -227,22 +302,114 @@ class GLMHMM(Keeping, Stepping, Routed):
         """:meth:`score` for packed responses beside their covariates."""
         return self._fitted_chain().score_sequences(sequences)
 
+    def log_joint(self, sequences: Sequences) -> float:
+        """Σ log p(session, its most probable states), in nats."""
+        return self._fitted_chain().log_joint(sequences)
+
+    def log_density_sequences(self, sequences: Sequences) -> Tensor:
+        """(N,) log p(y_t | the session before t), causal, in nats."""
+        return self._fitted_chain().log_density_sequences(sequences)
+
     def smooth_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
         """p(state_t | all of the session): (n_time_bins, n_states)."""
         trials = self._trials(X, y, session_starts)
-        return trials.answered(self._fitted_chain().smooth_sequences(trials.sequences).numpy())
+        return self._by_state(X, trials, self._fitted_chain().smooth_sequences(trials.sequences).numpy())
+
+    predict_proba = smooth_proba
 
     def filter_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
         """p(state_t | the session up to t), causal: (n_time_bins, n_states)."""
         trials = self._trials(X, y, session_starts)
-        return trials.answered(self._fitted_chain().filter_sequences(trials.sequences).numpy())
+        return self._by_state(X, trials, self._fitted_chain().filter_sequences(trials.sequences).numpy())
 
     def decode_state(self, X: Any, y: Any, session_starts: Any = None, state_format: StateFormat = "one-hot") -> Any:
         """The most probable states (Viterbi): (n_time_bins, n_states) of 0 and 1, or (n_time_bins,) indices."""
         check_format(state_format)
         trials = self._trials(X, y, session_starts)
-        states = self._fitted_chain().decode_sequences(trials.sequences)
-        return trials.answered(self._formatted(states, state_format))
+        states = self._formatted(self._fitted_chain().decode_sequences(trials.sequences), state_format)
+        return self._by_state(X, trials, states)
+
+    def predict(self, X: Any, y: Any, session_starts: Any = None) -> Any:
+        """The most probable states (Viterbi): (n_time_bins,), as of the other estimators."""
+        return self.decode_state(X, y, session_starts, "index")
+
+    def expected_response(self, X: Any, y: Any = None, session_starts: Any = None) -> Any:
+        """E(y_t | X_t and the session's responses before t), causal: of choices, the probability of a 1.
+
+        (n_time_bins,), or (n_time_bins, n_responses); categories have an axis of probabilities more. Each state's mean
+        counts as much as the state is probable before y_t is seen; without ``y`` no response was seen at all.
+        """
+        trials = self._trials(X, y, session_starts)
+        emission = self._fitted_model().emission
+        assert isinstance(emission, GLM)
+        before = self._fitted_chain()._predicted(trials.sequences).exp()
+        means = emission.means(trials.sequences.covariates)
+        expected = torch.einsum("nk,nk...->n...", before, means).numpy()
+        expected = expected[:, 0] if self._is_single() else expected
+        if expected.ndim == 3:
+            return trials.expanded(expected)
+        what = "category" if emission.family == "categorical" else "response"
+        return self._answered(X, trials, expected, what)
+
+    def summary(
+        self, X: Any = None, y: Any = None, session_starts: Any = None, *, std_errors: bool = False
+    ) -> pl.DataFrame:
+        """One row a state: its share of the rows, how long it lasts on average, and its regression.
+
+        Shares are posterior, of the rows of the fit, or of those given. With ``std_errors`` each of these but the
+        shares has a column "…_se", as in :meth:`hsmm.HMM.summary`, for which X and y must be the data of the fit.
+        """
+        chain = self._fitted_chain()
+        if X is None:
+            table = chain.summary(std_errors=std_errors)
+        else:
+            table = chain.summary(**self._asked(X, y, session_starts), std_errors=std_errors)
+        units = [name for name in table.columns if name.startswith(("x0.centre", "x0.spread", "centre[", "spread["))]
+        return table.drop(units).rename(self._covariate_name)
+
+    def confidence_intervals(
+        self,
+        X: Any,
+        y: Any,
+        session_starts: Any = None,
+        *,
+        method: Method = "information",
+        level: float = 0.95,
+        n_samples: int = 200,
+        random_state: RandomState = None,
+    ) -> pl.DataFrame:
+        """How well X and y, the data of the fit, determine each parameter: :meth:`hsmm.HMM.confidence_intervals`."""
+        return self._fitted_chain().confidence_intervals(
+            **self._asked(X, y, session_starts),
+            method=method,
+            level=level,
+            n_samples=n_samples,
+            random_state=random_state,
+        )
+
+    @property
+    def uses_context(self) -> bool:
+        """Whether covariates are read: always."""
+        return True
+
+    @property
+    def is_countable(self) -> bool:
+        """Whether the number of free parameters says how closely this model can follow data."""
+        return self._structure().is_countable
+
+    def describe(self) -> dict[str, Any]:
+        """What sets this candidate apart, in the words of the :class:`hsmm.HMM` that it is."""
+        return self._chain(0).describe()
+
+    @property
+    def n_features_in_(self) -> int:
+        """Covariates seen in fit."""
+        return int(self._fitted_model().emission.parameters["coef"].shape[2])
+
+    @property
+    def n_parameters_(self) -> int:
+        """Parameters that are learnt, for the information criteria."""
+        return self._fitted_chain().n_parameters_
 
     def simulate(
         self, random_key: Any, feedforward_input: Any, state_format: StateFormat = "index", session_starts: Any = None
@@ -283,12 +450,47 @@ class GLMHMM(Keeping, Stepping, Routed):
             tol=float(self.tol),
             random_state=seed,
             trainer=PatientEM(),
+            verbose=int(self.verbose),
         )
 
     def _fitted_chain(self) -> Chain:
-        return self._chain(0)._adopt_loaded(self._fitted_model(), None)
+        chain = self._chain(0)._adopt_loaded(self._fitted_model(), None)
+        if "state_share_" in self.__dict__:
+            chain.state_share_ = self.state_share_
+        return chain
 
-    def __repr__(self) -> str:
+    def _asked(self, X: Any, y: Any, session_starts: Any) -> dict[str, Any]:
+        """The rows in the words of the HMM that this is."""
+        if y is None:
+            raise ValueError("X is given without y; give the responses too.")
+        sequences = self._trials(X, y, session_starts).sequences
+        table = torch.where(sequences.observed, sequences.values, torch.nan)
+        return {"X": table.numpy(), "lengths": sequences.lengths.numpy(), "context": sequences.covariates}
+
+    def _covariate_name(self, column: str) -> str:
+        """A column of the HMM's summary, which speaks of its one feature, with the covariates by their names."""
+        known = self.__dict__.get("feature_names_in_")
+        short = column.removeprefix("x0.")
+        if known is None:
+            return short
+        return re.sub(r"^coef\[(\d+)", lambda found: f"coef[{known[int(found[1])]}", short)
+
+    def _answered(self, X: Any, trials: Trials, rows: np.ndarray, what: str) -> Any:
+        """One row for each given, in the kind that was asked for; of pynapple where the input was and none was."""
+        names = what if rows.ndim == 1 else [f"{what}_{k}" for k in range(rows.shape[1])]
+        made = self._answer(X, trials.expanded(rows), names)
+        return trials.answered(rows, names) if isinstance(made, np.ndarray) else made
+
+    def _by_state(self, X: Any, trials: Trials, rows: np.ndarray) -> Any:
+        return self._answered(X, trials, rows, "state")
+
+    def _shown(self) -> Shown:
+        try:
+            return super()._shown()
+        except (TypeError, ValueError):  # attributes that were set by hand, and do not fit each other
+            return Shown(self._head())
+
+    def _head(self) -> str:
         values = {name: plain(value) for name, value in self.get_params().items()}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         shown = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
@@ -337,10 +539,11 @@ class GLMHMM(Keeping, Stepping, Routed):
             n_responses=model.emission.n_features,
             strict_nan=bool(self.strict_nan),
         )
-        self._check_features(model, trials.sequences)
+        self._check_widths(model, trials.sequences)
+        self._check_features(X)
         return trials
 
-    def _check_features(self, model: Model, sequences: Sequences) -> None:
+    def _check_widths(self, model: Model, sequences: Sequences) -> None:
         coef = model.emission.parameters["coef"]
         assert sequences.covariates is not None
         if coef.shape[2] != sequences.covariates.shape[1]:
@@ -372,20 +575,22 @@ class GLMHMM(Keeping, Stepping, Routed):
         return GLMHMMParams(*(getattr(self, name) for name in ATTRIBUTES))
 
     def _set_attributes(self, model: Model) -> None:
+        for name in _OF_A_FIT:
+            self.__dict__.pop(name, None)
         for name, value in zip(ATTRIBUTES, as_params(model, self._columns, single=self._single), strict=True):
             setattr(self, name, value)
 
-    def _begin(self, trials: Trials, seed: int) -> GLMHMMParams:
+    def _begin(self, sequences: Sequences, seed: int) -> GLMHMMParams:
         form = Form(self._n_states(), self._columns, self._single)
         functions = (self.hmm_initialization_funcs, self.model_initialization_funcs)
-        return begin(self._structure(), trials, form, functions, seed)
+        return begin(self._structure(), sequences, form, functions, seed)
 
     def _adopt(self, chain: Chain, sequences: Sequences) -> None:
         best = chain._best_fit()
         self._set_attributes(chain._fitted_model())
         self._restarts = chain.restarts_
         self.log_likelihood_, self.n_iter_, self.converged_ = chain.log_likelihood_, chain.n_iter_, chain.converged_
-        self.n_parameters_, self.history_ = chain.n_parameters_, chain.history_
+        self.history_, self.state_share_ = chain.history_, chain.state_share_
         history = np.full(int(self.maxiter), np.nan)
         reached = self.history_[1 : int(self.maxiter) + 1]
         history[: len(reached)] = reached

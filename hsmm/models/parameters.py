@@ -46,7 +46,8 @@ class Parameters(Spelled):
                 setattr(made, name, copy.deepcopy(self.__dict__[name]))
         return made
 
-    def __repr__(self) -> str:
+    def _head(self) -> str:
+        """The constructor's call, with the options that differ from their defaults."""
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         return _call(type(self).__name__, self.get_params(), defaults)
 

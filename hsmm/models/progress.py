@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from hsmm.models.parameters import whole
 from hsmm.training.objective import Watch
 
 _EVERY = 10  # iterations to a line, where not every iteration has one
@@ -32,6 +33,12 @@ class Progress:
 
 
 Callback: TypeAlias = Callable[[Progress], object]
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raise ``ValueError`` unless :func:`watcher` knows how much that is to tell."""
+    if whole("verbose", verbose, 0) > 2:
+        raise ValueError(f"verbose is {verbose}; expected 0, 1 or 2.")
 
 
 def watcher(verbose: int, callback: Callback | None) -> Watch | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -84,6 +85,41 @@ class Shown:
         assert self.table is not None
         rows = self.table.select(self._columns).head(_MOST_STATES).rows()
         return [[_cell(name, value) for name, value in zip(self._columns, row, strict=True)] for row in rows]
+
+
+class Displayed:
+    """An estimator that shows its options, and once fitted what it has found."""
+
+    log_likelihood_: float
+    n_iter_: int
+    converged_: bool
+
+    @property
+    @abstractmethod
+    def n_parameters_(self) -> int: ...
+    @abstractmethod
+    def summary(self) -> pl.DataFrame: ...
+    @abstractmethod
+    def __sklearn_is_fitted__(self) -> bool: ...
+
+    def __repr__(self) -> str:
+        return self._shown().text()
+
+    def _repr_html_(self) -> str:
+        return self._shown().html()
+
+    @abstractmethod
+    def _head(self) -> str: ...
+
+    def _shown(self) -> Shown:
+        if not self.__sklearn_is_fitted__():
+            return Shown(self._head())
+        facts = ["known parameters"]
+        if hasattr(self, "log_likelihood_"):
+            ended = "converged" if self.converged_ else "not converged"
+            facts = [f"log-likelihood {self.log_likelihood_:.2f}", f"{self.n_iter_} iterations", ended]
+            facts.append(f"{self.n_parameters_} parameters")
+        return Shown(self._head(), facts, self.summary())
 
 
 def _words(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import polars as pl
 from torch import Tensor
@@ -16,6 +16,7 @@ from hsmm.sequences import Sequences
 class Candidate(Protocol):
     """An estimator that can be fitted and weighed."""
 
+    regresses: ClassVar[bool]
     log_likelihood_: float
     n_iter_: int
     converged_: bool
@@ -29,6 +30,7 @@ class Candidate(Protocol):
     @property
     def restarts_(self) -> pl.DataFrame: ...
     def clone(self) -> Self: ...
+    def for_rows(self, X: Any, y: Any) -> Self: ...
     def describe(self) -> dict[str, Any]: ...
     def check_options(self) -> None: ...
     def fit_sequences(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Self: ...

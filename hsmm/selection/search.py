@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 from torch import Tensor
 from torch.linalg import LinAlgError
@@ -17,6 +18,7 @@ from hsmm.selection.criteria import CRITERIA, Evidence
 from hsmm.selection.held_out import HeldOut, held_out_scores
 from hsmm.selection.ranking import RULES, Rule, chosen_first, ranked, with_errors
 from hsmm.selection.reasons import Reason, reasons
+from hsmm.selection.rows import rows_of_x, rows_of_y
 from hsmm.selection.splits import LastShare, Splitter
 from hsmm.selection.stability import share_that_reached
 from hsmm.sequences import Sequences
@@ -63,6 +65,8 @@ def select_model(
     candidates: Sequence[Candidate],
     lengths: Any = None,
     *,
+    y: Any = None,
+    session_starts: Any = None,
     context: Any = None,
     criterion: str = "bic",
     splits: Splitter | None = None,
@@ -71,7 +75,12 @@ def select_model(
     states: Any = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Selection:
-    """Fit a copy of each candidate on X and rank them.
+    """Fit a copy of each candidate on X, or on the responses ``y`` beside the covariates X, and rank them.
+
+    With ``y`` (n_samples,) or (n_samples, n_responses), which :class:`hsmm.GLMHMM` needs, X and ``session_starts`` are
+    as in its ``fit``, or ``lengths`` say the same; every other candidate takes y for its X, and X for its ``context``
+    if it uses one, so that all speak of the same rows. Rows that ``GLMHMM.fit`` leaves out, with NaN at the ends of a
+    session, are left out for all.
 
     ``held_out`` fits each once more in every fold of ``splits`` and scores the rows held out, in nats per row; by
     default one fold, the last 20 % of every series given the first 80 %. It is computed only where it is the criterion.
@@ -82,7 +91,12 @@ def select_model(
     the states that are known, -1 where they are not, as in ``fit``; folds are fitted without them. ``progress`` is
     called with (done, total, label).
     """
-    sequences = Sequences.from_arrays(X, lengths, context)
+    if y is None:
+        sequences = rows_of_x(X, candidates, lengths, context, session_starts)
+    else:
+        sequences, kept = rows_of_y(X, y, candidates, lengths, context, session_starts)
+        candidates = [candidate.for_rows(X, y) for candidate in candidates]
+        states = np.asarray(states)[kept] if np.shape(states) == kept.shape else states
     _check(candidates, criterion, rule, splits, sequences)
     if starts is not None and len(starts) != len(candidates):
         raise ValueError(
@@ -112,8 +126,9 @@ def select_model(
     scores = [weighed.held_out for weighed in found]
     table = pl.DataFrame([weighed.row for weighed in found], schema_overrides=_SCHEMA, infer_schema_length=None)
     table = with_errors(ranked(table, criterion), scores)
+    described_by = [name for candidate in candidates for name in candidate.describe()]
     return Selection(
-        chosen_first(table, rule).select(_in_order(table.columns, list(candidates[0].describe()))),
+        chosen_first(table, rule).select(_in_order(table.columns, described_by)),
         models,
         criterion,
         [weighed.reasons for weighed in found],
@@ -175,7 +190,7 @@ def _words(doubts: tuple[Reason, ...], told: list[str]) -> dict[str, str]:
 
 
 def _in_order(columns: list[str], described: list[str]) -> list[str]:
-    first = ["candidate", *described, *CRITERIA, "held_out_se", "behind_se"]
+    first = list(dict.fromkeys(["candidate", *described, *CRITERIA, "held_out_se", "behind_se"]))
     last = ["stability", "reasons", "warnings"]
     return [*first, *(name for name in columns if name not in first + last), *last]
 

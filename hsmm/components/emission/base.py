@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -58,6 +58,10 @@ class Emission(Component):
     def moments(self) -> tuple[Tensor, Tensor] | None:
         """(R, K, F) mean and standard deviation of each feature; None where numbers are names, or not all is given."""
         return None
+
+    def particulars(self) -> dict[str, Any]:
+        """What tells laws of this name apart in a table of candidates, each a column: text or numbers."""
+        return {}
 
     def governing(self, n_features: int) -> Sequence[Emission]:
         """The family of each of so many features, without parameters; one family but for products."""

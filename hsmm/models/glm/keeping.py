@@ -13,13 +13,14 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.io import save_model
+from hsmm.models.frames import Framed
 from hsmm.models.glm import options as words
 from hsmm.models.glm.parameters import ATTRIBUTES, GLMHMMParams
-from hsmm.models.glm.trials import Columns
 from hsmm.models.parameters import Parameters
+from hsmm.trials import Columns
 
 
-class Keeping(Parameters):
+class Keeping(Framed, Parameters):
     """Saving and loading, of the whole model and, as nemos has it, of its parameters."""
 
     _columns: Columns | None
@@ -52,6 +53,7 @@ class Keeping(Parameters):
         names = ("log_likelihood_", "n_iter_", "converged_")
         fit = {name.rstrip("_"): getattr(self, name) for name in names} if hasattr(self, "log_likelihood_") else None
         shape = {"columns": self._columns, "single": self._is_single(), "dof_resid": getattr(self, "dof_resid_", None)}
+        shape["features"] = self._feature_list()
         details = {"estimator": type(self).__name__, "options": options, "fit": fit, "shape": shape}
         return save_model(folder, model, details)
 
@@ -63,11 +65,16 @@ class Keeping(Parameters):
         made._columns = None if shape["columns"] is None else tuple((str(n), int(w)) for n, w in shape["columns"])
         made._single = bool(shape["single"])
         made._set_attributes(model)
+        made._remember_features(shape.get("features"))
         if shape["dof_resid"] is not None:
             made.dof_resid_ = shape["dof_resid"]
         for name, value in (details["fit"] or {}).items():
             setattr(made, f"{name}_", value)
         return made
+
+    def _feature_list(self) -> list[str] | None:
+        names = self.__dict__.get("feature_names_in_")
+        return None if names is None else names.tolist()
 
     def save_params(self, filename: str | Path) -> None:
         """Write options and fitted attributes, where there are any, to an .npz file without pickles.
@@ -81,6 +88,7 @@ class Keeping(Parameters):
             coef = params.coef if names is None else np.concatenate([params.coef[name] for name in names], 0)
             arrays = {"coef_": coef, **dict(zip(ATTRIBUTES[1:], params[1:], strict=True))}
         text = {"options": described(self.get_params()), "columns": getattr(self, "_columns", None)}
+        text["features"] = self._feature_list()
         np.savez(filename, **arrays, description=np.array(json.dumps(text)))
 
     @classmethod
@@ -92,6 +100,7 @@ class Keeping(Parameters):
             arrays = {name: stored[name] for name in ATTRIBUTES if name in stored.files}
         made = cls(**restored(text["options"], mapping_dict or {}))
         if arrays:
+            made._remember_features(text.get("features"))
             made._columns = None if text["columns"] is None else tuple((n, int(w)) for n, w in text["columns"])
             if made._columns is not None:
                 edges = np.cumsum([width for _, width in made._columns])[:-1]

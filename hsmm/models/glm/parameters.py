@@ -12,8 +12,8 @@ from hsmm.components.emission.glm import GLM
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.models.glm.trials import Columns
 from hsmm.sequences import Sequences
+from hsmm.trials import Columns
 
 ATTRIBUTES = ("coef_", "intercept_", "scale_", "initial_prob_", "transition_prob_")
 """What a fit sets, and what a user may set to make a model of known parameters."""

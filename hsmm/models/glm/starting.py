@@ -13,7 +13,8 @@ from hsmm.components.emission.glm import GLM
 from hsmm.components.model import Model
 from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, Beginning, begun, checked
 from hsmm.models.glm.parameters import GLMHMMParams, as_params, checked_params
-from hsmm.models.glm.trials import Columns, Trials
+from hsmm.sequences import Sequences
+from hsmm.trials import Columns
 
 Functions: TypeAlias = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
 """Initialisers of the chain and of the regressions."""
@@ -28,9 +29,9 @@ class Form:
     single: bool
 
 
-def begin(structure: Model, trials: Trials, form: Form, functions: Functions, seed: int) -> GLMHMMParams:
+def begin(structure: Model, sequences: Sequences, form: Form, functions: Functions, seed: int) -> GLMHMMParams:
     """Five arrays from the initialisers."""
-    offered = _beginning(structure, trials, form, seed)
+    offered = _beginning(structure, sequences, form, seed)
     made: dict[str, Any] = {}
     for given, slots in zip(functions, (CHAIN_SLOTS, GLM_SLOTS), strict=True):
         chosen = checked(given, slots)
@@ -46,8 +47,8 @@ def begin(structure: Model, trials: Trials, form: Form, functions: Functions, se
     return checked_params(arrays, form.n_states)
 
 
-def _beginning(structure: Model, trials: Trials, form: Form, seed: int) -> Beginning:
-    sequences, k, single = trials.sequences, form.n_states, form.single
+def _beginning(structure: Model, sequences: Sequences, form: Form, seed: int) -> Beginning:
+    k, single = form.n_states, form.single
     emission = structure.emission
     assert isinstance(emission, GLM)
     emission._check_responses(sequences)

@@ -10,10 +10,10 @@ import numpy as np
 from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, checked_params, in_units_of
-from hsmm.models.glm.trials import Columns, Trials, columns_of, make_trials
 from hsmm.models.queries import refuse_impossible
 from hsmm.sequences import Sequences
 from hsmm.training.m_step import maximise
+from hsmm.trials import Columns, columns_of, make_trials
 
 
 class Stepping:
@@ -32,9 +32,9 @@ class Stepping:
     @abstractmethod
     def _structure(self) -> Model: ...
     @abstractmethod
-    def _begin(self, trials: Trials, seed: int) -> GLMHMMParams: ...
+    def _begin(self, sequences: Sequences, seed: int) -> GLMHMMParams: ...
     @abstractmethod
-    def _check_features(self, model: Model, sequences: Sequences) -> None: ...
+    def _check_widths(self, model: Model, sequences: Sequences) -> None: ...
     @abstractmethod
     def _degrees_of_freedom(self, sequences: Sequences, n_samples: int | None) -> float: ...
     @abstractmethod
@@ -52,7 +52,7 @@ class Stepping:
         self._columns, self._single = columns_of(X), np.ndim(y) == 1
         strict = bool(self.strict_nan)
         trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
-        return self._begin(trials, self._seed())
+        return self._begin(trials.sequences, self._seed())
 
     def initialize_optimizer_and_state(self, params: Any, X: Any, y: Any) -> EMState:
         """The state of an EM that has made no step. Raises where the parameters do not fit the data."""
@@ -98,5 +98,5 @@ class Stepping:
         strict = bool(self.strict_nan)
         trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
         model = as_model(self._structure(), checked_params(params, self._n_states()), self._columns)
-        self._check_features(model, trials.sequences)
+        self._check_widths(model, trials.sequences)
         return in_units_of(model, trials.sequences), trials.sequences

@@ -174,6 +174,16 @@ class GLM(OnCovariates, Emission):
         """(K, Y)"""
         return self.fitted("scale")
 
+    def particulars(self) -> dict[str, Any]:
+        penalised = self.regularizer != "unregularized"
+        return {
+            "family": self.family,
+            "inverse_link": self._link.name,
+            "regularizer": self.regularizer,
+            "strength": float(self.strength) if penalised else None,
+            **({"mix": float(self.mix)} if self.regularizer == "elastic_net" else {}),
+        }
+
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} responses; the model was fitted on {self.n_features}.")

@@ -38,8 +38,8 @@ class Trials:
         made[self.kept] = rows
         return made
 
-    def answered(self, rows: np.ndarray) -> Any:
-        """:meth:`expanded`, as a pynapple object where the input was one."""
+    def answered(self, rows: np.ndarray, names: list[str] | str = "") -> Any:
+        """:meth:`expanded`, as a pynapple object where the input was one, its columns by these ``names``."""
         made = self.expanded(rows)
         if self.template is None:
             return made
@@ -48,7 +48,7 @@ class Trials:
         support = {"t": self.template.t, "d": made, "time_support": self.template.time_support}
         if made.ndim == 1:
             return nap.Tsd(**support)
-        return nap.TsdFrame(**support, columns=[f"state_{k}" for k in range(made.shape[1])])
+        return nap.TsdFrame(**support, columns=names)
 
 
 def columns_of(X: Any) -> Columns | None:
