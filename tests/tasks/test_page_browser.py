@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+import hsmm
 from hsmm.plot.style import colour
 from tasks.config.columns import QUARANTINE_COLUMNS, STATE_COLUMNS
 from tasks.fitting.scaling import Scaling
@@ -128,17 +128,18 @@ N_ROWS = 400
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of two series, three states and a model, its words hostile."""
-    model = SimpleNamespace(
-        transition_prob_=np.array([[0.0, 0.5, 0.5], [0.9, 0.0, 0.1], [0.3, 0.7, 0.0]]),
-        duration_prob_=np.full((3, 10), 0.1),
-        mean_duration_=np.full(3, 5.5),
-        emission_=SimpleNamespace(mean_=np.array([[0.0], [1.0], [2.0]]), covariance_=np.ones((3, 1, 1))),
+    model = hsmm.HSMM.from_parameters(
+        initial_prob=np.full(3, 1 / 3),
+        transition_prob=np.array([[0.0, 0.5, 0.5], [0.9, 0.0, 0.1], [0.3, 0.7, 0.0]]),
+        duration_prob=np.full((3, 10), 0.1),
+        emission=hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [1.0], [2.0]], covariance=np.ones((3, 1, 1))),
     )
     scaling = Scaling(["level"], pl.DataFrame({"mean:level": [0.0], "scale:level": [1.0]}))
     names = pl.DataFrame(
         {"state": [0, 1, 2], "name": ["calm", HOSTILE, "wild"], "born": [START] * 3, "died": [None] * 3}
     )
-    aside = pl.DataFrame(schema=dict.fromkeys(QUARANTINE_COLUMNS, pl.String))
+    kinds = {"string": pl.String, "timestamp": pl.Datetime("us", "UTC")}
+    aside = pl.DataFrame(schema={name: kinds[kind] for name, kind in QUARANTINE_COLUMNS.items()})
     rows = pl.concat([_rows("A", 0), _rows(HOSTILE, 1)])
     data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, None, ChosenModel(model, scaling))
     return write_page(data, tmp_path_factory.mktemp("page"))
