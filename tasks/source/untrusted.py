@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from tasks.source.thrift import Thrift
 
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
+_CONTINUATION = b"\xff" * 4
 _LARGEST_FOOTER = 1 << 26
 _MOST_COLUMNS = 10_000
 _MOST_GROUPS = 10_000
@@ -129,7 +132,7 @@ def _read_column(footer: Thrift, chunk: _Chunk) -> None:
 
 
 def _check_notes(footer: Thrift) -> None:
-    """Arrow keeps its own schema among the notes, extension types too."""
+    """Arrow keeps its own schema among the notes, which readers follow wherever it leads."""
     count, _ = footer.list_header()
     for _ in range(count):
         notes = {}
@@ -138,15 +141,23 @@ def _check_notes(footer: Thrift) -> None:
                 notes[place] = footer.binary()
             else:
                 footer.skip(kind)
-        if notes.get(1) == b"ARROW:schema" and b"ARROW:extension:name" in _decoded(notes.get(2, b"")):
-            raise ValueError("it holds an extension type")
+        if notes.get(1) == b"ARROW:schema":
+            _check_arrow_schema(notes.get(2, b""))
 
 
-def _decoded(text: bytes) -> bytes:
+def _check_arrow_schema(text: bytes) -> None:
     try:
-        return binascii.a2b_base64(text)
+        schema = binascii.a2b_base64(text)
     except binascii.Error:
         raise ValueError("its Arrow schema is not base64") from None
+    if b"ARROW:extension:name" in schema:
+        raise ValueError("it holds an extension type")
+    if not schema.startswith(_CONTINUATION):
+        raise ValueError("its Arrow schema does not begin as a message does")
+    try:
+        pa.ipc.read_schema(pa.py_buffer(schema))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"its Arrow schema does not hold: {error}") from None
 
 
 def _footer(file: Path) -> bytes:
@@ -176,21 +187,22 @@ def _check_schema(footer: Thrift) -> None:
             open_children.pop()
         if open_children:
             open_children[-1] -= 1
-        open_children.append(_n_children(footer))
+        children = _number_at(5, footer)
+        if not 0 <= children <= _MOST_COLUMNS:
+            raise ValueError(f"it claims a column of {children} columns")
+        open_children.append(children)
         if len(open_children) > _DEEPEST:
             raise ValueError(f"its columns are nested deeper than {_DEEPEST}")
 
 
-def _n_children(footer: Thrift) -> int:
-    children = 0
-    for place, kind in footer.fields():
-        if (place, kind) == (5, _I32):
-            children = footer.integer()
+def _number_at(wanted: int, structure: Thrift) -> int:
+    number = 0
+    for place, kind in structure.fields():
+        if (place, kind) == (wanted, _I32):
+            number = structure.integer()
         else:
-            footer.skip(kind)
-    if not 0 <= children <= _MOST_COLUMNS:
-        raise ValueError(f"it claims a column of {children} columns")
-    return children
+            structure.skip(kind)
+    return number
 
 
 def _check_claims(claims: _Claims, file: Path, size: int) -> None:
@@ -213,7 +225,10 @@ def _check_claims(claims: _Claims, file: Path, size: int) -> None:
 
 
 def _check_pages(content: mmap.mmap, chunk: _Chunk) -> None:
-    """No page unpacks to more than its column claims, and that is no more than so few bytes can hold."""
+    """No page unpacks to more than its column claims, and that is no more than so few bytes can hold.
+
+    Nor does a dictionary hold more values than bytes: room is made for all of them before the first is read.
+    """
     if not 0 <= chunk.unpacked <= max(_SMALL, _MOST_EXPANSION * chunk.packed):
         raise ValueError(f"column {chunk.column!r} claims {chunk.unpacked} bytes packed into {chunk.packed}")
     at, end = chunk.start, chunk.start + chunk.packed
@@ -222,9 +237,13 @@ def _check_pages(content: mmap.mmap, chunk: _Chunk) -> None:
         for place, kind in header.fields():
             if place in (2, 3) and kind == _I32:
                 sizes[place] = header.integer()
+            elif (place, kind) == (7, _STRUCT):
+                sizes[place] = _number_at(1, header)
             else:
                 header.skip(kind)
-        unpacked, packed = sizes.get(2, -1), sizes.get(3, -1)
+        unpacked, packed, n_values = sizes.get(2, -1), sizes.get(3, -1), sizes.get(7, 0)
         if not (0 <= unpacked <= max(chunk.unpacked, _SLACK) and packed >= 0):
             raise ValueError(f"a page of column {chunk.column!r} claims {unpacked} bytes of {chunk.unpacked}")
+        if not 0 <= n_values <= unpacked:
+            raise ValueError(f"the dictionary of column {chunk.column!r} claims {n_values} values in {unpacked} bytes")
         at = header.at + packed

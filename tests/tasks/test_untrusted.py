@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import multiprocessing
 import resource
 import struct
@@ -57,8 +58,12 @@ def _element(name: str, kind: int | None = None, children: int | None = None) ->
     return _structure(*fields)
 
 
-def _chunk(name: str, kind: int, rows: int, start: int, unpacked: int, packed: int) -> bytes:
-    numbers = {5: rows, 6: unpacked, 7: packed, 9: start}
+def _chunk(
+    name: str, kind: int, rows: int, start: int, unpacked: int, packed: int, dictionary: int | None = None
+) -> bytes:
+    numbers = {5: rows, 6: unpacked, 7: packed, 9: start if dictionary is None else start + dictionary}
+    if dictionary is not None:
+        numbers[11] = start
     described = _structure(
         (1, _I32, _number(kind)),
         (2, _LIST, _list(_I32, [_number(0), _number(3)])),
@@ -75,12 +80,17 @@ def _page(rows: int, unpacked: int, body: bytes) -> bytes:
     return _structure(*((place, _I32, _number(value)) for place, value in sizes.items()), (5, _STRUCT, data)) + body
 
 
-def _footer(rows: int, schema: list[bytes], groups: list[bytes], **claims: int) -> bytes:
+def _footer(
+    rows: int, schema: list[bytes], groups: list[bytes], notes: dict[str, str] | None = None, **claims: int
+) -> bytes:
+    pairs = [_structure((1, _BINARY, _text(key)), (2, _BINARY, _text(said))) for key, said in (notes or {}).items()]
+    noted = [(5, _LIST, _list(_STRUCT, pairs))] if pairs else []
     return _structure(
         (1, _I32, _number(2)),
         (2, _LIST, _list(_STRUCT, schema, claims.get("n_schema"))),
         (3, _I64, _number(rows)),
         (4, _LIST, _list(_STRUCT, groups, claims.get("n_groups"))),
+        *noted,
     )
 
 
@@ -103,6 +113,30 @@ def _filled(rows: int, n_groups: int = 1, unpacked: int | None = None, claimed: 
     ]
     group = _structure((1, _LIST, _list(_STRUCT, chunks)), (2, _I64, _number(100)), (3, _I64, _number(rows)))
     return _file(page * 3, _footer(rows * n_groups, _schema(), [group] * n_groups))
+
+
+def _with_dictionary(n_values: int) -> bytes:
+    sizes = [(place, _I32, _number(value)) for place, value in {1: 2, 2: 8, 3: 8}.items()]
+    about = _structure((1, _I32, _number(n_values)), (2, _I32, _number(0)))
+    page = _structure(*sizes, (7, _STRUCT, about)) + bytes(8)
+    both = page + _page(1, 6, struct.pack("<I", 2) + b"\2\0")
+    chunks = [
+        _chunk(name, kind, 1, 4 + i * len(both), len(both), len(both), len(page))
+        for i, (name, kind) in enumerate(_COLUMNS.items())
+    ]
+    group = _structure((1, _LIST, _list(_STRUCT, chunks)), (2, _I64, _number(100)), (3, _I64, _number(1)))
+    return _file(both * 3, _footer(1, _schema(), [group]))
+
+
+def _with_arrow_schema(message: bytes) -> bytes:
+    return _file(b"", _footer(0, _schema(), [], {"ARROW:schema": base64.b64encode(message).decode()}))
+
+
+def _deep_message(depth: int) -> bytes:
+    nested: pa.DataType = pa.int32()
+    for _ in range(depth):
+        nested = pa.list_(nested)
+    return pa.schema([("symbol", nested)]).serialize().to_pybytes()
 
 
 def _deep(depth: int) -> bytes:
@@ -128,6 +162,9 @@ LIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "fewer rows than none": (lambda: _file(b"", _footer(-5, _schema(), [])), "-5 rows"),
     "a page that swells": (lambda: _filled(100, unpacked=2**31 - 1), "a page of column"),
     "a column that swells": (lambda: _filled(100, 1, 2**31 - 1, 2**31 - 1), "packed into"),
+    "a dictionary without end": (lambda: _with_dictionary(2**31 - 1), "2147483647 values in 8 bytes"),
+    "an Arrow schema without end": (lambda: _with_arrow_schema(_deep_message(2000)), "Arrow schema does not hold"),
+    "an Arrow schema of another frame": (lambda: _with_arrow_schema(_deep_message(2)[4:]), "as a message does"),
     "a footer longer than the file": (lambda: b"PAR1" + b"\0" * 40 + b"\xff\xff\xff\xffPAR1", "4294967295"),
     "an encrypted footer": (lambda: b"PARE" + b"\0" * 40 + b"\x04\0\0\0PARE", "encrypted"),
     "nothing": (lambda: b"", "0 bytes"),
