@@ -73,6 +73,8 @@ def test_one_regression_is_worth_the_same_by_either_name(found: hsmm.Selection) 
 
 
 def test_each_candidate_is_told_by_what_sets_it_apart(found: hsmm.Selection) -> None:
+    apart = ["n_states", "emission", "duration", "family", "inverse_link", "regularizer", "strength"]
+    assert found.table.columns[:8] == ["candidate", *apart]
     told = found.table.sort("candidate").select("n_states", "emission", "family", "regularizer", "strength").rows()
     assert told == [
         (1, "glm", "bernoulli", "ridge", 1.0),
