@@ -26,7 +26,9 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
         chosen = f"{states}, {best['emission']} emission, {best['duration']} duration"
         lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
-        lines.append(f"           {best['criterion']} {best['score']:.1f}, log-likelihood {best['log_likelihood']:.1f}")
+        lines.append(
+            f"           {best['criterion']} {_score(best['score'])}, log-likelihood {best['log_likelihood']:.1f}"
+        )
     if gate := summary.get("gate"):
         lines.append(f"gate       {_gate(gate, summary)}")
     if best:
@@ -44,6 +46,13 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         told = summary.get("quarantined", [])[:_MOST_TOLD]
         lines += [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
     print_line("\n".join(lines))
+
+
+def _score(score: float | None) -> str:
+    """One digit of a criterion that grows with the rows, four of nats per row."""
+    if score is None:
+        return "unknown"
+    return f"{score:.1f}" if abs(score) >= 100.0 else f"{score:.4f}"
 
 
 def _verdict(summary: RunSummary) -> str:

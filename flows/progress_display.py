@@ -37,7 +37,7 @@ def display() -> Iterator[None]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -59,7 +59,7 @@ class _Lines:
         counted = stage in _COUNTED
         line = f"{_WORDS[stage]} {done + 1}/{total}: {label}" if counted and done < total else _WORDS[stage]
         if line != self._last and (not counted or done < total):
-            self._console.print(line, highlight=False)
+            self._console.print(line, highlight=False, markup=False)
             self._last = line
 
 

@@ -423,7 +423,9 @@ class Settings(Section):
         if taken:
             raise ValueError(f"feature names that the state table does not use itself, unlike {', '.join(taken)}")
         if len(made) < sum(len(feature.made(name)) for name, feature in features.items()):
-            raise ValueError("columns of different names, but two of its entries make one of the same")
+            every = [column for name, feature in features.items() for column in feature.made(name)]
+            twice = sorted({column for column in every if every.count(column) > 1})
+            raise ValueError(f"columns of different names, unlike {', '.join(twice)}, which two entries make")
         return features
 
     @model_validator(mode="before")
@@ -466,7 +468,8 @@ class Settings(Section):
         for which, known in (("features", self.value_columns), ("context", self.context_columns)):
             for name in named_columns(choice, which):
                 if name not in known:
-                    raise ValueError(f"`model.{key}` {label(choice)} with columns of {which}: {nearest(name, known)}")
+                    there = nearest(name, known) if known else f"declare {name!r} in a table `[{which}]`"
+                    raise ValueError(f"`model.{key}` {label(choice)} with columns of {which}: {there}")
 
     @cached_property
     def made_features(self) -> dict[str, Feature]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -54,8 +54,9 @@ def _sentence(detail: Any, known: list[str]) -> str:
     if detail["type"] == "option":
         option, found = detail["ctx"]["option"], detail["ctx"]["found"]
         return f"{key}{'.' if option else ''}{option}: found {found}; expected {_ended(detail['msg'])}"
-    expected = _expectation(detail["msg"])
-    return f"{key}: found {detail['input']!r}; expected {_ended(expected)}"
+    is_section = isinstance(detail["input"], Mapping | BaseModel)
+    found = "" if is_section else f"found {detail['input']!r}; "
+    return f"{key}: {found}expected {_ended(_expectation(detail['msg']))}".removeprefix(": ")
 
 
 def _ended(sentence: str) -> str:

@@ -158,7 +158,9 @@ def _count_where(rows: pl.DataFrame, condition: pl.Expr, message: str) -> pl.Dat
         rows.filter(condition)
         .group_by("series_id", maintain_order=True)
         .agg(pl.len().alias("n"), pl.concat_str(first, pl.format(" ({})", flaw).fill_null("")).alias("first"))
-        .select("series_id", pl.format(message, "n", "first").alias("detail"))
+        .select(
+            "series_id", pl.format(message, "n", "first").str.replace("^found 1 rows", "found 1 row").alias("detail")
+        )
     )
 
 

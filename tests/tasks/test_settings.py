@@ -174,3 +174,22 @@ def test_options_tell_candidates_apart(config: Path) -> None:
 def test_only_what_may_move_and_stretch_is_scaled(config: Path, emission: str, scaled: list[str]) -> None:
     settings = read_settings(config, ["features.n={op='identity', column='n'}", f"model.emission={emission}"])
     assert scaled_columns(settings) == scaled
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("model.min_duration=500", "model: expected min_duration"),
+        (
+            'model.emission={name = "glm", family = "poisson", columns = ["lod"]}',
+            "declare 'lod' in a table `[context]`",
+        ),
+    ],
+)
+def test_a_section_that_is_wrong_as_a_whole_is_not_recited(config: Path, assignment: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        read_settings(config, [assignment])
+    message = str(refusal.value)
+    assert said in message
+    assert "{" not in message
+    assert ": :" not in message
