@@ -8,13 +8,16 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.duration import Duration
+from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE, Support
 from hsmm.components.register import KINDS
+from hsmm.sequences import Sequences
 from tests.hsmm.components.cases import (
     N_RESTARTS,
     N_STATES,
     Case,
     DurationCase,
     EmissionCase,
+    TransitionCase,
     all_cases,
     along_coordinates,
     at_bound,
@@ -25,6 +28,15 @@ from tests.hsmm.components.cases import (
 CASES = all_cases()
 DURATIONS = [case for case in CASES if isinstance(case, DurationCase)]
 HOLDABLE = [case for case in CASES if case.component.holdable]
+WITH_DENSITIES = [
+    case
+    for case in CASES
+    if isinstance(case, EmissionCase)
+    and case.is_complete
+    and getattr(case.component, "support", None) in (NUMBERS, POSITIVE, COUNTS, BINARY)
+    and not case.component.uses_covariates
+    and case.component.name != "multinomial"  # its features have one law together
+]
 ORDER = torch.tensor([2, 0, 1])
 
 
@@ -163,6 +175,32 @@ def test_a_law_is_the_maximiser_of_its_own_segments(case: DurationCase) -> None:
         return
     found, _ = case.optimum(other, case.expected(truth, 1e4))
     torch.testing.assert_close(case.log_table(found).exp(), case.log_table(truth).exp(), rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if isinstance(c, TransitionCase)], ids=lambda case: case.name)
+def test_states_that_may_be_numbered_anew_have_the_same_moves(case: TransitionCase) -> None:
+    if case.component.is_exchangeable:
+        possible = case.log_table(case.started(0)).isfinite()
+        assert torch.equal(possible[..., ORDER, :][..., ORDER] if possible.ndim == 3 else possible, possible)
+
+
+@pytest.mark.parametrize("case", WITH_DENSITIES, ids=lambda case: case.name)
+def test_a_density_is_normalised(case: EmissionCase) -> None:
+    values, width = _grid(case.component.support)
+    cells = torch.full((len(values), case.sequences.n_features), torch.nan, dtype=torch.float64)
+    cells[:, 0] = values
+    table = case.random(12).log_potentials(Sequences.from_arrays(cells))
+    assert ((table.exp() * width[:, None]).sum(1) - 1.0).abs().max() < 1e-6
+
+
+def _grid(support: Support) -> tuple[Tensor, Tensor]:
+    """Values of a feature, close together where they are small, and the widths to sum a density with."""
+    if support.is_discrete:
+        values = torch.arange(2000, dtype=torch.float64)
+        return values[support.contains(values)], torch.ones(int(support.contains(values).sum()), dtype=torch.float64)
+    steps = torch.linspace(-30.0, 30.0, 24_001, dtype=torch.float64)
+    values, slope = (steps.exp(), steps.exp()) if support is POSITIVE else (steps.sinh(), steps.cosh())
+    return values, slope * (steps[1] - steps[0])
 
 
 def _permuted_table(case: Case, component: Component) -> Tensor:
