@@ -136,9 +136,9 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def _default(field: Any) -> str:
-    if field.default is PydanticUndefined:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
         return "required"
-    value = field.default
     if value is None or value == {}:
         return "none"
     return f"`{_toml(value[0] if isinstance(value, tuple) and len(value) == 1 else value)}`"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import polars as pl
 
 if TYPE_CHECKING:
-    from tasks.config.settings import Feature
+    from tasks.config.sections.feature import Feature
 
 Option = Literal["window", "lag", "half_life", "low", "high"]
 Gap = Literal["missing", "skipped", "none"]

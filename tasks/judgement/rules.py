@@ -20,7 +20,7 @@ import polars as pl
 import hsmm
 from hsmm import Estimator
 from hsmm.selection import WALL_SHARE, state_shares, wall_share
-from tasks.config.settings import Promote
+from tasks.config.sections.promote import Promote
 from tasks.fitting.bundle import Member
 from tasks.fitting.scaling import Scaling
 from tasks.judgement.align import Identity

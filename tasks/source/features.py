@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from tasks.config.ops import OPS
-from tasks.config.settings import Feature
+from tasks.config.sections.feature import Feature
 from tasks.source.ingest import RAW
 
 

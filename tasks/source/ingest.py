@@ -14,7 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
 from tasks.config.moments import parse_as_of
-from tasks.config.settings import Settings, Source
+from tasks.config.sections.source import Source
+from tasks.config.settings import Settings
 from tasks.source.moments import Stamps, is_of_days, stamps_of, utc
 from tasks.source.parts import FILE, ROW, Part, read_parts, unreadable
 from tasks.source.text import cells, number

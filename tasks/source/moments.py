@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from tasks.config.settings import EPOCHS, Source
+from tasks.config.sections.source import EPOCHS, Source
 from tasks.source.text import cells, epoch_moment, iso_moment
 
 TIMESTAMP = pl.Datetime("us", "UTC")

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from tasks.config.durations import as_timedelta
-from tasks.config.settings import EVERY_OTHER, Source
+from tasks.config.sections.source import EVERY_OTHER, Source
 from tasks.source.calendar import every, is_closed, stamped, with_step
 from tasks.source.ingest import RAW
 from tasks.source.moments import at_clock, is_of_days

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from tasks.config.settings import Source
+from tasks.config.sections.source import Source
 from tasks.source.calendar import ended_series
 from tasks.source.policies import by_calendar
 

@@ -14,7 +14,8 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm.components.emission import Emission
 from tasks.config.laws import laws_by_feature
-from tasks.config.settings import Settings, Source
+from tasks.config.sections.source import Source
+from tasks.config.settings import Settings
 from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_trail
 from tasks.source.context import with_context
 from tasks.source.features import add_features

@@ -6,7 +6,7 @@ import pytest
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
-from flows.cli import _orchestrated
+from flows.commands.flow import orchestrated
 from flows.server import server_starting
 from tasks.config.errors import PipelineError
 
@@ -24,7 +24,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_the_flow_waits_for_the_server(started: list[object]) -> None:
     with temporary_settings(WANTED):
         ready = server_starting()
-        assert _orchestrated(ready, lambda: {"servers": len(started)}) == {"servers": 1}
+        assert orchestrated(ready, lambda: {"servers": len(started)}) == {"servers": 1}
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_server_that_does_not_answer_is_said_in_one_sentence(monkeypatch: pyte
 
     monkeypatch.setattr(SubprocessASGIServer, "start", silent)
     with temporary_settings(WANTED), pytest.raises(PipelineError, match=r"Timed out.*PREFECT_API_URL"):
-        _orchestrated(server_starting(), lambda: pytest.fail("the flow ran without a server"))
+        orchestrated(server_starting(), lambda: pytest.fail("the flow ran without a server"))

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tasks.config.ops import GAPS, OPS
-from tasks.config.settings import Feature
+from tasks.config.sections.feature import Feature
 from tasks.source.features import add_features
 
 _OPTIONS = {"window": 5, "lag": 3, "half_life": 4.0, "low": 0.4, "high": 2.5}

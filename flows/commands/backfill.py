@@ -1,0 +1,38 @@
+"""What each past day would have known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flows.commands.answer import print_json
+from flows.commands.flow import run_flow
+from flows.commands.options import AsJson, Assignments
+from flows.console import print_backfill
+
+
+def backfill(
+    config: str, *, start: str, end: str, every: str = "1mo", set_: Assignments = None, json_: AsJson = False
+) -> None:
+    """Publish what each past day would have known; what is there is skipped, so it can be stopped and run again.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    start
+        The first day.
+    end
+        The last day, included. From a month's end, months go to their ends.
+    every
+        The step: 1d, 1w, 1mo, 1q or 1y.
+    """
+
+    def load() -> Callable[..., Any]:
+        from flows.backfill import backfill as flow
+
+        return flow
+
+    summary, _ = run_flow(load, config, None, set_, (start, end, every))
+    print_backfill(summary)
+    print_json(summary, json_)

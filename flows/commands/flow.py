@@ -1,0 +1,80 @@
+"""A flow as a command: mistakes are told before it starts, its temporary server starts beside the imports."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from tasks.config.errors import PipelineError
+
+_QUIET = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def hush() -> None:
+    """Keep services from speaking on the user's terminal; what the environment says already stands."""
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+
+
+def run_flow(
+    load: Callable[[], Callable[..., Any]],
+    config: str,
+    as_of: str | None,
+    assignments: Sequence[str] | None,
+    arguments: tuple[Any, ...],
+) -> tuple[Any, Any]:
+    """A flow's summary with the seconds it took, and its settings, whose mistakes are told before it starts."""
+    began = time.monotonic()
+    hush()
+    from flows.progress_display import display
+    from tasks.config.progress import say
+    from tasks.config.settings import read_settings
+
+    settings = read_settings(config, assignments or ())
+    with display():
+        say("start")
+        from tasks.source.ingest import check_source
+        from tasks.tables.storage import check_output
+
+        check_source(settings, as_of)
+        check_output(settings.output.states)
+        from flows.server import server_starting
+
+        ready = server_starting()
+        flow = load()
+        _use_the_wait(ready)
+        summary = orchestrated(ready, flow, config, *arguments, assignments)
+    return {**summary, "seconds": round(time.monotonic() - began, 1)}, settings
+
+
+def orchestrated(ready: Future[None], flow: Callable[..., Any], *arguments: Any) -> Any:
+    """The flow's result; an orchestrator that cannot be reached is the user's to mend, not a bug of ours."""
+    try:
+        ready.result()
+        return flow(*arguments)
+    except RuntimeError as error:
+        if "API" not in str(error):
+            raise
+        raise PipelineError(
+            f"Prefect: {error}; start its server, or unset PREFECT_API_URL to run without one."
+        ) from error
+
+
+def _use_the_wait(ready: Future[None]) -> None:
+    """Import what the job needs last while the server starts: that takes seconds, and another core is at work."""
+    from tasks.registry.client import load_mlflow
+    from tasks.report.pictures import load_matplotlib
+
+    for load in (load_mlflow, load_matplotlib):
+        if not ready.done():
+            load()

@@ -1,0 +1,27 @@
+"""Names of states."""
+
+from __future__ import annotations
+
+from flows.commands.answer import print_json
+from flows.commands.options import AsJson, Assignments
+from flows.console import print_line
+
+
+def name(config: str, *names: str, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Give persistent states their names, such as 0=calm 2=crisis.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    names
+        state=name, as many as you like.
+    """
+    from tasks.config.settings import read_settings
+    from tasks.tables.show import named_states, rename
+
+    settings = read_settings(config, set_ or ())
+    rename(settings, names)
+    known = named_states(settings)
+    print_line("\n".join(f"{state}  {known[state]}" for state in sorted(known)))
+    print_json({"model_name": settings.name, "names": {str(state): known[state] for state in sorted(known)}}, json_)

@@ -1,0 +1,33 @@
+"""The page."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from flows.commands.answer import print_json
+from flows.commands.flow import hush
+from flows.commands.options import AsJson, Assignments
+from flows.console import print_line
+
+
+def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Write one self-contained HTML page of what is published.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    """
+    began = time.monotonic()
+    hush()
+    from tasks.config.settings import read_settings
+
+    settings = read_settings(config, set_ or ())
+    from tasks.report.page.recorded import recorded_report
+
+    summary = recorded_report(settings) | {"seconds": round(time.monotonic() - began, 1)}
+    for note in summary["notes"]:
+        sys.stderr.write(f"{note}\n")
+    print_line(f"report     {summary['report']}")
+    print_json(summary, json_)

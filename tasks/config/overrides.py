@@ -1,0 +1,71 @@
+"""A configuration as a tree of plain values: the TOML file, then the environment, then ``--set`` assignments."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.config.errors import ConfigurationError
+from tasks.config.secrets import holds_secret
+
+_PREFIX = "HSMM_"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What the file says; raises ``ConfigurationError`` where there is none or it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: found no such file; expected a TOML configuration.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as a TOML configuration: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}.") from None
+
+
+def override(tree: dict[str, Any], assignments: Sequence[str], top_level: Container[str]) -> None:
+    """Write variables such as HSMM_FIT__N_INIT, and then assignments such as fit.n_init=64, into ``tree``.
+
+    Of variables without a section, those count that name one of the ``top_level`` keys.
+    """
+    for dotted, text in (*_environment_assignments(os.environ, top_level), *map(_split_assignment, assignments)):
+        _assign(tree, dotted, _parse_value(text))
+
+
+def _environment_assignments(environment: Mapping[str, str], top_level: Container[str]) -> list[tuple[str, str]]:
+    """Variables such as HSMM_FIT__N_INIT; other variables that begin with HSMM_ are not configuration."""
+    keys = {key: key.removeprefix(_PREFIX).lower() for key in environment if key.startswith(_PREFIX)}
+    return [
+        (key.replace("__", "."), environment[variable])
+        for variable, key in sorted(keys.items())
+        if "__" in key or key in top_level
+    ]
+
+
+def _split_assignment(assignment: str) -> tuple[str, str]:
+    dotted, equals, text = assignment.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigurationError(f"--set: found {assignment!r}; expected section.key=value, such as fit.n_init=64.")
+    if holds_secret(text):  # Prefect keeps what a run was called with
+        variable = f"{_PREFIX}{dotted.strip().upper().replace('.', '__')}"
+        raise ConfigurationError(f"--set: found a password in {dotted.strip()}; expected it in {variable}.")
+    return dotted.strip(), text.strip()
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigurationError(f"{dotted}: `{section}` holds a value; expected a section of the configuration.")
+    tree[key] = value

@@ -1,0 +1,1 @@
+"""The tables of the configuration, each in a file of its own."""
