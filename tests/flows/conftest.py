@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -64,6 +65,13 @@ class Outcome:
 
 
 Drive = Callable[[Sequence[Sequence[str]]], list[Outcome]]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    with suppress(OSError):
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
 
 
 def walk(symbol: str, seed: int, n_rows: int = 150) -> pl.DataFrame:

@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -15,6 +14,7 @@ from threading import Event, Thread
 import pytest
 
 from flows.serve import POOL, Service, _EndedError, _run, answers, end_stopped_runs, local_stack, serve, started_service
+from tests.flows.conftest import runs
 
 _FAMILY = """
 import pathlib, signal, subprocess, sys, time
@@ -26,12 +26,6 @@ pathlib.Path(sys.argv[1]).write_text(" ".join(str(child.pid) for child in childr
 print("a line", flush=True)
 time.sleep(600)
 """
-
-
-def runs(pid: int) -> bool:
-    with suppress(OSError):
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
