@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from flows.commands.answer import print_json
 from flows.commands.options import AsJson, Assignments
 from flows.console import print_line
@@ -12,12 +16,14 @@ def states(
     *,
     series: str | None = None,
     as_of: str | None = None,
+    latest: Annotated[bool, Parameter(negative="")] = False,
+    columns: str | None = None,
     head: int | None = None,
     export: str | None = None,
     set_: Assignments = None,
     json_: AsJson = False,
 ) -> None:
-    """Print the state table, or write it as one plain Parquet file.
+    """Print the state table or some of it, or write it as one file.
 
     Parameters
     ----------
@@ -27,20 +33,28 @@ def states(
         Only this series.
     as_of
         As it was known then; by default as it is known now.
+    latest
+        Only the newest row of each series.
+    columns
+        Only these, in this order, such as series_id,time,state_name.
     head
         Only so many rows.
     export
-        A folder: the rows become one Parquet file there, whole or not at all, and none is printed.
+        A file.csv or file.parquet, or a folder for a Parquet file of the configuration's name: the rows stand there,
+        whole or not at all, and none is printed.
     """
     from tasks.config.settings import read_settings
-    from tasks.tables.show import export_rows, known_rows, rows_as_json, rows_as_text
+    from tasks.tables.show import asked_columns, export_rows, exported, known_rows, rows_as_json, rows_as_text
 
     settings = read_settings(config, set_ or ())
-    rows = known_rows(settings, series=series, as_of=as_of, head=head)
-    if export is not None:
-        path = export_rows(rows, settings, export)
+    asked, path = asked_columns(columns), None if export is None else exported(settings, export)
+    rows = known_rows(settings, series=series, as_of=as_of, head=head, latest=latest)
+    rows = rows if asked is None else rows.select(asked)
+    said = {"states_table": settings.output.states, "n_rows": len(rows)}
+    if path is not None:
+        export_rows(rows, path)
         print_line(f"{len(rows)} rows  {path}")
-        print_json({"states_table": settings.output.states, "n_rows": len(rows), "export": path}, json_)
+        print_json({**said, "export": str(path)}, json_)
         return
-    print_line(rows_as_text(rows))
-    print_json({"states_table": settings.output.states, "n_rows": len(rows), "rows": rows_as_json(rows)}, json_)
+    print_line(rows_as_text(rows, asked))
+    print_json({**said, "rows": rows_as_json(rows)}, json_)

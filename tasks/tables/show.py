@@ -8,13 +8,16 @@ from typing import Any
 
 import polars as pl
 
+from tasks.config.columns import STATE_COLUMNS
 from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
+from tasks.config.settings_errors import nearest
 from tasks.tables.storage import export_rows as write_rows
 from tasks.tables.storage import read_names, read_quarantine, read_states, rewrite_names
 
 _LONGEST_NAME = 60
+_FILES = (".csv", ".parquet")
 _SHOWN = (
     "series_id",
     "time",
@@ -28,8 +31,10 @@ _SHOWN = (
 )
 
 
-def known_rows(settings: Settings, *, series: str | None, as_of: str | None, head: int | None) -> pl.DataFrame:
-    """The configuration's rows as they were known at ``as_of``."""
+def known_rows(
+    settings: Settings, *, series: str | None, as_of: str | None, head: int | None, latest: bool = False
+) -> pl.DataFrame:
+    """The configuration's rows as they were known at ``as_of``; with ``latest`` the newest of each series."""
     if head is not None and head < 1:
         raise ConfigurationError(f"--head: found {head}; expected a whole number >= 1.")
     moment = (
@@ -51,6 +56,8 @@ def known_rows(settings: Settings, *, series: str | None, as_of: str | None, hea
             "ask for others, or publish them with `hsmm run`."
         )
     names = named_states(settings)
+    if latest:
+        rows = rows.unique("series_id", keep="last", maintain_order=True)
     shown = rows if head is None else rows.head(head)
     return shown.with_columns(
         pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")
@@ -68,11 +75,36 @@ def _refuse_quarantined(settings: Settings, series: str) -> None:
         )
 
 
-def export_rows(rows: pl.DataFrame, settings: Settings, folder: str) -> str:
-    """Write rows as one Parquet file, named after the configuration, into a folder; its path."""
-    path = Path(folder) / f"{settings.name}.parquet"
-    write_rows(rows, path)
-    return str(path)
+def asked_columns(columns: str | None) -> list[str] | None:
+    """The columns of the state table that a text such as "series_id,state_name" asks for, in its order."""
+    if columns is None:
+        return None
+    asked = [column.strip() for column in columns.split(",")]
+    for place, column in enumerate(asked):
+        if column not in STATE_COLUMNS:
+            raise ConfigurationError(f"--columns: found {column!r}; expected {nearest(column, STATE_COLUMNS)}.")
+        if column in asked[:place]:
+            raise ConfigurationError(f"--columns: found {column!r} twice; expected each column once.")
+    return asked
+
+
+def exported(settings: Settings, place: str) -> Path:
+    """The file that an export goes to: a CSV or Parquet file, or one named after the configuration in a folder."""
+    path = Path(place)
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        return path
+    if path.suffix and not path.is_dir():
+        raise ConfigurationError(f"--export: found {place!r}; expected a file.csv, a file.parquet, or a folder.")
+    return path / f"{settings.name}.parquet"
+
+
+def export_rows(rows: pl.DataFrame, path: Path) -> None:
+    """Write rows as one file, whole or not at all; in a CSV times are ISO 8601, and lists stand as JSON."""
+    if path.suffix.lower() == ".csv":
+        listed = pl.format("[{}]", pl.col(pl.List(pl.Float64)).list.eval(pl.element().cast(pl.String)).list.join(", "))
+        write_rows(rows.with_columns(_iso(), listed), path)
+    else:
+        write_rows(rows, path)
 
 
 def rename(settings: Settings, assignments: Sequence[str]) -> None:
@@ -93,11 +125,11 @@ def named_states(settings: Settings) -> dict[int, str]:
     return read_names(settings.output.states, settings.name)
 
 
-def rows_as_text(rows: pl.DataFrame) -> str:
-    """The columns that are looked at first, as a table without ellipses."""
-    shown = rows.select(_SHOWN).with_columns(
-        pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        pl.col("p_filtered").list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
+def rows_as_text(rows: pl.DataFrame, columns: Sequence[str] | None = None) -> str:
+    """The asked columns, or those that are looked at first, as a table without ellipses."""
+    shown = rows.select(columns or _SHOWN).with_columns(
+        pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        pl.col(pl.List(pl.Float64)).list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
     )
     with pl.Config(
         tbl_rows=-1,
@@ -114,4 +146,8 @@ def rows_as_text(rows: pl.DataFrame) -> str:
 
 def rows_as_json(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """Every column; timestamps in ISO 8601."""
-    return rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).to_dicts()
+    return rows.with_columns(_iso()).to_dicts()
+
+
+def _iso() -> pl.Expr:
+    return pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")

@@ -245,10 +245,13 @@ def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
 
 
 def export_rows(rows: pl.DataFrame, path: Path) -> None:
-    """Write rows as one plain Parquet file, whole or not at all."""
+    """Write rows as one plain file, CSV if its name says so and else Parquet, whole or not at all."""
     try:
         with appearing(path) as made:
-            rows.write_parquet(made, compression="zstd")
+            if path.suffix.lower() == ".csv":
+                rows.write_csv(made)
+            else:
+                rows.write_parquet(made, compression="zstd")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise OutputError(f"--export: {str(path)!r} cannot be written: {_first_line(error)}.") from error
 

@@ -89,18 +89,21 @@ def test_nothing_to_keep_up_is_no_error(settings_for) -> None:
     assert maintain(settings_for())["tables"] == {}
 
 
-def test_an_export_is_one_file_whole_or_not_at_all(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_an_export_is_one_file_whole_or_not_at_all(
+    settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
     rows, folder = pl.read_delta(settings.output.states), tmp_path / "export"
-    path = export_rows(rows, settings, str(folder))
-    assert pl.read_parquet(path).equals(rows)
-    before = Path(path).read_bytes()
+    path = folder / f"rows.{ending}"
+    export_rows(rows, path)
+    before = path.read_bytes()
 
     def fails_half_way(_: pl.DataFrame, target: Path, **__: object) -> None:
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", fails_half_way)
+    monkeypatch.setattr(pl.DataFrame, f"write_{ending}", fails_half_way)
     with pytest.raises(OutputError, match="No space left"):
-        export_rows(rows.head(1), settings, str(folder))
-    assert [file.name for file in folder.iterdir()] == ["toy.parquet"]
-    assert Path(path).read_bytes() == before
+        export_rows(rows.head(1), path)
+    assert [file.name for file in folder.iterdir()] == [path.name]
+    assert path.read_bytes() == before
