@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,6 +195,10 @@ class EmissionCase(Case):
     @property
     def is_complete(self) -> bool:
         return self.sequences.is_complete
+
+    def columns(self) -> Sequence[Emission]:
+        """The family of each feature."""
+        return self.component.governing(self.sequences.n_features)
 
     def started(self, seed: int) -> Emission:
         labels = torch.randint(N_STATES, (N_RESTARTS, self.sequences.n_rows), generator=generator(seed))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.duration import Duration
-from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE, Support
+from hsmm.components.emission import Emission
+from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from tests.hsmm.components.cases import (
@@ -28,13 +31,12 @@ from tests.hsmm.components.cases import (
 CASES = all_cases()
 DURATIONS = [case for case in CASES if isinstance(case, DurationCase)]
 HOLDABLE = [case for case in CASES if case.component.holdable]
-WITH_DENSITIES = [
+LAWS = [
     case
     for case in CASES
     if isinstance(case, EmissionCase)
     and case.is_complete
-    and getattr(case.component, "support", None) in (NUMBERS, POSITIVE, COUNTS, BINARY)
-    and not case.component.uses_covariates
+    and all(law.support in (NUMBERS, POSITIVE, COUNTS, BINARY) for law in case.columns())
     and case.component.name != "multinomial"  # its features have one law together
 ]
 ORDER = torch.tensor([2, 0, 1])
@@ -177,6 +179,27 @@ def test_a_law_is_the_maximiser_of_its_own_segments(case: DurationCase) -> None:
     torch.testing.assert_close(case.log_table(found).exp(), case.log_table(truth).exp(), rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "case", [c for c in DURATIONS if c.component.has_tail and not c.residual], ids=lambda case: case.name
+)
+def test_a_tail_begins_later_where_the_table_is_longer_and_is_what_that_shows(case: DurationCase) -> None:
+    law = case.random(16)
+    longest = law.max_duration + 60
+    tables, longer = law.log_potentials(), replace(law, max_duration=longest).log_potentials()
+    own, seen = (
+        table[..., law.min_duration - 1 : law.max_duration] for table in (tables.log_duration, longer.log_duration)
+    )
+    _close(own - own[..., :1], seen - seen[..., :1])
+    assert tables.log_tail is not None
+    assert (tables.log_tail < 0).all()
+    # Only a tail that ends within the longer table can be seen in it: further on, every law goes on geometrically.
+    beyond = longer.log_duration[..., law.max_duration :]
+    whole = beyond[..., -1] < -23.0
+    torch.testing.assert_close(tables.log_duration[..., -1][whole], beyond.logsumexp(-1)[whole], rtol=1e-6, atol=1e-6)
+    stay = beyond[..., 1:].logsumexp(-1) - beyond.logsumexp(-1)
+    torch.testing.assert_close(tables.log_tail[whole], stay[whole], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if isinstance(c, TransitionCase)], ids=lambda case: case.name)
 def test_states_that_may_be_numbered_anew_have_the_same_moves(case: TransitionCase) -> None:
     if case.component.is_exchangeable:
@@ -184,23 +207,56 @@ def test_states_that_may_be_numbered_anew_have_the_same_moves(case: TransitionCa
         assert torch.equal(possible[..., ORDER, :][..., ORDER] if possible.ndim == 3 else possible, possible)
 
 
-@pytest.mark.parametrize("case", WITH_DENSITIES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
 def test_a_density_is_normalised(case: EmissionCase) -> None:
-    values, width = _grid(case.component.support)
-    cells = torch.full((len(values), case.sequences.n_features), torch.nan, dtype=torch.float64)
-    cells[:, 0] = values
-    table = case.random(12).log_potentials(Sequences.from_arrays(cells))
-    assert ((table.exp() * width[:, None]).sum(1) - 1.0).abs().max() < 1e-6
+    law = case.random(12)
+    for feature in range(law.n_features):
+        rows, width = _grid(case, feature)
+        assert ((law.log_potentials(rows).exp() * width[:, None]).sum(1) - 1.0).abs().max() < 1e-6
 
 
-def _grid(support: Support) -> tuple[Tensor, Tensor]:
-    """Values of a feature, close together where they are small, and the widths to sum a density with."""
+@pytest.mark.parametrize("case", LAWS, ids=lambda case: case.name)
+def test_tails_are_what_the_density_sums_to_from_either_end(case: EmissionCase) -> None:
+    law = case.random(12).take(torch.tensor([0]))
+    for feature in range(law.n_features):
+        rows, width = _grid(case, feature)
+        try:
+            found = law.tails(rows)
+        except ValueError:
+            assert type(law).tails is Emission.tails
+            return
+        below, at, above = (part[:, feature] for part in found.parts())
+        assert (below.exp() + at.exp() + above.exp() - 1.0).abs().max() < 1e-9
+        mass = law.log_potentials(rows)[0] + width.log()[:, None]
+        is_discrete = case.columns()[feature].support.is_discrete
+        torch.testing.assert_close(at, mass if is_discrete else torch.full_like(at, -torch.inf), rtol=1e-9, atol=1e-9)
+        for side, own in (below, mass), (above.flip(0), mass.flip(0)):
+            # Half of its cell lies on this side of a density's point, none of it where values have mass.
+            share, total = 1.0 if is_discrete else 0.5, own.logcumsumexp(0)
+            summed = total + torch.log1p(-share * (own - total).exp())
+            # What lies beyond the grid is no part of the sum.
+            seen = summed > (-40.0 if is_discrete else (total[0] + 12.0).clamp(min=-40.0))
+            assert ((side - summed).abs()[seen] < 0.01).all()
+
+
+def _grid(case: EmissionCase, feature: int) -> tuple[Sequences, Tensor]:
+    """Rows with values of a feature alone, close together where they are small, and the widths to sum a density with.
+
+    What it depends on besides is the same in all of them.
+    """
+    support = case.columns()[feature].support
     if support.is_discrete:
         values = torch.arange(2000, dtype=torch.float64)
-        return values[support.contains(values)], torch.ones(int(support.contains(values).sum()), dtype=torch.float64)
-    steps = torch.linspace(-30.0, 30.0, 24_001, dtype=torch.float64)
-    values, slope = (steps.exp(), steps.exp()) if support is POSITIVE else (steps.sinh(), steps.cosh())
-    return values, slope * (steps[1] - steps[0])
+        values = values[support.contains(values)]
+        width = torch.ones_like(values)
+    else:
+        steps = torch.linspace(-30.0, 30.0, 24_001, dtype=torch.float64)
+        values, slope = (steps.exp(), steps.exp()) if support is POSITIVE else (steps.sinh(), steps.cosh())
+        width = slope * (steps[1] - steps[0])
+    cells = torch.full((len(values), case.sequences.n_features), torch.nan, dtype=torch.float64)
+    cells[:, feature] = values
+    beside = case.sequences.covariates
+    return Sequences.from_arrays(cells, None, None if beside is None else beside[:1].expand(len(cells), -1)), width
 
 
 def _permuted_table(case: Case, component: Component) -> Tensor:
