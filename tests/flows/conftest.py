@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,6 +73,14 @@ def runs(pid: int) -> bool:
     with suppress(OSError):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     return False
+
+
+def gone(family: Sequence[int], patience: float = 60) -> bool:
+    """Whether all these processes end: one that was killed is there until it is next given time."""
+    until = time.monotonic() + patience
+    while any(map(runs, family)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(runs, family))
 
 
 def walk(symbol: str, seed: int, n_rows: int = 150) -> pl.DataFrame:

@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.serve import _descendants
-from tests.flows.conftest import CONFIG, runs, walk
+from tests.flows.conftest import CONFIG, gone, runs, walk
 
 _ROOT = Path(__file__).parents[2]
 _ENDLESS = ["--set", "fit.tol=0", "--set", "fit.max_iter=100000000"]
@@ -57,7 +56,4 @@ def test_a_killed_run_leaves_no_process_and_its_output_ends(
     output, _ = at_work.communicate(timeout=60)  # the pipe's end: nobody is left who could write to it
     assert "Traceback" not in output
     assert at_work.returncode == -number
-    until = time.monotonic() + 60
-    while any(map(runs, family)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(runs, family))
+    assert gone(family)

@@ -14,7 +14,7 @@ from threading import Event, Thread
 import pytest
 
 from flows.serve import POOL, Service, _EndedError, _run, answers, end_stopped_runs, local_stack, serve, started_service
-from tests.flows.conftest import runs
+from tests.flows.conftest import gone, runs
 
 _FAMILY = """
 import pathlib, signal, subprocess, sys, time
@@ -39,7 +39,7 @@ def test_of_a_stopped_service_no_descendant_is_left(tmp_path: Path, capsys: pyte
         family = [process.pid, *map(int, note.read_text().split())]
         assert len(family) == 3
         assert all(map(runs, family))
-    assert not any(map(runs, family))
+    assert gone(family)
     assert "family: a line" in capsys.readouterr().out
 
 
@@ -52,7 +52,7 @@ def test_a_service_that_ends_stops_the_others(tmp_path: Path) -> None:
     ]
     with pytest.raises(_EndedError, match="broken has ended with status 3"):
         _run(waves, {}, "ready", Event())
-    assert not runs(int(note.read_text()))
+    assert gone([int(note.read_text())])
 
 
 def test_a_port_that_is_taken_is_said_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
