@@ -31,7 +31,7 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         )
     if gate := summary.get("gate"):
         lines.append(f"gate       {_gate(gate, summary)}")
-    if best:
+    if best and (Path(summary["report"]) / "states.png").is_file():
         lines.append(f"pictures   {summary['report']}/states.png and others beside it")
     if summary["mlflow_run_id"]:
         run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
@@ -45,6 +45,7 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         told = summary.get("quarantined", [])[:_MOST_TOLD]
         lines += [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
+    lines += [f"note       {note}" for note in summary.get("notes", [])]
     print_line("\n".join(lines))
 
 

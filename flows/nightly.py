@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from tasks.config.aftermath import afterwards
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
@@ -93,10 +94,14 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
-        keep_champion(run.registry, settings, validated.as_of, summary["lineage"])
+        notes = summary.setdefault("notes", [])
+        with afterwards("the champion was not kept beside the table", notes):
+            keep_champion(run.registry, settings, validated.as_of, summary["lineage"])
         say("report")
-        drawn = pictures_task(report_data(decoded, validated, fitted, judged, settings), report_folder(settings, key))
-        page = page_task(settings, summary, validated, fitted.ranking(), in_force)
-        log_outcome(run, summary, [*drawn, page])
+        with afterwards("pictures and page are not all there", notes):
+            data = report_data(decoded, validated, fitted, judged, settings)
+            drawn = pictures_task(data, report_folder(settings, key))
+            page = page_task(settings, summary, validated, fitted.ranking(), in_force)
+            log_outcome(run, summary, [*drawn, page])
     Store.of(settings).forget(fitted.keys)
     return summary

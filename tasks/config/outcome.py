@@ -35,7 +35,10 @@ class LivingStates(TypedDict):
 
 
 class RunSummary(TypedDict, total=False):
-    """A run's account of itself; ``n_published`` counts rows, the other counts series."""
+    """A run's account of itself; ``n_published`` counts rows, the other counts series.
+
+    ``notes`` are sentences that a user should read though the run is done.
+    """
 
     run_key: str
     mlflow_run_id: str | None
@@ -58,6 +61,7 @@ class RunSummary(TypedDict, total=False):
     gate: GateOutcome
     identity: dict[str, Any]
     states: LivingStates
+    notes: list[str]
     seconds: float
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tasks.config.errors import TrackingError
 
+_PATIENCE = 60  # seconds; as three requests to a server
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _MOST_BYTES = 1 << 30
@@ -48,7 +49,8 @@ class Registry:
             from mlflow import MlflowClient
 
             _make_local_database(uri)
-            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._patient_uri = _patient(uri)
+            self._client = MlflowClient(tracking_uri=self._patient_uri, registry_uri=self._patient_uri)
             self.experiment_id = self._experiment(experiment, make=make)
 
     def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
@@ -132,7 +134,7 @@ class Registry:
         with _one_sentence(self.uri):
             import mlflow
 
-            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_tracking_uri(self._patient_uri)
             with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 info = mlflow.pyfunc.log_model(
@@ -212,7 +214,7 @@ class Registry:
         with _one_sentence(self.uri):
             from mlflow.artifacts import download_artifacts
 
-            sizes = {name: size for name, size in _files(where, self.uri) if only in (None, name)}
+            sizes = {name: size for name, size in _files(where, self._patient_uri) if only in (None, name)}
             if not sizes or sum(sizes.values()) > _MOST_BYTES:
                 raise TrackingError(
                     f"tracking: found {len(sizes)} files of {sum(sizes.values())} bytes at {where}; "
@@ -221,7 +223,7 @@ class Registry:
             for name in sizes:
                 into = folder / Path(name).parent
                 into.mkdir(parents=True, exist_ok=True)
-                download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(into), tracking_uri=self.uri)
+                download_artifacts(artifact_uri=f"{where}/{name}", dst_path=str(into), tracking_uri=self._patient_uri)
         return folder
 
     def _experiment(self, name: str, *, make: bool) -> str:
@@ -294,8 +296,13 @@ def _signature(columns: Sequence[str]) -> Any:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
+def _patient(uri: str) -> str:
+    """A SQLite database that another holds is waited for as long as a server that does not answer."""
+    return f"{uri}?timeout={_PATIENCE}" if uri.startswith(_SQLITE) and "?" not in uri else uri
+
+
 def check_local_database(uri: str) -> None:
-    """Raises ``TrackingError`` for a SQLite database that cannot be used.
+    """Raises ``TrackingError`` for a SQLite database that cannot be used, or that another holds for a minute.
 
     SQLite itself is asked: mlflow would try for many minutes to open a file that cannot be opened.
     """
@@ -306,7 +313,7 @@ def check_local_database(uri: str) -> None:
         if not path.exists():
             with tempfile.TemporaryFile(dir=path.parent):
                 return
-        connection = sqlite3.connect(path)
+        connection = sqlite3.connect(path, timeout=_PATIENCE)
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
@@ -356,7 +363,7 @@ def _set_environment() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_PATIENCE // 3),
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "GIT_PYTHON_REFRESH": "quiet",
     }.items():

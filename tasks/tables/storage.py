@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.schema import ArrayType, PrimitiveType
 
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, WITHOUT_VALUE, Kind
 from tasks.config.errors import OutputError, PublishError
@@ -27,6 +30,15 @@ _DTYPES: dict[Kind, pl.DataType] = {
     "double": pl.Float64(),
     "doubles": pl.List(pl.Float64()),
     "bool": pl.Boolean(),
+}
+_DELTA_TYPES: dict[Kind, str] = {
+    "string": "string",
+    "timestamp": "timestamp",
+    "int16": "short",
+    "int32": "integer",
+    "double": "double",
+    "doubles": "array of double",
+    "bool": "boolean",
 }
 _RUN_KEY, _SUMMARY = "run_key", "summary"
 _ATTEMPTS = 50
@@ -77,7 +89,7 @@ def published_summary(states: str, key: str) -> RunSummary | None:
     for location, columns in ((states, STATE_COLUMNS), (runs_table(states), RUN_COLUMNS)):
         table = _open(location, columns)
         if table is not None and table.transaction_version(key) is not None:
-            commits = (commit for commit in table.history() if commit.get(_RUN_KEY) == key)
+            commits = (commit for commit in _history(table) if commit.get(_RUN_KEY) == key)
             said: RunSummary = next(
                 (json.loads(commit[_SUMMARY]) for commit in commits if _SUMMARY in commit), RunSummary()
             )
@@ -138,9 +150,9 @@ def published_times(states: str, model_name: str, lineage: str) -> pl.DataFrame:
     table = _open(states, STATE_COLUMNS)
     if table is None:
         return pl.DataFrame(schema={"series_id": pl.String, "time": _DTYPES["timestamp"]})
-    known = pl.scan_delta(table).filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
+    known = _scanned(table).filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
     valued = known.filter(~pl.col("status").is_in(WITHOUT_VALUE))
-    return valued.select("series_id", "time").unique().collect()
+    return _collected(valued.select("series_id", "time").unique(), table)
 
 
 def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: RunSummary) -> int:
@@ -196,7 +208,7 @@ def rewrite_names(
         assert table is not None
         name = pl.col("state").replace_strict(dict(names), default=pl.col("name"), return_dtype=pl.String)
         end = pl.col("state").replace_strict(dict(died), default=pl.col("died"), return_dtype=_DTYPES["timestamp"])
-        rows = pl.scan_delta(table).filter(pl.col("model_name") == model_name).collect()
+        rows = _collected(_scanned(table).filter(pl.col("model_name") == model_name), table)
         return rows.with_columns(name.alias("name"), end.alias("died"))
 
     _append(names_table(states), NAME_COLUMNS, None, renamed, replaces=f"model_name = '{model_name}'")
@@ -216,16 +228,13 @@ def read_states(states: str, model_name: str, series: str | None = None, as_of: 
     table = _open(states, STATE_COLUMNS)
     if table is None:
         raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")
-    query = pl.scan_delta(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
+    query = _scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
     if series is not None:
         query = query.filter(pl.col("series_id") == series)
     if as_of is not None:
         query = query.filter(pl.col("as_of") <= as_of)
-    return (
-        query.sort("series_id", "time", "as_of")
-        .unique(["series_id", "time"], keep="last", maintain_order=True)
-        .collect()
-    )
+    newest = query.sort("series_id", "time", "as_of").unique(["series_id", "time"], keep="last", maintain_order=True)
+    return _collected(newest, table)
 
 
 def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
@@ -265,7 +274,7 @@ def _open(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
             _refuse_foreign(location)
             return None
         table = DeltaTable(location)
-        found = {field.name for field in table.schema().fields}
+        found = {field.name: _type_name(field.type) for field in table.schema().fields}
     except (DeltaError, OSError, ValueError) as error:
         raise OutputError(
             f"output.states: the table at {location!r} cannot be read: {_first_line(error)}; "
@@ -276,7 +285,51 @@ def _open(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
             f"output.states: the Delta table at {location!r} lacks the columns {', '.join(missing[:6])}; "
             "expected a table that this program wrote: choose another folder."
         )
+    if other := [f"{name} as {found[name]}" for name, kind in columns.items() if found[name] != _DELTA_TYPES[kind]]:
+        raise OutputError(
+            f"output.states: the Delta table at {location!r} holds {', '.join(other[:6])}; "
+            "expected a table that this program wrote: choose another folder."
+        )
     return table
+
+
+def _type_name(held: Any) -> str:
+    if isinstance(held, ArrayType):
+        return f"array of {_type_name(held.element_type)}"
+    return str(held.type) if isinstance(held, PrimitiveType) else type(held).__name__
+
+
+def _scanned(table: DeltaTable) -> pl.LazyFrame:
+    """The table's rows, if the files that its log counts are there as they were written."""
+    place = _place(table)
+    if is_local(place):
+        for name, n_bytes in pl.DataFrame(table.get_add_actions()).select("path", "size_bytes").iter_rows():
+            file = Path(place, unquote(name))
+            found = file.stat().st_size if file.is_file() else None
+            if found != n_bytes:
+                raise _damaged(table, f"{name} " + ("is gone" if found is None else f"has {found} bytes of {n_bytes}"))
+    return pl.scan_delta(table)
+
+
+def _collected(query: pl.LazyFrame, table: DeltaTable) -> pl.DataFrame:
+    try:
+        return query.collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise _damaged(table, _first_line(error)) from None
+
+
+def _damaged(table: DeltaTable, found: str) -> OutputError:
+    return OutputError(
+        f"output.states: a data file of the table at {_place(table)!r} is damaged: {found}; expected every file that "
+        "its log names: restore them from a copy, or publish into another `output.states`."
+    )
+
+
+def _place(table: DeltaTable) -> str:
+    """Where a table is, as it was given: on this machine, a path."""
+    local = "file://"
+    uri = table.table_uri
+    return unquote(uri.removeprefix(local)).rstrip("/") if uri.startswith(local) else uri
 
 
 def _refuse_foreign(location: str) -> None:
@@ -300,18 +353,18 @@ def _check_writable(path: Path) -> None:
 
 
 def _names(table: DeltaTable, model_name: str) -> dict[int, str]:
-    names = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select("state", "name")
-    return dict(names.collect().iter_rows())
+    names = _scanned(table).filter(pl.col("model_name") == model_name).select("state", "name")
+    return dict(_collected(names, table).iter_rows())
 
 
 def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str, lineage: str | None) -> pl.DataFrame:
     valued = (~pl.col("status").is_in(WITHOUT_VALUE)).any()
-    seen = (
-        pl.scan_delta(table)
+    seen = _collected(
+        _scanned(table)
         .filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
         .group_by("series_id", "time")
-        .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at"))
-        .collect()
+        .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at")),
+        table,
     )
     arrived_late = ~pl.col("valued") & ~pl.col("status").is_in(WITHOUT_VALUE) & (pl.col("seen_at") < pl.col("as_of"))
     return (
@@ -393,7 +446,7 @@ def _has_moved(location: str, columns: Mapping[str, Kind], table: DeltaTable | N
     return now is not None and (table is None or now.version() != table.version())
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
 
@@ -411,9 +464,19 @@ def summaries(states: str) -> Iterator[RunSummary]:
 
 
 def _said(table: DeltaTable) -> Iterator[RunSummary]:
-    for commit in table.history():
+    for commit in _history(table):
         if _SUMMARY in commit:
             yield json.loads(commit[_SUMMARY])
+
+
+def _history(table: DeltaTable) -> list[dict[str, Any]]:
+    try:
+        return table.history()
+    except (DeltaError, OSError, ValueError) as error:
+        raise OutputError(
+            f"output.states: the log of the table at {_place(table)!r} cannot be read: {_first_line(error)}; "
+            "restore it from a copy, or publish into another `output.states`."
+        ) from None
 
 
 def read_quarantine(states: str, model_name: str) -> pl.DataFrame:
@@ -430,4 +493,4 @@ def _rows_beside(location: str, columns: Mapping[str, Kind], model_name: str) ->
     table = _open(location, columns)
     if table is None:
         return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in columns.items()})
-    return pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*columns).collect()
+    return _collected(_scanned(table).filter(pl.col("model_name") == model_name).select(*columns), table)

@@ -44,7 +44,10 @@ class TrackedRun:
 
 @contextmanager
 def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[TrackedRun]:
-    """A run that is open within this context and ends FINISHED, or FAILED if an exception leaves it."""
+    """A run that is open within this context and ends FINISHED, or FAILED if an exception leaves it.
+
+    One that cannot be closed once all is done stays open; the next run closes it.
+    """
     say("track")
     try:
         registry = Registry(settings.tracking.uri, settings.name)
@@ -61,7 +64,8 @@ def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[
         if isinstance(error, TrackingError):
             raise TrackingError(f"{error} {_NOTHING_LOST}") from error
         raise
-    registry.end_run(run_id)
+    with suppress(TrackingError):
+        registry.end_run(run_id)
 
 
 def track(
