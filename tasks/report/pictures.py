@@ -24,7 +24,7 @@ from tasks.report.figures.restarts import restarts
 from tasks.report.figures.series import overview, portrait, series_rows
 from tasks.report.figures.style import STYLE
 from tasks.report.figures.transitions import transitions
-from tasks.report.page.data import chosen_model, page_data
+from tasks.report.page.data import chosen_models, page_data
 from tasks.report.page.render import write_page
 from tasks.report.summary import report_folder
 from tasks.source.validate import Validated
@@ -65,7 +65,7 @@ def page(
     ``summary`` is what the publish said of itself, with ``run_key``; ``in_force`` holds the models that made the rows.
     """
     rows = known_rows(settings, series=None, as_of=None, head=None)
-    data = page_data(settings, summary, rows, validated.rows, ranking, chosen_model(in_force, rows))
+    data = page_data(settings, summary, rows, validated.rows, ranking, chosen_models(in_force, rows))
     return write_page(data, report_folder(settings, str(summary["run_key"])))
 
 

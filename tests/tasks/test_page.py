@@ -27,13 +27,14 @@ from tasks.fitting.scaling import Scaling
 from tasks.report.page.alerts import newest_rows
 from tasks.report.page.data import ChosenModel, PageData
 from tasks.report.page.evidence import recorded
-from tasks.report.page.plots import hazard_plot, spread_plot, survival_plot, transition_plot
+from tasks.report.page.plots import hazard_plot, numbers, survival_plot
 from tasks.report.page.profile import decoded_runs, hazard, laws, mean_durations, survival
 from tasks.report.page.quality import balance, coverage
 from tasks.report.page.recorded import recorded_page_data, recorded_report
 from tasks.report.page.render import page, script_json, write_page
 from tasks.report.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
 from tasks.report.page.text import number
+from tasks.report.page.units import MOST_UNITS
 from tasks.report.page.view import head, quality, ranking, standing
 from tasks.report.page.view_states import states
 from tasks.tables.storage import append_names, append_quarantine, publish_states
@@ -165,11 +166,11 @@ def test_every_word_is_escaped(model: ChosenModel) -> None:
         quarantine=aside((HOSTILE, "constant")).with_columns(detail=pl.lit(HOSTILE)),
         names=named(HOSTILE, "wild"),
         ranking=RANKING.with_columns(warnings=pl.lit(HOSTILE), emission=pl.lit(HOSTILE)),
-        model=model,
+        models=[model],
         notes=[HOSTILE],
     )
     source = page(data)
-    clean = page(page_data_of(rows_of("A", PATH), model=model))
+    clean = page(page_data_of(rows_of("A", PATH), models=[model]))
     assert "<script>alert" not in source
     assert Text(source).text.count(HOSTILE) >= 12
     assert {tag for tag, _ in Text(source).tags} == {tag for tag, _ in Text(clean).tags}
@@ -185,7 +186,7 @@ def test_no_text_ends_its_script_and_all_of_it_comes_back(text: str) -> None:
 
 
 def test_the_page_asks_for_nothing_but_itself(model: ChosenModel) -> None:
-    tags = Text(page(page_data_of(rows_of("A", PATH), model=model))).tags
+    tags = Text(page(page_data_of(rows_of("A", PATH), models=[model]))).tags
     fetched = [value for _, a in tags for name, value in a.items() if name in ("src", "href", "srcset", "action")]
     assert [value for value in fetched if not str(value).startswith(("#", "data:"))] == []
     policy = next(a["content"] for tag, a in tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -194,24 +195,25 @@ def test_the_page_asks_for_nothing_but_itself(model: ChosenModel) -> None:
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path: Path, model: ChosenModel) -> None:
-    data = page_data_of(rows_of("A", PATH), model=model, ranking=RANKING)
+    data = page_data_of(rows_of("A", PATH), models=[model], ranking=RANKING)
     first, second = (write_page(data, tmp_path / name).read_bytes() for name in ("one", "two"))
     assert first == second
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["report.html"]
 
 
-def test_many_long_series_stay_below_eight_megabytes() -> None:
+def test_many_long_series_of_many_models_stay_below_a_megabyte(model: ChosenModel) -> None:
     n_rows, generator = 3_000, np.random.default_rng(0)
     path = np.repeat(generator.integers(0, 4, n_rows // 6), 6).tolist()
     one = rows_of("", path, n_states=4).with_columns(
         pl.Series(f"feature {k}", generator.normal(size=n_rows)) for k in range(9)
     )
     rows = pl.concat([one.with_columns(series_id=pl.lit(f"series {i:03}")) for i in range(100)])
-    data = page_data_of(rows, units={f"feature {k}": "units" for k in range(9)})
-    source = page(data)
-    assert len(source.encode()) < 8_000_000
+    own = [replace(model, unit=f"series {i:03}", ids=(i % 3, 3)) for i in range(100)]
+    source = page(page_data_of(rows, units={f"feature {k}": "units" for k in range(9)}, models=own))
+    assert len(source.encode()) < 1_000_000
+    assert f"{MOST_UNITS} of 100 can be chosen" in Text(source).text
     assert f"sample of {MOST_SERIES} of 100 series" in Text(source).text
-    assert "3 more features are not shown" in Text(source).text
+    assert "4 more features are not shown" in Text(source).text
 
 
 walks = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=60)
@@ -238,10 +240,11 @@ def test_a_thinned_series_tells_the_path_of_the_whole_one() -> None:
     path = np.repeat(np.arange(400) % 3, 50).tolist()
     drawn = sample(rows_of("A", path, n_states=3), ["level"], 3, [])
     series = drawn.series[0]
-    assert len(series["time"]) <= MOST_POINTS < len(path)
+    assert len(series["gaps"]) < MOST_POINTS < len(path)
     assert drawn.n_changes == drawn.n_changes_drawn == 399
-    steps = np.diff([*series["time"], series["time"][-1] + series["step"]]) / 3_600_000
-    assert np.repeat(series["viterbi"], steps.round().astype(int)).tolist() == path
+    steps = np.append(np.array(series["gaps"]) * series["unit"], series["step"]) / 3_600_000
+    told = np.repeat(series["viterbi"][::2], series["viterbi"][1::2])
+    assert np.repeat(told, steps.round().astype(int)).tolist() == path
 
 
 def test_series_with_alerts_are_drawn_before_others() -> None:
@@ -355,8 +358,8 @@ def test_laws_are_in_the_features_own_units(covariance: np.ndarray) -> None:
 
 def test_the_model_speaks_of_states_by_their_persistent_ids(model: ChosenModel) -> None:
     data = page_data_of(rows_of("A", PATH), names=named("calm", "gone", "wild"))
-    plain = states(replace(data, model=model))["profile"]
-    moved = states(replace(data, model=replace(model, ids=(2, 0))))["profile"]
+    plain = states(replace(data, models=[model]))["profile"]
+    moved = states(replace(data, models=[replace(model, ids=(2, 0))]))["profile"]
     assert [moved[k]["expected"] for k in (2, 0)] == [plain[k]["expected"] for k in (0, 1)]
     assert [moved[k]["features"] for k in (2, 0)] == [plain[k]["features"] for k in (0, 1)]
     assert moved[1]["expected"] == moved[1]["hazards"][0] == number(None)
@@ -367,10 +370,9 @@ def test_a_model_of_one_series_speaks_of_its_rows_only(model: ChosenModel) -> No
     stacked = pl.concat(
         [RANKING.with_columns(series_id=pl.lit(name), bic=pl.col("bic") + n) for n, name in ((0, "B"), (7, "A"))]
     )
-    data = page_data_of(rows, model=replace(model, series="A"), ranking=stacked)
+    data = page_data_of(rows, models=[replace(model, unit="A")], ranking=stacked)
     assert [(row["share"], row["n_runs"]) for row in states(data)["profile"]] == [("90.0 %", "1"), ("10.0 %", "1")]
     assert [row["score"] for row in ranking(data)["rows"]] == ["107.0", "117.5"]  # type: ignore[index]
-    assert "this is the one of A" in Text(page(data)).text
 
 
 def test_evidence_is_shown_as_recorded_and_its_absence_is_said() -> None:
@@ -393,28 +395,73 @@ def test_candidates_are_ranked_with_their_warnings() -> None:
 
 
 def test_colours_are_those_of_the_pictures(model: ChosenModel) -> None:
-    source = page(page_data_of(rows_of("A", PATH), model=model))
+    source = page(page_data_of(rows_of("A", PATH), models=[model]))
     payload = json.loads(re.search(r'id="page-data">(.*?)</script>', source, re.S).group(1))  # type: ignore[union-attr]
     assert payload["palette"] == list(PALETTE)
-    assert [payload["figures"][f"dwell-{k}"]["data"][-1]["line"]["color"] for k in (0, 1)] == list(PALETTE[:2])
+    assert [payload["figures"][f"0-dwell-{k}"]["lines"][-1]["tint"] for k in (0, 1)] == [0, 1]
 
 
-def test_every_plot_is_one_that_plotly_knows_with_titles_on_both_axes(model: ChosenModel) -> None:
-    from plotly.graph_objects import Figure
-
-    rows, names = rows_of("A", PATH), ["calm", "wild"]
-    alive = survival(model)
+def test_every_line_of_a_plot_has_a_value_at_every_place_of_its_axis(model: ChosenModel) -> None:
+    alive, names = survival(model), ["calm", "wild"]
     plots = [
-        survival_plot(decoded_runs(rows), alive[0], 20, 0, "steps"),
+        survival_plot(decoded_runs(rows_of("A", PATH)), alive[0], 700, 0, "steps"),
         hazard_plot(hazard(alive), 20, names, "steps"),
-        transition_plot(model.estimator.transition_prob_, names),
-        spread_plot(rows, "level", "units", names),
     ]
     for plot in plots:
-        drawn = Figure(plot)
-        assert drawn.layout.xaxis.title.text
-        assert drawn.layout.yaxis.title.text
-        assert drawn.data
+        assert all(plot["titles"])
+        assert {len(drawn["y"]) for drawn in plot["lines"]} == {len(plot["x"])}
+        assert plot["x"][0] == 1
+        assert (np.diff(plot["x"]) > 0).all()
+
+
+@given(st.floats(-1e300, 1e300, allow_subnormal=False))
+def test_a_number_on_the_page_is_the_value_to_four_digits(value: float) -> None:
+    (written,) = numbers(np.array([value]))
+    assert written == pytest.approx(value, rel=6e-4)
+    assert numbers(np.array([np.nan, np.inf])) == [None, None]
+
+
+def test_the_bars_of_a_feature_stand_in_the_order_of_its_quantiles_on_one_axis() -> None:
+    rows = rows_of("A", [0] * 101 + [1] * 101, level=[*range(101), *range(100, 201)])
+    (spread,) = states(page_data_of(rows))["spreads"]
+    low, high = (bar["places"] for bar in spread["bars"])
+    assert low == sorted(low)
+    assert np.diff(low) == pytest.approx(np.diff(high), abs=0.02)
+    (first, start), *_, (last, end) = ((place, float(text)) for place, text in spread["ticks"])
+    scale = (last - first) / (end - start)
+    assert low == pytest.approx([first + scale * (level - start) for level in (5, 25, 50, 75, 95)], abs=0.05)
+
+
+def test_moves_are_shown_by_persistent_id(model: ChosenModel) -> None:
+    moves = states(page_data_of(rows_of("A", PATH), models=[replace(model, ids=(2, 0))]))["moves"]
+    assert [state for state, _ in moves["heads"]] == [state for state, *_ in moves["rows"]] == [0, 2]
+    assert [[cell["text"] for cell in cells] for *_, cells in moves["rows"]] == [["–", "1.000"], ["1.000", "–"]]  # noqa: RUF001
+
+
+def test_counted_time_is_shown_as_numbers_of_steps(model: ChosenModel) -> None:
+    rows = rows_of("A", PATH).with_columns(
+        pl.from_epoch(pl.int_range(pl.len()) + 1200, "s").cast(pl.Datetime("us", "UTC")).alias("time"),
+        *(pl.lit(datetime.fromtimestamp(1299, UTC)).alias(name) for name in ("as_of", "train_start", "train_end")),
+    )
+    data = page_data_of(rows, models=[model], counted=True, names=named("calm", "wild").clear())
+    source = page(data)
+    assert "1970" not in Text(source).text
+    assert "As of 1,299" in Text(source).text
+    assert "UTC" not in Text(source).text
+    assert json.loads(re.search(r'id="page-data">(.*?)</script>', source, re.S).group(1))["counted"]  # type: ignore[union-attr]
+
+
+def test_each_unit_can_be_chosen_and_shows_its_own_model(model: ChosenModel) -> None:
+    rows = pl.concat([rows_of("A", PATH), rows_of("B", [0] * 99 + [1])])
+    units = [replace(model, unit="A", ids=(0, 1)), replace(model, unit="B", ids=(0, 1))]
+    source = page(page_data_of(rows, models=units))
+    chooser = re.search(r'id="pick-unit">(.*?)</select>', source, re.S).group(1)  # type: ignore[union-attr]
+    assert re.findall(r">([AB])<", chooser) == ["A", "B"]
+    blocks = re.search(r'<section id="states">(.*?)</section>', source, re.S).group(1).split('class="unit"')[1:]  # type: ignore[union-attr]
+    assert [("hidden" in block.split(">")[0]) for block in blocks] == [False, True]
+    assert ["80.0 %" in block for block in blocks] == [True, False]
+    assert ["99.0 %" in block for block in blocks] == [False, True]
+    assert "pick-unit" not in page(page_data_of(rows, models=[model])).split("<script")[0]
 
 
 @pytest.mark.parametrize(

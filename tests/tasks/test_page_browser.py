@@ -141,7 +141,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"string": pl.String, "timestamp": pl.Datetime("us", "UTC")}
     aside = pl.DataFrame(schema={name: kinds[kind] for name, kind in QUARANTINE_COLUMNS.items()})
     rows = pl.concat([_rows("A", 0), _rows(HOSTILE, 1)])
-    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, None, ChosenModel(model, scaling))
+    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, None, [ChosenModel(model, scaling)])
     return write_page(data, tmp_path_factory.mktemp("page"))
 
 
@@ -151,7 +151,7 @@ def _rows(series: str, seed: int) -> pl.DataFrame:
     varying = {
         "series_id": pl.repeat(series, N_ROWS, eager=True),
         "time": pl.datetime_range(START, START + timedelta(hours=N_ROWS - 1), "1h", eager=True),
-        "state": pl.Series(path, dtype=pl.Int16),
+        "state": pl.Series(np.roll(path, 5), dtype=pl.Int16),
         "viterbi": pl.Series(path, dtype=pl.Int16),
         "p_filtered": generator.dirichlet(np.ones(3), N_ROWS).tolist(),
         "level": path + generator.normal(size=N_ROWS),
@@ -169,8 +169,8 @@ def test_the_page_is_drawn_without_a_network_and_without_a_complaint(
     browser.open(page_file, width)
     assert browser.complaints() == []
     assert browser.requests() == []
-    assert browser.ask("document.querySelectorAll('.plot').length") == 7
-    assert browser.ask("[...document.querySelectorAll('.plot')].filter(p => !p.querySelector('.main-svg')).length") == 0
+    assert browser.ask("document.querySelectorAll('.plot').length") == 6
+    assert browser.ask("[...document.querySelectorAll('.plot')].filter(p => !p.querySelector('canvas')).length") == 0
     picture = imread(browser.picture(tmp_path / "page.png"))
     assert picture.shape[1] == width
     assert picture.std() > 0.05
@@ -182,29 +182,64 @@ def test_the_page_is_drawn_without_a_network_and_without_a_complaint(
 def test_nothing_sticks_out_of_the_window(browser: Browser, page_file: Path, width: int) -> None:
     browser.open(page_file, width)
     assert browser.ask("document.documentElement.scrollWidth") <= width
-    plots = (
-        "[...document.querySelectorAll('.plot')].map(p => p.querySelector('.main-svg').getBoundingClientRect().right)"
-    )
+    plots = "[...document.querySelectorAll('.plot canvas')].map(p => p.getBoundingClientRect().right)"
     assert max(browser.ask(plots)) <= width
 
 
-def test_every_axis_that_is_seen_has_a_title(browser: Browser, page_file: Path) -> None:
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_cell_of_a_table_is_overprinted(browser: Browser, page_file: Path, width: int) -> None:
+    browser.open(page_file, width)
+    assert browser.ask("document.querySelectorAll('td').length") > 20
+    overprinted = """[...document.querySelectorAll('tr')].flatMap(row => [...row.cells].filter(cell => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return range.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1;
+    })).map(cell => cell.innerText)"""
+    assert browser.ask(overprinted) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_sections_captions_and_plots_do_not_overlap(browser: Browser, page_file: Path, width: int) -> None:
+    browser.open(page_file, width)
+    overlaps = """[...document.querySelectorAll('main > *, figure > *, .unit > *, form.controls > *')].filter(one => {
+        const next = one.nextElementSibling;
+        if (!next || one.hidden) return false;
+        const [a, b] = [one.getBoundingClientRect(), next.getBoundingClientRect()];
+        return b.top < a.bottom - 1 && b.left < a.right - 1 && b.width > 0;
+    }).map(one => one.outerHTML.slice(0, 80))"""
+    assert browser.ask(overlaps) == []
+
+
+def test_the_page_follows_the_colour_scheme_of_the_reader(browser: Browser, page_file: Path) -> None:
     browser.open(page_file, 1280)
-    untitled = """[...document.querySelectorAll('.plot')].flatMap(plot => Object.entries(plot._fullLayout)
-        .filter(([name, axis]) => /^[xy]axis[0-9]*$/.test(name) && axis.visible && !axis.title.text)
-        .map(([name]) => plot.id + plot.dataset.figure + name))"""
+    brightness = []
+    for scheme in ("light", "dark"):
+        browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        paper, ink = ("getComputedStyle(document.body)." + name for name in ("backgroundColor", "color"))
+        levels = [sum(map(int, browser.ask(of).strip("rgb()").split(","))) for of in (paper, ink)]
+        assert abs(levels[0] - levels[1]) > 400
+        brightness.append(levels[0])
+    browser.send("Emulation.setEmulatedMedia", features=[])
+    assert brightness[0] > brightness[1]
+
+
+def test_every_plot_has_titles_on_its_axes(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    untitled = """[...document.querySelectorAll('[data-figure], #known-plot')].filter(plot =>
+        plot.chart.axes.some(axis => !axis.label)).map(plot => plot.id + plot.dataset.figure)"""
     assert browser.ask(untitled) == []
+    assert browser.ask("document.getElementById('series-plot').chart.axes[1].label") == "level (units)"
 
 
 def test_choosing_draws_another_series_value_and_path(browser: Browser, page_file: Path) -> None:
     browser.open(page_file, 1280)
-    seen = "JSON.stringify(document.getElementById('series-plot').data)"
+    seen = "JSON.stringify(((u) => [u.data, u.scales.x.min])(document.getElementById('series-plot').chart))"
     drawings = [browser.ask(seen)]
-    for control, choice in (("pick-series", "1"), ("pick-value", "1")):
+    for control, choice in (("pick-series", "1"), ("pick-value", "1"), ("pick-path", "state"), ("pick-span", "4")):
         choose = f"(p => {{ p.value = '{choice}'; p.dispatchEvent(new Event('change')); }})"
         browser.ask(f"{choose}(document.getElementById('{control}'))")
         drawings.append(browser.ask(seen))
-    assert len(set(drawings)) == 3
+    assert len(set(drawings)) == 5
     assert browser.complaints() == []
 
 
@@ -215,7 +250,20 @@ def test_hostile_names_are_read_and_not_run(browser: Browser, page_file: Path) -
     assert browser.complaints() == []
 
 
-def test_no_button_sends_data_away(browser: Browser, page_file: Path) -> None:
+def test_pointing_at_a_row_reads_it(browser: Browser, page_file: Path) -> None:
     browser.open(page_file, 1280)
-    buttons = "[...new Set([...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title))].sort()"
-    assert browser.ask(buttons) == ["Download plot as a PNG", "Pan", "Reset axes", "Zoom", "Zoom in", "Zoom out"]
+    browser.ask("document.getElementById('series-plot').chart.setCursor({left: 0, top: 10})")
+    read = browser.ask("document.getElementById('series-said').innerText")
+    assert read.startswith("2024-01-01: level ")
+    assert "known then" in read
+
+
+def test_a_click_on_a_head_ranks_the_states(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    column = "[...document.querySelectorAll('#states tbody tr')].map(row => parseFloat(row.cells[4].innerText))"
+    click = "document.querySelectorAll('#states th')[4].click()"
+    browser.ask(click)
+    rising = browser.ask(column)
+    browser.ask(click)
+    assert rising == sorted(rising)
+    assert browser.ask(column) == rising[::-1]

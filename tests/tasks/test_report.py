@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ import hsmm
 from hsmm.plot.runs import Runs, model_survival, observed_survival, runs
 from hsmm.plot.style import PALETTE, colour
 from tasks.report.data import ReportData
+from tasks.report.figures.ranking import ranking
 from tasks.report.pictures import pictures, state_names
 
 paths = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 2)), max_size=60).map(sorted)
@@ -116,6 +118,23 @@ def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM 
     fitted = estimator.fit(data.frame["level"], lengths=[200, 200])
     drawn = pictures(replace(data, model=fitted), tmp_path)
     assert drawn[-1].stem == "restarts"
+
+
+@pytest.mark.parametrize("n_candidates", [1, 4, 30])
+def test_long_names_of_candidates_stand_inside_the_picture_and_apart(n_candidates: int) -> None:
+    long = "mixture of {'components': 3, 'family': 'student_t', 'covariance': 'full', 'min_covariance': 1e-06} and more"
+    rows = [
+        {"n_states": 2, "emission": long * (k % 3), "duration": "weibull", "bic": 10.0 + 7000 * k, "warnings": ""}
+        for k in range(n_candidates)
+    ]
+    figure = ranking(pl.DataFrame(rows), "bic")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    labels = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert len(labels) == min(n_candidates, 20)
+    assert all(label.x0 >= 0 and label.y0 >= 0 and label.y1 <= figure.bbox.y1 for label in labels)
+    assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(labels))
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in axes.texts)
 
 
 def test_laying_out_first_changes_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

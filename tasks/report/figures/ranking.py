@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hsmm.plot.candidates import MOST_CANDIDATES, ranking_bars
+from hsmm.plot.candidates import ranking_bars, ranking_height
 from tasks.report.figures.style import new_figure
 
 if TYPE_CHECKING:
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 def ranking(table: pl.DataFrame, criterion: str) -> Figure:
     """The candidates by ``criterion``, best on top, as distances from the best."""
-    figure = new_figure(9.5, 1.2 + 0.36 * min(MOST_CANDIDATES, table.height))
+    figure = new_figure(9.5, ranking_height(table))
     ranking_bars(figure.subplots(), table, criterion)
     return figure

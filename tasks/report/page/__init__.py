@@ -1,4 +1,4 @@
 """The report: one HTML page that needs nothing but itself, one idea a file.
 
-plotly is imported where it is used, so that importing the tasks stays quick.
+Its plots are drawn by uPlot, whose script, style and licence are in ``vendor``.
 """

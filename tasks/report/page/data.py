@@ -14,8 +14,9 @@ import polars as pl
 from tasks.config.outcome import RunSummary
 from tasks.fitting.bundle import ALL
 from tasks.fitting.decode import default_name
-from tasks.fitting.scaling import Scaling
-from tasks.report.data import report_frame, shown_unit
+from tasks.fitting.scaling import OTHERS, Scaling
+from tasks.report.data import report_frame
+from tasks.report.page.text import moment
 from tasks.tables.storage import read_name_rows, read_quarantine
 
 if TYPE_CHECKING:
@@ -41,18 +42,25 @@ class ChosenModel:
     """A fitted estimator, and what its features were scaled by.
 
     ``ids`` are the persistent ids of the estimator's states, in its own order; empty where the two orders are one.
-    ``series`` is the only one that it is a model of; empty where it is one of all.
+    ``unit`` is the series that it is the model of; empty where it is one of all, or of all but those in ``without``.
     """
 
     estimator: Any
     scaling: Scaling
     ids: tuple[int, ...] = ()
-    series: str = ""
+    unit: str = ALL
+    without: frozenset[str] = frozenset()
 
     @property
     def state_ids(self) -> list[int]:
         """(K,) where each of the estimator's states stands in the table."""
         return list(self.ids) or list(range(len(self.estimator.transition_prob_)))
+
+    def serves(self) -> pl.Expr:
+        """Whether a row is one that this model decodes."""
+        if self.unit != ALL:
+            return pl.col("series_id") == self.unit
+        return ~pl.col("series_id").is_in([*self.without])
 
     def placed(self, values: np.ndarray, n_states: int) -> np.ndarray:
         """(K, ...) by the estimator's states → (n_states, ...) by persistent id, NaN for states it does not have."""
@@ -77,10 +85,12 @@ class PageData:
         Rows of the companion tables of this model, all runs.
     ranking
         The newest run's candidates, best first, or None.
-    model
-        The model that made the newest rows, or None.
+    models
+        The models that made the newest rows, one a unit; empty where they could not be read.
     step
         How long a step is, such as "1bd"; empty where rows are steps.
+    counted
+        Whether times are numbers of steps.
     ranked_by
         The criterion, where the summary names none.
     notes
@@ -94,8 +104,9 @@ class PageData:
     quarantine: pl.DataFrame
     names: pl.DataFrame
     ranking: pl.DataFrame | None = None
-    model: ChosenModel | None = None
+    models: Sequence[ChosenModel] = ()
     step: str = ""
+    counted: bool = False
     ranked_by: str = "bic"
     notes: list[str] = field(default_factory=list)
 
@@ -103,7 +114,7 @@ class PageData:
     def n_states(self) -> int:
         """As many as the model has, and as any row or name speaks of."""
         ids = [*self.rows["state"].unique(), *self.rows["viterbi"].unique(), *self.names["state"]]
-        ids += [] if self.model is None else self.model.state_ids
+        ids += [identity for model in self.models for identity in model.state_ids]
         lengths = self.rows["p_filtered"].list.len().drop_nulls()
         return 1 + max((0, *(i for i in ids if i is not None), *(length - 1 for length in lengths.unique())))
 
@@ -115,11 +126,23 @@ class PageData:
         named = dict(used.iter_rows()) | dict(given.iter_rows())
         return [named.get(state) or default_name(state) for state in range(self.n_states)]
 
+    @property
+    def model(self) -> ChosenModel | None:
+        """The first of the models."""
+        return self.models[0] if self.models else None
+
     @cached_property
     def modelled(self) -> pl.DataFrame:
-        """The rows that the model speaks of: all, or those of the series that it is a model of."""
-        alone = "" if self.model is None else self.model.series
-        return self.rows.filter(pl.col("series_id") == alone) if alone else self.rows
+        """The rows that the first model speaks of."""
+        return self.rows if self.model is None else self.rows.filter(self.model.serves())
+
+    def by_unit(self) -> list[PageData]:
+        """The same, once for each model, which is then the only one."""
+        return [replace(self, models=(model,)) for model in self.models] or [self]
+
+    def when(self, time: Any) -> str:
+        """A moment as it is written, or the number of a step."""
+        return moment(time, counted=self.counted)
 
     @property
     def criterion(self) -> str:
@@ -138,7 +161,7 @@ def page_data(
     rows: pl.DataFrame,
     features: pl.DataFrame | None,
     ranking: pl.DataFrame | None,
-    model: ChosenModel | None,
+    models: Sequence[ChosenModel],
     notes: Sequence[str] = (),
 ) -> PageData:
     """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
@@ -153,8 +176,9 @@ def page_data(
         quarantine=read_quarantine(settings.output.states, settings.name),
         names=read_name_rows(settings.output.states, settings.name),
         ranking=ranking,
-        model=model,
+        models=models,
         step=settings.source.frequency if isinstance(settings.source.frequency, str) else "",
+        counted=settings.source.counts_steps,
         ranked_by=settings.select.criterion,
         notes=list(notes),
     )
@@ -167,11 +191,24 @@ def length_in_words(length: str) -> str:
     return f"{amount} {word}" if amount == "1" else f"{amount} {word}s"
 
 
-def chosen_model(bundle: Bundle, rows: pl.DataFrame) -> ChosenModel:
-    """The model of all series, or where each has its own, that of the first of ``rows``."""
-    unit = shown_unit(bundle, rows)
-    scaling, member = bundle.scaling, bundle.members[unit]
+def chosen_models(bundle: Bundle, rows: pl.DataFrame) -> list[ChosenModel]:
+    """The models of ``rows``, in the order of their first: that of all series, or of each its own."""
+    own = frozenset(bundle.members) - {ALL}
+    series = rows["series_id"].unique(maintain_order=True).to_list()
+    units = dict.fromkeys(name if name in own else ALL for name in series)
+    return [_chosen(bundle, unit, own) for unit in units if unit in bundle.members]
+
+
+def _chosen(bundle: Bundle, unit: str, own: frozenset[str]) -> ChosenModel:
+    member, statistics = bundle.members[unit], bundle.scaling.statistics
     if unit != ALL:
-        own = scaling.statistics.filter(pl.col("series_id") == unit)
-        scaling = replace(scaling, statistics=own)
-    return ChosenModel(member.model, scaling, member.ids, unit)
+        statistics = statistics.filter(pl.col("series_id").is_in([unit, OTHERS]))
+    elif own:
+        statistics = statistics.filter(~pl.col("series_id").is_in([*own]))
+    return ChosenModel(
+        member.model,
+        replace(bundle.scaling, statistics=statistics),
+        member.ids,
+        unit,
+        own if unit == ALL else frozenset(),
+    )

@@ -1,119 +1,198 @@
 "use strict";
 (() => {
   const page = JSON.parse(document.getElementById("page-data").textContent);
-  const narrow = window.matchMedia("(max-width: 720px)").matches;
-  const config = {
-    responsive: true,
-    displaylogo: false,
-    showSendToCloud: false,
-    plotlyServerURL: "",
-    displayModeBar: narrow ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-    doubleClick: "reset",
-  };
-  const axis = { gridcolor: "#e8ecf0", zerolinecolor: "#c5ccd3", linecolor: "#8c959f", ticks: "outside", tickcolor: "#8c959f", automargin: true };
-  const base = {
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "#1b1f24" },
-    margin: { l: 56, r: 12, t: 12, b: 44 },
-    paper_bgcolor: "#ffffff",
-    plot_bgcolor: "#ffffff",
-    dragmode: narrow ? false : "zoom",
-    hoverlabel: { bgcolor: "#ffffff", bordercolor: "#8c959f", align: "left" },
-    legend: { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom" },
-    showlegend: false,
-  };
+  const root = document.documentElement;
+  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const tint = (of) => (typeof of === "number" ? colour(of) : css(`--${of}`));
   const colour = (state) => (state < 0 ? page.noState : page.palette[state % page.palette.length]);
   const stateName = (state) => (state < 0 ? "no state" : page.states[state]);
-  const titled = (own) => ({ ...axis, ...own, title: { standoff: 8, ...own.title } });
+  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  const utc = (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC");
+  const charts = [];
 
-  function draw(element, figure) {
-    const layout = { ...base, ...figure.layout, xaxis: titled(figure.layout.xaxis), yaxis: titled(figure.layout.yaxis) };
-    if (layout.showlegend) layout.margin = { ...base.margin, t: 30 };
-    const data = narrow ? figure.data.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)) : figure.data;
-    return Plotly.newPlot(element, data, layout, config);
+  const axis = (label, more = {}) => ({
+    label, font, labelFont: font, labelSize: 18, labelGap: 0, size: 28, gap: 4,
+    stroke: () => css("--quiet"), grid: { stroke: () => css("--grid"), width: 1 }, ticks: { stroke: () => css("--grid"), width: 1, size: 5 }, ...more,
+  });
+  const figures = (values) => values.map((value) => (value === null ? "" : String(+value.toPrecision(6)).replace("-", "−")));
+  const widest = (self, values, index, cycle) =>
+    cycle > 1 ? self.axes[index]._size : 20 + 7 * Math.max(3, ...(values || []).map((text) => text.length));
+  const upright = (label, more) => axis(label, { size: widest, values: (self, splits) => figures(splits), ...more });
+
+  function chart(element, options, data) {
+    const height = element.clientHeight;
+    const made = new uPlot({ ...options, width: Math.max(element.clientWidth, 120), height: height - (options.legend?.show ? 30 : 0) }, data, element);
+    element.chart = made;
+    charts.push(made);
+    new ResizeObserver(() => {
+      const width = element.clientWidth;
+      if (width && width !== made.width) made.setSize({ width, height: made.height });
+    }).observe(element);
+    return made;
   }
 
-  function runsOf(path) {
-    const runs = [];
-    path.forEach((state, row) => {
-      const last = runs[runs.length - 1];
-      if (last && last.state === state) last.end = row + 1;
-      else runs.push({ state, start: row, end: row + 1 });
-    });
-    return runs;
+  function looked({ name, tint: of, look, width }) {
+    const drawn = { label: name, stroke: () => tint(of), width, points: { show: false }, value: (self, value) => (value === null || value === undefined ? "–" : figures([value])[0]) };
+    if (look === "steps") drawn.paths = uPlot.paths.stepped({ align: -1 });
+    if (look === "points") Object.assign(drawn, { paths: () => null, points: { show: true, size: 5, fill: () => tint(of), stroke: () => tint(of) } });
+    if (look === "edge") Object.assign(drawn, { stroke: "transparent", width: 0 });
+    return drawn;
   }
 
-  function bands(runs, time, end) {
-    const edges = runs.map((run) => time[run.start]).concat(end);
-    const n = page.states.length;
-    const scale = [];
-    for (let state = 0; state < n; state++) scale.push([state / n, colour(state)], [(state + 1) / n, colour(state)]);
-    return {
-      type: "heatmap", x: edges, y: [0, 1], z: [runs.map((run) => (run.state < 0 ? null : run.state))],
-      zmin: -0.5, zmax: n - 0.5, colorscale: scale, showscale: false, opacity: 0.22, hoverinfo: "skip", zsmooth: false,
+  function draw(element) {
+    const figure = page.figures[element.dataset.figure];
+    const range = (limits) => (limits ? { range: limits } : {});
+    const low = figure.yRange ? {} : { range: (self, least, most) => uPlot.rangeNum(least ?? 0, most ?? 1, 0.08, true) };
+    return chart(element, {
+      scales: { x: { time: false, ...range(figure.xRange) }, y: { ...low, ...range(figure.yRange) } },
+      axes: [axis(figure.titles[0], { values: (self, splits) => figures(splits) }), upright(figure.titles[1])],
+      series: [{ label: figure.titles[0].split(" ")[0].replace(",", ""), value: (self, value) => (value === null ? "–" : figures([value])[0]) }, ...figure.lines.map(looked)],
+      bands: figure.bands.map(([upper, lower]) => ({ series: [upper + 1, lower + 1], fill: () => css("--band") })),
+      legend: { show: true, live: true },
+      cursor: { y: false, drag: { x: false, y: false } },
+    }, [figure.x, ...figure.lines.map((line) => line.y)]);
+  }
+
+  function unpacked(series) {
+    if (series.seconds) return series;
+    const along = (stretches) => {
+      const path = [];
+      for (let i = 0; i < stretches.length; i += 2) for (let n = 0; n < stretches[i + 1]; n++) path.push(stretches[i]);
+      return path;
     };
+    let at = series.start / 1e3;
+    series.seconds = [at, ...series.gaps.map((gap) => (at += (gap * series.unit) / 1e3))];
+    series.paths = { viterbi: along(series.viterbi), state: along(series.state) };
+    return series;
   }
 
-  function colouredLines(runs, time, values) {
-    const lines = new Map();
-    for (const run of runs) {
-      if (!lines.has(run.state)) lines.set(run.state, { x: [], y: [] });
-      const line = lines.get(run.state);
-      for (let row = Math.max(run.start - 1, 0); row < run.end; row++) {
-        line.x.push(time[row]);
-        line.y.push(values[row]);
-      }
-      line.x.push(null);
-      line.y.push(null);
+  const written = (seconds) => {
+    if (page.counted) return `step ${seconds}`;
+    const text = new Date(seconds * 1e3).toISOString();
+    return text.slice(11, 19) === "00:00:00" ? text.slice(0, 10) : text.slice(0, 16).replace("T", " ");
+  };
+  const chosen = (id) => document.getElementById(id).value;
+  const said = document.getElementById("series-said");
+  let shown = null;
+
+  function bands(self) {
+    const { ctx, bbox } = self;
+    const { seconds, step } = shown.series;
+    const place = (row) => self.valToPos(row < seconds.length ? seconds[row] : seconds[seconds.length - 1] + step / 1e3, "x", true);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    ctx.globalAlpha = Number(css("--wash"));
+    for (let row = 0, end; row < seconds.length; row = end) {
+      for (end = row + 1; end < seconds.length && shown.path[end] === shown.path[row]; end++);
+      ctx.fillStyle = colour(shown.path[row]);
+      if (shown.path[row] >= 0) ctx.fillRect(place(row), bbox.top, place(end) - place(row), bbox.height);
     }
-    return [...lines].map(([state, { x, y }]) => ({
-      type: "scatter", mode: "lines", x, y, yaxis: "y2", line: { color: colour(state), width: 1.1 }, hoverinfo: "skip",
-    }));
+    ctx.restore();
   }
 
-  function readings(series, time, values, path, feature) {
-    const said = path.map((state, row) => {
-      const known = page.states.map((name, k) => [series.percent[k][row], name]).filter(([p]) => p !== null && p > 0);
-      known.sort((a, b) => b[0] - a[0]);
-      const value = values[row] === null ? "missing" : values[row];
-      return `${feature.name} ${value}<br>${stateName(state)}<br>known then: ${known.slice(0, 4).map(([p, name]) => `${name} ${p} %`).join(", ") || "nothing"}`;
+  function byState(values, path) {
+    return page.states.concat("none").map((_, state) => {
+      const own = state < page.states.length ? state : -1;
+      return values.map((value, row) => (path[row] === own || path[row + 1] === own ? value : null));
     });
-    return {
-      type: "scatter", mode: "lines", x: time, y: values, yaxis: "y2", text: said, line: { width: 0, color: "rgba(0,0,0,0)" },
-      hovertemplate: "%{x}<br>%{text}<extra></extra>",
-    };
   }
 
-  function probabilities(series, time) {
-    return page.states.map((name, state) => ({
-      type: "scatter", mode: "lines", x: time, y: series.percent[state].map((p) => (p === null ? null : p / 100)),
-      yaxis: "y3", stackgroup: "p", line: { width: 0, shape: "hv", color: colour(state) }, fillcolor: colour(state), hoverinfo: "skip",
-    }));
+  function stacked(series) {
+    const total = series.seconds.map(() => 0);
+    return page.states.map((_, state) => series.percent[state].map((p, row) => (p === null ? null : (total[row] += p) / 100)));
+  }
+
+  function read(self) {
+    const row = self.cursor.idx;
+    if (row === null || row === undefined || !shown) return;
+    const { series, feature, path } = shown;
+    const known = page.states.map((name, state) => [series.percent[state][row], name]).filter(([p]) => p > 0).sort((a, b) => b[0] - a[0]);
+    const value = series.values[feature.key][row];
+    said.textContent = `${written(series.seconds[row])}: ${feature.name} ${value === null ? "missing" : value} · ${stateName(path[row])} · ` +
+      `known then: ${known.slice(0, 4).map(([p, name]) => `${name} ${p} %`).join(", ") || "nothing"}`;
   }
 
   function drawSeries() {
-    const chosen = (id) => document.getElementById(id).value;
-    const series = page.series[chosen("pick-series")];
+    const series = unpacked(page.series[chosen("pick-series")]);
     const feature = page.features[chosen("pick-value")];
-    const path = series[chosen("pick-path")];
-    const time = series.time.map((moment) => new Date(moment).toISOString());
-    const end = new Date(series.time[series.time.length - 1] + series.step).toISOString();
+    const path = series.paths[chosen("pick-path")];
     const values = series.values[feature.key];
-    const runs = runsOf(path);
-    const layout = {
-      ...base,
-      xaxis: titled({ title: { text: "time (UTC)" }, type: "date", range: [time[0], end], anchor: "y3", showgrid: false }),
-      yaxis: { domain: [0.33, 1], range: [0, 1], visible: false, fixedrange: true },
-      yaxis2: titled({ title: { text: `${feature.name} (${feature.unit})` }, overlaying: "y", anchor: "x", side: "left", tickmode: "auto", autorange: true, gridcolor: "rgba(140,149,159,.22)" }),
-      yaxis3: titled({ title: { text: "probability" }, domain: [0, 0.24], range: [0, 1], tickvals: [0, 0.5, 1], fixedrange: true }),
-    };
-    const traces = [
-      bands(runs, time, end), ...colouredLines(runs, time, values), readings(series, time, values, path, feature), ...probabilities(series, time),
-    ];
-    return Plotly.react("series-plot", traces, layout, config);
+    const { seconds } = series;
+    const last = seconds[seconds.length - 1] + series.step / 1e3;
+    const from = last - (last - seconds[0]) / Number(chosen("pick-span"));
+    shown = { series, feature, path };
+    for (const id of ["series-plot", "known-plot"]) {
+      const element = document.getElementById(id);
+      if (!element.chart) continue;
+      charts.splice(charts.indexOf(element.chart), 1);
+      element.chart.destroy();
+      element.chart = null;
+      element.replaceChildren();
+    }
+    const time = { time: !page.counted, range: (self, least, most) => (least === seconds[0] && most === seconds[seconds.length - 1] ? [from, last] : [least, most]) };
+    const cursor = { y: false, sync: { key: "series", setSeries: false, scales: ["x", null] }, drag: { x: true, y: false } };
+    const known = values.filter((value) => value !== null);
+    const positive = feature.level && Math.min(...known) > 0 && Math.max(...known) > 8 * Math.min(...known);
+    const along = (label, more) => axis(label, page.counted ? { values: (self, splits) => figures(splits), ...more } : more);
+    const line = (state) => ({ label: stateName(state), stroke: colour(state), width: 1.2, points: { show: false } });
+    const states = page.states.map((_, state) => state);
+    chart(document.getElementById("series-plot"), {
+      tzDate: utc, cursor, legend: { show: false }, hooks: { drawClear: [bands], setCursor: [read] },
+      scales: { x: time, y: positive ? { distr: 3 } : {} },
+      axes: [along("", { label: undefined, size: 24 }), upright(`${feature.name} (${feature.unit}${positive ? ", log scale" : ""})`)],
+      series: [{}, ...states.map(line), line(-1)],
+    }, [seconds, ...byState(values, path)]);
+    const sums = stacked(series);
+    chart(document.getElementById("known-plot"), {
+      tzDate: utc, cursor, legend: { show: false }, hooks: { setCursor: [read] },
+      scales: { x: time, y: { range: [0, 1] } },
+      axes: [along(page.counted ? "step" : "time (UTC)"), upright("probability", { splits: () => [0, 0.5, 1] })],
+      series: [{}, ...states.map((state) => ({ stroke: "transparent", width: 0, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }), fill: state ? undefined : colour(0) }))],
+      bands: states.slice(1).map((state) => ({ series: [state + 1, state], fill: colour(state) })),
+    }, [seconds, ...sums]);
+    const measured = ["series-plot", "known-plot"].map((id) => document.getElementById(id).chart);
+    align(measured);
   }
 
-  for (const id of ["pick-series", "pick-value", "pick-path"]) document.getElementById(id).addEventListener("change", drawSeries);
-  const drawn = [...document.querySelectorAll("[data-figure]")].map((element) => draw(element, page.figures[element.dataset.figure]));
-  Promise.all([drawSeries(), ...drawn]).then(() => { document.documentElement.dataset.drawn = String(drawn.length + 1); });
+  function align(pair) {
+    const [wider] = [Math.max(...pair.map((made) => made.axes[1]._size))];
+    for (const made of pair) {
+      made.axes[1].size = () => wider;
+      made.setSize({ width: made.width, height: made.height });
+    }
+  }
+
+  function showUnit() {
+    const unit = document.getElementById("pick-unit")?.value ?? "0";
+    for (const block of document.querySelectorAll(".unit")) block.hidden = block.dataset.unit !== unit;
+    for (const element of document.querySelectorAll(`.unit[data-unit="${unit}"] [data-figure]`)) if (!element.chart) draw(element);
+  }
+
+  function sort(head) {
+    const table = head.closest("table"), body = table.tBodies[0], place = head.cellIndex;
+    const falling = head.getAttribute("aria-sort") === "ascending";
+    const key = (row) => {
+      const cell = row.cells[place], text = (cell.dataset.value ?? cell.innerText).trim();
+      const value = parseFloat(text.replace(/[,\s]/g, "").replace("−", "-").replace("∞", "Infinity"));
+      return Number.isNaN(value) ? text : value;
+    };
+    const before = (a, b) => (typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1);
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+    body.append(...[...body.rows].sort((a, b) => (falling ? -1 : 1) * before(key(a), key(b))));
+  }
+
+  for (const id of ["pick-series", "pick-value", "pick-path", "pick-span"]) document.getElementById(id).addEventListener("change", drawSeries);
+  document.getElementById("pick-unit")?.addEventListener("change", showUnit);
+  for (const head of document.querySelectorAll("table.sorts th")) {
+    head.tabIndex = 0;
+    head.addEventListener("click", () => sort(head));
+    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(head); });
+  }
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((made) => made.redraw()));
+  drawSeries();
+  showUnit();
+  requestAnimationFrame(() => requestAnimationFrame(() => { root.dataset.drawn = String(charts.length); }));
 })();

@@ -14,7 +14,7 @@ from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import load_bundle
 from tasks.registry.client import Registry, is_there
-from tasks.report.page.data import ChosenModel, PageData, chosen_model, page_data
+from tasks.report.page.data import ChosenModel, PageData, chosen_models, page_data
 from tasks.report.page.quality import balance
 from tasks.report.page.render import write_page
 from tasks.report.summary import report_folder
@@ -53,8 +53,8 @@ def recorded_page_data(settings: Settings) -> PageData:
     summary = newest_summary(settings.output.states, settings.name) or {}
     notes = [] if summary else ["The newest publish left no summary: verdict and counts are not recorded."]
     features = _features(settings, summary, notes)
-    ranking, model = _from_registry(settings, summary, rows, notes)
-    return page_data(settings, summary, rows, features, ranking, model, notes)
+    ranking, models = _from_registry(settings, summary, rows, notes)
+    return page_data(settings, summary, rows, features, ranking, models, notes)
 
 
 def _features(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.DataFrame | None:
@@ -68,14 +68,14 @@ def _features(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.D
 
 def _from_registry(
     settings: Settings, summary: RunSummary, rows: pl.DataFrame, notes: list[str]
-) -> tuple[pl.DataFrame | None, ChosenModel | None]:
+) -> tuple[pl.DataFrame | None, list[ChosenModel]]:
     uri, run_id, version = settings.tracking.uri, summary.get("mlflow_run_id"), newest_version(rows)
     if not summary:
-        return None, None
+        return None, []
     if not is_there(uri):
         notes.append(f"The model and the ranking cannot be shown: tracking.uri: found nothing at {uri!r}.")
-        return None, None
-    ranking = model = None
+        return None, []
+    ranking, models = None, list[ChosenModel]()
     with tempfile.TemporaryDirectory() as folder:
         try:
             registry = Registry(uri, settings.name)
@@ -83,11 +83,11 @@ def _from_registry(
                 ranking = _ranking(registry.download_artifact(run_id, "ranking.csv", Path(folder)))
             if version is not None:
                 bundle = load_bundle(registry.download(settings.name, version, Path(folder) / "bundle"))
-                model = chosen_model(bundle, rows)
-        except (PipelineError, ValueError, OSError, KeyError, StopIteration, pl.exceptions.PolarsError) as error:
+                models = chosen_models(bundle, rows)
+        except (PipelineError, ValueError, OSError, KeyError, pl.exceptions.PolarsError) as error:
             what = "the model" if ranking is not None else "the ranking and the model"
             notes.append(f"Of the registry, {what} cannot be shown: {error}")
-    return ranking, model
+    return ranking, models
 
 
 def _ranking(path: Path) -> pl.DataFrame:

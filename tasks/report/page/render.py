@@ -13,8 +13,8 @@ from tasks.config.whole import appearing
 from tasks.report.page import view
 from tasks.report.page.data import PageData
 from tasks.report.page.series import Sample, sample
-from tasks.report.page.text import count, label
-from tasks.report.page.view_states import states
+from tasks.report.page.text import count, short
+from tasks.report.page.units import shown_units, unit_views
 
 FILE = "report.html"
 _HERE = Path(__file__).parent
@@ -32,31 +32,38 @@ def page(data: PageData) -> str:
     """The page as text. Every word of it is escaped, and it may load or run nothing but what is in it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
-    scripts = [get_plotlyjs().replace("</script", "<\\/script"), (_HERE / "page.js").read_text(encoding="utf-8")]
+    scripts, styles = [_read("vendor/uPlot.js"), _read("page.js")], [_read("vendor/uPlot.css"), _read("page.css")]
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    standing, shown = view.standing(data), states(data)
+    standing = view.standing(data)
+    units = unit_views(shown_units(data, standing["alerted"]))
     drawn = sample(data.rows, list(data.units), data.n_states, standing["alerted"])
+    figures = {f"{place}-{name}": plot for place, unit in enumerate(units) for name, plot in unit["figures"].items()}
     return environment.get_template("page.html").render(
         title=data.name,
         head=view.head(data),
         standing=standing,
-        states=shown,
-        ranking=view.ranking(data),
+        units=units,
+        n_units=count(max(len(data.models), 1)),
+        legend=[(state, short(name)) for state, name in enumerate(data.state_names)],
         quality=view.quality(data),
         evidence=view.evidence(data),
         sample=_described(drawn),
         steps=data.steps,
+        counted=data.counted,
         palette=[*PALETTE],
         no_state=NO_STATE,
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        style=Markup("\n".join(styles)),
         scripts=[Markup(script) for script in scripts],
         script_hashes=" ".join(f"'{_hash(script)}'" for script in scripts),
-        payload=Markup(script_json(_payload(data, shown["figures"], drawn))),
+        payload=Markup(script_json(_payload(data, figures, drawn))),
     )
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def script_json(value: Any) -> str:
@@ -70,11 +77,12 @@ def _payload(data: PageData, figures: dict[str, Any], drawn: Sample) -> dict[str
         "figures": figures,
         "series": drawn.series,
         "features": [
-            {"key": name, "name": label(name), "unit": label(data.units.get(name, "nats"))} for name in drawn.features
+            {"key": name, "name": short(name), "unit": short(data.units.get(name, "nats"))} for name in drawn.features
         ],
-        "states": [label(name) for name in data.state_names],
+        "states": [short(name) for name in data.state_names],
         "palette": list(PALETTE),
         "noState": NO_STATE,
+        "counted": data.counted,
     }
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tasks.report.page.plots import numbers
 from tasks.report.page.text import short
 
 MOST_SERIES = 60
 MOST_FEATURES = 6
-MOST_NUMBERS = 500_000
-MOST_POINTS = 6_000
+MOST_NUMBERS = 80_000
+MOST_POINTS = 2_000
 FEWEST_POINTS = 80
 
 
@@ -45,7 +46,7 @@ def sample(rows: pl.DataFrame, features: list[str], n_states: int, first: list[s
         features=drawn,
         n_series=len(every),
         n_rows=sum(map(len, parts)),
-        n_points=sum(len(series["time"]) for series, *_ in packed),
+        n_points=sum(len(series["gaps"]) + 1 for series, *_ in packed),
         n_changes=sum(changes for _, changes, _ in packed),
         n_changes_drawn=sum(kept for *_, kept in packed),
     )
@@ -92,20 +93,27 @@ def _pack(rows: pl.DataFrame, features: list[str], n_states: int, n_points: int)
     changes = 1 + np.flatnonzero((path[1:] != path[:-1]) | (state[1:] != state[:-1]))
     kept = kept_rows(values, changes, n_points)
     time = rows["time"].dt.epoch("ms").to_numpy()
+    gaps = np.diff(time[kept])
+    unit = int(np.gcd.reduce(gaps)) if len(gaps) else 1
     packed = {
         "name": short(str(rows["series_id"][0])),
-        "time": time[kept].tolist(),
+        "start": int(time[0]),
+        "unit": unit,
+        "gaps": (gaps // unit).tolist(),
         "step": float(np.median(np.diff(time))) if len(time) > 1 else 1.0,
-        "values": {name: _rounded(values[kept, column]) for column, name in enumerate(features)},
-        "viterbi": path[kept].tolist(),
-        "state": state[kept].tolist(),
+        "values": {name: numbers(values[kept, column]) for column, name in enumerate(features)},
+        "viterbi": stretches(path[kept]),
+        "state": stretches(state[kept]),
         "percent": _percentages(rows["p_filtered"][kept].to_list(), n_states),
     }
     return packed, len(changes), int(np.isin(changes, kept).sum())
 
 
-def _rounded(values: np.ndarray) -> list[float | None]:
-    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]
+def stretches(path: np.ndarray) -> list[int]:
+    """State, number of points, state, number of points, …"""
+    starts = np.flatnonzero(np.append(True, path[1:] != path[:-1]))
+    lengths = np.diff(np.append(starts, len(path)))
+    return np.column_stack([path[starts], lengths]).ravel().tolist()
 
 
 def _percentages(filtered: list[list[float] | None], n_states: int) -> list[list[int | None]]:

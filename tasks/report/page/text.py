@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from datetime import datetime
 from typing import Any
@@ -32,21 +31,18 @@ def share(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 
 
-def moment(value: Any) -> str:
-    """A datetime's date, and its time of day where that is not midnight."""
+def moment(value: Any, *, counted: bool = False) -> str:
+    """A datetime's date, and its time of day where that is not midnight; where steps are ``counted``, their number."""
     if not isinstance(value, datetime):
         return NOTHING
+    if counted:
+        return count(round(value.timestamp()))
     return f"{value:%Y-%m-%d}" if value.time() == datetime.min.time() else f"{value:%Y-%m-%d %H:%M}"
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
     """A name that leaves room for others."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-def label(name: str) -> str:
-    """A name inside a plot, where angle brackets would be taken for mark-up."""
-    return html.escape(short(name, 16), quote=False)
 
 
 def plain(value: Any) -> str:

@@ -16,7 +16,7 @@ from tasks.report.page.alerts import KINDS, newest_rows
 from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
 from tasks.report.page.quality import balance, by_reason, coverage, set_aside
-from tasks.report.page.text import NOTHING, count, moment, number, plain, share, short
+from tasks.report.page.text import NOTHING, count, number, plain, share, short
 
 MOST_ROWS = 60
 MOST_CANDIDATES = 50
@@ -30,7 +30,7 @@ def head(data: PageData) -> dict[str, Any]:
     gate = summary.get("gate")
     n_series = summary.get("n_series")
     return {
-        "as_of": moment(data.rows["as_of"].max()),
+        "as_of": data.when(data.rows["as_of"].max()),
         "verdict": plain(summary["verdict"]) if summary.get("verdict") else _UNRECORDED,
         "gate": plain(gate["verdict"]) if isinstance(gate, dict) and gate.get("verdict") else None,
         "facts": _facts(data),
@@ -43,16 +43,16 @@ def head(data: PageData) -> dict[str, Any]:
 def _facts(data: PageData) -> list[tuple[str, str]]:
     newest, best = data.rows.sort("as_of").row(-1, named=True), data.summary.get("best") or {}
     law = _law(best) if best else _UNRECORDED
-    if data.model is not None and data.model.series:
+    if data.model is not None and data.model.unit:
         law = "one for each series"
     score = f"{data.criterion} {number(best['score'], 7)}" if best.get("score") is not None else _UNRECORDED
-    span = f"{moment(data.rows['time'].min())} to {moment(data.rows['time'].max())}"
+    span = f"{data.when(data.rows['time'].min())} to {data.when(data.rows['time'].max())}"
     n_newest = data.rows.filter(pl.col("as_of") == newest["as_of"]).height
     return [
         ("Model", f"{data.name}, version {newest['model_version']}"),
         ("Law", law),
         ("Chosen by", score),
-        ("Trained on", f"{moment(newest['train_start'])} to {moment(newest['train_end'])}"),
+        ("Trained on", f"{data.when(newest['train_start'])} to {data.when(newest['train_end'])}"),
         ("Rows known", f"{count(data.rows.height)}, {span}"),
         ("Rows published last", plain(data.summary.get("n_published", n_newest))),
         ("Made by versions", _span(data.rows["model_version"].unique().sort().drop_nulls().to_list())),
@@ -68,7 +68,7 @@ def standing(data: PageData) -> dict[str, Any]:
     rows = [
         {
             "series": short(row["series_id"]),
-            "time": moment(row["time"]),
+            "time": data.when(row["time"]),
             "state": row["state"],
             "name": _name(names, row["state"]),
             "previous": _name(names, row["previous"]) if row["changed"] else "",
@@ -123,7 +123,7 @@ def ranking(data: PageData) -> dict[str, Any] | None:
 def _own_candidates(data: PageData) -> pl.DataFrame | None:
     if data.ranking is None or "series_id" not in data.ranking.columns:
         return data.ranking
-    series = data.ranking["series_id"].first() if data.model is None else data.model.series
+    series = data.ranking["series_id"].first() if data.model is None else data.model.unit
     return data.ranking.filter(pl.col("series_id").cast(pl.String) == str(series))
 
 
@@ -133,8 +133,8 @@ def quality(data: PageData) -> dict[str, Any]:
     rows = [
         {
             "series": short(row["series_id"]),
-            "first": moment(row["first"]),
-            "last": moment(row["last"]),
+            "first": data.when(row["first"]),
+            "last": data.when(row["last"]),
             "n_rows": count(row["n_rows"]),
             "n_missing": count(row["n_missing"]),
             "share": share(row["n_missing"] / row["n_rows"]),
@@ -164,8 +164,8 @@ def evidence(data: PageData) -> dict[str, Any]:
         {
             "state": row["state"],
             "name": short(row["name"] or ""),
-            "born": moment(row["born"]),
-            "died": moment(row["died"]),
+            "born": data.when(row["born"]),
+            "died": data.when(row["died"]),
         }
         for row in data.names.sort("state", "born").iter_rows(named=True)
     ]

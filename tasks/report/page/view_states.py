@@ -1,4 +1,4 @@
-"""The page's section on states, as the template prints it, and its plots."""
+"""The page's sections on the states of one model, as the template prints them, and their plots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from hsmm.plot.runs import Runs, observed_survival
 from tasks.report.page.data import PageData
-from tasks.report.page.plots import Figure, hazard_plot, spread_plot, survival_plot, transition_plot
+from tasks.report.page.plots import Figure, hazard_plot, survival_plot
 from tasks.report.page.profile import (
     LONGEST,
     Law,
@@ -25,7 +25,8 @@ from tasks.report.page.profile import (
     survival,
 )
 from tasks.report.page.series import MOST_FEATURES
-from tasks.report.page.text import NOTHING, count, moment, number, share, short
+from tasks.report.page.spread import spreads
+from tasks.report.page.text import NOTHING, count, number, share, short
 
 MOST_STATES = 12
 HAZARD_STEPS = (1, 5, 20)
@@ -34,26 +35,36 @@ HAZARD_STEPS = (1, 5, 20)
 def states(data: PageData) -> dict[str, Any]:
     """A line of profile for every state, and the plots of how long they last and where they lead."""
     found, curves, moments = decoded_runs(data.modelled), _curves(data), _features(data)
-    known = dict(list(moments.items())[:MOST_FEATURES])
-    drawn = list(data.units)[:MOST_FEATURES]
+    known, shown = dict(list(moments.items())[:MOST_FEATURES]), own_states(data)
+    common = shares(data.modelled, data.n_states)
     return {
-        "profile": [_profile(data, state, found.of(state), known, curves) for state in range(data.n_states)],
+        "profile": [_profile(data, state, found.of(state), known, curves, float(common[state])) for state in shown],
         "features": [(short(name), short(data.units.get(name, "own units"))) for name in known],
         "n_features_left": len(moments) - len(known),
         "from_model": _has_moments(data),
         "ranged": any(law.varies for law in moments.values()),
         "freedom": curves.freedom is not None,
         "hazard_steps": HAZARD_STEPS,
-        "spreads": [(f"spread-{place}", short(feature)) for place, feature in enumerate(drawn)],
+        "spreads": spreads(data, shown),
         "dwells": [
-            (f"dwell-{state}", state, short(name), count(len(found.of(state).length)))
-            for state, name in enumerate(data.state_names[:MOST_STATES])
+            (f"dwell-{state}", state, short(data.state_names[state]), count(len(found.of(state).length)))
+            for state in shown[:MOST_STATES]
         ],
-        "n_states": data.n_states,
-        "series": "" if data.model is None else short(data.model.series),
+        "n_states": len(shown),
+        "unit": "" if data.model is None else short(data.model.unit),
         "has_law": data.model is not None,
-        "figures": _figures(data, found, curves),
+        "moves": _moves(data),
+        "figures": _figures(data, shown, found, curves),
     }
+
+
+def own_states(data: PageData) -> list[int]:
+    """The persistent ids that the model bears or its rows speak of; all of the table where no model could be read."""
+    if data.model is None:
+        return list(range(data.n_states))
+    seen = data.modelled["viterbi"].drop_nulls().unique().to_list()
+    named = () if data.model.unit or data.model.without else range(data.n_states)
+    return sorted({*data.model.state_ids, *named, *(state for state in seen if state >= 0)})
 
 
 @dataclass(frozen=True)
@@ -92,8 +103,9 @@ def _features(data: PageData) -> dict[str, Law]:
     return found
 
 
-def _profile(data: PageData, state: int, own: Runs, known: dict[str, Law], curves: Curves) -> dict[str, Any]:
-    common = float(shares(data.modelled, data.n_states)[state])
+def _profile(
+    data: PageData, state: int, own: Runs, known: dict[str, Law], curves: Curves, common: float
+) -> dict[str, Any]:
     died = data.names.filter((pl.col("state") == state) & pl.col("died").is_not_null())["died"]
     return {
         "state": state,
@@ -106,7 +118,7 @@ def _profile(data: PageData, state: int, own: Runs, known: dict[str, Law], curve
         "n_runs": count(len(own.length)),
         "median_run": number(float(np.median(own.length))) if len(own.length) else NOTHING,
         "hazards": [share(float(curves.hazard[state, step - 1])) for step in HAZARD_STEPS],
-        "died": "" if died.is_empty() else moment(died[-1]),
+        "died": "" if died.is_empty() else data.when(died[-1]),
     }
 
 
@@ -117,16 +129,29 @@ def _moments(law: Law, state: int) -> dict[str, str]:
     return {**found, "means": means if law.varies else "", "deviations": deviations if law.varies else ""}
 
 
-def _figures(data: PageData, found: Runs, curves: Curves) -> dict[str, Figure]:
-    names, figures = data.state_names, {}
-    for state in range(min(len(names), MOST_STATES)):
+def _moves(data: PageData) -> dict[str, Any] | None:
+    """P(next state | state) as rows of cells, by persistent id; a state that cannot follow itself has none there."""
+    if data.model is None:
+        return None
+    ids, matrix = np.array(data.model.state_ids), np.asarray(data.model.estimator.transition_prob_)
+    order = np.argsort(ids)
+    heads = [(int(state), short(data.state_names[state])) for state in ids[order]]
+    rows = []
+    for place, head in zip(order, heads, strict=True):
+        cells = [
+            {"p": round(float(p), 3), "text": NOTHING if other == place and p == 0 else f"{p:.3f}"}
+            for other, p in zip(order, matrix[place, order], strict=True)
+        ]
+        rows.append((*head, cells))
+    return {"heads": heads, "rows": rows}
+
+
+def _figures(data: PageData, shown: list[int], found: Runs, curves: Curves) -> dict[str, Figure]:
+    figures = {}
+    for state in shown[:MOST_STATES]:
         own, law = found.of(state), curves.survival[state]
         n_steps = shown_steps(observed_survival(own, LONGEST), law)
         figures[f"dwell-{state}"] = survival_plot(own, law, n_steps, state, data.steps)
     if data.model is not None:
-        figures["hazard"] = hazard_plot(curves.hazard, shown_steps(*curves.survival), names, data.steps)
-        moves = data.model.placed(np.asarray(data.model.estimator.transition_prob_), data.n_states)
-        figures["transitions"] = transition_plot(data.model.placed(moves.T, data.n_states).T, names)
-    for place, (feature, unit) in enumerate(list(data.units.items())[:MOST_FEATURES]):
-        figures[f"spread-{place}"] = spread_plot(data.modelled, feature, unit, names)
+        figures["hazard"] = hazard_plot(curves.hazard, shown_steps(*curves.survival), data.state_names, data.steps)
     return figures

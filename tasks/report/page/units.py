@@ -1,0 +1,36 @@
+"""What the page shows of each unit's own model: the chooser leads to any of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.report.page import view
+from tasks.report.page.data import PageData
+from tasks.report.page.series import sampled
+from tasks.report.page.text import short
+from tasks.report.page.view_states import states
+
+MOST_UNITS = 24
+_ALL, _OTHERS = "all series", "all other series"
+
+
+def shown_units(data: PageData, first: list[str]) -> list[PageData]:
+    """The page's data by unit, at most 24: those of ``first`` (series) before others, the rest evenly spaced."""
+    units = {("" if unit.model is None else unit.model.unit): unit for unit in data.by_unit()}
+    return [units[name] for name in sampled(list(units), [name for name in first if name in units], MOST_UNITS)]
+
+
+def unit_views(units: list[PageData]) -> list[dict[str, Any]]:
+    """The sections of each unit's model, and their figures."""
+    return [_unit_view(unit) for unit in units]
+
+
+def _unit_view(unit: PageData) -> dict[str, Any]:
+    shown = states(unit)
+    return {"name": _name(unit), "states": shown, "ranking": view.ranking(unit), "figures": shown["figures"]}
+
+
+def _name(unit: PageData) -> str:
+    if unit.model is None or not (unit.model.unit or unit.model.without):
+        return _ALL
+    return short(unit.model.unit) or _OTHERS
