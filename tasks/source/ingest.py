@@ -16,11 +16,12 @@ from tasks.config.errors import SourceError
 from tasks.config.moments import parse_as_of
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
-from tasks.source.moments import Stamps, is_of_days, stamps_of, utc
+from tasks.source.moments import Stamps, is_of_days, stamps_of, with_utc
 from tasks.source.parts import FILE, ROW, Part, read_parts, unreadable
 from tasks.source.text import cells, number
 
 RAW = "raw:"
+_MOMENT, _KNOWN, _WRITTEN = "source:moment", "source:known", "source:written"
 _REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -84,9 +85,9 @@ def copy_known(settings: Settings, as_of: datetime, folder: Path) -> Settings:
     """Write the source's own rows that were available at ``as_of`` into a folder; settings that read that."""
     folder.mkdir(parents=True, exist_ok=True)
     for place, seen in enumerate(check_source(settings, as_of).parts):
-        moment, known, _ = _times(seen, settings)
-        available = seen.part.scanned.filter(moment.is_null() | (known <= as_of))
-        kept = _collect(available, settings.source.path).drop(FILE, ROW)
+        moment = pl.col(_MOMENT)
+        available = _with_times(seen, settings).filter(moment.is_null() | (pl.col(_KNOWN) <= as_of))
+        kept = _collect(available.select(*seen.part.schema), settings.source.path)
         kept.write_parquet(folder / f"{place:05d}.parquet")
     return settings.model_copy(update={"source": settings.source.model_copy(update={"path": str(folder)})})
 
@@ -171,17 +172,16 @@ def _zone(parts: Sequence[Part], stamps: Sequence[Stamps], source: Source) -> st
 
 def _rows(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
     source = settings.source
-    moment, known, written = _times(seen, settings)
     columns = [(column, seen.part.schema[column]) for column in settings.source_columns]
-    return seen.part.scanned.select(
+    return _with_times(seen, settings).select(
         _series_id(settings).alias("series_id"),
-        moment.alias("time"),
-        known.alias("known"),
-        *([] if written is None else [written.alias("written")]),
+        pl.col(_MOMENT).alias("time"),
+        pl.col(_KNOWN).alias("known"),
+        *([] if seen.written is None else [pl.col(_WRITTEN).alias("written")]),
         *(_number(column, dtype, source.decimal).alias(f"{RAW}{column}") for column, dtype in columns),
         pl.col(FILE),
         pl.col(ROW),
-        _flaw(moment, columns, source).alias("flaw"),
+        _flaw(pl.col(_MOMENT), columns, source).alias("flaw"),
     )
 
 
@@ -191,15 +191,18 @@ def _series_id(settings: Settings) -> pl.Expr:
     return pl.lit(settings.name) if column is None else pl.col(column).cast(pl.String).fill_null("")
 
 
-def _times(seen: SeenPart, settings: Settings) -> tuple[pl.Expr, pl.Expr, pl.Expr | None]:
-    """When a row happened; when it became known: once it was available, and written; and when that was."""
+def _with_times(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
+    """The part with when a row happened, and when it became known: once it was available, and written; and when that
+    was.
+    """
     source, series = settings.source, _series_id(settings)
-    moment = utc(source.time, seen.stamps, source, series)
-    available = moment + as_timedelta(source.available_after)
+    rows = with_utc(seen.part.scanned, _MOMENT, source.time, seen.stamps, source, series)
+    available = pl.col(_MOMENT) + as_timedelta(source.available_after)
     if seen.written is None or source.written_at is None:
-        return moment, available, None
-    written = utc(source.written_at, seen.written, source, series).fill_null(available)
-    return moment, pl.max_horizontal(available, written), written
+        return rows.with_columns(available.alias(_KNOWN))
+    rows = with_utc(rows, _WRITTEN, source.written_at, seen.written, source, series)
+    rows = rows.with_columns(pl.col(_WRITTEN).fill_null(available))
+    return rows.with_columns(pl.max_horizontal(available, _WRITTEN).alias(_KNOWN))
 
 
 def _is_text(dtype: pl.DataType) -> bool:

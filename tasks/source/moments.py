@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from tasks.config.sections.source import EPOCHS, Source
-from tasks.source.text import cells, epoch_moment, iso_moment
+from tasks.source.text import cells, epoch_moment, iso_groups, iso_moment
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 _TIMES = (-(2**55), 2**57)  # microseconds: from the year 828 to 6536, where every zone can be counted in
@@ -43,8 +43,9 @@ def stamps_of(scanned: pl.LazyFrame, column: str, dtype: pl.DataType, time_forma
         zoned = any(mark in time_format for mark in ("%z", "%:z", "%#z", "%+"))
         timed = any(mark in time_format for mark in ("%H", "%I", "%k", "%l", "%T", "%R", "%X", "%c", "%s"))
         return Stamps("moment", "UTC", is_text=True) if zoned else Stamps("clock" if timed else "date", is_text=True)
-    _, ahead, timed_ = iso_moment(pl.col(column))
-    seen = scanned.select(timed_.any().alias("timed"), ahead.is_not_null().any().alias("zoned")).collect()
+    _, ahead, timed_ = iso_moment(pl.col("parts"))
+    read = scanned.select(iso_groups(pl.col(column)).alias("parts"))
+    seen = read.select(timed_.any().alias("timed"), ahead.is_not_null().any().alias("zoned")).collect()
     if seen["zoned"][0]:
         return Stamps("moment", "UTC", is_text=True)
     return Stamps("clock" if seen["timed"][0] else "date", is_text=True)
@@ -54,29 +55,44 @@ def _is_text(dtype: pl.DataType) -> bool:
     return dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def utc(column: str, stamps: Stamps, source: Source, series: pl.Expr) -> pl.Expr:
-    """The column's moments in UTC; null where there is none, or where a clock showed it never or twice."""
-    if stamps.is_text:
-        return _utc_of_text(pl.col(column), stamps, source, series)
-    zone = stamps.zone if stamps.kind == "moment" else None
-    found = pl.col(column).cast(pl.Datetime("us", zone), strict=False)
-    found = pl.when(found.to_physical().is_between(*_TIMES)).then(found)
-    return _in_utc(found, stamps, source, series)
+def with_utc(
+    rows: pl.LazyFrame, into: str, column: str, stamps: Stamps, source: Source, series: pl.Expr
+) -> pl.LazyFrame:
+    """``rows`` with the column's moments in UTC as ``into``: null where there is none, or a clock showed it never or
+    twice.
+
+    What is read once is a column at once: an expression that is used twice would be computed twice.
+    """
+    shown = f"{into}:shown"
+    if stamps.is_text and source.time_format is None:
+        parts = f"{into}:parts"
+        clock, ahead, _ = iso_moment(pl.col(parts))
+        read = rows.with_columns(iso_groups(pl.col(column)).alias(parts))
+        read = read.with_columns(_bounded(clock).alias(shown), ahead.alias(f"{into}:ahead")).drop(parts)
+        moment = _of_iso(pl.col(shown), pl.col(f"{into}:ahead"), stamps, source, series)
+        return read.with_columns(moment.alias(into)).drop(shown, f"{into}:ahead")
+    read = rows.with_columns(_bounded(_shown(pl.col(column), stamps, source)).alias(shown))
+    return read.with_columns(_in_utc(pl.col(shown), stamps, source, series).alias(into)).drop(shown)
 
 
-def _utc_of_text(column: pl.Expr, stamps: Stamps, source: Source, series: pl.Expr) -> pl.Expr:
-    if source.time_format in EPOCHS:
-        found = epoch_moment(column, source.time_format)
-        return pl.when(found.to_physical().is_between(*_TIMES)).then(found)
-    if source.time_format is not None:
-        if stamps.kind == "date":
-            found = cells(column).str.to_date(source.time_format, strict=False).cast(pl.Datetime("us"))
-        else:
-            zone = "UTC" if stamps.kind == "moment" else None
-            found = cells(column).str.to_datetime(source.time_format, time_unit="us", time_zone=zone, strict=False)
-        return _in_utc(pl.when(found.to_physical().is_between(*_TIMES)).then(found), stamps, source, series)
-    clock, ahead, _ = iso_moment(column)
-    clock = pl.when(clock.to_physical().is_between(*_TIMES)).then(clock)
+def _bounded(found: pl.Expr) -> pl.Expr:
+    return pl.when(found.to_physical().is_between(*_TIMES)).then(found)
+
+
+def _shown(column: pl.Expr, stamps: Stamps, source: Source) -> pl.Expr:
+    """What a column shows: a moment, or what the clock said."""
+    if not stamps.is_text:
+        return column.cast(pl.Datetime("us", stamps.zone if stamps.kind == "moment" else None), strict=False)
+    pattern = str(source.time_format)
+    if pattern in EPOCHS:
+        return epoch_moment(column, pattern)
+    if stamps.kind == "date":
+        return cells(column).str.to_date(pattern, strict=False).cast(pl.Datetime("us"))
+    zone = "UTC" if stamps.kind == "moment" else None
+    return cells(column).str.to_datetime(pattern, time_unit="us", time_zone=zone, strict=False)
+
+
+def _of_iso(clock: pl.Expr, ahead: pl.Expr, stamps: Stamps, source: Source, series: pl.Expr) -> pl.Expr:
     if stamps.kind != "moment":
         return _in_utc(clock, stamps, source, series)
     moment = (clock - pl.duration(minutes=ahead)).dt.replace_time_zone("UTC")

@@ -44,9 +44,16 @@ def number(column: pl.Expr, decimal: str) -> pl.Expr:
     return plain.cast(pl.Float64, strict=False).fill_null(truth)
 
 
-def iso_moment(column: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-    """(moment as the clock says, minutes that its zone is ahead of UTC or null, whether it has a time of day)."""
-    groups = cells(column).str.extract_groups(_ISO)
+def iso_groups(column: pl.Expr) -> pl.Expr:
+    """The parts of a moment as text: years, months, …; null where a cell holds none."""
+    return cells(column).str.extract_groups(_ISO)
+
+
+def iso_moment(groups: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Of the parts of :func:`iso_groups`, which should be a column by then, for each use of them counts.
+
+    (moment as the clock says, minutes that its zone is ahead of UTC or null, whether it has a time of day).
+    """
     part = groups.struct.field
     two = lambda name: part(name).fill_null("0").str.zfill(2)  # noqa: E731
     clock = pl.concat_str(

@@ -13,8 +13,9 @@ import pytest
 from deltalake import DeltaTable
 
 from tasks.config.errors import ConfigurationError, SourceError
-from tasks.config.settings import Settings
+from tasks.config.settings import Settings, Source
 from tasks.source.ingest import ingest
+from tasks.source.moments import Stamps, with_utc
 from tasks.source.text import epoch_moment
 from tasks.source.validate import Validated, validate
 
@@ -403,3 +404,12 @@ def test_an_unknown_policy_is_refused(at: Build) -> None:
 def test_a_number_since_1970_loses_nothing(number: float | str, unit: str, microseconds: int) -> None:
     read = pl.DataFrame({"t": [number]}).select(epoch_moment(pl.col("t"), unit)).to_series()
     assert read.dt.epoch("us").to_list() == [microseconds]
+
+
+def test_a_moment_that_stands_as_text_is_read_once() -> None:
+    """An expression that is used many times is computed as often: minutes where a night has seconds."""
+    source = Source(path="x.csv", time="t", timezone="Europe/Berlin", frequency="1h", ambiguous="infer")
+    rows = pl.LazyFrame({"t": ["2023-10-29 02:00"], "s": ["A"]})
+    read = with_utc(rows, "moment", "t", Stamps("clock", is_text=True), source, pl.col("s"))
+    assert read.explain(optimized=False).count("extract_groups") == 1
+    assert read.collect_schema().names() == ["t", "s", "moment"]
