@@ -134,7 +134,7 @@ class Component(Spelled, ABC):
         """Axes of learnt parameters along which all values are one."""
         return {}
 
-    def units(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         """The sizes of those :meth:`free` coordinates that change with the unit of the data."""
         return {}
 

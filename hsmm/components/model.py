@@ -129,9 +129,9 @@ class Model:
         """Learnt parameters in coordinates without constraints, by "component.name"."""
         return {f"{kind}.{name}": x for kind, part in self.components().items() for name, x in part.free().items()}
 
-    def units(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         """The sizes of those :meth:`free` coordinates that change with the unit of the data."""
-        return {f"{kind}.{name}": x for kind, part in self.components().items() for name, x in part.units().items()}
+        return {f"{kind}.{name}": x for kind, part in self.components().items() for name, x in part.sizes().items()}
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         """The models whose :meth:`free` coordinates are these."""

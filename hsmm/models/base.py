@@ -23,13 +23,13 @@ from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, No
 from hsmm.io import save_model
 from hsmm.models.devices import Device, check_device, torch_device
 from hsmm.models.diagnostics import Diagnostics
-from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
 from hsmm.models.progress import Callback, check_verbose, watcher
 from hsmm.models.queries import check_context
 from hsmm.models.routing import Routed, y_may_stand_second
+from hsmm.models.series import series_lengths, series_weight
 from hsmm.models.shown import Displayed
 from hsmm.models.summary import require_data, shares, state_table, with_std_errors
 from hsmm.sequences import Sequences

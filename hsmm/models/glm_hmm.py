@@ -359,13 +359,9 @@ class GLMHMM(Keeping, Stepping, Routed, Displayed):
         Shares are posterior, of the rows of the fit, or of those given. With ``std_errors`` each of these but the
         shares has a column "…_se", as in :meth:`hsmm.HMM.summary`, for which X and y must be the data of the fit.
         """
-        chain = self._fitted_chain()
-        if X is None:
-            table = chain.summary(std_errors=std_errors)
-        else:
-            table = chain.summary(**self._asked(X, y, session_starts), std_errors=std_errors)
-        units = [name for name in table.columns if name.startswith(("x0.centre", "x0.spread", "centre[", "spread["))]
-        return table.drop(units).rename(self._covariate_name)
+        asked = {} if X is None else self._asked(X, y, session_starts)
+        table = self._fitted_chain().summary(**asked, std_errors=std_errors)
+        return table.rename(self._covariate_name)
 
     def confidence_intervals(
         self,

@@ -15,10 +15,10 @@ from hsmm.components.model import Model
 from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError, warn
 from hsmm.inference import Causal, CausalName, FilterState
 from hsmm.io import digest
-from hsmm.models.evidence import series_lengths, series_weight
 from hsmm.models.frames import Framed
 from hsmm.models.parameters import RandomState, seed_from, whole
 from hsmm.models.routing import y_may_stand_second
+from hsmm.models.series import series_lengths, series_weight
 from hsmm.models.streaming import StreamState, check_state
 from hsmm.numerics import ordered_sum
 from hsmm.potentials import Potentials

@@ -65,8 +65,8 @@ def emission_columns(emission: Emission, features: list[str]) -> dict[str, np.nd
 
 
 def _parameters(emission: Emission) -> Iterator[tuple[str, np.ndarray]]:
-    """Each number that states have their own of, by its parameter's name and index."""
-    for name in emission.state_axes:
+    """Each number that is learnt for every state, by its parameter's name and index."""
+    for name in emission.constraints():
         values = emission.fitted(name)
         shape = values.shape[1:]
         for place, column in zip(product(*map(range, shape)), values.reshape(len(values), -1).T, strict=True):

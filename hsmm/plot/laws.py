@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsmm.models.base import Estimator
-from hsmm.models.evidence import series_lengths
+from hsmm.models.series import series_lengths
 from hsmm.plot.runs import Runs, model_survival, observed_survival, runs
 from hsmm.plot.style import MUTED, axes_or_new, bare_edges, colour, state_names
 from hsmm.sequences import Sequences

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsmm.models.base import Estimator
-from hsmm.models.evidence import series_lengths
+from hsmm.models.series import series_lengths
 from hsmm.plot.strips import coloured_line, probability_strip
 from hsmm.plot.style import as_numbers, axes_or_new, bare_edges, colour, label_dates, state_names
 from hsmm.sequences import Sequences

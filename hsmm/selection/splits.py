@@ -78,10 +78,10 @@ class KFold:
                 "or use ForwardChaining, which cuts every series in time."
             )
         drawn = torch.randperm(sequences.n_series, generator=torch.Generator().manual_seed(self.random_state))
-        for held in drawn.tensor_split(self.n_splits):
-            kept = sorted(set(range(sequences.n_series)) - set(held.tolist()))
-            scored = sequences.series(sorted(held.tolist()))
-            yield _fold(sequences.series(kept), scored, torch.zeros(len(held), dtype=torch.int64))
+        for left_out in drawn.tensor_split(self.n_splits):
+            kept = sorted(set(range(sequences.n_series)) - set(left_out.tolist()))
+            scored = sequences.series(sorted(left_out.tolist()))
+            yield _fold(sequences.series(kept), scored, torch.zeros(len(left_out), dtype=torch.int64))
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ class Extrapolation:
         zero, one, two = start.free(), once.free(), twice.free()
         step = {name: one[name] - zero[name] for name in zero}
         bend = {name: two[name] - one[name] - step[name] for name in zero}
-        units = start.units()
-        size = (_square(step, units) / _square(bend, units).clamp(min=1e-300)).sqrt()
+        sizes = start.sizes()
+        size = (_square(step, sizes) / _square(bend, sizes).clamp(min=1e-300)).sqrt()
         size = torch.maximum(torch.minimum(size, self._limit), torch.ones_like(size))
         self._at_limit = size >= self._limit
         moved = {}
@@ -47,8 +47,8 @@ class Extrapolation:
         self._limit, self._at_limit = self._limit[restarts], self._at_limit[restarts]
 
 
-def _square(coordinates: dict[str, Tensor], units: dict[str, Tensor]) -> Tensor:
-    """(R,) squared norm over all finite coordinates, each in its unit."""
-    plain = [x / units[name] if name in units else x for name, x in coordinates.items()]
+def _square(coordinates: dict[str, Tensor], sizes: dict[str, Tensor]) -> Tensor:
+    """(R,) squared norm over all finite coordinates, each by its size."""
+    plain = [x / sizes[name] if name in sizes else x for name, x in coordinates.items()]
     parts = [x.nan_to_num(0.0, 0.0, 0.0).square().flatten(1).sum(1) for x in plain]
     return torch.stack(parts).sum(0)

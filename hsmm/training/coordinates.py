@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.model import Model
-from hsmm.training.freezing import held, is_frozen
+from hsmm.training.freezing import is_frozen, with_frozen
 from hsmm.training.objective import Objective
 
 
@@ -56,7 +56,7 @@ class Coordinates:
             for axis in self._shared.get(name, ()):
                 values = values.mean(axis, keepdim=True).expand_as(values)
             coordinates[name] = torch.where(self._possible[name], values, self._origin[name])
-        return held(self._with_free(coordinates), self._model, self._frozen)
+        return with_frozen(self._with_free(coordinates), self._model, self._frozen)
 
     def origin(self) -> Tensor:
         """(R, P) the vectors of the models that these coordinates were made for."""

@@ -120,7 +120,7 @@ class _Climb:
             after = confined(after, self.target)
             if not bool((proper := after.emission.is_proper()).all()):
                 after = after.where(proper, self.path[-1])
-            after = self.target.held(after, before)
+            after = self.target.with_frozen(after, before)
         self.model, self.leapt = after, leap
 
     def result(self) -> Fit:

@@ -37,7 +37,7 @@ def frozen_parts(frozen: frozenset[str], kind: str) -> frozenset[str]:
     return frozenset(name.partition(".")[2] for name in frozen if name.startswith(f"{kind}."))
 
 
-def held(model: Model, before: Model, frozen: frozenset[str]) -> Model:
+def with_frozen(model: Model, before: Model, frozen: frozenset[str]) -> Model:
     """``model`` with what is frozen as it was before."""
     if not frozen:
         return model

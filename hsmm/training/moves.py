@@ -73,7 +73,7 @@ def _splits(
 
 def _halves(model: Model, objective: Objective, weights: Tensor, generator: torch.Generator) -> Tensor:
     """(S, N, K) rough halves of each state's rows: along their widest direction, by fit, and along any direction."""
-    points = model.emission.coordinates(objective.sequences).to(weights)
+    points = model.emission.points(objective.sequences).to(weights)
     mass = weights.sum(0).clamp(min=1e-300)
     centre = weights.mT @ points / mass.unsqueeze(-1)
     away = points.unsqueeze(1) - centre

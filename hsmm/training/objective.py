@@ -15,7 +15,7 @@ from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
-from hsmm.training.freezing import held
+from hsmm.training.freezing import with_frozen
 from hsmm.training.m_step import maximise
 
 Watch: TypeAlias = Callable[[Tensor], None]
@@ -75,9 +75,9 @@ class Objective:
         """The M-step of what is not frozen."""
         return maximise(model, self.sequences, counts, self.frozen)
 
-    def held(self, model: Model, before: Model) -> Model:
+    def with_frozen(self, model: Model, before: Model) -> Model:
         """``model`` with what is frozen as it was before."""
-        return held(model, before, self.frozen)
+        return with_frozen(model, before, self.frozen)
 
     def tell(self, reached: Tensor) -> None:
         """One more iteration has brought the restarts that climb to these objectives."""

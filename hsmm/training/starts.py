@@ -37,9 +37,9 @@ def draw_starts(
 ) -> Starts:
     """Starts for each restart; those of fewer restarts are the first of those of more.
 
-    ``emission`` says which rows are alike, by its coordinates; by default the standardised features do.
+    ``emission`` says which rows are alike, by its points; by default the standardised features do.
     """
-    standard = (standardised(sequences) if emission is None else emission.coordinates(sequences)).cpu()
+    standard = (standardised(sequences) if emission is None else emission.points(sequences)).cpu()
     smooth = {}
     labels, dwell, kinds = [], [], []
     for restart in range(n_restarts):

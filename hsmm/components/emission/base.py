@@ -75,7 +75,7 @@ class Emission(Component):
         """Rows from the support, two features unless the family says how many: what its tests are run on."""
         return Sequences.from_arrays(self.support.example(n_rows, 2, generator))
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
+    def points(self, sequences: Sequences) -> Tensor:
         """(N, P) points that lie near each other where rows are alike: in these rough states are sought."""
         return standardised(sequences)
 

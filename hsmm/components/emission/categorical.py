@@ -98,7 +98,7 @@ class Categorical(Columnwise):
         self._prior(flat)
         return self.with_parameters(probability=flat)
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
+    def points(self, sequences: Sequences) -> Tensor:
         """An axis for each symbol: the numbers of symbols have no order."""
         self.check_values(sequences)
         symbols = sequences.values.clamp(max=_MOST_AXES - 1).long()
@@ -122,8 +122,8 @@ class Categorical(Columnwise):
         _, k, f, m = self.parameters["probability"].shape
         if self.n_categories is not None:
             return k * f * (m - 1)
-        held = (self.parameters["probability"] > 0).any(0).any(0)
-        return k * int((held.sum(-1) - 1).clamp(min=0).sum())
+        seen = (self.parameters["probability"] > 0).any(0).any(0)
+        return k * int((seen.sum(-1) - 1).clamp(min=0).sum())
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         law = self.parameters["probability"][0][states].flatten(0, 1)

@@ -69,9 +69,9 @@ class Columnwise(Emission):
         self.check_values(sequences)
         return self.pooled(sequences, len(labels), n_states).maximise(sequences, softened(labels, n_states))
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
+    def points(self, sequences: Sequences) -> Tensor:
         self.check_values(sequences)
-        return super().coordinates(sequences)
+        return super().points(sequences)
 
     def check_values(self, sequences: Sequences) -> None:
         """Raise ``ValueError`` unless all observed values are of the law's type."""

@@ -84,7 +84,7 @@ class Elliptical(Emission):
         axis = {"tied": 1, "spherical": 2}.get(self.covariance)
         return {} if axis is None else {"covariance": (axis,)}
 
-    def units(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         covariance = self.parameters["covariance"]
         return {"mean": (covariance if self._by_axis else covariance.diagonal(dim1=-2, dim2=-1)).sqrt()}
 

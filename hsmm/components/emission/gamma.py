@@ -91,7 +91,7 @@ class Gamma(Positive):
         mean, shape = (self.parameters[name][0].T for name in ("mean", "shape"))
         return gamma_tails(sequences.values.unsqueeze(-1), mean, shape)
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
+    def points(self, sequences: Sequences) -> Tensor:
         self.check_values(sequences)
         logs = torch.where(sequences.observed, sequences.values, 1.0).log()
         return standardised(Sequences(logs, sequences.observed, sequences.offsets))

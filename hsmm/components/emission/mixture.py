@@ -153,8 +153,8 @@ class Mixture(Emission):
             part.copy_(terms.movedim(0, -1))
         return rows, share
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
-        return self._family.coordinates(sequences)
+    def points(self, sequences: Sequences) -> Tensor:
+        return self._family.points(sequences)
 
     def confined(self, sequences: Sequences) -> Self:
         return self._with(self.parameters["weight"], self.components.confined(sequences))
@@ -206,8 +206,8 @@ class Mixture(Emission):
     def free(self) -> dict[str, Tensor]:
         return {"weight": to_free(self.parameters["weight"], "simplex"), **self._unflattened(self.components.free())}
 
-    def units(self) -> dict[str, Tensor]:
-        return self._unflattened(self.components.units())
+    def sizes(self) -> dict[str, Tensor]:
+        return self._unflattened(self.components.sizes())
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         inner = {name: value.flatten(1, 2) for name, value in own(_PREFIX, coordinates).items()}

@@ -106,7 +106,7 @@ class Multinomial(Emission):
         old = self.parameters["probability"]
         return self.with_parameters(probability=dirichlet_mode(summed, self.concentration, old))
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
+    def points(self, sequences: Sequences) -> Tensor:
         """Each category's share of the row, standardised."""
         _check_counts(sequences, sequences)
         whole = sequences.observed.all(1, keepdim=True)

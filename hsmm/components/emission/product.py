@@ -24,7 +24,7 @@ class Product(Emission):
     """Given the state, each of the ``parts``, families by name or as objects, governs its ``columns`` independently.
 
     ``columns`` has for each part the columns of X it describes, by default one each in their order; together they are
-    all columns. The parameters of part i are held as ``i.…``.
+    all columns. The parameters of part i are named ``i.…``.
     """
 
     name: ClassVar[str] = "product"
@@ -111,10 +111,10 @@ class Product(Emission):
         each = [law.tails(view).parts() for law, view in zip(self.laws, self._views(sequences), strict=True)]
         return Tails(*(self._placed(list(parts), 1) for parts in zip(*each, strict=True)))
 
-    def coordinates(self, sequences: Sequences) -> Tensor:
+    def points(self, sequences: Sequences) -> Tensor:
         self._check_columns(sequences)
         views = self._views(sequences)
-        return torch.cat([part.coordinates(view) for part, view in zip(self._families, views, strict=True)], 1)
+        return torch.cat([part.points(view) for part, view in zip(self._families, views, strict=True)], 1)
 
     def confined(self, sequences: Sequences) -> Self:
         return self._with([p.confined(view) for p, view in zip(self.laws, self._views(sequences), strict=True)])
@@ -183,8 +183,8 @@ class Product(Emission):
     def free(self) -> dict[str, Tensor]:
         return self._merged(part.free() for part in self.laws)
 
-    def units(self) -> dict[str, Tensor]:
-        return self._merged(part.units() for part in self.laws)
+    def sizes(self) -> dict[str, Tensor]:
+        return self._merged(part.sizes() for part in self.laws)
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         inner = [own(str(i), coordinates) for i in range(len(self.laws))]

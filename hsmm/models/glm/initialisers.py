@@ -33,7 +33,7 @@ class Beginning:
     """What initialisers may look at.
 
     ``X`` (N, F) or a dict, ``y`` (N,) or (N, Y), ``session_starts`` (N,) booleans; ``fit_clusters`` gives coefficients,
-    intercepts and scales of one model for each label of (N,). ``units`` are centre and spread (F,) of the covariates.
+    intercepts and scales of one model for each label of (N,). ``standard``: centre and spread (F,) of covariates.
     """
 
     n_states: int
@@ -46,7 +46,7 @@ class Beginning:
     fit_clusters: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
     shapes: Mapping[str, tuple[int, ...]]
     flat_intercept: np.ndarray
-    units: tuple[np.ndarray, np.ndarray]
+    standard: tuple[np.ndarray, np.ndarray]
     seed: int
 
     def generator(self, slot: str) -> np.random.Generator:
@@ -113,7 +113,7 @@ def kmeans_transition(begin: Beginning, rng: np.random.Generator, minimum_prob: 
 def random_glm(begin: Beginning, rng: np.random.Generator, std_dev: float = 0.001) -> tuple[np.ndarray, np.ndarray]:
     """Small coefficients of standardised covariates, and the mean response at their mean."""
     intercept = np.broadcast_to(begin.flat_intercept[..., None], begin.shapes["intercept"])
-    shape, (centre, spread) = begin.shapes["coef"], begin.units
+    shape, (centre, spread) = begin.shapes["coef"], begin.standard
     drawn = (std_dev * rng.normal(size=shape).reshape(len(spread), -1) / spread[:, None]).reshape(shape)
     return drawn, intercept - np.tensordot(centre, drawn, 1)
 

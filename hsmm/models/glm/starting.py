@@ -80,7 +80,7 @@ def _beginning(structure: Model, sequences: Sequences, form: Form, seed: int) ->
         fit_clusters=fit_clusters,
         shapes={"coef": shapes.coef.shape, "intercept": shapes.intercept.shape, "scale": shapes.scale.shape},
         flat_intercept=shapes.intercept[..., 0],
-        units=tuple(flat.parameters[name][0, 0].numpy() for name in ("centre", "spread")),  # type: ignore[arg-type]
+        standard=tuple(flat.parameters[name][0, 0].numpy() for name in ("centre", "spread")),  # type: ignore[arg-type]
         seed=seed,
     )
 

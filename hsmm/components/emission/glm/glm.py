@@ -336,7 +336,7 @@ class GLM(OnCovariates, Emission):
         made = super().with_free(shared)
         return made._with_stacked(unstandardised(made._stacked(), *made._units()))
 
-    def units(self) -> dict[str, Tensor]:
+    def sizes(self) -> dict[str, Tensor]:
         if self.family != "gaussian" or self._link.name != "identity":
             return {}
         deviation = self.parameters["scale"].sqrt()

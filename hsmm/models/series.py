@@ -1,4 +1,4 @@
-"""What a user knows beside the data: where series end, and how often each series counts."""
+"""Where series end, and how often each counts, as users say it."""
 
 from __future__ import annotations
 
