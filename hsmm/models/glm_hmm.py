@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -11,25 +10,18 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from hsmm import inference
-from hsmm.components.emission.glm import GLM
 from hsmm.components.model import Model
 from hsmm.errors import NotFittedError
 from hsmm.models.glm import options as words
-from hsmm.models.glm.chain import Chain, PatientEM
+from hsmm.models.glm.chain import Chain
 from hsmm.models.glm.checks import (
-    StateFormat,
     as_seed,
-    check_format,
     check_prior,
     check_stopping,
-    generator_of,
-    n_states_of,
 )
 from hsmm.models.glm.initialisers import CHAIN_SLOTS, GLM_SLOTS, checked
 from hsmm.models.glm.keeping import Keeping, plain
 from hsmm.models.glm.parameters import (
-    ATTRIBUTES,
     EMState,
     GLMHMMParams,
     as_model,
@@ -37,19 +29,15 @@ from hsmm.models.glm.parameters import (
     checked_params,
     in_units_of,
 )
+from hsmm.models.glm.queries import Queries
 from hsmm.models.glm.starting import Form, begin
 from hsmm.models.glm.stepping import Stepping
-from hsmm.models.glm.structure import structure_of
-from hsmm.models.hmm import HMM
-from hsmm.models.intervals import Method
 from hsmm.models.parameters import RandomState, check_random_state, seed_from, whole
 from hsmm.models.progress import Callback, check_verbose
 from hsmm.models.routing import Routed
 from hsmm.models.shown import Displayed, Shown
 from hsmm.sequences import Sequences, column_names
-from hsmm.trials import Columns, Trials, columns_of, make_trials
-
-_OF_A_FIT = ("log_likelihood_", "n_iter_", "converged_", "history_", "state_share_", "_restarts")
+from hsmm.trials import Columns, columns_of, make_trials
 
 
 class _Form(NamedTuple):
@@ -64,7 +52,7 @@ def _form_of(X: Any, y: Any) -> _Form:
     return _Form(columns_of(X), np.ndim(y) == 1, column_names(X))
 
 
-class GLMHMM(Keeping, Stepping, Routed, Displayed):
+class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
     """Hidden Markov model whose states are generalised linear models of ``y`` on covariates ``X``.
 
     Constructor, methods and attributes are those of nemos' class of this name; docs/how-to/from-nemos.md says where
@@ -98,12 +86,6 @@ class GLMHMM(Keeping, Stepping, Routed, Displayed):
     regresses: ClassVar[bool] = True
     routes: ClassVar = {"fit": ("init_params", "session_starts", "callback"), "score": ("session_starts",)}
 
-    coef_: Any
-    intercept_: np.ndarray
-    scale_: np.ndarray
-    initial_prob_: np.ndarray
-    transition_prob_: np.ndarray
-    state_share_: np.ndarray
     _form: _Form
 
     def __init__(
@@ -294,192 +276,6 @@ class GLMHMM(Keeping, Stepping, Routed, Displayed):
         self._adopt(chain, sequences)
         return self
 
-    def score(self, X: Any, y: Any, session_starts: Any = None) -> float:
-        """Σ log p(session), in nats; -inf if one is impossible."""
-        return self.score_sequences(self._trials(X, y, session_starts).sequences)
-
-    def score_sequences(self, sequences: Sequences) -> float:
-        """:meth:`score` for packed responses beside their covariates."""
-        return self._fitted_chain().score_sequences(sequences)
-
-    def log_joint(self, sequences: Sequences) -> float:
-        """Σ log p(session, its most probable states), in nats."""
-        return self._fitted_chain().log_joint(sequences)
-
-    def log_density_sequences(self, sequences: Sequences) -> Tensor:
-        """(N,) log p(y_t | the session before t), causal, in nats."""
-        return self._fitted_chain().log_density_sequences(sequences)
-
-    def smooth_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
-        """p(state_t | all of the session): (n_time_bins, n_states)."""
-        trials = self._trials(X, y, session_starts)
-        return self._by_state(X, trials, self._fitted_chain().smooth_sequences(trials.sequences).numpy())
-
-    predict_proba = smooth_proba
-
-    def filter_proba(self, X: Any, y: Any, session_starts: Any = None) -> Any:
-        """p(state_t | the session up to t), causal: (n_time_bins, n_states)."""
-        trials = self._trials(X, y, session_starts)
-        return self._by_state(X, trials, self._fitted_chain().filter_sequences(trials.sequences).numpy())
-
-    def decode_state(self, X: Any, y: Any, session_starts: Any = None, state_format: StateFormat = "one-hot") -> Any:
-        """The most probable states (Viterbi): (n_time_bins, n_states) of 0 and 1, or (n_time_bins,) indices."""
-        check_format(state_format)
-        trials = self._trials(X, y, session_starts)
-        states = self._formatted(self._fitted_chain().decode_sequences(trials.sequences), state_format)
-        return self._by_state(X, trials, states)
-
-    def predict(self, X: Any, y: Any, session_starts: Any = None) -> Any:
-        """The most probable states (Viterbi): (n_time_bins,), as of the other estimators."""
-        return self.decode_state(X, y, session_starts, "index")
-
-    def expected_response(self, X: Any, y: Any = None, session_starts: Any = None) -> Any:
-        """E(y_t | X_t and the session's responses before t), causal: of choices, the probability of a 1.
-
-        (n_time_bins,), or (n_time_bins, n_responses); categories have an axis of probabilities more. Each state's mean
-        counts as much as the state is probable before y_t is seen; without ``y`` no response was seen at all.
-        """
-        trials = self._trials(X, y, session_starts)
-        emission = self._fitted_model().emission
-        assert isinstance(emission, GLM)
-        before = self._fitted_chain()._predicted(trials.sequences).exp()
-        means = emission.means(trials.sequences.covariates)
-        expected = torch.einsum("nk,nk...->n...", before, means).numpy()
-        expected = expected[:, 0] if self._is_single() else expected
-        if expected.ndim == 3:
-            return trials.expanded(expected)
-        what = "category" if emission.family == "categorical" else "response"
-        return self._answered(X, trials, expected, what)
-
-    def summary(
-        self, X: Any = None, y: Any = None, session_starts: Any = None, *, std_errors: bool = False
-    ) -> pl.DataFrame:
-        """One row a state: its share of the rows, how long it lasts on average, and its regression.
-
-        Shares are posterior, of the rows of the fit, or of those given. With ``std_errors`` each of these but the
-        shares has a column "…_se", as in :meth:`hsmm.HMM.summary`, for which X and y must be the data of the fit.
-        """
-        asked = {} if X is None else self._asked(X, y, session_starts)
-        table = self._fitted_chain().summary(**asked, std_errors=std_errors)
-        return table.rename(self._covariate_name)
-
-    def confidence_intervals(
-        self,
-        X: Any,
-        y: Any,
-        session_starts: Any = None,
-        *,
-        method: Method = "information",
-        level: float = 0.95,
-        n_samples: int = 200,
-        random_state: RandomState = None,
-    ) -> pl.DataFrame:
-        """How well X and y, the data of the fit, determine each parameter: :meth:`hsmm.HMM.confidence_intervals`."""
-        return self._fitted_chain().confidence_intervals(
-            **self._asked(X, y, session_starts),
-            method=method,
-            level=level,
-            n_samples=n_samples,
-            random_state=random_state,
-        )
-
-    @property
-    def uses_context(self) -> bool:
-        """Whether covariates are read: always."""
-        return True
-
-    @property
-    def is_countable(self) -> bool:
-        """Whether the number of free parameters says how closely this model can follow data."""
-        return self._structure().is_countable
-
-    def describe(self) -> dict[str, Any]:
-        """What sets this candidate apart, in the words of the :class:`hsmm.HMM` that it is."""
-        return self._chain(0).describe()
-
-    @property
-    def n_features_in_(self) -> int:
-        """Covariates seen in fit."""
-        return int(self._fitted_model().emission.parameters["coef"].shape[2])
-
-    @property
-    def n_parameters_(self) -> int:
-        """Parameters that are learnt, for the information criteria."""
-        return self._fitted_chain().n_parameters_
-
-    def simulate(
-        self, random_key: Any, feedforward_input: Any, state_format: StateFormat = "index", session_starts: Any = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Responses, their means given the states, and the states, one for each row of the covariates.
-
-        ``random_key`` is an int, a NumPy or torch generator, or an array of ints; the same key gives the same draws.
-        """
-        check_format(state_format)
-        model = self._fitted_model()
-        trials = self._trials(feedforward_input, None, session_starts)
-        generator, sequences = generator_of(random_key), trials.sequences
-        p = model.potentials(sequences)
-        states = inference.sample_paths(p, 1, generator)[0, 0]
-        emission = model.emission
-        assert isinstance(emission, GLM)
-        activity = emission.sample(states, generator, sequences.covariates)
-        rates = emission.means(sequences.covariates)[torch.arange(len(states)), states]
-        single = self._is_single()
-        tables = (activity[:, 0], rates[:, 0]) if single else (activity, rates)
-        made = [trials.expanded(table.numpy()) for table in tables]
-        return made[0], made[1], trials.expanded(self._formatted(states, state_format))
-
-    def as_hmm(self) -> HMM:
-        """The same model as an :class:`hsmm.HMM`, for all its queries: its X is y, its context is X."""
-        return HMM(self._n_states(), emission=self._structure().emission)._adopt_loaded(self._fitted_model(), None)
-
-    def _chain(self, seed: int) -> Chain:
-        """The model that is fitted and asked, without parameters."""
-        structure = self._structure()
-        return Chain(
-            self._n_states(),
-            emission=structure.emission,
-            transition=structure.transition,
-            initial=structure.initial,
-            n_init=int(self.n_init),
-            max_iter=int(self.maxiter),
-            tol=float(self.tol),
-            random_state=seed,
-            trainer=PatientEM(),
-            verbose=int(self.verbose),
-        )
-
-    def _fitted_chain(self) -> Chain:
-        chain = self._chain(0)._adopt_loaded(self._fitted_model(), None)
-        if "state_share_" in self.__dict__:
-            chain.state_share_ = self.state_share_
-        return chain
-
-    def _asked(self, X: Any, y: Any, session_starts: Any) -> dict[str, Any]:
-        """The rows in the words of the HMM that this is."""
-        if y is None:
-            raise ValueError("X is given without y; give the responses too.")
-        sequences = self._trials(X, y, session_starts).sequences
-        table = torch.where(sequences.observed, sequences.values, torch.nan)
-        return {"X": table.numpy(), "lengths": sequences.lengths.numpy(), "context": sequences.covariates}
-
-    def _covariate_name(self, column: str) -> str:
-        """A column of the HMM's summary, which speaks of its one feature, with the covariates by their names."""
-        known = self.__dict__.get("feature_names_in_")
-        short = column.removeprefix("x0.")
-        if known is None:
-            return short
-        return re.sub(r"^coef\[(\d+)", lambda found: f"coef[{known[int(found[1])]}", short)
-
-    def _answered(self, X: Any, trials: Trials, rows: np.ndarray, what: str) -> Any:
-        """One row for each given, in the kind that was asked for; of pynapple where the input was and none was."""
-        names = what if rows.ndim == 1 else [f"{what}_{k}" for k in range(rows.shape[1])]
-        made = self._answer(X, trials.expanded(rows), names)
-        return trials.answered(rows, names) if isinstance(made, np.ndarray) else made
-
-    def _by_state(self, X: Any, trials: Trials, rows: np.ndarray) -> Any:
-        return self._answered(X, trials, rows, "state")
-
     def _shown(self) -> Shown:
         try:
             return super()._shown()
@@ -492,9 +288,6 @@ class GLMHMM(Keeping, Stepping, Routed, Displayed):
         shown = ", ".join(f"{name}={value!r}" for name, value in values.items() if value != defaults[name])
         return f"{type(self).__name__}({shown})"
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return all(getattr(self, name, None) is not None for name in ATTRIBUTES)
-
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags
 
@@ -504,77 +297,10 @@ class GLMHMM(Keeping, Stepping, Routed, Displayed):
             input_tags=InputTags(allow_nan=True, two_d_array=True),
         )
 
-    def _n_states(self) -> int:
-        return n_states_of(self.n_states)
-
     def _seed(self) -> int:
         if self.seed is None:
             return seed_from(self.random_state)
         return as_seed(self.seed, "seed")
-
-    def _structure(self) -> Model:
-        return structure_of(
-            observation_model=self.observation_model,
-            inverse_link_function=self.inverse_link_function,
-            regularizer=self.regularizer,
-            regularizer_strength=self.regularizer_strength,
-            solver_name=self.solver_name,
-            dirichlet_initial_proba=self.dirichlet_initial_proba,
-            dirichlet_transition_proba=self.dirichlet_transition_proba,
-        )
-
-    def _trials(self, X: Any, y: Any, session_starts: Any) -> Trials:
-        model = self._fitted_model()
-        if y is not None and np.ndim(y) != (1 if self._is_single() else 2):
-            raise ValueError(f"y has {np.ndim(y)} dimensions; the model was fitted on {1 if self._is_single() else 2}.")
-        trials = make_trials(
-            X,
-            y,
-            session_starts,
-            columns=self._columns,
-            n_responses=model.emission.n_features,
-            strict_nan=bool(self.strict_nan),
-        )
-        self._check_widths(model, trials.sequences)
-        self._check_features(X)
-        return trials
-
-    def _check_widths(self, model: Model, sequences: Sequences) -> None:
-        coef = model.emission.parameters["coef"]
-        assert sequences.covariates is not None
-        if coef.shape[2] != sequences.covariates.shape[1]:
-            raise ValueError(
-                f"X has {sequences.covariates.shape[1]} features, but coef has {coef.shape[2]}; expected as many."
-            )
-        if coef.shape[3] != sequences.n_features:
-            raise ValueError(f"y has {sequences.n_features} columns, but coef has {coef.shape[3]}; expected as many.")
-
-    def _fitted_model(self) -> Model:
-        missing = [name for name in ATTRIBUTES if getattr(self, name, None) is None]
-        if missing:
-            raise NotFittedError(
-                f"This GLMHMM instance is not fitted yet. The following attributes are not set: {missing}. "
-                "Please fit the model first, or set them."
-            )
-        if not hasattr(self, "_columns"):
-            self._columns = (
-                tuple((n, len(self.coef_[n])) for n in sorted(self.coef_)) if hasattr(self.coef_, "keys") else None
-            )
-        params = checked_params(tuple(getattr(self, name) for name in ATTRIBUTES), self._n_states())
-        return as_model(self._structure(), params, self._columns)
-
-    def _is_single(self) -> bool:
-        """Whether y has one dimension."""
-        return np.ndim(self.scale_) == 1
-
-    def _params(self) -> GLMHMMParams:
-        return GLMHMMParams(*(getattr(self, name) for name in ATTRIBUTES))
-
-    def _set_attributes(self, model: Model) -> None:
-        for name in _OF_A_FIT:
-            self.__dict__.pop(name, None)
-        for name, value in zip(ATTRIBUTES, as_params(model, self._columns, single=self._single), strict=True):
-            setattr(self, name, value)
 
     def _begin(self, sequences: Sequences, seed: int) -> GLMHMMParams:
         form = Form(self._n_states(), self._columns, self._single)
@@ -618,8 +344,3 @@ class GLMHMM(Keeping, Stepping, Routed, Displayed):
             slopes = coef.numel() if kind == "ridge" else int((coef != 0).sum())
         rows = sequences.n_rows if n_samples is None else int(n_samples)
         return float(rows - intercept.numel() - (k - 1) - k * (k - 1) - slopes)
-
-    def _formatted(self, states: Tensor, state_format: StateFormat) -> np.ndarray:
-        if state_format == "index":
-            return states.numpy()
-        return torch.nn.functional.one_hot(states, self._n_states()).to(torch.int32).numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,30 +12,15 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.io import save_model
-from hsmm.models.frames import Framed
 from hsmm.models.glm import options as words
-from hsmm.models.glm.parameters import ATTRIBUTES, GLMHMMParams
-from hsmm.models.parameters import Parameters
-from hsmm.trials import Columns
+from hsmm.models.glm.fitted import Fitted
+from hsmm.models.glm.parameters import ATTRIBUTES
 
 
-class Keeping(Framed, Parameters):
+class Keeping(Fitted):
     """Saving and loading, of the whole model and, as nemos has it, of its parameters."""
 
-    _columns: Columns | None
-    _single: bool
     dof_resid_: float
-
-    @abstractmethod
-    def _fitted_model(self) -> Model: ...
-    @abstractmethod
-    def _is_single(self) -> bool: ...
-    @abstractmethod
-    def _params(self) -> GLMHMMParams: ...
-    @abstractmethod
-    def _set_attributes(self, model: Model) -> None: ...
-    @abstractmethod
-    def __sklearn_is_fitted__(self) -> bool: ...
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back.

@@ -9,38 +9,23 @@ import numpy as np
 
 from hsmm import inference
 from hsmm.components.model import Model
+from hsmm.models.glm.fitted import Fitted
 from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, checked_params, in_units_of
 from hsmm.models.queries import refuse_impossible
 from hsmm.sequences import Sequences
 from hsmm.training.m_step import maximise
-from hsmm.trials import Columns, columns_of, make_trials
+from hsmm.trials import columns_of, make_trials
 
 
-class Stepping:
+class Stepping(Fitted):
     """Losses and EM steps at parameters that are given, as nemos has them."""
 
-    maxiter: int
-    tol: float
-    strict_nan: bool
-    _columns: Columns | None
-    _single: bool
-
-    @abstractmethod
-    def _n_states(self) -> int: ...
     @abstractmethod
     def _seed(self) -> int: ...
     @abstractmethod
-    def _structure(self) -> Model: ...
-    @abstractmethod
     def _begin(self, sequences: Sequences, seed: int) -> GLMHMMParams: ...
     @abstractmethod
-    def _check_widths(self, model: Model, sequences: Sequences) -> None: ...
-    @abstractmethod
     def _degrees_of_freedom(self, sequences: Sequences, n_samples: int | None) -> float: ...
-    @abstractmethod
-    def _params(self) -> GLMHMMParams: ...
-    @abstractmethod
-    def _set_attributes(self, model: Model) -> None: ...
 
     def compute_loss(self, params: Any, X: Any, y: Any, session_starts: Any = None) -> float:
         """Minus the log-likelihood at these parameters."""
