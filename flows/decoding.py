@@ -43,6 +43,7 @@ def decode_new(config: str, as_of: str | None = None, overrides: list[str] | Non
         champion.in_force(), validated, name=settings.name, version=champion.version, key=key, state_names=names
     )
     summary |= describe_decoded(champion, validated)
+    notes = [champion.note] if champion.note else []
     say("publish")
     published = publish_task(decoded, validated, settings, key, summary)
-    return {**summary, "verdict": published.verdict, "n_published": published.n_rows}
+    return {**summary, "verdict": published.verdict, "n_published": published.n_rows, "notes": notes}

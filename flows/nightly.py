@@ -56,23 +56,24 @@ def night(settings: Settings, as_of: str | None, *, new_lineage: bool = False) -
     summary = describe_input(settings, validated, key, line)
     published = published_summary(settings.output.states, key)
     if published is not None:
-        settle_again(settings, published, key)
+        notes = list(settle_again(settings, published, key).notes)
         aside = describe_quarantine(quarantined_again(validated, settings, key))
-        return {**summary, **published, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+        return {**summary, **published, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": notes}
     require_series(validated, settings, key)
     if nothing_new(validated, settings, line):
-        settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
-        return already_there(validated, settings, key, summary)
+        repair = settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
+        return {**already_there(validated, settings, key, summary), "notes": list(repair.notes)}
     with noted_run(settings, validated, key):
         return _fit_and_publish(settings, validated, key, summary)
 
 
 def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: RunSummary) -> RunSummary:
     registry = reach_registry(settings.tracking.uri, settings.name)
-    settle_newest(settings, registry)
+    repair = settle_newest(settings, registry)
     champion = champion_at(registry, settings, validated.as_of, key, summary["lineage"])
+    notes = [*repair.notes, *([champion.note] if champion is not None and champion.note else [])]
     fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings))
-    judged = judge_task(fitted, champion, validated, settings)
+    judged = judge_task(fitted, champion, validated, settings, repair.first_id)
     with tracked_run(settings, validated, key) as run:
         check_followed(run.registry, settings, validated.as_of, key, judged.champion, summary["lineage"])
         version = track_task(run, fitted, judged, validated, settings, key, summary["lineage"])
@@ -94,7 +95,6 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
-        notes = summary.setdefault("notes", [])
         with afterwards("the champion was not kept beside the table", notes):
             keep_champion(run.registry, settings, validated.as_of, summary["lineage"])
         say("report")
@@ -104,4 +104,4 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
             page = page_task(settings, summary, validated, fitted.ranking(), in_force)
             log_outcome(run, summary, [*drawn, page])
     Store.of(settings).forget(fitted.keys)
-    return summary
+    return {**summary, "notes": notes}

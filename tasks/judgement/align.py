@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -37,9 +37,10 @@ class Identity:
     deaths: tuple[int, ...] = ()
 
 
-def first_identity(model: Estimator) -> Identity:
-    """Ids for a model that has no predecessor."""
-    return Identity(tuple(range(model.n_states)), model.n_states, 1.0)
+def first_identity(model: Estimator, first_id: int = 0) -> Identity:
+    """Ids for a model that has no predecessor; those below ``first_id`` were borne by states that it does not know."""
+    ids = tuple(range(first_id, first_id + model.n_states))
+    return Identity(ids, first_id + model.n_states, 1.0, *((ids, tuple(range(first_id))) if first_id else ()))
 
 
 def successor(model: Estimator, before: Sequence[Member]) -> Identity:
@@ -55,12 +56,16 @@ def _both_given(scaling: Scaling, reference: Estimator, model: Estimator, rows: 
 
 
 def align(
-    model: Estimator, scaling: Scaling, champion: tuple[Member, Scaling] | None, rows: pl.DataFrame
+    model: Estimator, scaling: Scaling, champion: tuple[Member, Scaling] | None, rows: pl.DataFrame, first_id: int = 0
 ) -> tuple[Estimator, Identity]:
-    """The model with its states in the champion's order, and their ids, by what both say of the same ``rows``."""
+    """The model with its states in the champion's order, and their ids, by what both say of the same ``rows``.
+
+    States that are born are given ids from ``first_id`` on, and never one that the champion knows.
+    """
     if champion is None:
-        return model, first_identity(model)
+        return model, first_identity(model, first_id)
     member, scales = champion
+    member = replace(member, next_id=max(member.next_id, first_id))
     known = rows.filter(scales.knows())
     if known.is_empty():
         return model, successor(model, [member])

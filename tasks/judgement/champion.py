@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,12 +15,21 @@ from hsmm import Estimator
 from tasks.config.errors import ModelError, PublishError, TrackingError
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
-from tasks.fitting.bundle import Bundle, load_bundle, save_bundle
+from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.fitting.scaling import Scaling
 from tasks.registry.client import FOLLOWED, LINEAGE, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.tables.storage import is_local
 
 _NOTE = "champion.json"
+_GONE = (
+    "There is no copy of it beside the table: restore its files, go back with `hsmm rollback`, or delete that version, "
+    "and the next night begins with new states."
+)
+_SERVES = "The copy beside the table serves: restore the files, or let the next promoted night take its place."
+_LOST = (
+    "tracking.uri: {!r} has lost version {}, which the table says is in force; the copy beside the table serves, "
+    "and `hsmm run` registers it again."
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class Champion:
     bundle: Bundle
     is_of_another: bool = False
     """Whether its rows mean something else: its states are none of this lineage's."""
+    note: str = ""
+    """What a user should know of where it comes from."""
 
     def in_force(self) -> Bundle:
         """Its models, each with the version that first held it."""
@@ -61,21 +73,31 @@ def champion_at(
 ) -> Champion | None:
     """The champion that a run at ``as_of`` follows; without a registry, the copy of the last one that was used here.
 
-    That is the alias, unless it was made with later data; then the last version promoted by then, so that a backfill
-    follows the same line as the nights did. A run that was registered before, under its ``key``, follows what it
-    followed then. Versions of the run's ``lineage`` go first; that of another is only followed for its ids.
+    The copy serves, too, where the registry has lost the version or its files. Else it is the alias, unless that was
+    made with later data; then the last version promoted by then, so that a backfill follows the same line as the nights
+    did. A run that was registered before, under its ``key``, follows what it followed then. Versions of the run's
+    ``lineage`` go first; that of another is only followed for its ids.
     """
+    kept = kept_champion(settings)
+    copy = None if kept is None or _as_of(kept.version) > as_of else kept
     if registry is None:
-        return _kept(settings, as_of)
+        return None if copy is None else copy.champion(lineage)
     versions = {version.number: version for version in registry.versions(settings.name)}
+    if copy is not None and copy.version.number > max(versions, default=0):
+        return copy.champion(lineage, _LOST.format(registry.uri, copy.version.number))
     chosen = _chosen(versions, registry.champion(settings.name), as_of, key, lineage)
     if chosen is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        bundle = load_bundle(registry.download(settings.name, chosen.number, Path(folder)))
-    champion = Champion(chosen.number, _as_of(chosen), bundle, not _is_of(chosen, lineage))
-    _keep(settings, champion)
-    return champion
+        try:
+            downloaded = registry.download(settings.name, chosen.number, Path(folder))
+        except TrackingError as error:
+            if copy is None or copy.version.number != chosen.number:
+                raise TrackingError(f"{error} {_GONE}") from None
+            return copy.champion(lineage, f"{error} {_SERVES}")
+        bundle = load_bundle(downloaded)
+        _keep(settings, chosen, downloaded)
+    return Champion(chosen.number, _as_of(chosen), bundle, not _is_of(chosen, lineage))
 
 
 def keep_champion(registry: Registry, settings: Settings, as_of: datetime, lineage: str) -> None:
@@ -141,32 +163,45 @@ def _folder(settings: Settings) -> Path:
     return Path(f"{states.rstrip('/') if is_local(states) else f'out/{settings.name}'}_champion")
 
 
-def _keep(settings: Settings, champion: Champion) -> None:
-    """A copy on this machine, replaced as a whole, for nights on which the registry cannot be reached."""
+def _keep(settings: Settings, chosen: Version, downloaded: Path) -> None:
+    """A copy on this machine, replaced as a whole, for nights on which the registry, or what it held, is away."""
     folder = _folder(settings)
-    note = {"version": champion.version, "as_of": champion.as_of.isoformat()}
+    note = {"version": chosen.number, "as_of": chosen.tags["as_of"], "tags": chosen.tags}
     if _note(folder) == note:
         return
     with appearing(folder) as made:
-        save_bundle(champion.bundle, made)
+        shutil.copytree(downloaded, made)
         (made / _NOTE).write_text(json.dumps(note))
 
 
-def _kept(settings: Settings, as_of: datetime) -> Champion | None:
+@dataclass(frozen=True)
+class Kept:
+    """The copy of the champion that was used here last."""
+
+    version: Version
+    folder: Path
+    bundle: Bundle
+
+    def champion(self, lineage: str | None, note: str = "") -> Champion:
+        """It, as a run of a lineage follows it."""
+        return Champion(self.version.number, _as_of(self.version), self.bundle, not _is_of(self.version, lineage), note)
+
+
+def kept_champion(settings: Settings) -> Kept | None:
+    """The copy that lies beside the table, if it is whole."""
     folder = _folder(settings)
     note = _note(folder)
-    if note is None or datetime.fromisoformat(note["as_of"]) > as_of:
+    if note is None:
         return None
     try:
-        bundle = load_bundle(folder)
+        return Kept(Version(int(note["version"]), dict(note["tags"])), folder, load_bundle(folder))
     except ModelError:
         return None
-    return Champion(int(note["version"]), datetime.fromisoformat(note["as_of"]), bundle)
 
 
 def _note(folder: Path) -> dict[str, Any] | None:
     try:
         note = json.loads((folder / _NOTE).read_text())
-        return note if note.keys() == {"version", "as_of"} else None
+        return note if note.keys() == {"version", "as_of", "tags"} else None
     except (OSError, ValueError, AttributeError):
         return None

@@ -86,8 +86,10 @@ class Judged:
         return {identity for unit in promoted for identity in self.identities[unit].deaths}
 
 
-def judge(fitted: Fitted, champion: Champion | None, validated: Validated, settings: Settings) -> Judged:
-    """Decide for every unit between its best candidate and the model in force."""
+def judge(
+    fitted: Fitted, champion: Champion | None, validated: Validated, settings: Settings, first_id: int = 0
+) -> Judged:
+    """Decide for every unit between its best candidate and the model in force; states are born from ``first_id`` on."""
     say("gate")
     decisions, identities, proposed = {}, {}, {}
     rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
@@ -97,10 +99,10 @@ def judge(fitted: Fitted, champion: Champion | None, validated: Validated, setti
         seen = own.filter("trains")["time"]
         rival = _rival(champion, unit, fitted.scaling)
         case = Case(model, fitted.scaling, own, rules, rival, champions_series=_series_of(champion, unit))
-        decisions[unit], identity = examined(case), first_identity(model)
+        decisions[unit], identity = examined(case), first_identity(model, first_id)
         if decisions[unit].verdict == "PROMOTE":
             within = own.filter(pl.col("time") >= seen.min())
-            model, identity = _identified(model, fitted.scaling, champion, unit, within)
+            model, identity = _identified(model, fitted.scaling, champion, unit, within, first_id)
             decisions[unit] = compared(replace(case, model=model, identity=identity), decisions[unit])
             identities[unit] = identity
         if "not_usable" not in decisions[unit].reasons:
@@ -186,15 +188,15 @@ def _series_of(champion: Champion | None, unit: str) -> frozenset[str]:
 
 
 def _identified(
-    model: Estimator, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame
+    model: Estimator, scaling: Scaling, champion: Champion | None, unit: str, rows: pl.DataFrame, first_id: int
 ) -> tuple[Estimator, Identity]:
     """The model under persistent ids; new ones where the champion's states cannot be compared with its own."""
     rival = _rival(champion, unit, scaling)
     if champion is None or rival is not None:
-        return align(model, scaling, rival, rows)
+        return align(model, scaling, rival, rows, first_id)
     before = champion.bundle.members
     if unit != ALL and unit not in before and champion.reads_as(scaling):
-        return model, first_identity(model)
+        return model, first_identity(model, first_id)
     return model, successor(model, [before[unit]] if unit in before else list(before.values()))
 
 

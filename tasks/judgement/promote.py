@@ -11,13 +11,14 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.errors import ModelError, PromotionError
+from tasks.config.errors import ModelError, PromotionError, TrackingError
 from tasks.config.outcome import Promotion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import check_canary, load_bundle
 from tasks.judgement.judge import all_codes
+from tasks.judgement.repair import Repair, repaired
 from tasks.registry.client import FOLLOWED, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.tables.storage import newest_summary, read_name_rows, rewrite_names
 
@@ -76,32 +77,44 @@ promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(p
 
 
 def settle(settings: Settings, summary: RunSummary, registry: Registry | None = None) -> None:
-    """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing."""
+    """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing.
+
+    A version that the registry has lost is not promoted.
+    """
     gate, version = summary.get("gate"), summary.get("model_version")
     if gate is None or gate["verdict"] != "PROMOTE" or version is None:
         return
     rewrite_names(settings.output.states, settings.name, died=_news_of_deaths(settings, summary))
     reached = registry or reach_registry(settings.tracking.uri, settings.name)
-    if reached is not None:
+    if reached is not None and any(known.number == version for known in reached.versions(settings.name)):
         promote(reached, settings.name, version, only_newer=True)
 
 
 settle_task = task(name="settle", cache_policy=NO_CACHE, **PATIENTLY)(settle)
 
 
-def settle_again(settings: Settings, published: RunSummary, key: str) -> None:
+def settle_again(settings: Settings, published: RunSummary, key: str) -> Repair:
     """:func:`settle` what was published under this key, and close the runs that were stopped before they could."""
     registry = reach_registry(settings.tracking.uri, settings.name)
-    if registry is not None:
-        settle(settings, published, registry)
-        registry.close_stopped(key)
+    if registry is None:
+        return Repair()
+    repair = repaired(registry, settings)
+    settle(settings, published, registry)
+    registry.close_stopped(key)
+    return repair
 
 
-def settle_newest(settings: Settings, registry: Registry | None) -> None:
-    """Settle the newest publish, where the run that made it was stopped before it could, or tracking was away."""
-    if registry is not None:
-        with suppress(ModelError):  # that night said so; this one follows the champion that can be used
-            settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
+def settle_newest(settings: Settings, registry: Registry | None) -> Repair:
+    """Settle the newest publish, where the run that made it was stopped before it could, or tracking was away.
+
+    Before that, a registry that has lost what was published is repaired.
+    """
+    if registry is None:
+        return Repair()
+    repair = repaired(registry, settings)
+    with suppress(ModelError, TrackingError):  # that night said so; this one follows the champion that can be used
+        settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)
+    return repair
 
 
 def rollback(registry: Registry, name: str) -> Promotion:

@@ -25,6 +25,7 @@ _SQLITE = "sqlite:///"
 _MOST_VERSIONS = 10_000
 _ALREADY = "RESOURCE_ALREADY_EXISTS"
 CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
+_PASSED_OVER = "mlflow-artifacts:/passed-over"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """What is logged as the code of every registered model."""
 FOLLOWED, LINEAGE = "followed_champion", "lineage"
@@ -160,6 +161,16 @@ class Registry:
         except MlflowException as error:
             if error.error_code != _ALREADY:  # by another run, a moment ago
                 raise
+
+    def pass_over(self, name: str, number: int) -> None:
+        """The next version will have a greater number than this, which was borne by one that is lost."""
+        with _one_sentence(self.uri):
+            self._ensure_model(name)
+            while int(self._client.create_model_version(name, _PASSED_OVER).version) < number:
+                pass
+            for passed in self._client.search_model_versions(f"name = '{name}'", max_results=_MOST_VERSIONS):
+                if passed.source == _PASSED_OVER:
+                    self._client.delete_model_version(name, passed.version)
 
     def delete_version(self, name: str, version: int) -> None:
         """Remove a registered version; its files stay with its run."""

@@ -457,6 +457,12 @@ def newest_summary(states: str, model_name: str) -> RunSummary | None:
     return next(said, None)
 
 
+def last_version(states: str, model_name: str) -> int:
+    """The greatest version that a publish of this model was made with; 0 if there is none."""
+    said = (summary for summary in summaries(states) if summary.get("model_name") == model_name)
+    return max((summary.get("model_version") or 0 for summary in said), default=0)
+
+
 def summaries(states: str) -> Iterator[RunSummary]:
     """What every publish said of itself, newest first."""
     table = _open(states, STATE_COLUMNS)

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,12 @@ from tasks.fitting.finished import FittedCandidate
 from tasks.fitting.fit import Fitted, FittedUnit
 from tasks.judgement.judge import Judged, all_codes
 from tasks.registry.client import FOLLOWED, LINEAGE, SERVED_MODEL, Registry
+from tasks.registry.requirements import requirements
 from tasks.source.run_key import code_version, data_digest
 from tasks.source.validate import Validated
 
 _NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
 _LONGEST_TAG = 5000
-_SERVING = ("hsmm-flows", "mlflow", "torch", "numpy", "polars", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
         scaling = judged.registered.scaling
         columns = [*scaling.columns, *scaling.context]
         made = run.registry.register_model(
-            run.run_id, settings.name, bundle, SERVED_MODEL, columns, _requirements(), tags
+            run.run_id, settings.name, bundle, SERVED_MODEL, columns, requirements(), tags
         )
     return _first_of_its_key(run.registry, settings.name, made, key)
 
@@ -163,16 +162,6 @@ def _first_of_its_key(registry: Registry, name: str, made: int, key: str) -> int
 
 def _curve(candidate: FittedCandidate) -> dict[str, list[float]]:
     return {"objective": candidate.history} if candidate.history else {}
-
-
-def _requirements() -> list[str]:
-    found = []
-    for package in _SERVING:
-        try:
-            found.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

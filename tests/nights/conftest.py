@@ -67,6 +67,8 @@ class FolderRegistry:
         self.texts: dict[str, str] = {}
         self._versions: dict[int, Version] = {}
         self._alias: int | None = None
+        self._passed = 0
+        self.uri = "a folder"
 
     def start_run(self, *_: object, **__: object) -> str:
         return "run"
@@ -94,10 +96,21 @@ class FolderRegistry:
         requirements: Sequence[str],  # noqa: ARG002
         tags: Mapping[str, str],
     ) -> int:
-        number = len(self._versions) + 1
+        number = max(self._passed, *self._versions, 0) + 1
         shutil.copytree(bundle, self.folder / str(number))
         self._versions[number] = Version(number, dict(tags))
         return number
+
+    def pass_over(self, name: str, number: int) -> None:  # noqa: ARG002
+        self._passed = number
+
+    def lose(self, *versions: int) -> None:
+        """As if it had been restored from a copy of before."""
+        for version in versions:
+            del self._versions[version]
+            shutil.rmtree(self.folder / str(version))
+        left = [number for number, version in self._versions.items() if version.tags["verdict"] == "PROMOTE"]
+        self._alias = max(left, default=None)
 
     def versions(self, name: str) -> list[Version]:  # noqa: ARG002
         return list(self._versions.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -117,3 +118,97 @@ class TestTheRegistry:
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(TrackingError, match="database is locked"):
                 check_local_database(uri)
+
+    def test_what_it_lost_is_registered_again_under_its_number(self, place, toy) -> None:
+        for n in (120, 125):
+            run(place, toy, n)
+        ids = place.registry.bundle(2).members[""].ids
+        place.registry.lose(2)
+        said = run(place, toy, 130, "--json")
+        assert said.status == 0, said.err
+        (note,) = said.last_json["notes"]
+        assert note in said.out
+        assert "knows toy up to version 1, the table up to 2; version 2 was registered again from the copy" in note
+        assert sorted(v.number for v in place.registry.versions("toy")) == [1, 2, 3]
+        assert place.registry.versions("toy")[-1].tags["followed_champion"] == "2"
+        assert place.registry.champion("toy") == 3
+        assert place.registry.bundle(3).members[""].ids == ids
+        assert run(place, toy, 135, "--json").last_json["notes"] == []
+
+    def test_a_lost_one_is_made_again_from_the_copy(self, place, toy) -> None:
+        """A held night after the promoted one: its number is not given to another version."""
+        for n, improvement in ((120, "-9"), (125, "9")):
+            run(place, toy, n, "--set", f"promote.min_improvement={improvement}")
+        place.registry.lose(1, 2)
+        said = run(place, toy, 130, "--json", "--set", "promote.min_improvement=-9")
+        assert said.status == 0, said.err
+        assert [v.number for v in place.registry.versions("toy")] == [1, 3]
+        assert (said.last_json["model_version"], said.last_json["identity"]["ids"]) == (3, [0, 1])
+
+    def test_without_a_copy_neither_numbers_nor_ids_come_again(self, place, toy) -> None:
+        for n in (120, 125):
+            run(place, toy, n)
+        place.registry.lose(1, 2)
+        shutil.rmtree(f"{place.states}_champion")
+        said = run(place, toy, 130, "--json")
+        assert said.status == 0, said.err
+        assert "numbers and ids go on after it" in said.out
+        assert said.last_json["model_version"] == 3
+        assert said.last_json["identity"]["ids"] == said.last_json["identity"]["births"] == [2, 3]
+        died = pl.read_delta(f"{place.states}_names").sort("state")["died"]
+        assert died.is_null().to_list() == [False, False, True, True]
+
+    def test_an_older_champion_is_followed_with_ids_of_its_own(self, place, toy) -> None:
+        """Three states were known to the version that is lost, two to the one that is left."""
+        x = toy.levels(toy.sojourns(240, n_states=3, mean=8), distance=6.0)
+        toy.frame(x).write_parquet(place.source)
+        free = ("--set", "promote.min_improvement=-9", "--set", "promote.min_margin=0")
+        for n, n_states in ((150, 2), (160, 3)):
+            assert (
+                place.command("run", "--as-of", str(toy.day(n)), "--set", f"model.n_states={n_states}", *free).status
+                == 0
+            )
+        place.registry.lose(2)
+        shutil.rmtree(f"{place.states}_champion")
+        said = run(place, toy, 170, *free, "--set", "model.n_states=3", "--json")
+        assert said.last_json["identity"]["births"] == [3]
+
+    def test_decoding_goes_on_from_the_copy(self, place, toy) -> None:
+        for n in (120, 125):
+            run(place, toy, n)
+        place.registry.lose(1, 2)
+        said = place.command("decode", "--as-of", str(toy.day(130)), *SET, "--json")
+        assert (said.status, said.last_json["model_version"], said.last_json["n_published"]) == (0, 2, 5)
+        assert "has lost version 2" in said.out
+        assert "`hsmm run` registers it again" in said.out
+        assert not place.registry.versions("toy")
+
+    @pytest.mark.parametrize("command", ["run", "decode"])
+    def test_files_that_are_gone_are_served_from_the_copy(self, place, toy, monkeypatch, command: str) -> None:
+        run(place, toy, 120)
+
+        def gone(*_: object) -> None:
+            raise TrackingError("tracking: found 0 files.")
+
+        monkeypatch.setattr(place.registry, "download", gone)
+        hold = ("--set", "promote.min_improvement=9")
+        said = place.command(command, "--as-of", str(toy.day(130)), *SET, *hold, "--json")
+        assert (said.status, said.last_json["n_published"]) == (0, 10), said.err
+        assert set(place.table().filter(run_key=said.last_json["run_key"])["model_version"]) == {1}
+        assert "found 0 files. The copy beside the table serves: restore the files" in said.out
+        shutil.rmtree(f"{place.states}_champion")
+        said = place.command(command, "--as-of", str(toy.day(135)), *SET, *hold)
+        assert said.status == 1
+        assert "restore its files, go back with `hsmm rollback`, or delete that version" in said.err
+
+    def test_mlflow_gives_the_numbers_that_are_asked_for(self, real_place, toy) -> None:
+        """MLflow's own: another database knows nothing of two nights."""
+        toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(real_place.source)
+        for n in (120, 125):
+            assert run(real_place, toy, n).status == 0
+        other = ("--set", f"tracking.uri=sqlite:///{real_place.folder}/other.db")
+        said = run(real_place, toy, 130, *other, "--json")
+        assert said.status == 0, said.err
+        registry = Registry(f"sqlite:///{real_place.folder}/other.db", "toy")
+        assert [v.number for v in registry.versions("toy")] == [2, 3]
+        assert (registry.champion("toy"), said.last_json["identity"]["ids"]) == (3, [0, 1])

@@ -1,0 +1,67 @@
+"""A registry that knows less than the table - restored from an older copy, or lost - is brought up to it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.config.settings import Settings
+from tasks.fitting.bundle import Bundle
+from tasks.judgement.champion import Kept, kept_champion
+from tasks.registry.client import PREVIOUS, SERVED_MODEL, Registry
+from tasks.registry.requirements import requirements
+from tasks.tables.storage import last_version, read_names
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done, in sentences; and the first id that a new state may bear, 0 where models say so themselves."""
+
+    notes: tuple[str, ...] = ()
+    first_id: int = 0
+
+
+def repaired(registry: Registry, settings: Settings) -> Repair:
+    """Register again the champion that the registry has lost, under its number, from the copy beside the table.
+
+    Numbers that the table has rows of are never given to other versions, nor ids to other states. Twice changes
+    nothing.
+    """
+    name, states = settings.name, settings.output.states
+    there = max((version.number for version in registry.versions(name)), default=0)
+    last = last_version(states, name)
+    if there >= last:
+        return Repair()
+    found = f"tracking.uri: {registry.uri!r} knows {name} up to version {there or 'none'}, the table up to {last}"
+    kept = kept_champion(settings)
+    if kept is None or kept.version.number <= there:
+        registry.pass_over(name, last)
+        first = max(read_names(states, name), default=-1) + 1
+        return Repair(
+            (f"{found}; no copy of a later one lies beside the table: numbers and ids go on after it.",), first
+        )
+    if there < kept.version.number - 1:
+        registry.pass_over(name, kept.version.number - 1)
+    made = _registered_again(registry, settings, kept)
+    if made < last:
+        registry.pass_over(name, last)
+    return Repair((f"{found}; version {made} was registered again from the copy beside the table.",))
+
+
+def _registered_again(registry: Registry, settings: Settings, kept: Kept) -> int:
+    name = settings.name
+    known = {str(version.number) for version in registry.versions(name)}
+    tags = {tag: said for tag, said in kept.version.tags.items() if tag != PREVIOUS or said in known}
+    run = registry.start_run(f"{name} version {kept.version.number}, registered again", tags)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(shutil.copytree(kept.folder, Path(folder) / "bundle"))
+        made = registry.register_model(run, name, bundle, SERVED_MODEL, _columns(kept.bundle), requirements(), tags)
+    registry.end_run(run)
+    registry.move_champion(name, made)
+    return made
+
+
+def _columns(bundle: Bundle) -> list[str]:
+    return [*bundle.scaling.columns, *bundle.scaling.context]
