@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.nightly import night
+from flows.walk_forward import walk_forward as walk
 from tasks.config.errors import AllQuarantinedError, FitError, GateError, SourceError
 from tasks.config.moments import parse_as_of
 from tasks.config.progress import say
@@ -18,15 +19,24 @@ _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
 
 @flow(name="backfill", validate_parameters=True)
 def backfill(
-    config: str, start: str, end: str, every: str = "1mo", overrides: list[str] | None = None
+    config: str,
+    start: str,
+    end: str,
+    every: str = "1mo",
+    overrides: list[str] | None = None,
+    *,
+    walk_forward: bool = False,
 ) -> dict[str, Any]:
     """Publish every partition from start to end that the table lacks; what the data do not allow is noted, and skipped.
 
-    Each follows the champion of the one before, as the nights would have, so they are made one after the other.
+    Each follows the champion of the one before, as the nights would have, so they are made one after the other. With
+    ``walk_forward`` a partition's rows are decoded with what was fitted at the one before.
     """
     settings = read_settings(config, overrides or ())
     zone = settings.source.timezone
     moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
+    if walk_forward:
+        return walk(settings, moments)
     made, failed = 0, {}
     before = ledger(settings, moments)
     for done, (as_of, status) in enumerate(before.select("as_of", "status").iter_rows()):

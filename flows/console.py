@@ -92,6 +92,7 @@ def print_backfill(summary: dict[str, Any]) -> None:
     told = ", ".join(f"{n} {status.lower()}" for status, n in sorted(counts.items()))
     lines = [f"{len(summary['partitions'])} partitions: {told}; {summary['n_published']} rows published now."]
     lines += [f"failed     {as_of[:10]}: {reason}" for as_of, reason in list(summary["failed"].items())[:5]]
+    lines += [f"note       {note}" for note in summary.get("notes", [])]
     table = summary["states_table"]
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
     print_line("\n".join(lines))

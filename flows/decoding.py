@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prefect import flow
 
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
-from tasks.config.settings import read_settings
+from tasks.config.settings import Settings, read_settings
 from tasks.fitting.decode import decode_task
 from tasks.judgement.champion import require_champion
 from tasks.judgement.judge import with_unserved
@@ -22,14 +24,18 @@ from tasks.tables.storage import check_output, published_summary, read_names
 @flow(name="decode", validate_parameters=True)
 def decode_new(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> RunSummary:
     """Publish the rows that are new at ``as_of`` under the model in force."""
-    settings = read_settings(config, overrides or ())
+    return decode_rows(read_settings(config, overrides or ()), as_of)
+
+
+def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = None) -> RunSummary:
+    """The same; with ``since``, under the model that was in force then, and only rows that became available later."""
     check_output(settings.output.states)
     say("ingest")
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings))
-    champion = require_champion(settings, validated.as_of, line)
-    key = decode_key(settings, validated, champion.version)
+    champion = require_champion(settings, since or validated.as_of, line)
+    key = decode_key(settings, validated, champion.version, since)
     summary = describe_input(settings, validated, key, line)
     said = published_summary(settings.output.states, key)
     if said is not None:
@@ -40,7 +46,13 @@ def decode_new(config: str, as_of: str | None = None, overrides: list[str] | Non
     require_series(validated, settings, key)
     names = read_names(settings.output.states, settings.name)
     decoded = decode_task(
-        champion.in_force(), validated, name=settings.name, version=champion.version, key=key, state_names=names
+        champion.in_force(),
+        validated,
+        name=settings.name,
+        version=champion.version,
+        key=key,
+        state_names=names,
+        after=None if since is None else since - ingested.delay,
     )
     summary |= describe_decoded(champion, validated)
     notes = [champion.note] if champion.note else []

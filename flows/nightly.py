@@ -8,12 +8,13 @@ from tasks.config.aftermath import afterwards
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
+from tasks.fitting.bundle import Bundle
 from tasks.fitting.candidates import check_candidates
 from tasks.fitting.decode import decode_task
 from tasks.fitting.finished import Store
-from tasks.fitting.fit import fit_task
+from tasks.fitting.fit import Fitted, fit_task
 from tasks.judgement.champion import champion_at, check_followed, keep_champion
-from tasks.judgement.judge import judge_task, require_model, with_unserved
+from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task
 from tasks.registry.client import check_local_database, reach_registry
 from tasks.report.data import report_data
@@ -32,7 +33,7 @@ from tasks.tables.publish import (
     require_series,
 )
 from tasks.tables.storage import check_output, published_summary, read_names
-from tasks.tracking.track import log_outcome, track_task, tracked_run
+from tasks.tracking.track import TrackedRun, log_outcome, track_task, tracked_run
 
 
 @flow(name="nightly", validate_parameters=True)
@@ -67,17 +68,32 @@ def night(settings: Settings, as_of: str | None, *, new_lineage: bool = False) -
         return _fit_and_publish(settings, validated, key, summary)
 
 
-def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: RunSummary) -> RunSummary:
+def fit_and_judge(
+    settings: Settings, validated: Validated, key: str, line: str, notes: list[str]
+) -> tuple[Fitted, Judged]:
+    """The candidates, and what becomes of the best of them beside the champion of that moment; ``notes`` grow."""
     registry = reach_registry(settings.tracking.uri, settings.name)
     repair = settle_newest(settings, registry)
-    champion = champion_at(registry, settings, validated.as_of, key, summary["lineage"])
-    notes = [*repair.notes, *([champion.note] if champion is not None and champion.note else [])]
+    champion = champion_at(registry, settings, validated.as_of, key, line)
+    notes += [*repair.notes, *([champion.note] if champion is not None and champion.note else [])]
     fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings))
-    judged = judge_task(fitted, champion, validated, settings, repair.first_id)
+    return fitted, judge_task(fitted, champion, validated, settings, repair.first_id)
+
+
+def register(
+    run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str, line: str
+) -> tuple[int, Bundle]:
+    """The version under which the run's models are registered, and the models in force from then on."""
+    check_followed(run.registry, settings, validated.as_of, key, judged.champion, line)
+    version = track_task(run, fitted, judged, validated, settings, key, line)
+    return version, require_model(judged, run.run_id)
+
+
+def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: RunSummary) -> RunSummary:
+    line, notes = summary["lineage"], list[str]()
+    fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
-        check_followed(run.registry, settings, validated.as_of, key, judged.champion, summary["lineage"])
-        version = track_task(run, fitted, judged, validated, settings, key, summary["lineage"])
-        in_force = require_model(judged, run.run_id)
+        version, in_force = register(run, fitted, judged, validated, settings, key, line)
         validated = with_unserved(validated, in_force, judged.decisions)
         names = read_names(settings.output.states, settings.name)
         decoded = decode_task(
@@ -96,7 +112,7 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
         with afterwards("the champion was not kept beside the table", notes):
-            keep_champion(run.registry, settings, validated.as_of, summary["lineage"])
+            keep_champion(run.registry, settings, validated.as_of, line)
         say("report")
         with afterwards("pictures and page are not all there", notes):
             data = report_data(decoded, validated, fitted, judged, settings)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
@@ -12,7 +15,14 @@ from flows.console import print_backfill
 
 
 def backfill(
-    config: str, *, start: str, end: str, every: str = "1mo", set_: Assignments = None, json_: AsJson = False
+    config: str,
+    *,
+    start: str,
+    end: str,
+    every: str = "1mo",
+    walk_forward: Annotated[bool, Parameter(negative="")] = False,
+    set_: Assignments = None,
+    json_: AsJson = False,
 ) -> None:
     """Publish what each past day would have known; what is there is skipped, so it can be stopped and run again.
 
@@ -26,12 +36,14 @@ def backfill(
         The last day, included. From a month's end, months go to their ends.
     every
         The step: 1d, 1w, 1mo, 1q or 1y.
+    walk_forward
+        Fit at each step and decode up to the next, so that every row is out of sample: an honest backtest.
     """
 
     def load() -> Callable[..., Any]:
         from flows.backfill import backfill as flow
 
-        return flow
+        return partial(flow, walk_forward=walk_forward)
 
     summary, _ = run_flow(load, config, None, set_, (start, end, every))
     print_backfill(summary)

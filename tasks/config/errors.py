@@ -60,6 +60,10 @@ class ModelError(PipelineError):
     """A registered model cannot be used, or there is none."""
 
 
+class NoChampionError(ModelError):
+    """No model is in force at a moment."""
+
+
 class PromotionError(PipelineError):
     """The gate does not let a version become the champion."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hsmm import Estimator
-from tasks.config.errors import ModelError, PublishError, TrackingError
+from tasks.config.errors import ModelError, NoChampionError, PublishError, TrackingError
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle, load_bundle
@@ -124,10 +124,10 @@ def check_followed(
 
 
 def require_champion(settings: Settings, as_of: datetime, lineage: str | None = None) -> Champion:
-    """:func:`champion_at`; raises ``ModelError`` where there is none."""
+    """:func:`champion_at`; raises ``NoChampionError`` where there is none."""
     champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of, None, lineage)
     if champion is None or not champion.serves(settings):
-        raise ModelError(
+        raise NoChampionError(
             f"{settings.name} has no champion for these features as of {as_of:%Y-%m-%d}; "
             "expected one: run `hsmm run` first."
         )

@@ -53,11 +53,15 @@ def describe_outcome(
     """What was fitted and what the gate said of it; n_series = published + held + stale + quarantined."""
     current = decoded.filter(~pl.col("series_id").is_in(validated.stale["series_id"].implode()))
     held = current.filter(pl.col("status") == "HELD")["series_id"].n_unique()
+    return {**describe_fitted(fitted, judged, validated, run_id, version), "n_held": held}
+
+
+def describe_fitted(fitted: Fitted, judged: Judged, validated: Validated, run_id: str, version: int) -> RunSummary:
+    """What was fitted and what the gate said of it."""
     return {
         "mlflow_run_id": run_id,
         "model_version": version,
         "best": _best(fitted),
-        "n_held": held,
         **describe_quarantine(validated),
         **judged.summary(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -45,9 +46,10 @@ def run_key(settings: Settings, validated: Validated) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def decode_key(settings: Settings, validated: Validated, version: int) -> str:
-    """The key of a run that decodes with a registered version and fits nothing."""
-    return hashlib.sha256(f"decode {version} {run_key(settings, validated)}".encode()).hexdigest()
+def decode_key(settings: Settings, validated: Validated, version: int, since: datetime | None = None) -> str:
+    """The key of a run that decodes with a registered version (all rows, or those ``since`` then) and fits nothing."""
+    what = "decode" if since is None else f"decode since {since.isoformat()}"
+    return hashlib.sha256(f"{what} {version} {run_key(settings, validated)}".encode()).hexdigest()
 
 
 def feature_matrix(rows: pl.DataFrame, columns: list[str]) -> np.ndarray:

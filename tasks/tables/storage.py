@@ -155,6 +155,20 @@ def published_times(states: str, model_name: str, lineage: str) -> pl.DataFrame:
     return _collected(valued.select("series_id", "time").unique(), table)
 
 
+def require_out_of_sample(states: str, model_name: str) -> None:
+    """Raises ``OutputError`` if the table has rows of this model that the parameters behind them have seen."""
+    table = _open(states, STATE_COLUMNS)
+    if table is None:
+        return
+    seen = pl.scan_delta(table).filter(pl.col("model_name") == model_name, pl.col("in_sample"))
+    if n_seen := seen.select(pl.len()).collect().item():
+        raise OutputError(
+            f"output.states: found {n_seen} rows of {model_name!r} in {states!r} that their models were fitted on, as "
+            "nights publish them; expected a table of out-of-sample rows alone: choose one, such as "
+            f"--set output.states={states.rstrip('/')}_walk_forward."
+        )
+
+
 def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: RunSummary) -> int:
     """Add the rows that the table lacks for this model, in one commit; how many they are.
 

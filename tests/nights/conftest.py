@@ -21,6 +21,7 @@ import flows.backfill
 import flows.decoding
 import flows.nightly
 import flows.server
+import flows.walk_forward
 import tasks.judgement.champion
 import tasks.judgement.promote
 import tasks.tracking.track
@@ -172,8 +173,11 @@ class Place:
         moment = None if as_of is None else as_of.isoformat()
         return flows.decoding.decode_new(str(self.config), moment, list(assignments))
 
-    def backfill(self, start: date, end: date, every: str = "1d", *assignments: str) -> dict[str, Any]:
-        return flows.backfill.backfill(str(self.config), start.isoformat(), end.isoformat(), every, list(assignments))
+    def backfill(
+        self, start: date, end: date, every: str = "1d", *assignments: str, walk_forward: bool = False
+    ) -> dict[str, Any]:
+        days = (start.isoformat(), end.isoformat())
+        return flows.backfill.backfill(str(self.config), *days, every, list(assignments), walk_forward=walk_forward)
 
     def command(self, *arguments: str) -> Outcome:
         """What the command line says, with this place's configuration after the command's name."""
@@ -192,7 +196,7 @@ class Place:
 @pytest.fixture
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nights without Prefect, and without pictures."""
-    for module in (flows.nightly, flows.decoding):
+    for module in (flows.nightly, flows.decoding, flows.walk_forward):
         for name in [name for name in vars(module) if name.endswith("_task")]:
             monkeypatch.setattr(module, name, getattr(module, name).fn)
     monkeypatch.setattr(flows.nightly, "pictures_task", lambda *_: [])

@@ -1,0 +1,109 @@
+"""Walk-forward: what is fitted at one moment decodes the rows that become available until the next, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from flows.decoding import decode_rows
+from flows.nightly import fit_and_judge, register
+from tasks.config.aftermath import afterwards
+from tasks.config.errors import (
+    AllQuarantinedError,
+    ConfigurationError,
+    FitError,
+    GateError,
+    NoChampionError,
+    SourceError,
+)
+from tasks.config.progress import say
+from tasks.config.settings import Settings
+from tasks.fitting.candidates import check_candidates
+from tasks.fitting.finished import Store
+from tasks.judgement.champion import keep_champion
+from tasks.judgement.promote import settle_task
+from tasks.registry.client import check_local_database
+from tasks.report.summary import describe_fitted, describe_input
+from tasks.source.ingest import ingest_task
+from tasks.source.run_key import run_key
+from tasks.source.validate import validate_task
+from tasks.tables.lineage import lineage
+from tasks.tables.partitions import ledger
+from tasks.tables.publish import require_series
+from tasks.tables.storage import check_output, require_out_of_sample
+from tasks.tracking.track import tracked_run
+
+_OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
+
+
+def walk_forward(settings: Settings, moments: Sequence[datetime]) -> dict[str, Any]:
+    """Every stretch from one moment to the next that the table lacks, oldest first; no row of it is in sample.
+
+    The gate, the states' identities and the champion go from fit to fit as they do from night to night. Where nothing
+    can be fitted, the model before goes on, and the reason is told.
+    """
+    if len(moments) < 2:
+        raise ConfigurationError(
+            "--walk-forward: found one moment from --start to --end; expected two at least, one to fit at and one to "
+            "decode to: choose a later --end, or a shorter --every."
+        )
+    check_output(settings.output.states)
+    require_out_of_sample(settings.output.states, settings.name)
+    failed, notes = dict[datetime, str](), list[str]()
+    made, done = 0, ledger(settings, [*moments[1:]])["status"] == "DONE"
+    for i, (since, until) in enumerate(pairwise(moments)):
+        say("backfill", i, len(done), f"{until:%Y-%m-%d}")
+        if not done[i]:
+            made += _stretch(settings, since, until, failed, notes)
+    partitions = ledger(settings, [*moments[1:]]).iter_rows(named=True)
+    return {
+        "model_name": settings.name,
+        "states_table": settings.output.states,
+        "partitions": [
+            {**row, "as_of": row["as_of"].isoformat(), "fitted_as_of": since.isoformat()}
+            for since, row in zip(moments, partitions, strict=False)
+        ],
+        "n_published": made,
+        "failed": {moment.isoformat(): reason for moment, reason in failed.items()},
+        "notes": list(dict.fromkeys(notes)),
+    }
+
+
+def _stretch(
+    settings: Settings, since: datetime, until: datetime, failed: dict[datetime, str], notes: list[str]
+) -> int:
+    """How many rows were published of what became available after ``since``; it is made whole, or again."""
+    try:
+        _fit(settings, since, notes)
+    except _OF_THE_DATA as error:
+        failed[since] = str(error)
+    try:
+        return decode_rows(settings, until.isoformat(), since)["n_published"]
+    except _OF_THE_DATA as error:
+        failed[until] = str(error)
+    except NoChampionError as error:
+        failed.setdefault(since, str(error))
+    return 0
+
+
+def _fit(settings: Settings, as_of: datetime, notes: list[str]) -> None:
+    """What a night does before and after it publishes: fit, judge, register, promote."""
+    check_local_database(settings.tracking.uri)
+    check_candidates(settings)
+    say("ingest")
+    ingested = ingest_task(settings, as_of.isoformat())
+    say("validate")
+    line, validated = lineage(settings, validate_task(ingested, settings))
+    key = run_key(settings, validated)
+    require_series(validated, settings, key)
+    fitted, judged = fit_and_judge(settings, validated, key, line, notes)
+    with tracked_run(settings, validated, key) as run:
+        version, _ = register(run, fitted, judged, validated, settings, key, line)
+        summary = describe_input(settings, validated, key, line)
+        summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
+        settle_task(settings, summary, run.registry)
+        with afterwards("the champion was not kept beside the table", notes):
+            keep_champion(run.registry, settings, validated.as_of, line)
+    Store.of(settings).forget(fitted.keys)
