@@ -106,6 +106,25 @@ class Queries(Framed, ABC):
             return self._by_state(X, states[0])
         return self._by_state(X, _smoothed(p))
 
+    def sample_paths(
+        self,
+        X: Any,
+        lengths: Any = None,
+        *,
+        context: Any = None,
+        n_paths: int = 1,
+        random_state: RandomState = 0,
+    ) -> np.ndarray:
+        """Paths drawn from p(states | all of the series): (n_paths, n_samples). Uses the future, as hindsight does.
+
+        Unlike the most probable path they have as many and as short stays as the model says.
+        """
+        generator = torch.Generator().manual_seed(seed_from(random_state))
+        p = self._query(X, lengths, context)
+        paths = inference.sample_paths(p, whole("n_paths", n_paths, 1), generator)[:, 0]
+        refuse_impossible(p, paths[:1].T >= 0)
+        return paths.numpy()
+
     def filter_proba(
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
     ) -> Any:

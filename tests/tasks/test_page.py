@@ -159,6 +159,7 @@ def test_every_word_is_escaped(model: ChosenModel) -> None:
         "gate": {"verdict": HOSTILE, HOSTILE: [HOSTILE]},
         "identity": {"ids": HOSTILE},
     }
+    scales = {"series_id": [HOSTILE, "B"], f"mean:{HOSTILE}": [1.0, 2.0], f"scale:{HOSTILE}": [2.0, 4.0]}
     data = page_data_of(
         rows,
         summary={"run_key": "key", **recorded_words},
@@ -166,7 +167,7 @@ def test_every_word_is_escaped(model: ChosenModel) -> None:
         quarantine=aside((HOSTILE, "constant")).with_columns(detail=pl.lit(HOSTILE)),
         names=named(HOSTILE, "wild"),
         ranking=RANKING.with_columns(warnings=pl.lit(HOSTILE), emission=pl.lit(HOSTILE)),
-        models=[model],
+        models=[replace(model, scaling=Scaling([HOSTILE], pl.DataFrame(scales)))],
         notes=[HOSTILE],
     )
     source = page(data)

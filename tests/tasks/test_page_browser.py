@@ -134,7 +134,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         duration_prob=np.full((3, 10), 0.1),
         emission=hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [1.0], [2.0]], covariance=np.ones((3, 1, 1))),
     )
-    scaling = Scaling(["level"], pl.DataFrame({"mean:level": [0.0], "scale:level": [1.0]}))
+    scaling = Scaling(["level"], pl.DataFrame({"series_id": ["*"], "mean:level": [0.0], "scale:level": [1.0]}))
     names = pl.DataFrame(
         {"state": [0, 1, 2], "name": ["calm", HOSTILE, "wild"], "born": [START] * 3, "died": [None] * 3}
     )
@@ -169,7 +169,7 @@ def test_the_page_is_drawn_without_a_network_and_without_a_complaint(
     browser.open(page_file, width)
     assert browser.complaints() == []
     assert browser.requests() == []
-    assert browser.ask("document.querySelectorAll('.plot').length") == 6
+    assert browser.ask("document.querySelectorAll('.plot').length") == 8
     assert browser.ask("[...document.querySelectorAll('.plot')].filter(p => !p.querySelector('canvas')).length") == 0
     picture = imread(browser.picture(tmp_path / "page.png"))
     assert picture.shape[1] == width

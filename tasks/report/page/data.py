@@ -78,7 +78,8 @@ class PageData:
     summary
         What the newest publish said of itself; empty where that is not recorded.
     rows
-        The state table, one row a series and time, sorted, with the features beside it in their own units.
+        The state table, one row a series and time, sorted, with the features beside it in their own units, and the
+        columns of the context.
     units
         Feature to its unit; the features are columns of ``rows``.
     quarantine, names
@@ -167,7 +168,8 @@ def page_data(
     """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
     columns = [] if features is None else [name for name in settings.value_columns if name in features.columns]
     if features is not None:
-        rows = report_frame(rows, features, columns)
+        given = [name for name in settings.context_columns if name in features.columns and name not in columns]
+        rows = report_frame(rows, features, [*columns, *given])
     return PageData(
         name=settings.name,
         summary=summary,

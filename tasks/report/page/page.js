@@ -20,8 +20,8 @@
   const upright = (label, more) => axis(label, { size: widest, values: (self, splits) => figures(splits), ...more });
 
   function chart(element, options, data) {
-    const height = element.clientHeight;
-    const made = new uPlot({ ...options, width: Math.max(element.clientWidth, 120), height: height - (options.legend?.show ? 30 : 0) }, data, element);
+    const height = parseFloat(getComputedStyle(element).getPropertyValue("--high"));
+    const made = new uPlot({ ...options, width: Math.max(element.clientWidth, 120), height }, data, element);
     element.chart = made;
     charts.push(made);
     new ResizeObserver(() => {
@@ -32,7 +32,7 @@
   }
 
   function looked({ name, tint: of, look, width }) {
-    const drawn = { label: name, stroke: () => tint(of), width, points: { show: false }, value: (self, value) => (value === null || value === undefined ? "–" : figures([value])[0]) };
+    const drawn = { label: name, class: look, stroke: () => tint(of), width, points: { show: false }, value: (self, value) => (value === null || value === undefined ? "–" : figures([value])[0]) };
     if (look === "steps") drawn.paths = uPlot.paths.stepped({ align: -1 });
     if (look === "points") Object.assign(drawn, { paths: () => null, points: { show: true, size: 5, fill: () => tint(of), stroke: () => tint(of) } });
     if (look === "edge") Object.assign(drawn, { stroke: "transparent", width: 0 });

@@ -8,6 +8,7 @@ from tasks.report.page import view
 from tasks.report.page.data import PageData
 from tasks.report.page.series import sampled
 from tasks.report.page.text import short
+from tasks.report.page.view_calibration import calibration
 from tasks.report.page.view_states import states
 
 MOST_UNITS = 24
@@ -26,8 +27,14 @@ def unit_views(units: list[PageData]) -> list[dict[str, Any]]:
 
 
 def _unit_view(unit: PageData) -> dict[str, Any]:
-    shown = states(unit)
-    return {"name": _name(unit), "states": shown, "ranking": view.ranking(unit), "figures": shown["figures"]}
+    shown, tested = states(unit), calibration(unit)
+    return {
+        "name": _name(unit),
+        "states": shown,
+        "calibration": tested,
+        "ranking": view.ranking(unit),
+        "figures": shown["figures"] | tested["figures"],
+    }
 
 
 def _name(unit: PageData) -> str:
