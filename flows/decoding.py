@@ -10,7 +10,7 @@ from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.decode import decode_task
-from tasks.judgement.champion import require_champion
+from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.ingest import ingest_task
@@ -56,6 +56,7 @@ def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = 
     )
     summary |= describe_decoded(champion, validated)
     notes = [champion.note] if champion.note else []
+    notes += told_jumps(jumped_inputs(champion, validated, settings))
     say("publish")
     published = publish_task(decoded, validated, settings, key, summary)
     return {**summary, "verdict": published.verdict, "n_published": published.n_rows, "notes": notes}

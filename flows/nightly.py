@@ -13,7 +13,7 @@ from tasks.fitting.candidates import check_candidates
 from tasks.fitting.decode import decode_task
 from tasks.fitting.finished import Store
 from tasks.fitting.fit import Fitted, fit_task
-from tasks.judgement.champion import champion_at, check_followed, keep_champion
+from tasks.judgement.champion import champion_at, check_followed, jumped_inputs, keep_champion, told_jumps
 from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task
 from tasks.registry.client import check_local_database, reach_registry
@@ -76,6 +76,7 @@ def fit_and_judge(
     repair = settle_newest(settings, registry)
     champion = champion_at(registry, settings, validated.as_of, key, line)
     notes += [*repair.notes, *([champion.note] if champion is not None and champion.note else [])]
+    notes += told_jumps(jumped_inputs(champion, validated, settings))
     fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings))
     return fitted, judge_task(fitted, champion, validated, settings, repair.first_id)
 

@@ -11,16 +11,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from hsmm import Estimator
+from tasks.config.durations import as_timedelta
 from tasks.config.errors import ModelError, NoChampionError, PublishError, TrackingError
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.fitting.scaling import Scaling
 from tasks.registry.client import FOLLOWED, LINEAGE, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.source.jumps import jumps
+from tasks.source.validate import Validated
 from tasks.tables.storage import is_local
 
 _NOTE = "champion.json"
+_MOST_TOLD = 3
 _GONE = (
     "There is no copy of it beside the table: restore its files, go back with `hsmm rollback`, or delete that version, "
     "and the next night begins with new states."
@@ -98,6 +104,22 @@ def champion_at(
         bundle = load_bundle(downloaded)
         _keep(settings, chosen, downloaded)
     return Champion(chosen.number, _as_of(chosen), bundle, not _is_of(chosen, lineage))
+
+
+def jumped_inputs(champion: Champion | None, validated: Validated, settings: Settings) -> pl.DataFrame:
+    """What moved further at once, since the champion was made, than it ever did; see :func:`jumps`."""
+    since = validated.as_of if champion is None else champion.as_of
+    moved_by = since - as_timedelta(settings.source.available_after)
+    return jumps(validated.rows, validated.value_columns, moved_by, settings.promote.max_jump)
+
+
+def told_jumps(jumped: pl.DataFrame) -> list[str]:
+    """A sentence for each of the first of them."""
+    return [
+        f"{feature} of {series} moved {times:.3g} times as far at {time:%Y-%m-%dT%H:%M:%SZ} as ever before the "
+        "champion was made: look whether the source is what it was."
+        for series, feature, time, times in jumped.head(_MOST_TOLD).iter_rows()
+    ] + ([f"So did {len(jumped) - _MOST_TOLD} more."] if len(jumped) > _MOST_TOLD else [])
 
 
 def keep_champion(registry: Registry, settings: Settings, as_of: datetime, lineage: str) -> None:

@@ -20,7 +20,7 @@ from tasks.fitting.decode import decodable
 from tasks.fitting.fit import Fitted, unit_rows
 from tasks.fitting.scaling import Scaling
 from tasks.judgement.align import Identity, align, first_identity, successor
-from tasks.judgement.champion import Champion
+from tasks.judgement.champion import Champion, jumped_inputs
 from tasks.judgement.gate import Decision, Verdict, compared, examined, overall
 from tasks.judgement.rules import RULES, Case
 from tasks.source.validate import Validated
@@ -91,6 +91,7 @@ def judge(
 ) -> Judged:
     """Decide for every unit between its best candidate and the model in force; states are born from ``first_id`` on."""
     say("gate")
+    jumped = jumped_inputs(champion, validated, settings)
     decisions, identities, proposed = {}, {}, {}
     rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
     for unit, fits in fitted.units.items():
@@ -98,7 +99,11 @@ def judge(
         assert model is not None
         seen = own.filter("trains")["time"]
         rival = _rival(champion, unit, fitted.scaling)
-        case = Case(model, fitted.scaling, own, rules, rival, champions_series=_series_of(champion, unit))
+        case = Case(
+            *(model, fitted.scaling, own, rules, rival),
+            champions_series=_series_of(champion, unit),
+            jumped=frozenset(jumped["series_id"]),
+        )
         decisions[unit], identity = examined(case), first_identity(model, first_id)
         if decisions[unit].verdict == "PROMOTE":
             within = own.filter(pl.col("time") >= seen.min())

@@ -45,6 +45,8 @@ class Case:
         Who its states are; None until it is known to be sound.
     champions_series
         The series that the champion's model was fitted on.
+    jumped
+        The series of which a feature moved, since the champion was made, further at once than it ever did.
     """
 
     model: Estimator
@@ -54,6 +56,7 @@ class Case:
     champion: tuple[Member, Scaling] | None = None
     identity: Identity | None = None
     champions_series: frozenset[str] = frozenset()
+    jumped: frozenset[str] = frozenset()
 
     @cached_property
     def training(self) -> dict[str, Any]:
@@ -197,6 +200,17 @@ def series_not_covered(case: Case) -> Finding:
     seen = {*case.rows.filter("trains")["series_id"].unique().to_list()}
     covered = len(seen & case.champions_series) / max(1, len(case.champions_series))
     return Finding(not case.champions_series or covered >= case.wanted.min_coverage, {"coverage": covered})
+
+
+@rule(
+    "HOLD",
+    "another source, if a split or a unit is to blame; else a larger `promote.max_jump`, or `promote.max_jumped`",
+)
+def inputs_jumped(case: Case) -> Finding:
+    """More series than `promote.max_jumped` allows moved further at once than `promote.max_jump` times ever before."""
+    of_unit = case.rows["series_id"].unique()
+    share = int(of_unit.is_in(list(case.jumped)).sum()) / max(1, len(of_unit))
+    return Finding(share <= case.wanted.max_jumped, {"jumped": share})
 
 
 @rule("HOLD", "a smaller `promote.min_improvement`")

@@ -26,3 +26,7 @@ class Promote(Section):
     """The share of the champion's series that it must have been fitted on."""
     allow_collapsed: bool = False
     """Whether a state may live on ties or a constant, such as a sensor's zeros at night."""
+    max_jump: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 10.0
+    """How many times as far as ever before a feature may move at once; beyond that its series has jumped."""
+    max_jumped: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of the series that may have jumped since the champion was made."""

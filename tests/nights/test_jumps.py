@@ -1,0 +1,70 @@
+"""Inputs that jump - a split nobody adjusted for, another unit - are said before the fit, and hold the champion."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+SET = ("--set", "model.n_states=2", "--set", "promote.min_improvement=-1e9", "--set", "promote.min_margin=0")
+RETURNS = ("--set", 'features={x={op="log_return", column="x"}}', "--set", "source.wild_spreads=1e6")
+
+
+@pytest.fixture
+def place(place_at):
+    return place_at("here")
+
+
+def prices(toy, symbol: str, seed: int, factor: float = 1.0, since: int = 125) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    x = 100 * np.exp(np.cumsum(0.01 * (1 + 2 * toy.sojourns(160, 2, seed=seed)) * rng.normal(size=160)))
+    return toy.frame(np.where(np.arange(160) < since, x, factor * x), symbol=symbol)
+
+
+def night(place, toy, n: int, *more: str, command: str = "run"):
+    said = place.command(command, "--as-of", str(toy.day(n)), *SET, *more, "--json")
+    assert said.status == 0, said.err
+    return said
+
+
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+@pytest.mark.parametrize("how", [(), RETURNS], ids=["prices", "returns"])
+def test_a_split_is_said_and_holds(place, toy, factor: float, how: tuple[str, ...]) -> None:
+    prices(toy, "A", 1, factor).write_parquet(place.source)
+    night(place, toy, 120, *how)
+    assert night(place, toy, 124, *how).last_json["notes"] == []
+    said = night(place, toy, 126, *how)
+    (note,) = said.last_json["notes"]
+    assert note in said.out
+    assert note.startswith("x of A moved ")
+    assert " at 2020-05-05T00:00:00Z as ever before" in note
+    assert (said.last_json["gate"]["verdict"], said.last_json["gate"]["reasons"]) == ("HOLD", ["inputs_jumped"])
+    assert set(place.table().filter(run_key=said.last_json["run_key"])["reason"]) == {"inputs_jumped"}
+    assert place.registry.champion("toy") == 2
+    later = night(place, toy, 130, *how)
+    assert later.last_json["gate"]["reasons"] == ["inputs_jumped"]
+    assert night(place, toy, 131, *how, "--set", "promote.max_jump=1e6").last_json["gate"]["verdict"] == "PROMOTE"
+
+
+def test_decoding_says_it_too(place, toy) -> None:
+    prices(toy, "A", 1, 100.0).write_parquet(place.source)
+    night(place, toy, 120)
+    assert "x of A moved" in night(place, toy, 126, command="decode").out
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(0.1, "PROMOTE"), (0.09, "HOLD")])
+def test_of_many_series_a_few_may_jump(place, toy, most: float, verdict: str) -> None:
+    pl.concat([prices(toy, f"S{i:02d}", i, 100.0 if i == 0 else 1.0) for i in range(10)]).write_parquet(place.source)
+    night(place, toy, 120)
+    said = night(place, toy, 126, "--set", f"promote.max_jumped={most}")
+    assert (said.last_json["gate"]["evidence"]["jumped"], said.last_json["gate"]["verdict"]) == (0.1, verdict)
+    assert "x of S00 moved" in said.out
+
+
+def test_gaps_and_first_rows_are_no_jumps(place, toy) -> None:
+    """A value after a gap is compared with the last known one; a series of few rows has nothing unheard of."""
+    long = prices(toy, "A", 1).filter(~pl.int_range(pl.len()).is_between(118, 123))
+    pl.concat([long, prices(toy, "B", 2, 100.0).tail(55)]).write_parquet(place.source)
+    night(place, toy, 118, "--set", "source.min_rows=2", "--set", "promote.max_jumped=0")
+    said = night(place, toy, 134, "--set", "source.min_rows=2", "--set", "promote.max_jumped=0")
+    assert said.last_json["gate"]["evidence"]["jumped"] == 0.0
