@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.nightly import night
 from flows.walk_forward import walk_forward as walk
+from tasks.alerts.step import note_alerts
 from tasks.config.errors import AllQuarantinedError, FitError, GateError, SourceError
 from tasks.config.moments import parse_as_of
 from tasks.config.progress import say
@@ -36,7 +37,7 @@ def backfill(
     zone = settings.source.timezone
     moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
     if walk_forward:
-        return walk(settings, moments)
+        return {**walk(settings, moments), "alerts": note_alerts(settings)}
     made, failed = 0, {}
     before = ledger(settings, moments)
     for done, (as_of, status) in enumerate(before.select("as_of", "status").iter_rows()):
@@ -44,7 +45,7 @@ def backfill(
         if status == "DONE":
             continue
         try:
-            made += night(settings, as_of.isoformat())["n_published"]
+            made += night(settings, as_of.isoformat(), occasion="backfill")["n_published"]
         except _OF_THE_DATA as error:
             failed[as_of.isoformat()] = str(error)
     return {
@@ -55,4 +56,5 @@ def backfill(
         ],
         "n_published": made,
         "failed": failed,
+        "alerts": note_alerts(settings),
     }

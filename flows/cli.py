@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from flows.commands.alerts import alerts
 from flows.commands.backfill import backfill
 from flows.commands.check import check
 from flows.commands.decode import decode
@@ -29,6 +30,7 @@ _VERBS = (
     rollback,
     name,
     states,
+    alerts,
     maintain,
     report,
 )

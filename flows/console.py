@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.config.outcome import GateOutcome, RunSummary
+from tasks.config.outcome import AlertsSummary, GateOutcome, RunSummary
 from tasks.config.secrets import without_secrets
 
 _MOST_TOLD = 5
+_OLD = ("HISTORY", "BACKFILL")
 
 
 def print_line(text: str) -> None:
@@ -46,7 +47,18 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         told = summary.get("quarantined", [])[:_MOST_TOLD]
         lines += [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
     lines += [f"note       {note}" for note in summary.get("notes", [])]
-    print_line("\n".join(lines))
+    print_line("\n".join([*lines, *_alerts(summary.get("alerts", {}))]))
+
+
+def _alerts(said: AlertsSummary) -> list[str]:
+    lines = []
+    if said.get("n_new"):
+        lines.append(f"alerts     {said['n_new']} new, {said['n_open']} open; to list them: hsmm alerts")
+        told = [one for one in said["new"] if one["delivery"] not in _OLD][-_MOST_TOLD:]
+        lines += [f"           {one['series_id'] or 'all'}: {one['kind']}, {one['detail']}" for one in told]
+    if said.get("failed"):
+        lines.append(f"           not all are told: {said['failed']}")
+    return lines
 
 
 def _score(score: float | None) -> str:

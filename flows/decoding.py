@@ -6,6 +6,8 @@ from datetime import datetime
 
 from prefect import flow
 
+from tasks.alerts.inputs import note_drift_task
+from tasks.alerts.step import alert_task, alerted
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
@@ -24,7 +26,8 @@ from tasks.tables.storage import check_output, published_summary, read_names
 @flow(name="decode", validate_parameters=True)
 def decode_new(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> RunSummary:
     """Publish the rows that are new at ``as_of`` under the model in force."""
-    return decode_rows(read_settings(config, overrides or ()), as_of)
+    settings = read_settings(config, overrides or ())
+    return alerted(settings, lambda: decode_rows(settings, as_of), alert_task)
 
 
 def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = None) -> RunSummary:
@@ -36,7 +39,8 @@ def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = 
     line, validated = lineage(settings, validate_task(ingested, settings))
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
-    summary = describe_input(settings, validated, key, line)
+    summary = describe_input(settings, validated, key, line, "night" if since is None else "backfill")
+    note_drift_task(validated, settings, key)
     said = published_summary(settings.output.states, key)
     if said is not None:
         aside = describe_quarantine(quarantined_again(validated, settings, key))

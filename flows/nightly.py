@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
+from tasks.alerts.inputs import note_drift_task
+from tasks.alerts.step import alert_task, alerted
 from tasks.config.aftermath import afterwards
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import Occasion, RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle
@@ -41,10 +43,13 @@ def nightly(
     config: str, as_of: str | None = None, overrides: list[str] | None = None, *, new_lineage: bool = False
 ) -> RunSummary:
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
-    return night(read_settings(config, overrides or ()), as_of, new_lineage=new_lineage)
+    settings = read_settings(config, overrides or ())
+    return alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
 
 
-def night(settings: Settings, as_of: str | None, *, new_lineage: bool = False) -> RunSummary:
+def night(
+    settings: Settings, as_of: str | None, *, new_lineage: bool = False, occasion: Occasion = "night"
+) -> RunSummary:
     """One night's work, from rows to published states."""
     check_output(settings.output.states)
     check_local_database(settings.tracking.uri)
@@ -54,7 +59,8 @@ def night(settings: Settings, as_of: str | None, *, new_lineage: bool = False) -
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
     key = run_key(settings, validated)
-    summary = describe_input(settings, validated, key, line)
+    summary = describe_input(settings, validated, key, line, occasion)
+    note_drift_task(validated, settings, key)
     published = published_summary(settings.output.states, key)
     if published is not None:
         notes = list(settle_again(settings, published, key).notes)

@@ -23,6 +23,7 @@ _WORDS = {
     "publish": "publishing",
     "promote": "promoting",
     "report": "drawing",
+    "alert": "noting alerts",
 }
 _COUNTED = ("backfill", "check", "fit")
 

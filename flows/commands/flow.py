@@ -43,9 +43,11 @@ def run_flow(
     settings = read_settings(config, assignments or ())
     with display():
         say("start")
+        from tasks.alerts.step import check_alerts
         from tasks.source.ingest import check_source
         from tasks.tables.storage import check_output
 
+        check_alerts(settings)
         check_source(settings, as_of)
         check_output(settings.output.states)
         from flows.server import server_starting

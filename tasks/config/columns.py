@@ -70,3 +70,38 @@ RUN_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
         "detail": "string",
     }
 )
+
+ALERT_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "alert_id": "string",
+        "kind": "string",
+        "rule": "string",
+        "series_id": "string",
+        "time": "timestamp",
+        "released": "timestamp",
+        "as_of": "timestamp",
+        "state": "int16",
+        "state_name": "string",
+        "value": "double",
+        "detail": "string",
+        "delivery": "string",
+        "attempts": "int32",
+        "model_name": "string",
+        "model_version": "int32",
+        "run_key": "string",
+    }
+)
+
+DRIFT_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "series_id": "string",
+        "feature": "string",
+        "reason": "string",
+        "value": "double",
+        "least": "double",
+        "most": "double",
+        "as_of": "timestamp",
+        "model_name": "string",
+        "run_key": "string",
+    }
+)

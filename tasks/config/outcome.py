@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
+
+Occasion = Literal["night", "backfill"]
+"""Whether a run is of its own day, or makes up for a day that is over: of those, nobody is alerted."""
 
 
 class BestCandidate(TypedDict, total=False):
@@ -34,6 +37,16 @@ class LivingStates(TypedDict):
     died: list[int]
 
 
+class AlertsSummary(TypedDict, total=False):
+    """What a run found to be alerted: how many, the newest of them, and what failed."""
+
+    n_new: int
+    n_open: int
+    n_pending: int
+    new: list[dict[str, Any]]
+    failed: str
+
+
 class RunSummary(TypedDict, total=False):
     """A run's account of itself; ``n_published`` counts rows, the other counts series.
 
@@ -48,6 +61,7 @@ class RunSummary(TypedDict, total=False):
     states_table: str
     report: str
     as_of: str
+    occasion: Occasion
     lineage: str
     means: dict[str, Any]
     n_series: int
@@ -62,6 +76,7 @@ class RunSummary(TypedDict, total=False):
     identity: dict[str, Any]
     states: LivingStates
     notes: list[str]
+    alerts: AlertsSummary
     seconds: float
 
 

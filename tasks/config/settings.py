@@ -17,6 +17,7 @@ from tasks.config.columns import STATE_COLUMNS
 from tasks.config.components import label, named_columns, reads_context
 from tasks.config.errors import ConfigurationError
 from tasks.config.overrides import override, read_toml
+from tasks.config.sections.alerts import Alerts
 from tasks.config.sections.feature import Feature, all_made
 from tasks.config.sections.fit import Fit
 from tasks.config.sections.model import Model
@@ -32,6 +33,7 @@ __all__ = [
     "EPOCHS",
     "EVERY_OTHER",
     "RESAMPLERS",
+    "Alerts",
     "Feature",
     "Fit",
     "Model",
@@ -65,6 +67,7 @@ class Settings(Section):
     select: Select = Select()
     promote: Promote = Promote()
     output: Output = Output()
+    alerts: Alerts = Alerts()
     tracking: Tracking = Tracking()
 
     @field_validator("features", "context")

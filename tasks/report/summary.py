@@ -8,7 +8,7 @@ from typing import cast
 import polars as pl
 
 from tasks.config.meaning import meaning
-from tasks.config.outcome import BestCandidate, RunSummary
+from tasks.config.outcome import BestCandidate, Occasion, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
@@ -27,7 +27,9 @@ def report_folder(settings: Settings, key: str) -> Path:
     return Path(f"{base}_report") / key[:16]
 
 
-def describe_input(settings: Settings, validated: Validated, key: str, lineage: str) -> RunSummary:
+def describe_input(
+    settings: Settings, validated: Validated, key: str, lineage: str, occasion: Occasion = "night"
+) -> RunSummary:
     """What is known before anything is fitted."""
     return {
         "run_key": key,
@@ -38,6 +40,7 @@ def describe_input(settings: Settings, validated: Validated, key: str, lineage: 
         "states_table": settings.output.states,
         "report": str(report_folder(settings, key)),
         "as_of": validated.as_of.isoformat(),
+        "occasion": occasion,
         "lineage": lineage,
         "means": meaning(settings),
         "n_published": 0,

@@ -13,7 +13,7 @@ import polars as pl
 from tasks.config.settings import Settings
 from tasks.source.validate import KNOWN, Validated
 
-_NO_MATTER = {"source": {"path"}, "fit": {"device"}, "output": True, "tracking": True}
+_NO_MATTER = {"source": {"path"}, "fit": {"device"}, "output": True, "tracking": True, "alerts": True}
 
 
 def code_version() -> str:

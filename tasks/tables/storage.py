@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,16 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import ArrayType, PrimitiveType
 
-from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, RUN_COLUMNS, STATE_COLUMNS, WITHOUT_VALUE, Kind
+from tasks.config.columns import (
+    ALERT_COLUMNS,
+    DRIFT_COLUMNS,
+    NAME_COLUMNS,
+    QUARANTINE_COLUMNS,
+    RUN_COLUMNS,
+    STATE_COLUMNS,
+    WITHOUT_VALUE,
+    Kind,
+)
 from tasks.config.errors import OutputError, PublishError
 from tasks.config.outcome import RunSummary
 from tasks.config.whole import appearing
@@ -42,6 +52,7 @@ _DELTA_TYPES: dict[Kind, str] = {
 }
 _RUN_KEY, _SUMMARY = "run_key", "summary"
 _ATTEMPTS = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEEP_LOG = {"delta.logRetentionDuration": "interval 36500 days", "delta.enableExpiredLogCleanup": "false"}
 
 
@@ -58,6 +69,16 @@ def names_table(states: str) -> str:
 def runs_table(states: str) -> str:
     """The table of what became of each run, beside the state table."""
     return f"{states.rstrip('/')}_runs"
+
+
+def alerts_table(states: str) -> str:
+    """The table of alerts, beside the state table."""
+    return f"{states.rstrip('/')}_alerts"
+
+
+def drift_table(states: str) -> str:
+    """The table of inputs that were no longer what they had been, beside the state table."""
+    return f"{states.rstrip('/')}_drift"
 
 
 def fits_folder(states: str, model_name: str) -> Path:
@@ -78,6 +99,8 @@ def check_output(states: str) -> None:
         (quarantine_table(states), QUARANTINE_COLUMNS),
         (names_table(states), NAME_COLUMNS),
         (runs_table(states), RUN_COLUMNS),
+        (alerts_table(states), ALERT_COLUMNS),
+        (drift_table(states), DRIFT_COLUMNS),
     ):
         _open(location, columns)
         if is_local(location):
@@ -189,6 +212,11 @@ def append_quarantine(states: str, rows: pl.DataFrame, key: str) -> None:
     _append(quarantine_table(states), QUARANTINE_COLUMNS, f"{key} {told[:16]}", lambda _: rows, may_be_empty=True)
 
 
+def append_drift(states: str, rows: pl.DataFrame, key: str) -> None:
+    """Note what this run found of the inputs, once."""
+    _append(drift_table(states), DRIFT_COLUMNS, key, lambda _: rows)
+
+
 def append_names(states: str, names: Mapping[int, str], model_name: str, born: datetime, key: str) -> None:
     """Note states that have no name yet."""
 
@@ -249,6 +277,109 @@ def read_states(states: str, model_name: str, series: str | None = None, as_of: 
         query = query.filter(pl.col("as_of") <= as_of)
     newest = query.sort("series_id", "time", "as_of").unique(["series_id", "time"], keep="last", maintain_order=True)
     return _collected(newest, table)
+
+
+def read_publishes(states: str, model_name: str) -> pl.DataFrame:
+    """This model's publishes, oldest first: ``order`` (the version of the table that each made), ``run_key``,
+    ``as_of``, ``lineage``, ``occasion``, the ``gate``'s verdict (null where nothing was judged) and its ``reasons``.
+    """
+    table = _open(states, STATE_COLUMNS)
+    told = [] if table is None else [(c["version"], json.loads(c[_SUMMARY])) for c in table.history() if _SUMMARY in c]
+    return pl.DataFrame(
+        [
+            {
+                "order": version,
+                "run_key": said["run_key"],
+                "as_of": datetime.fromisoformat(said["as_of"]),
+                "lineage": said.get("lineage"),
+                "occasion": said.get("occasion", "night"),
+                "gate": said.get("gate", {}).get("verdict"),
+                "reasons": json.dumps(said.get("gate", {}).get("reasons", [])),
+                "model_version": said.get("model_version"),
+            }
+            for version, said in reversed(told)
+            if said.get("model_name") == model_name
+        ],
+        schema={
+            "order": pl.Int64(),
+            "run_key": pl.String(),
+            "as_of": _DTYPES["timestamp"],
+            "lineage": pl.String(),
+            "occasion": pl.String(),
+            "gate": pl.String(),
+            "reasons": pl.String(),
+            "model_version": pl.Int32(),
+        },
+    )
+
+
+def read_as_published(states: str, model_name: str, publishes: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """The rows of these publishes, by series, and within it as they became known: by ``order``, then by time."""
+    table = _open(states, STATE_COLUMNS)
+    if table is None:
+        raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")
+    own = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*columns, "run_key")
+    known = publishes.lazy().select("run_key", "order", "occasion")
+    return own.join(known, on="run_key").sort("series_id", "order", "time").collect()
+
+
+def read_alerts(states: str, model_name: str) -> pl.DataFrame:
+    """Every alert of this model, oldest first; empty where there was none."""
+    table = _open(alerts_table(states), ALERT_COLUMNS)
+    if table is None:
+        return pl.DataFrame(schema={name: _DTYPES[kind] for name, kind in ALERT_COLUMNS.items()})
+    return _alerts(table, model_name)
+
+
+def read_drift(states: str, model_name: str) -> pl.DataFrame:
+    """What runs of this model found of their inputs; empty where nothing was."""
+    return _rows_beside(drift_table(states), DRIFT_COLUMNS, model_name)
+
+
+@dataclass(frozen=True)
+class JudgedUntil:
+    """Up to which version of the state table, and which night, alerts were judged."""
+
+    version: int
+    night: datetime
+
+
+def judged_until(states: str, model_name: str) -> JudgedUntil | None:
+    """Up to where alerts of this model were judged; ``None`` if they never were."""
+    table = _open(alerts_table(states), ALERT_COLUMNS)
+    if table is None or (version := table.transaction_version(f"judged {model_name}")) is None:
+        return None
+    moment = table.transaction_version(f"judged nights {model_name}") or 0
+    return JudgedUntil(version, _EPOCH + timedelta(microseconds=moment))
+
+
+def change_alerts(
+    states: str,
+    model_name: str,
+    changed: Callable[[pl.DataFrame], pl.DataFrame],
+    judged: JudgedUntil | None = None,
+) -> None:
+    """Let this model's alerts become what ``changed`` makes of them as they stand, in one commit that notes up to where
+    they were ``judged``.
+    """
+
+    def wanted(table: DeltaTable | None) -> pl.DataFrame:
+        return changed(read_alerts(states, model_name) if table is None else _alerts(table, model_name))
+
+    notes = []
+    if judged is not None:
+        moment = (judged.night - _EPOCH) // timedelta(microseconds=1)
+        notes = [
+            Transaction(f"judged {model_name}", judged.version),
+            Transaction(f"judged nights {model_name}", moment),
+        ]
+    own = f"model_name = '{model_name}'"
+    _append(alerts_table(states), ALERT_COLUMNS, None, wanted, replaces=own, notes=notes)
+
+
+def _alerts(table: DeltaTable, model_name: str) -> pl.DataFrame:
+    known = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*ALERT_COLUMNS)
+    return known.sort("as_of", "time", "alert_id").collect()
 
 
 def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
@@ -416,6 +547,7 @@ def _append(
     replaces: str | None = None,
     *,
     may_be_empty: bool = False,
+    notes: Sequence[Transaction] = (),
 ) -> int:
     """Commit what is ``wanted`` of the table as it stands, under the key, at most once; how many rows that was.
 
@@ -427,18 +559,18 @@ def _append(
         if key is not None and table is not None and table.transaction_version(key) is not None:
             return 0
         rows = wanted(table)
-        if rows.is_empty() and (table is not None or not may_be_empty):
+        if rows.is_empty() and not notes and (table is not None or not may_be_empty):
             return 0
         typed = rows.select(pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items())
         commit = CommitProperties(
             custom_metadata={**({_RUN_KEY: key} if key else {}), **described(rows)},
-            app_transactions=[Transaction(key, 1)] if key else None,
+            app_transactions=[*([Transaction(key, 1)] if key else []), *notes] or None,
             max_commit_retries=0,
         )
         try:
             if table is None:
                 write_deltalake(location, typed, mode="error", configuration=_KEEP_LOG, commit_properties=commit)
-            elif replaces is None:
+            elif replaces is None or typed.is_empty():
                 write_deltalake(table, typed, mode="append", commit_properties=commit)
             else:
                 write_deltalake(table, typed, mode="overwrite", predicate=replaces, commit_properties=commit)

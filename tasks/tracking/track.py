@@ -31,6 +31,7 @@ from tasks.source.validate import Validated
 
 _NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
 _LONGEST_TAG = 5000
+_UNLOGGED: dict[str, Any] = {"tracking": True, "alerts": {"hook": True}}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def track(
     profile = json.dumps({"num_rows": len(validated.rows), "num_series": validated.rows["series_id"].n_unique()})
     registry.log_dataset(run_id, settings.name, digest, settings.source.path, schema, profile)
     tags = {"data_digest": digest, "device": device_name(settings.fit.device)}
-    registry.log(run_id, _flat(settings.model_dump(mode="json", exclude={"tracking"})), {}, {}, tags)
+    registry.log(run_id, _flat(settings.model_dump(mode="json", exclude=_UNLOGGED)), {}, {}, tags)
     for unit, fits in fitted.units.items():
         _log_candidates(run, unit, fits)
     if len(fitted.units) == 1:

@@ -1,0 +1,121 @@
+"""Alerts of rows: states entered, changes, surprise, feeds that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from tasks.alerts.hysteresis import Hysteresis, beginnings
+from tasks.alerts.rule import Rule
+from tasks.alerts.sequence import ended, first_rows, valued
+from tasks.alerts.surprise import with_surprise
+from tasks.config.durations import as_timedelta
+from tasks.config.settings import Settings
+from tasks.source.policies import by_calendar
+
+_OF_A_ROW = ("series_id", "time", "as_of", "model_version", "run_key", "order", "debut", "occasion")
+
+
+def row_alerts(rows: pl.DataFrame, rule: Rule, settings: Settings, names: Mapping[int, str]) -> pl.DataFrame:
+    """Every alert that the published rows imply, each with the time at which it was ``released``, if it was."""
+    alerts, known = settings.alerts, valued(rows)
+    found = [*_of_states(known, rule, names)]
+    if "drift" in alerts.also:
+        ranked = with_surprise(known, alerts.drift.window)
+        limits = Hysteresis(alerts.drift.surprise, alerts.drift.surprise / 2)
+        found.append(_of_one(ranked, ranked["surprise"], limits, "drift", "surprise", "rows are more surprising"))
+    if "stale" in alerts.also:
+        feed = ended(rows)
+        is_stale = (feed["status"] == "STALE").cast(pl.Float64)
+        found.append(_of_one(feed, is_stale, Hysteresis(1.0, 1.0), "stale", "stale", "no value for long"))
+    return pl.concat(found, how="diagonal")
+
+
+def overdue(rows: pl.DataFrame, settings: Settings, as_of: datetime) -> pl.DataFrame:
+    """Series without a calendar that have no row for longer than usual, which no row can say of them."""
+    known, until = valued(rows), as_of - as_timedelta(settings.source.available_after)
+    found = [_told(known.clear(), np.empty(0, dtype=np.int64), "stale", "stale", "")]
+    for frequency, part in by_calendar(known, settings.source):
+        if frequency is not None:
+            continue
+        newest = part.group_by("series_id", maintain_order=True).agg(
+            pl.col(*(name for name in part.columns if name != "series_id")).last(),
+            ((pl.lit(until) - pl.col("time").last()) / pl.col("time").diff().median()).alias("age"),
+        )
+        late = newest.filter(pl.col("age").floor() > settings.source.stale_after)
+        told = _told(late, np.arange(len(late)), "stale", "stale", "no row for long")
+        found.append(told.with_columns(as_of=pl.lit(as_of)))
+    return pl.concat(found, how="diagonal")
+
+
+def _of_states(rows: pl.DataFrame, rule: Rule, names: Mapping[int, str]) -> list[pl.DataFrame]:
+    probabilities = _matrix(rows["p_filtered"])
+    found, first = rule.found(probabilities, first_rows(rows)), first_rows(rows)
+    told = []
+    for state in range(probabilities.shape[1]):
+        began = np.flatnonzero(found.began[:, state])
+        label = names.get(state, f"state {state}")
+        of_state = {"state": state, "state_name": label, "value": probabilities[began, state]}
+        until = _released(rows, first, found.within[:, state], began)
+        if state in rule.states:
+            told.append(_told(rows, began, "state", f"state {state}", f"entered {label}", until, **of_state))
+        for before in sorted({*found.before[began].tolist()} - {-1, state}):
+            if rule.matters(before, state):
+                own = found.before[began] == before
+                detail = f"{names.get(before, f'state {before}')} -> {label}"
+                of_change = {**of_state, "value": of_state["value"][own]}
+                code = f"change {before} -> {state}"
+                told.append(_told(rows, began[own], "change", code, detail, until.filter(own), **of_change))
+    return told or [_told(rows, np.empty(0, dtype=np.int64), "state", "", "")]
+
+
+def _of_one(
+    rows: pl.DataFrame, values: pl.Series, limits: Hysteresis, kind: str, code: str, detail: str
+) -> pl.DataFrame:
+    first = first_rows(rows)
+    within = limits.entered(values.to_numpy()[:, None], first)
+    began = np.flatnonzero(beginnings(within, first)[:, 0])
+    until = _released(rows, first, within[:, 0], began)
+    return _told(rows, began, kind, code, detail, until, value=values.to_numpy()[began])
+
+
+def _told(
+    rows: pl.DataFrame,
+    at: np.ndarray,
+    kind: str,
+    code: str,
+    detail: str,
+    released: pl.Series | None = None,
+    **more: object,
+) -> pl.DataFrame:
+    """Alerts at some of the rows."""
+    place = ["place"] if "place" in rows.columns else []
+    own = rows.select(*_OF_A_ROW, *place)[at]
+    until = pl.Series([None] * len(at), dtype=own.schema["time"]) if released is None else released
+    return own.with_columns(
+        pl.lit(kind).alias("kind"),
+        pl.lit(code).alias("rule"),
+        pl.lit(detail).alias("detail"),
+        until.alias("released"),
+        pl.lit(more.get("state"), pl.Int16).alias("state"),
+        pl.lit(more.get("state_name"), pl.String).alias("state_name"),
+        pl.Series("value", np.asarray(more.get("value", np.full(len(at), np.nan)), dtype=np.float64)).fill_nan(None),
+    )
+
+
+def _released(rows: pl.DataFrame, first: np.ndarray, within: np.ndarray, began: np.ndarray) -> pl.Series:
+    """The time of the first row of its series after each beginning that is no longer within; null where none is."""
+    outside, number = np.flatnonzero(~within), first.cumsum()
+    nearest = np.append(outside, -1)[np.searchsorted(outside, began)]
+    there = (nearest >= 0) & (number[nearest] == number[began]) if len(began) else np.empty(0, dtype=bool)
+    return rows["time"][np.maximum(nearest, 0)].set(pl.Series(~there), None)
+
+
+def _matrix(lists: pl.Series) -> np.ndarray:
+    """(n_rows, n_states) of lists of several lengths: an id that a model does not know has probability 0."""
+    longest: int = lists.list.len().max() or 1  # type: ignore[assignment]
+    columns = [lists.list.get(k, null_on_oob=True).fill_null(0.0).to_numpy() for k in range(longest)]
+    return np.stack(columns, axis=1)

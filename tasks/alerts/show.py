@@ -1,0 +1,52 @@
+"""Alerts for people and scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from tasks.alerts.ledger import PENDING
+from tasks.alerts.step import as_json, check_alerts
+from tasks.config.settings import Settings
+from tasks.tables.storage import alerts_table, check_output, read_alerts
+
+
+def listed_alerts(settings: Settings, *, series: str | None = None, every: bool = False) -> dict[str, Any]:
+    """The alerts that are open, and those of the newest night that had any; or all of them. Oldest first."""
+    check_alerts(settings)
+    check_output(settings.output.states)
+    known = read_alerts(settings.output.states, settings.name)
+    is_new = pl.col("as_of") == pl.col("as_of").max()
+    is_open = pl.col("released").is_null()
+    shown = known.filter(pl.lit(every) | is_open | is_new)
+    if series is not None:
+        shown = shown.filter(series_id=series)
+    return {
+        "model_name": settings.name,
+        "alerts_table": alerts_table(settings.output.states),
+        "n_alerts": len(known),
+        "n_open": known.filter(is_open).height,
+        "n_pending": known.filter(pl.col("delivery") == PENDING).height,
+        "alerts": as_json(shown),
+    }
+
+
+def alerts_as_text(said: dict[str, Any]) -> str:
+    """One line an alert, and how many there are."""
+    lines = [line_of(alert) for alert in said["alerts"]]
+    pending = f", {said['n_pending']} to be told" if said["n_pending"] else ""
+    return "\n".join([*lines, f"{said['n_open']} open{pending}, {said['n_alerts']} in all: {said['alerts_table']}"])
+
+
+def line_of(alert: dict[str, Any]) -> str:
+    """What happened, to which series, when, and whether it has ended."""
+    value = "" if alert["value"] is None else f" ({alert['value']:.3g})"
+    until = "open" if alert["released"] is None else f"until {_minute(alert['released'])}"
+    return (
+        f"{_minute(alert['time'])}  {alert['series_id'] or 'all'}  {alert['kind']}: {alert['detail']}{value}  {until}"
+    )
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ").removesuffix(" 00:00")
