@@ -129,16 +129,25 @@ def _keys() -> Iterator[str]:
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "The file itself", Settings
-    for key, field in Settings.model_fields.items():
-        section = field.annotation if isinstance(field.annotation, type) else get_args(field.annotation)[-1]
-        if isinstance(section, type) and issubclass(section, BaseModel) and key != "context":
+    for key, section in _own_sections(Settings):
+        if key != "context":
             yield f"`[{key}]`", section
+            yield from ((f"`[{key}.{inner}]`", within) for inner, within in _own_sections(section))
+
+
+def _own_sections(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    for key, field in section.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        yield from ((key, kind) for kind in found)
 
 
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"
+    if isinstance(value, BaseModel):
+        return "below"
     if value is None or value == {}:
         return "none"
     return f"`{_toml(value[0] if isinstance(value, tuple) and len(value) == 1 else value)}`"

@@ -74,6 +74,8 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "in the pictures": ("tasks.report.pictures", "_lay_out", "after"),
     "after the page": ("flows.nightly", "page_task", "after"),
     "after the outcome": ("flows.nightly", "log_outcome", "after"),
+    "before the alerts": ("tasks.alerts.ledger", "change_alerts", "before"),
+    "after the alerts": ("tasks.alerts.ledger", "change_alerts", "after"),
 }
 
 
@@ -152,7 +154,8 @@ def _night(
     if point is not None:
         _die_at(*POINTS[point])
     try:
-        said = nightly.night(read_settings("toy.toml", overrides), as_of)
+        settings = read_settings("toy.toml", overrides)
+        said = nightly.alerted(settings, lambda: nightly.night(settings, as_of), nightly.alert_task)
     except PipelineError as error:
         said = {"error": str(error), "status": error.exit_status}
     except Exception as error:
@@ -208,7 +211,7 @@ def content(folder: Path) -> dict[str, Any]:
     states = str(folder / "out" / "states")
     tables = {
         name: pl.read_delta(f"{states}{name}") if Path(f"{states}{name}").exists() else None
-        for name in ("", "_quarantine", "_names")
+        for name in ("", "_quarantine", "_names", "_alerts")
     }
     return {name: None if t is None else t.sort(*_keys(t)).rows() for name, t in tables.items()} | registered(folder)
 
@@ -226,7 +229,7 @@ def registered(folder: Path) -> dict[str, Any]:
 
 
 def _keys(table: pl.DataFrame) -> list[str]:
-    return [name for name in ("series_id", "state", "time", "as_of", "run_key") if name in table.columns]
+    return [name for name in ("series_id", "state", "time", "as_of", "run_key", "alert_id") if name in table.columns]
 
 
 def copy_place(base: Path, folder: Path) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from tests.flows import crash
 
 SEEDS = [int(seed) for seed in os.environ.get("HSMM_KILLS", "").split(",") if seed]
-SOME = ["after the states' commit"]
+SOME = ["after the states' commit", "before the alerts"]
 NOT_KEPT = "after a fit that is not kept yet"
 NOWHERE = "tracking.uri=http://127.0.0.1:9"
 

@@ -1,0 +1,410 @@
+"""Alerts over nights: each once whatever is repeated, stopped or filled in; told until it is taken; never too late."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import tasks.alerts.ledger
+import tasks.alerts.sequence
+from tasks.tables.storage import read_alerts
+
+N = 200
+KEY = ("alert_id", "kind", "rule", "series_id", "time", "released", "as_of")
+TWO = ("--set", "model.n_states=2")
+
+
+def values(toy, n: int = N, seed: int = 0) -> np.ndarray:
+    return toy.levels(toy.sojourns(n, n_states=2, mean=10, seed=seed), distance=6.0, seed=seed)
+
+
+@pytest.fixture
+def rows(toy) -> pl.DataFrame:
+    return pl.concat([toy.frame(values(toy, seed=seed), symbol) for seed, symbol in enumerate("AB")])
+
+
+@pytest.fixture
+def made(place_at, toy, rows):
+    """Places with a first night as of day 150, and its rows beyond."""
+
+    def make(name: str, *options: str):
+        place = place_at(name)
+        rows.write_parquet(place.source)
+        said = place.command("run", "--as-of", str(toy.day(150)), *TWO, *options)
+        assert said.status == 0, said.err
+        return place
+
+    return make
+
+
+@pytest.fixture
+def night(toy):
+    def work(place, n: int, *options: str):
+        said = place.command("decode", "--as-of", str(toy.day(n)), *TWO, *options, "--json")
+        assert said.status == 0, said.err
+        return said.last_json["alerts"]
+
+    return work
+
+
+@pytest.fixture
+def listener(tmp_path: Path):
+    """A command that takes alerts, or refuses them while the file ``away`` is there."""
+
+    class Listener:
+        away, said = tmp_path / "away", tmp_path / "said"
+        script = (
+            f"import sys, os; os.path.exists({str(away)!r}) and sys.exit(9); "
+            f"open({str(said)!r}, 'a').write(sys.stdin.read() + '\\n')"
+        )
+        options = (
+            "--set",
+            f"alerts.hook.command={json.dumps([sys.executable, '-S', '-c', script, 'hunter2'])}",
+            "--set",
+            "alerts.hook.retries=0",
+        )
+
+        def told(self) -> list[dict]:
+            return [json.loads(line) for line in self.said.read_text().splitlines()] if self.said.exists() else []
+
+    return Listener()
+
+
+class Stopped(BaseException):
+    """What ends a process at once."""
+
+
+def stop(*_: object) -> None:
+    raise Stopped
+
+
+def alerts(place) -> pl.DataFrame:
+    return read_alerts(place.states, "toy")
+
+
+def test_a_night_made_again_adds_none(made, night) -> None:
+    place = made("here")
+    night(place, 160)
+    before = alerts(place)
+    assert before["alert_id"].n_unique() == before.height > 0
+    for _ in range(2):
+        assert night(place, 160)["n_new"] == 0
+    assert alerts(place).equals(before)
+
+
+def test_nights_one_by_one_and_all_rows_at_once_find_the_same(made, night) -> None:
+    slow, fast = made("slow"), made("fast")
+    for n in range(160, N + 1, 10):
+        night(slow, n)
+    night(fast, N)
+    key = [name for name in KEY if name != "as_of"]
+    assert alerts(slow).filter(pl.col("kind") == "change").height > 4
+    assert alerts(slow).select(key).sort(key).equals(alerts(fast).select(key).sort(key))
+
+
+def test_later_rows_change_no_alert(made, night) -> None:
+    """What there was at a moment is there ever after; only that it has ended may be added."""
+    place, known = made("here"), []
+    for n in range(155, 180, 6):
+        night(place, n)
+        known.append(alerts(place).drop("released"))
+    for earlier in known:
+        assert earlier.join(alerts(place), on=earlier.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_hindsight_is_not_looked_at(made, night, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[str] = set()
+    original = tasks.alerts.sequence.read_as_published
+
+    def reading(states, name, publishes, columns):
+        asked.update(columns)
+        return original(states, name, publishes, columns)
+
+    monkeypatch.setattr(tasks.alerts.sequence, "read_as_published", reading)
+    night(made("here"), 160)
+    assert "p_filtered" in asked
+    assert not asked & {"p_smoothed", "viterbi"}
+
+
+@pytest.mark.parametrize("next_night", [170, 185])
+def test_a_run_that_is_stopped_between_publish_and_alert_loses_none(
+    made, night, monkeypatch: pytest.MonkeyPatch, listener, next_night: int
+) -> None:
+    place, undisturbed = made("here", *listener.options), made("other")
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(tasks.alerts.ledger, "change_alerts", stop)
+        place.command("decode", "--as-of", "2020-06-19", *TWO, *listener.options)
+    assert place.table()["as_of"].n_unique() == 2
+    first = {one["alert_id"] for one in listener.told()}
+    night(place, next_night, *listener.options)
+    for n in sorted({170, next_night}):
+        night(undisturbed, n)
+    assert alerts(place).select(KEY).equals(alerts(undisturbed).select(KEY))
+    due = alerts(undisturbed).filter(pl.col("as_of") > pl.col("as_of").min(), pl.col("delivery") == "NONE")
+    assert due.height > 0
+    assert {one["alert_id"] for one in listener.told()} - first == {*due["alert_id"]}
+
+
+def test_a_backfill_tells_nobody(made, place_at, toy, rows, listener) -> None:
+    place = place_at("here")
+    rows.write_parquet(place.source)
+    said = place.command(
+        "backfill", "--start", str(toy.day(150)), "--end", str(toy.day(190)), "--every", "20d", *TWO, *listener.options
+    )
+    assert said.status == 0, said.err
+    assert {*alerts(place)["delivery"]} == {"BACKFILL"}
+    assert alerts(place).height > 5
+    told = place.command("run", "--as-of", str(toy.day(N)), *TWO, *listener.options, "--json").last_json
+    assert not {one["alert_id"] for one in listener.told()} & {*alerts(place).filter(delivery="BACKFILL")["alert_id"]}
+    assert {one["as_of"][:10] for one in listener.told()} <= {told["as_of"][:10]}
+
+
+def test_what_was_over_before_the_first_night_is_told_to_nobody(made, listener) -> None:
+    place = made("here", "--set", "alerts.states=[1]", *listener.options)
+    entered = alerts(place).filter(kind="state")
+    assert entered.height > 4
+    open_ones = entered.filter(pl.col("released").is_null())
+    assert {*entered.filter(pl.col("delivery") != "HISTORY")["alert_id"]} == {*open_ones["alert_id"]}
+    assert [one["alert_id"] for one in listener.told() if one["kind"] == "state"] == open_ones["alert_id"].to_list()
+
+
+def test_a_hook_that_fails_costs_no_publish_and_is_told_later_under_the_same_id(made, night, listener) -> None:
+    place = made("here", *listener.options)
+    before = len(listener.told())
+    listener.away.touch()
+    said = night(place, 170, *listener.options)
+    assert "ended with status 9" in said["failed"]
+    assert said["n_pending"] == said["n_new"] > 0
+    assert len(listener.told()) == before
+    pending = alerts(place).filter(delivery="PENDING")
+    assert pending["attempts"].max() == 1
+    shown = place.command("run", "--as-of", "2020-06-19", *TWO, *listener.options)
+    assert (shown.status, "not all are told: the command" in shown.out) == (0, True)
+    listener.away.unlink()
+    assert night(place, 170, *listener.options)["n_pending"] == 0
+    assert {one["alert_id"] for one in listener.told()[before:]} == {*pending["alert_id"]}
+    n_told = len(listener.told())
+    assert "failed" not in night(place, 171, *listener.options)
+    assert len({one["alert_id"] for one in listener.told()}) == len(listener.told())
+    assert len(listener.told()) >= n_told
+
+
+def test_one_that_is_never_taken_does_not_stand_before_the_others(made, night, monkeypatch) -> None:
+    from tasks.alerts import step
+    from tasks.alerts.hook import HookError
+
+    place = made("here")
+    options = ("--set", 'alerts.hook.url="https://127.0.0.1:9"', "--set", "alerts.most=99")
+    told: list[str] = []
+
+    def call(alert) -> None:
+        if alert["series_id"] == "A":
+            raise HookError("no", may_pass=False)
+        told.append(alert["alert_id"])
+
+    monkeypatch.setattr(step, "hook_call", lambda _: call)
+    for n in (190, 190, 191, 192):
+        night(place, n, *options)
+    known = alerts(place).filter(pl.col("delivery").is_in(["PENDING", "DELIVERED"]))
+    assert {*known.filter(series_id="A")["delivery"]} == {"PENDING"}
+    assert {*known.filter(series_id="B")["delivery"]} == {"DELIVERED"}
+    assert len(told) == len({*told}) == known.filter(series_id="B").height > 0
+
+
+def test_no_secret_is_said(made, night, monkeypatch, listener) -> None:
+    monkeypatch.setenv("TOLD_AT", "http://127.0.0.1:9/services/hunter2")
+    monkeypatch.setenv("TOKEN", "hunter2")
+    place = made("here")
+    listener.away.touch()
+    web = ("--set", 'alerts.hook={url_from="TOLD_AT", token_from="TOKEN", timeout=0.5, retries=0}')
+    for how, host in ((listener.options, "the command"), (web, "127.0.0.1 cannot be reached")):
+        said = place.command("decode", "--as-of", "2020-06-29", *TWO, *how, "--json")
+        assert host in said.last_json["alerts"]["failed"]
+        assert "hunter2" not in said.out + said.err + json.dumps(
+            alerts(place).drop("time", "as_of").to_dicts(), default=str
+        )
+
+
+def test_a_variable_that_is_not_set_is_said_before_anything_is_read(place_at) -> None:
+    place = place_at("here")
+    said = place.command("run", "--set", 'alerts.hook={url_from="NOWHERE_AT_ALL"}')
+    assert said.status == 2
+    assert "alerts.hook.url_from: the variable NOWHERE_AT_ALL is not set" in said.err
+
+
+def test_a_state_that_there_is_not_is_answered_with_the_nearest_before_anything_is_read(made) -> None:
+    place = made("here")
+    assert place.command("name", "0=calm", "1=crisis").status == 0
+    place.source.unlink()
+    for command in ("run", "decode", "alerts"):
+        said = place.command(command, *TWO, "--set", 'alerts.states=["crises"]')
+        assert (said.status, "did you mean 'crisis'?" in said.err) == (2, True), said.err
+    said = place.command("run", *TWO, "--set", 'alerts.changes=["calm -> 7"]')
+    assert (said.status, "found '7'" in said.err) == (2, True)
+
+
+def test_before_the_first_night_states_have_numbers(place_at, toy, rows) -> None:
+    place = place_at("here")
+    rows.write_parquet(place.source)
+    said = place.command("run", *TWO, "--set", 'alerts.states=["crisis"]')
+    assert (said.status, "a number from 0 to 1" in said.err) == (2, True)
+    assert place.command("run", "--as-of", str(toy.day(150)), *TWO, "--set", "alerts.states=[1]").status == 0
+
+
+def test_a_name_that_is_given_later_makes_no_alert_again(made, night) -> None:
+    place = made("here", "--set", "alerts.states=[1]")
+    before = {*alerts(place)["alert_id"]}
+    assert place.command("name", "1=crisis").status == 0
+    assert night(place, 150, "--set", 'alerts.states=["crisis"]')["n_new"] == 0
+    assert {*alerts(place)["alert_id"]} == before
+    night(place, N, "--set", 'alerts.states=["crisis"]')
+    later = alerts(place).filter(~pl.col("alert_id").is_in(list(before)), kind="state")
+    assert {*later["state_name"]} == {"crisis"}
+
+
+def test_a_changed_rule_looks_ahead_only(made, night) -> None:
+    place = made("here", "--set", "alerts.states=[0]")
+    last = alerts(place)["time"].max()
+    night(place, 151, "--set", "alerts.states=[0, 1]", "--set", "alerts.confirm=1")
+    night(place, N, "--set", "alerts.states=[0, 1]", "--set", "alerts.confirm=1")
+    other = alerts(place).filter(rule="state 1")
+    assert other.height > 0
+    assert other["time"].min() > last
+    assert other["as_of"].min() > alerts(place)["as_of"].min()
+
+
+def test_only_changes_that_are_named_are_alerts(made, night) -> None:
+    place = made("here", "--set", 'alerts.changes=["0 -> 1"]', "--set", 'alerts.also=["held"]')
+    night(place, N, "--set", 'alerts.changes=["0 -> 1"]', "--set", 'alerts.also=["held"]')
+    assert {*alerts(place)["rule"]} == {"change 0 -> 1"}
+
+
+def test_no_more_are_told_of_a_series_than_the_largest_rate(made, night, toy) -> None:
+    options = ("--set", "alerts.most=2", "--set", "alerts.per=25")
+    place = made("here", *options)
+    night(place, N, *options)
+    changes = alerts(place).filter(kind="change")
+    told = {name: changes.filter(pl.col("delivery") == "NONE", series_id=name)["time"].to_list() for name in "AB"}
+    assert max(len(own) for own in told.values()) > 2
+    for own in told.values():
+        assert all((c - a).days >= 25 for a, c in zip(own, own[2:], strict=False))
+    for series, time in changes.filter(delivery="RATE").select("series_id", "time").iter_rows():
+        assert sum(0 <= (time - one).days < 25 for one in told[series]) == 2
+    assert "RATE" in {*changes["delivery"]}
+
+
+def test_a_feed_that_ended_is_one_alert_until_it_returns(made, night, rows, toy) -> None:
+    place = made("here")
+    stops = rows.filter((pl.col("symbol") == "A") | ~pl.col("date").is_between(toy.day(152), toy.day(175)))
+    stops.write_parquet(place.source)
+    for n in (160, 166, 170, 176):
+        night(place, n)
+    stale = alerts(place).filter(kind="stale")
+    assert stale.select("series_id", pl.col("released").is_null()).rows() == [("B", True)]
+    assert stale["delivery"].to_list() == ["NONE"]
+    night(place, 180)
+    assert alerts(place).filter(kind="stale").select("alert_id", pl.col("released").is_null()).rows() == [
+        (stale["alert_id"][0], False)
+    ]
+
+
+def test_a_series_without_a_calendar_that_ended_is_one_alert_too(place_at, rows, toy) -> None:
+    place = place_at("here")
+    place.config.write_text(place.config.read_text().replace('frequency = "1d"\n', ""))
+    stops = rows.filter((pl.col("symbol") == "A") | (pl.col("date") < toy.day(152)))
+    stops.write_parquet(place.source)
+    assert place.command("run", "--as-of", str(toy.day(155)), *TWO).status == 0
+    assert alerts(place).filter(kind="stale").is_empty()
+    for n in (170, 175, 175):
+        assert place.command("decode", "--as-of", str(toy.day(n)), *TWO).status == 0
+    assert alerts(place).filter(kind="stale").select("series_id", "delivery").rows() == [("B", "NONE")]
+    rows.write_parquet(place.source)
+    assert place.command("decode", "--as-of", str(toy.day(180)), *TWO).status == 0
+    assert alerts(place).filter(kind="stale")["released"].null_count() == 0
+
+
+def test_a_series_that_is_set_aside_is_one_alert_for_as_long(made, night, rows, toy) -> None:
+    place = made("here")
+    broken = rows.with_columns(
+        x=pl.when((pl.col("symbol") == "B") & (pl.col("date") == toy.day(40))).then(np.inf).otherwise("x")
+    )
+    broken.write_parquet(place.source)
+    for n in (152, 154, 156):
+        night(place, n)
+    rows.write_parquet(place.source)
+    night(place, 158)
+    broken.write_parquet(place.source)
+    night(place, 160)
+    aside = alerts(place).filter(kind="quarantine")
+    assert {*aside["rule"]} == {"infinite_value"}
+    assert [
+        (one.day, None if until is None else until.day) for one, until in aside.select("as_of", "released").rows()
+    ] == [
+        (toy.day(152).day, toy.day(158).day),
+        (toy.day(160).day, None),
+    ]
+
+
+def test_that_every_series_is_set_aside_is_told_though_the_night_fails(made, rows, toy, listener) -> None:
+    place = made("here", *listener.options)
+    rows.with_columns(x=pl.lit(np.inf)).write_parquet(place.source)
+    said = place.command("run", "--as-of", str(toy.day(160)), *TWO, *listener.options)
+    assert (said.status, "all 2 series are quarantined" in said.err) == (1, True)
+    told = [(one["kind"], one["series_id"]) for one in listener.told() if one["kind"] == "quarantine"]
+    assert sorted(told) == [("quarantine", "A"), ("quarantine", "B")]
+
+
+def test_a_gate_that_holds_is_one_alert_until_it_lets_one_pass(made, toy) -> None:
+    place = made("here")
+    held = ("--set", "promote.min_improvement=1e9")
+    for n in (155, 160):
+        assert place.command("run", "--as-of", str(toy.day(n)), *TWO, *held).status == 0
+    found = alerts(place).filter(kind="held")
+    assert found.select("as_of", "released").with_columns(pl.col("as_of").dt.date()).rows() == [(toy.day(155), None)]
+    assert "no_improvement" in found["detail"][0]
+    assert place.command("run", "--as-of", str(toy.day(165)), *TWO, "--set", "promote.min_improvement=-9").status == 0
+    assert alerts(place).filter(kind="held")["released"].dt.date().to_list() == [toy.day(165)]
+
+
+def test_an_input_that_is_scaled_anew_is_an_alert_whatever_the_gate_says(made, night, rows, toy) -> None:
+    place = made("here", "--set", "alerts.drift.window=20")
+    night(place, 160, "--set", "alerts.drift.window=20")
+    assert alerts(place).filter(kind="drift").is_empty()
+    scaled = pl.when((pl.col("symbol") == "B") & (pl.col("date") >= toy.day(160))).then(100 * pl.col("x"))
+    rows.with_columns(x=scaled.otherwise("x")).write_parquet(place.source)
+    for n in (178, 179):
+        night(place, n, "--set", "alerts.drift.window=20")
+    found = alerts(place).filter(kind="drift")
+    assert {*found["series_id"]} == {"B"}
+    assert {"level x", "spread x"} <= {*found["rule"]}
+    assert found["rule"].n_unique() == found.height
+
+
+def test_what_is_published_stands_where_alerts_cannot_be_written(made, night, monkeypatch) -> None:
+    from tasks.config.errors import PublishError
+
+    place = made("here")
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks.alerts.ledger, "change_alerts", lambda *_: (_ for _ in ()).throw(PublishError("full.")))
+        said = night(place, 170)
+    assert said == {"failed": "full. The next run notes and tells what this one did not."}
+    assert place.table()["as_of"].n_unique() == 2
+    assert night(place, 170)["n_new"] > 0
+
+
+def test_the_list_holds_what_is_open_and_what_is_new(made, night) -> None:
+    place = made("here")
+    night(place, 190)
+    said = place.command("alerts", "--json").last_json
+    known = alerts(place)
+    expected = known.filter(pl.col("released").is_null() | (pl.col("as_of") == pl.col("as_of").max()))
+    assert {one["alert_id"] for one in said["alerts"]} == {*expected["alert_id"]}
+    assert (said["n_alerts"], said["n_open"]) == (known.height, known["released"].null_count())
+    every = place.command("alerts", "--every", "--series", "A", "--json").last_json
+    assert {one["alert_id"] for one in every["alerts"]} == {*known.filter(series_id="A")["alert_id"]}
+    assert said["alerts_table"] == f"{place.states}_alerts"
