@@ -101,6 +101,25 @@ def match_states(
     return _assign(similarity.numpy(), min_similarity)
 
 
+def match_laws(
+    reference: FittedModel,
+    model: FittedModel,
+    X: Any,
+    lengths: Any = None,
+    *,
+    context: Any = None,
+    min_similarity: float = LEAST_SIMILARITY,
+) -> StateMatch:
+    """Assign the states of ``model`` to those of ``reference`` by their emission laws alone, seen at the same rows.
+
+    For models of different series in common units, whose rows need not be each other's: of two models with few states
+    each row has a most probable one in both, however unlike. X holds rows of both series.
+    """
+    rows = Sequences.from_arrays(X, lengths, context)
+    laws = [_laws(of._fitted_model(), rows) for of in (reference, model)]
+    return _assign(overlap(*laws).numpy(), min_similarity)
+
+
 def state_similarity(first: Model, first_rows: Sequences, second: Model, second_rows: Sequences) -> Tensor:
     """(K, L) similarity of each state of one model with each of another, 0 to 1."""
     (states, laws), (other_states, other_laws) = _portrait(first, first_rows), _portrait(second, second_rows)
@@ -117,8 +136,13 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
 
 def law_similarity(model: Model, rows: Sequences) -> Tensor:
     """(K, K) similarity of the emission laws of a model's states, seen at these rows."""
-    laws = _shares(model.potentials(rows).log_emission[0], rows)
+    laws = _laws(model, rows)
     return overlap(laws, laws)
+
+
+def _laws(model: Model, rows: Sequences) -> Tensor:
+    own = rows if model.uses_covariates else replace(rows, covariates=None)
+    return _shares(model.potentials(own).log_emission[0], rows)
 
 
 def _shares(log_density: Tensor, rows: Sequences) -> Tensor:

@@ -22,6 +22,7 @@ from tasks.fitting.scaling import Scaling
 from tasks.judgement.align import Identity, align, first_identity, successor
 from tasks.judgement.champion import Champion, jumped_inputs
 from tasks.judgement.gate import Decision, Verdict, compared, examined, overall
+from tasks.judgement.kin import Kinship, kin_of, widest_first
 from tasks.judgement.rules import RULES, Case
 from tasks.source.validate import Validated
 
@@ -94,9 +95,9 @@ def judge(
     jumped = jumped_inputs(champion, validated, settings)
     decisions, identities, proposed = {}, {}, {}
     rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
-    for unit, fits in fitted.units.items():
-        model, own = fits.best.model, rows[unit]
-        assert model is not None
+    kinship = _kinship(champion, fitted.scaling, rows, first_id, rules.min_margin)
+    for unit, model in _widest_first(fitted):
+        own = rows[unit]
         seen = own.filter("trains")["time"]
         rival = _rival(champion, unit, fitted.scaling)
         case = Case(
@@ -108,10 +109,15 @@ def judge(
         if decisions[unit].verdict == "PROMOTE":
             within = own.filter(pl.col("time") >= seen.min())
             model, identity = _identified(model, fitted.scaling, champion, unit, within, first_id)
+            if unit != ALL:
+                new = identity.ids if rival is None else identity.births
+                model, identity = kinship.settle(model, identity, {*new}, fitted.scaling, within)
             decisions[unit] = compared(replace(case, model=model, identity=identity), decisions[unit])
             identities[unit] = identity
         if "not_usable" not in decisions[unit].reasons:
             proposed[unit] = Member(model, identity.ids, identity.next_id, None, seen.min(), seen.max())  # type: ignore[arg-type]
+    decisions = {unit: decisions[unit] for unit in fitted.units}
+    proposed = {unit: proposed[unit] for unit in fitted.units if unit in proposed}
     decisions |= {unit: Decision("REJECT", ["fit_failed"]) for unit in fitted.failed}
     verdict = overall(decisions)
     promoted = {unit: member for unit, member in proposed.items() if decisions[unit].verdict == "PROMOTE"}
@@ -203,6 +209,23 @@ def _identified(
     if unit != ALL and unit not in before and champion.reads_as(scaling):
         return model, first_identity(model, first_id)
     return model, successor(model, [before[unit]] if unit in before else list(before.values()))
+
+
+def _widest_first(fitted: Fitted) -> list[tuple[str, Estimator]]:
+    """The chosen model of each unit, those with more states before others."""
+    models = {unit: fits.best.model for unit, fits in fitted.units.items() if fits.best.model is not None}
+    return [(unit, models[unit]) for unit in widest_first(models)]
+
+
+def _kinship(
+    champion: Champion | None, scaling: Scaling, rows: Mapping[str, pl.DataFrame], first_id: int, min_margin: float
+) -> Kinship:
+    """The kinds of states that units share: the champion's where it reads the same columns."""
+    if champion is None:
+        return Kinship((), first_id, min_margin)
+    members = champion.bundle.members
+    kin = kin_of(members, champion.bundle.scaling, rows) if champion.reads_as(scaling) else []
+    return Kinship(kin, max(first_id, *(member.next_id for member in members.values())), min_margin)
 
 
 def _in_force(

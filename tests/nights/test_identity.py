@@ -100,3 +100,9 @@ def test_lives_of_one_series_are_not_those_of_another(place_at, toy) -> None:
     by_series = {name: set(part["state"]) for (name,), part in newest.group_by("series_id")}
     assert by_series["changing"] <= {1, 2, 3}
     assert by_series["steady"] == {0, 1}
+    means = newest.join(
+        rows.rename({"symbol": "series_id", "date": "time"}).cast({"time": newest["time"].dtype}),
+        on=["series_id", "time"],
+    )
+    levels = {key: part["x"].mean() for key, part in means.group_by("series_id", "state")}
+    assert levels["changing", 1] == pytest.approx(levels["steady", 1], abs=1.0)
