@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from hsmm.selection import CRITERIA, RULES
 from tasks.config.components import families
-from tasks.config.ops import GAPS, OPS
+from tasks.config.ops import GAPS, OPS, Op
 from tasks.config.settings import Settings
 from tasks.judgement.rules import RULES as GATE
 
@@ -119,12 +119,14 @@ def _keys() -> Iterator[str]:
         yield ""
         yield f"{_first_line(section)}."
         yield ""
-        yield "| key | default | what it is |"
-        yield "| --- | --- | --- |"
-        for key, field in section.model_fields.items():
-            if field.description:
-                yield f"| `{key}` | {_default(field)} | {_cell(field.description)}{_allowed(field.annotation)} |"
-        yield ""
+        yield from _table(
+            ("key", "default", "what it is"),
+            (
+                (f"`{key}`", _default(field), f"{_cell(field.description)}{_allowed(field.annotation)}")
+                for key, field in section.model_fields.items()
+                if field.description
+            ),
+        )
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -180,14 +182,19 @@ def _ops() -> Iterator[str]:
         rows come. `lags` makes a column of each of several lags.
     """)
     yield ""
-    yield "| op | reads | is | unit | at a missing value |"
-    yield "| --- | --- | --- | --- | --- |"
-    for name, op in OPS.items():
-        reads = [("the time", "`column`", "`columns`")[op.n_columns], *(f"`{key}`" for key in sorted(op.needs))]
-        reads += [" or ".join(f"`{key}`" for key in sorted(op.one_of, reverse=True))] if op.one_of else []
-        unit = op.unit.format("column", "other")
-        yield f"| `{name}` | {', '.join(reads)} | {op.says} | {unit} | {GAPS[op.gap]} |"
-    yield ""
+    yield from _table(
+        ("op", "reads", "is", "unit", "at a missing value"),
+        (
+            (f"`{name}`", _reads(op), op.says, op.unit.format("column", "other"), GAPS[op.gap])
+            for name, op in OPS.items()
+        ),
+    )
+
+
+def _reads(op: Op) -> str:
+    reads = [("the time", "`column`", "`columns`")[op.n_columns], *(f"`{key}`" for key in sorted(op.needs))]
+    either = " or ".join(f"`{key}`" for key in sorted(op.one_of, reverse=True))
+    return ", ".join([*reads, either] if either else reads)
 
 
 def _families() -> Iterator[str]:
@@ -203,15 +210,16 @@ def _families() -> Iterator[str]:
     yield ""
     for kind, title in _KINDS.items():
         key = {"trainer": "fit.trainer", "splits": "select.splits"}.get(kind, f"model.{kind}")
-        about = " values |" if kind == "emission" else ""
+        about = ("values",) if kind == "emission" else ()
         yield f"### {title}: `{key}`"
         yield ""
-        yield f"| name | is | options and defaults |{about}"
-        yield f"| --- | --- | --- |{' --- |' if about else ''}"
-        for name, family in families(kind).items():
-            values = f" {_support(family)} |" if about else ""
-            yield f"| `{name}` | {_cell(_first_line(family))} | {_options(family)} |{values}"
-        yield ""
+        yield from _table(
+            ("name", "is", "options and defaults", *about),
+            (
+                (f"`{name}`", _cell(_first_line(family)), _options(family), *(_support(family) for _ in about))
+                for name, family in families(kind).items()
+            ),
+        )
 
 
 def _support(family: Any) -> str:
@@ -251,11 +259,9 @@ def _rules() -> Iterator[str]:
         codes stand in `gate.json`, on the tracking server, on the page, and as the `reason` of rows that are HELD.
     """)
     yield ""
-    yield "| code | stops | because |"
-    yield "| --- | --- | --- |"
-    for code, rule in GATE.items():
-        yield f"| `{code}` | {rule.stops} | {_cell(rule.says)} |"
-    yield ""
+    yield from _table(
+        ("code", "stops", "because"), ((f"`{code}`", rule.stops, _cell(rule.says)) for code, rule in GATE.items())
+    )
 
 
 def _examples() -> Iterator[str]:
@@ -266,6 +272,14 @@ def _examples() -> Iterator[str]:
         yield ""
         yield f"```toml{text}```"
         yield ""
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Lines of a table, and an empty one after it."""
+    columns = tuple(columns)
+    for row in (columns, ["---"] * len(columns), *rows):
+        yield f"| {' | '.join(row)} |"
+    yield ""
 
 
 def _prose(text: str) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
 from flows.nightly import night
@@ -11,9 +9,10 @@ from flows.walk_forward import walk_forward as walk
 from tasks.alerts.step import note_alerts
 from tasks.config.errors import AllQuarantinedError, FitError, GateError, SourceError
 from tasks.config.moments import parse_as_of
+from tasks.config.outcome import BackfillSummary
 from tasks.config.progress import say
 from tasks.config.settings import read_settings
-from tasks.tables.partitions import ledger, partitions
+from tasks.tables.partitions import ledger, partitions, told
 
 _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
 
@@ -27,7 +26,7 @@ def backfill(
     overrides: list[str] | None = None,
     *,
     walk_forward: bool = False,
-) -> dict[str, Any]:
+) -> BackfillSummary:
     """Publish every partition from start to end that the table lacks; what the data do not allow is noted, and skipped.
 
     Each follows the champion of the one before, as the nights would have, so they are made one after the other. With
@@ -51,9 +50,7 @@ def backfill(
     return {
         "model_name": settings.name,
         "states_table": settings.output.states,
-        "partitions": [
-            {**row, "as_of": row["as_of"].isoformat()} for row in ledger(settings, moments).iter_rows(named=True)
-        ],
+        "partitions": [told(row) for row in ledger(settings, moments).iter_rows(named=True)],
         "n_published": made,
         "failed": failed,
         "alerts": note_alerts(settings),

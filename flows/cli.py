@@ -19,7 +19,7 @@ from flows.commands.report import report
 from flows.commands.rollback import rollback
 from flows.commands.run import run
 from flows.commands.states import states
-from tasks.config.errors import PipelineError
+from tasks.config.errors import PipelineError, plainly
 
 _VERBS = (
     run,
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
     except OSError as error:
-        return _complain(f"the machine refused: {error}.", 1)
+        return _complain(f"the machine refused: {plainly(error)}.", 1)
     return 0
 
 

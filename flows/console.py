@@ -6,9 +6,8 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
-from tasks.config.outcome import AlertsSummary, GateOutcome, RunSummary
+from tasks.config.outcome import AlertsSummary, BackfillSummary, CausalityReport, GateOutcome, RunSummary
 from tasks.config.secrets import without_secrets
 
 _MOST_TOLD = 5
@@ -88,16 +87,16 @@ def _gate(gate: GateOutcome, summary: RunSummary) -> str:
     return f"{gate['verdict']}: {', '.join(reasons)}{held}"
 
 
-def print_check(said: dict[str, Any]) -> None:
+def print_check(said: CausalityReport) -> None:
     verdict = "causal: no bit changed" if said["is_causal"] else "NOT causal"
     lines = [f"{verdict}, in {said['n_compared']} rows at {said['n_cuts']} cuts of the source."]
     for leak in said["leaks"]:
-        where = " ".join(leak[key] for key in ("series_id", "time") if leak[key])
+        where = " ".join(filter(None, (leak["series_id"], leak["time"])))
         lines.append(f"leak       {leak['what']} {where} with the source cut at {leak['cut']}".replace("  ", " "))
     print_line("\n".join(lines))
 
 
-def print_backfill(summary: dict[str, Any]) -> None:
+def print_backfill(summary: BackfillSummary) -> None:
     counts: dict[str, int] = {}
     for partition in summary["partitions"]:
         counts[partition["status"]] = counts.get(partition["status"], 0) + 1

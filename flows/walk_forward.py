@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 from flows.decoding import decode_rows
 from flows.nightly import fit_and_judge, register
@@ -18,6 +17,7 @@ from tasks.config.errors import (
     NoChampionError,
     SourceError,
 )
+from tasks.config.outcome import BackfillSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import check_candidates
@@ -30,7 +30,7 @@ from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import validate_task
 from tasks.tables.lineage import lineage
-from tasks.tables.partitions import ledger
+from tasks.tables.partitions import ledger, told
 from tasks.tables.publish import require_series
 from tasks.tables.storage import check_output, require_out_of_sample
 from tasks.tracking.track import tracked_run
@@ -38,7 +38,7 @@ from tasks.tracking.track import tracked_run
 _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
 
 
-def walk_forward(settings: Settings, moments: Sequence[datetime]) -> dict[str, Any]:
+def walk_forward(settings: Settings, moments: Sequence[datetime]) -> BackfillSummary:
     """Every stretch from one moment to the next that the table lacks, oldest first; no row of it is in sample.
 
     The gate, the states' identities and the champion go from fit to fit as they do from night to night. Where nothing
@@ -62,8 +62,7 @@ def walk_forward(settings: Settings, moments: Sequence[datetime]) -> dict[str, A
         "model_name": settings.name,
         "states_table": settings.output.states,
         "partitions": [
-            {**row, "as_of": row["as_of"].isoformat(), "fitted_as_of": since.isoformat()}
-            for since, row in zip(moments, partitions, strict=False)
+            {**told(row), "fitted_as_of": since.isoformat()} for since, row in zip(moments, partitions, strict=False)
         ],
         "n_published": made,
         "failed": {moment.isoformat(): reason for moment, reason in failed.items()},

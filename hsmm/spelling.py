@@ -13,8 +13,27 @@ from hsmm.errors import UnknownOptionError
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """The end of a sentence on an unknown name: "; did you mean 'n_states'?", or a full stop where none is near."""
-    found = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else "."
+    found = closest(name, known)
+    return "." if found is None else f"; did you mean {found!r}?"
+
+
+def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like this one, whatever its case, or the only one that it abbreviates.
+
+    ``cutoff`` is how like it must be, from 0 to 1; None where none is.
+    """
+    by_letters, written = {other.lower(): other for other in known}, str(name).lower()
+    found = difflib.get_close_matches(written, by_letters, n=1, cutoff=cutoff)
+    if not found:
+        meant = [other for other in by_letters if _abbreviates(written, other)]
+        found = meant if len(meant) == 1 else []
+    return by_letters[found[0]] if found else None
+
+
+def _abbreviates(short: str, long: str) -> bool:
+    """Whether a name leaves out letters of another, such as "negbin", but not the first."""
+    letters = iter(long)
+    return len(short) > 1 and short[0] == long[:1] and all(letter in letters for letter in short)
 
 
 def counted(number: int, noun: str) -> str:

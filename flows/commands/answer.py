@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from flows.console import print_line
 
 
-def print_json(said: Mapping[str, Any], wanted: bool) -> None:
+def print_json(said: Mapping[str, object], wanted: bool) -> None:
     """One JSON object on a line of its own, where it is wanted."""
     if wanted:
         print_line(json.dumps(said))

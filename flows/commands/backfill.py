@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -12,6 +13,7 @@ from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
 from flows.commands.options import AsJson, Assignments
 from flows.console import print_backfill
+from tasks.config.outcome import BackfillSummary
 
 
 def backfill(
@@ -39,12 +41,14 @@ def backfill(
     walk_forward
         Fit at each step and decode up to the next, so that every row is out of sample: an honest backtest.
     """
-
-    def load() -> Callable[..., Any]:
-        from flows.backfill import backfill as flow
-
-        return partial(flow, walk_forward=walk_forward)
-
-    summary, _ = run_flow(load, config, None, set_, (start, end, every))
+    began = time.monotonic()
+    summary = run_flow(partial(_backfill, walk_forward), config, (start, end, every), set_)
+    summary["seconds"] = round(time.monotonic() - began, 1)
     print_backfill(summary)
     print_json(summary, json_)
+
+
+def _backfill(walk_forward: bool) -> Callable[..., BackfillSummary]:
+    from flows.backfill import backfill
+
+    return partial(backfill, walk_forward=walk_forward)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
 from flows.commands.options import AsJson, Assignments
 from flows.console import print_run
+from tasks.config.outcome import RunSummary
 
 
 def decode(config: str, *, as_of: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
@@ -22,11 +23,17 @@ def decode(config: str, *, as_of: str | None = None, set_: Assignments = None, j
         A date or moment; nothing later is used. By default the moment the source's newest row became known.
     """
 
-    def load() -> Callable[..., Any]:
-        from flows.decoding import decode_new
+    began = time.monotonic()
+    from tasks.config.settings import read_settings
 
-        return decode_new
-
-    summary, settings = run_flow(load, config, as_of, set_, (as_of,))
+    settings = read_settings(config, set_ or ())
+    summary = run_flow(_decode_new, config, (as_of,), set_, as_of=as_of)
+    summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings.tracking.uri)
     print_json(summary, json_)
+
+
+def _decode_new() -> Callable[..., RunSummary]:
+    from flows.decoding import decode_new
+
+    return decode_new

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import TypeVar
 
 from tasks.config.errors import PipelineError
+
+Said = TypeVar("Said")
 
 _QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -27,14 +28,17 @@ def hush() -> None:
 
 
 def run_flow(
-    load: Callable[[], Callable[..., Any]],
+    load: Callable[[], Callable[..., Said]],
     config: str,
-    as_of: str | None,
+    arguments: tuple[str | None, ...],
     assignments: Sequence[str] | None,
-    arguments: tuple[Any, ...],
-) -> tuple[Any, Any]:
-    """A flow's summary with the seconds it took, and its settings, whose mistakes are told before it starts."""
-    began = time.monotonic()
+    *,
+    as_of: str | None = None,
+) -> Said:
+    """What a flow says of itself; mistakes in configuration and source (as of a moment) are told before it starts.
+
+    ``load`` imports it, and it is called with the configuration, its own arguments and the assignments.
+    """
     hush()
     from flows.progress_display import display
     from tasks.config.progress import say
@@ -55,15 +59,14 @@ def run_flow(
         ready = server_starting()
         flow = load()
         _use_the_wait(ready)
-        summary = orchestrated(ready, flow, config, *arguments, assignments)
-    return {**summary, "seconds": round(time.monotonic() - began, 1)}, settings
+        return orchestrated(ready, lambda: flow(config, *arguments, assignments))
 
 
-def orchestrated(ready: Future[None], flow: Callable[..., Any], *arguments: Any) -> Any:
+def orchestrated(ready: Future[None], flow: Callable[[], Said]) -> Said:
     """The flow's result; an orchestrator that cannot be reached is the user's to mend, not a bug of ours."""
     try:
         ready.result()
-        return flow(*arguments)
+        return flow()
     except RuntimeError as error:
         if "API" not in str(error):
             raise

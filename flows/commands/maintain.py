@@ -17,10 +17,10 @@ def maintain(config: str, *, keep_days: int = 7, set_: Assignments = None, json_
     keep_days
         Files that were in use this many days ago or later stay; at least 7.
     """
-    from tasks.config.settings import read_settings
+    from tasks.config.settings import read_outline
     from tasks.tables.maintain import maintain as tidy
 
-    said = tidy(read_settings(config, set_ or ()), keep_days)
+    said = tidy(read_outline(config, set_ or ()), keep_days)
     for table, done in said["tables"].items():
         print_line(f"{table}  {done['n_merged']} files merged, {done['n_removed']} removed")
     print_json(said, json_)

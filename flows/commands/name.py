@@ -17,10 +17,10 @@ def name(config: str, *names: str, set_: Assignments = None, json_: AsJson = Fal
     names
         state=name, as many as you like.
     """
-    from tasks.config.settings import read_settings
+    from tasks.config.settings import read_outline
     from tasks.tables.show import named_states, rename
 
-    settings = read_settings(config, set_ or ())
+    settings = read_outline(config, set_ or ())
     rename(settings, names)
     known = named_states(settings)
     print_line("\n".join(f"{state}  {known[state]}" for state in sorted(known)))

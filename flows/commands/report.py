@@ -26,7 +26,8 @@ def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> N
     settings = read_settings(config, set_ or ())
     from tasks.report.page.recorded import recorded_report
 
-    summary = recorded_report(settings) | {"seconds": round(time.monotonic() - began, 1)}
+    summary = recorded_report(settings)
+    summary["seconds"] = round(time.monotonic() - began, 1)
     for note in summary["notes"]:
         sys.stderr.write(f"{note}\n")
     print_line(f"report     {summary['report']}")

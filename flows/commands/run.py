@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
 from flows.commands.options import AsJson, Assignments
 from flows.console import print_run
+from tasks.config.outcome import RunSummary
 
 
 def run(
@@ -31,12 +32,22 @@ def run(
     new_lineage
         Rows mean something else from now on (other features, steps or scales): begin a new line of them in this table.
     """
+    began = time.monotonic()
+    from tasks.config.settings import read_outline
+    from tasks.judgement.unchanged import Question
 
-    def load() -> Callable[..., Any]:
-        from flows.nightly import nightly
-
-        return partial(nightly, new_lineage=new_lineage)
-
-    summary, settings = run_flow(load, config, as_of, set_, (as_of,))
+    settings = read_outline(config, set_ or ())
+    question = Question.asked(settings, as_of)
+    summary = None if new_lineage else question.answer()
+    if summary is None:
+        summary = run_flow(partial(_nightly, new_lineage), config, (as_of,), set_, as_of=as_of)
+        question.note(summary)
+    summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings.tracking.uri)
     print_json(summary, json_)
+
+
+def _nightly(new_lineage: bool) -> Callable[..., RunSummary]:
+    from flows.nightly import nightly
+
+    return partial(nightly, new_lineage=new_lineage)

@@ -43,10 +43,10 @@ def states(
         A file.csv or file.parquet, or a folder for a Parquet file of the configuration's name: the rows stand there,
         whole or not at all, and none is printed.
     """
-    from tasks.config.settings import read_settings
+    from tasks.config.settings import read_outline
     from tasks.tables.show import asked_columns, export_rows, exported, known_rows, rows_as_json, rows_as_text
 
-    settings = read_settings(config, set_ or ())
+    settings = read_outline(config, set_ or ())
     asked, path = asked_columns(columns), None if export is None else exported(settings, export)
     rows = known_rows(settings, series=series, as_of=as_of, head=head, latest=latest)
     rows = rows if asked is None else rows.select(asked)

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from tasks.config.settings_errors import nearest
@@ -29,6 +29,13 @@ _OWN = {
     "transition": {"self_transitions": "model.estimator"},
 }
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+OUTLINE: Mapping[str, bool] = MappingProxyType({"outline": True})
+"""The context of a validation that takes the library's names as they are written, and so does not load it."""
+
+
+def is_outline(info: ValidationInfo) -> bool:
+    """Whether names of families, criteria and rules are not looked up."""
+    return bool(info.context and info.context.get("outline"))
 
 
 def families(kind: str) -> Mapping[str, Any]:
@@ -73,10 +80,12 @@ def reads_context(kind: str, choice: Choice) -> bool:
     return bool(_object(kind, named, _in_order_of_appearance()).uses_covariates)
 
 
-def checked(kind: str) -> Callable[[Any], Choice]:
+def checked(kind: str) -> Callable[[Any, ValidationInfo], Choice]:
     """Refuses a choice that is no family, or whose options are not its own."""
 
-    def check(found: Any) -> Choice:
+    def check(found: Any, info: ValidationInfo) -> Choice:
+        if is_outline(info):
+            return found
         choice = found if isinstance(found, dict) else {"name": found}
         _object(kind, choice, _in_order_of_appearance())
         return found["name"] if isinstance(found, dict) and len(found) == 1 else found
@@ -158,7 +167,7 @@ def _refused(option: str, found: Any, expected: str) -> PydanticCustomError:
 def _word(value: Any) -> str:
     if isinstance(value, dict):
         return label(value)
-    return f"[{' '.join(map(_word, value))}]" if isinstance(value, list) else str(value)
+    return f"[{', '.join(map(_word, value))}]" if isinstance(value, list) else str(value)
 
 
 def _flat(value: Any) -> list[str]:
@@ -182,7 +191,7 @@ def _one(kind: str) -> Any:
 
 def _several(kind: str) -> Any:
     check = checked(kind)
-    each = AfterValidator(lambda choices: tuple(check(choice) for choice in choices))
+    each = AfterValidator(lambda choices, info: tuple(check(choice, info) for choice in choices))
     return Annotated[tuple[Any, ...], BeforeValidator(_as_candidates), each, AfterValidator(_distinct)]
 
 

@@ -16,6 +16,13 @@ class PipelineError(Exception):
         super().__init__(without_secrets(message))
 
 
+def plainly(error: Exception) -> str:
+    """What the machine said, without the number that it gives it: "No space left on device: 'out/states'"."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.strerror}: {error.filename!r}"
+
+
 class ConfigurationError(PipelineError):
     """The command or the configuration is wrong."""
 
@@ -42,6 +49,14 @@ class OutputError(PipelineError):
 
 class AllQuarantinedError(PipelineError):
     """No series is left to fit; every reason is in the quarantine table."""
+
+    exit_status = 2
+
+
+class UnservedError(AllQuarantinedError):
+    """The model in force serves none of the series."""
+
+    exit_status = 1
 
 
 class FitError(PipelineError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Occasion = Literal["night", "backfill"]
 """Whether a run is of its own day, or makes up for a day that is over: of those, nobody is alerted."""
@@ -80,10 +80,87 @@ class RunSummary(TypedDict, total=False):
     seconds: float
 
 
-class Promotion(TypedDict, total=False):
+class Promotion(TypedDict):
     """What became of the alias: the version that was asked for, the gate's word on it, and the champion before."""
 
     model_name: str
     model_version: int | None
+    verdict: NotRequired[str | None]
+    previous: NotRequired[int | None]
+
+
+class Partition(TypedDict):
+    """One day of a backfill, and what became of it."""
+
+    as_of: str
+    status: Literal["MISSING", "RUNNING", "FAILED", "DONE"]
+    detail: str
+    run_key: str | None
+    fitted_as_of: NotRequired[str]
+
+
+class BackfillSummary(TypedDict):
+    """What a backfill has published; ``failed`` is what the data did not allow, by ``as_of``."""
+
+    model_name: str
+    states_table: str
+    partitions: list[Partition]
+    n_published: int
+    failed: dict[str, str]
+    notes: NotRequired[list[str]]
+    seconds: NotRequired[float]
+
+
+class LeakReport(TypedDict):
+    """Something that later rows changed: see :class:`tasks.judgement.causality.Leak`."""
+
+    what: str
+    cut: str
+    series_id: str | None
+    time: str | None
+    difference: float | None
+
+
+class CausalityReport(TypedDict):
+    """Whether a model looks ahead, at how many cuts of its source and in how many rows this was tried, and where."""
+
+    model_name: str
+    model_version: int
+    is_causal: bool
+    n_cuts: int
+    n_compared: int
+    leaks: list[LeakReport]
+
+
+class TidiedTable(TypedDict):
+    """Files of a table that were merged, and that were removed."""
+
+    n_merged: int
+    n_removed: int
+
+
+class Maintenance(TypedDict):
+    """What became of the tables and of fits that no run came back for."""
+
+    model_name: str
+    states_table: str
+    tables: dict[str, TidiedTable]
+    n_forgotten_fits: int
+
+
+class PageSummary(TypedDict):
+    """Where a page is, and what it tells of; the counts are of series."""
+
+    report: str
+    model_name: str
+    model_version: int | None
+    run_key: str
+    as_of: str
     verdict: str | None
-    previous: int | None
+    states_table: str
+    n_series: int
+    n_held: int
+    n_stale: int
+    n_quarantined: int
+    notes: list[str]
+    seconds: NotRequired[float]

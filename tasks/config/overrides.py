@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.config.errors import ConfigurationError
+from tasks.config.errors import ConfigurationError, plainly
 from tasks.config.secrets import holds_secret
 
 _PREFIX = "HSMM_"
@@ -20,27 +20,39 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: found no such file; expected a TOML configuration.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as a TOML configuration: {error}.") from None
+    except IsADirectoryError:
+        raise ConfigurationError(f"{path}: found a folder; expected a TOML configuration.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: found bytes that are not UTF-8; expected a TOML configuration.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read as a TOML configuration: {plainly(error)}.") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}.") from None
 
 
-def override(tree: dict[str, Any], assignments: Sequence[str], top_level: Container[str]) -> None:
+def override(tree: dict[str, Any], assignments: Sequence[str], top_level: Container[str]) -> dict[str, str]:
     """Write variables such as HSMM_FIT__N_INIT, and then assignments such as fit.n_init=64, into ``tree``.
 
-    Of variables without a section, those count that name one of the ``top_level`` keys.
+    Of variables without a section, those count that name one of the ``top_level`` keys. Returns who wrote each dotted
+    key: the variable, or ``--set``.
     """
-    for dotted, text in (*_environment_assignments(os.environ, top_level), *map(_split_assignment, assignments)):
-        _assign(tree, dotted, _parse_value(text))
+    written = {}
+    given = [*_variables(os.environ, top_level), *(("--set", *_split_assignment(text)) for text in assignments)]
+    for origin, dotted, text in given:
+        _assign(tree, dotted, _parse_value(text), origin)
+        written[dotted] = origin
+    return written
 
 
-def _environment_assignments(environment: Mapping[str, str], top_level: Container[str]) -> list[tuple[str, str]]:
-    """Variables such as HSMM_FIT__N_INIT; other variables that begin with HSMM_ are not configuration."""
-    keys = {key: key.removeprefix(_PREFIX).lower() for key in environment if key.startswith(_PREFIX)}
+def _variables(environment: Mapping[str, str], top_level: Container[str]) -> list[tuple[str, str, str]]:
+    """Variables such as HSMM_FIT__N_INIT, the keys that they name, and what they hold.
+
+    Other variables that begin with HSMM_ are not configuration.
+    """
+    keys = {name: name.removeprefix(_PREFIX).lower() for name in sorted(environment) if name.startswith(_PREFIX)}
     return [
-        (key.replace("__", "."), environment[variable])
-        for variable, key in sorted(keys.items())
+        (name, key.replace("__", "."), environment[name])
+        for name, key in keys.items()
         if "__" in key or key in top_level
     ]
 
@@ -62,10 +74,12 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def _assign(tree: dict[str, Any], dotted: str, value: Any, origin: str) -> None:
     *sections, key = dotted.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigurationError(f"{dotted}: `{section}` holds a value; expected a section of the configuration.")
+            raise ConfigurationError(
+                f"{origin}: {dotted}: `{section}` holds a value; expected a section of the configuration."
+            )
     tree[key] = value

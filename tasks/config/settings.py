@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tasks.config.columns import STATE_COLUMNS
-from tasks.config.components import label, named_columns, reads_context
+from tasks.config.components import OUTLINE, is_outline, label, named_columns, reads_context
 from tasks.config.errors import ConfigurationError
 from tasks.config.overrides import override, read_toml
 from tasks.config.sections.alerts import Alerts
@@ -27,7 +27,7 @@ from tasks.config.sections.section import Section
 from tasks.config.sections.select import Select
 from tasks.config.sections.source import EPOCHS, EVERY_OTHER, RESAMPLERS, Source, in_seconds
 from tasks.config.sections.tracking import Tracking
-from tasks.config.settings_errors import explain, nearest
+from tasks.config.settings_errors import Origins, explain, nearest
 
 __all__ = [
     "EPOCHS",
@@ -45,6 +45,7 @@ __all__ = [
     "Source",
     "Tracking",
     "check_name",
+    "read_outline",
     "read_settings",
     "read_tracking",
 ]
@@ -101,7 +102,9 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _moves_know_their_context(self) -> Self:
+    def _moves_know_their_context(self, info: ValidationInfo) -> Self:
+        if is_outline(info) or "transition" not in self.model.model_fields_set:
+            return self
         movers = [label(c) for c in self.model.transition if reads_context("transition", c)]
         if movers and self.source.missing_context == "mark_missing":
             raise ValueError(
@@ -111,10 +114,10 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _columns_are_there(self) -> Self:
+    def _columns_are_there(self, info: ValidationInfo) -> Self:
         if both := set(self.made_features) & set(self.made_context):
             raise ValueError(f"features and context of different names, unlike {min(both)}")
-        for key in ("emission", "transition"):
+        for key in () if is_outline(info) else ("emission", "transition"):
             for choice in getattr(self.model, key):
                 self._check_columns(key, choice)
         return self
@@ -159,12 +162,28 @@ def read_settings(path: str | Path, assignments: Sequence[str] = ()) -> Settings
 
     Raises ``ConfigurationError`` naming every wrong key, what was found and what was expected.
     """
-    merged = read_toml(Path(path))
-    override(merged, assignments, Settings.model_fields)
+    merged, origins = _merged(path, assignments)
     try:
         return Settings(**merged)
     except ValidationError as error:
-        raise ConfigurationError(explain(error, Settings, str(path))) from None
+        raise ConfigurationError(explain(error, Settings, origins)) from None
+
+
+def read_outline(path: str | Path, assignments: Sequence[str] = ()) -> Settings:
+    """:func:`read_settings` for commands that fit nothing: the library's own names are taken as they are written.
+
+    They are not looked up, so that the library need not be loaded.
+    """
+    merged, _ = _merged(path, assignments)
+    try:
+        return Settings.model_validate(merged, context=OUTLINE)
+    except ValidationError:
+        return read_settings(path, assignments)
+
+
+def _merged(path: str | Path, assignments: Sequence[str]) -> tuple[dict[str, Any], Origins]:
+    merged = read_toml(Path(path))
+    return merged, Origins(str(path), override(merged, assignments, Settings.model_fields))
 
 
 def check_name(name: str) -> str:

@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_OF_ANOTHER_KIND = frozenset({"string_type", "int_type", "int_from_float", "dict_type"})
 
-def explain(error: ValidationError, settings: type[BaseModel], origin: str) -> str:
+
+@dataclass(frozen=True)
+class Origins:
+    """Who said what of a configuration.
+
+    Attributes
+    ----------
+    file
+        What says all that nothing else does.
+    written
+        By dotted key, the variable or the option that wrote it.
+    """
+
+    file: str
+    written: Mapping[str, str]
+
+    def of(self, key: str) -> str:
+        """Who wrote a key; of a section, the file and whoever changed it."""
+        above = [other for other in self.written if key == other or key.startswith(f"{other}.")]
+        if above:
+            return self.written[max(above, key=len)]
+        below = {origin for other, origin in self.written.items() if not key or other.startswith(f"{key}.")}
+        return " with ".join([self.file, *sorted(below)])
+
+
+def explain(error: ValidationError, settings: type[BaseModel], origins: Origins) -> str:
     """One sentence for every key that is wrong."""
     known = known_keys(settings)
-    problems = [_sentence(detail, known) for detail in error.errors(include_url=False)]
-    return "\n".join(f"{origin}: {problem}" for problem in dict.fromkeys(problems))
+    by_place: dict[tuple[str, ...], list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        place = [str(part) for part in detail["loc"] if isinstance(part, int)]
+        by_place.setdefault((_key(detail, known), *place), []).append(detail)
+    problems = [f"{origins.of(key)}: {_sentence(key, details, known)}" for (key, *_), details in by_place.items()]
+    return "\n".join(dict.fromkeys(problems))
 
 
 def nearest(found: str, known: Iterable[str]) -> str:
     """What was expected instead of a name that is not known: the one that is near it, or all."""
     names = list(known)
-    close = get_close_matches(found, names, n=1, cutoff=0.6)
-    return f"one of {', '.join(names)}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"one of {', '.join(names)}{_meant(found, names)}"
+
+
+def _meant(found: object, names: Iterable[str]) -> str:
+    close = _closest(str(found), names)
+    return "" if close is None else f"; did you mean {close!r}?"
+
+
+def _closest(found: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    from hsmm.spelling import closest  # with the library, so only where something is wrong
+
+    return closest(found, names, cutoff)
 
 
 def known_keys(settings: type[BaseModel], prefix: str = "") -> list[str]:
@@ -42,13 +83,29 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return next((section for part in get_args(annotation) if (section := _section(part))), None)
 
 
-def _sentence(detail: Any, known: list[str]) -> str:
+def _key(detail: Any, known: list[str]) -> str:
+    """The key that a detail is about: without places in lists, and without the kinds of value that a key may have."""
     where = [str(part) for part in detail["loc"]]
-    key = ".".join(where)
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {_suggestion(where, known)}"
+        return ".".join(where)
+    lengths = (n for n in range(len(where), 0, -1) if any(_begins(key.split("."), where[:n]) for key in known))
+    return ".".join(where[: next(lengths, len(where))])
+
+
+def _begins(key: list[str], where: list[str]) -> bool:
+    return len(key) >= len(where) and all(a in ("*", b) for a, b in zip(key, where, strict=False))
+
+
+def _sentence(key: str, details: list[Any], known: list[str]) -> str:
+    deepest = max(len(detail["loc"]) for detail in details)
+    inner = [detail for detail in details if len(detail["loc"]) == deepest]
+    fitting = [detail for detail in inner if detail["type"] not in _OF_ANOTHER_KIND] or inner
+    detail = fitting[0]
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {_suggestion([str(part) for part in detail['loc']], known)}"
     if detail["type"] == "missing":
-        return f"{key}: missing; expected a value for it."
+        lacks = "a value for it" if ".".join(map(str, detail["loc"])) == key else "more of them"
+        return f"{key}: missing; expected {lacks}."
     if detail["type"] == "refused":
         return f"{key}: {detail['msg']}"
     if detail["type"] == "option":
@@ -56,7 +113,10 @@ def _sentence(detail: Any, known: list[str]) -> str:
         return f"{key}{'.' if option else ''}{option}: found {found}; expected {_ended(detail['msg'])}"
     is_section = isinstance(detail["input"], Mapping | BaseModel)
     found = "" if is_section else f"found {detail['input']!r}; "
-    return f"{key}: {found}expected {_ended(_expectation(detail['msg']))}".removeprefix(": ")
+    expected = ", or ".join(dict.fromkeys(_expectation(one["msg"]) for one in fitting))
+    if detail["type"] == "literal_error":
+        expected += _meant(detail["input"], re.findall(r"'([^']*)'", expected))
+    return f"{key}: {found}expected {_ended(expected)}".removeprefix(": ")
 
 
 def _ended(sentence: str) -> str:
@@ -68,12 +128,12 @@ def _suggestion(where: list[str], known: list[str]) -> str:
     if where[-1] in elsewhere:
         return f"did you mean `{elsewhere[where[-1]]}`?"
     siblings = [key for key in known if _is_sibling(key.split("."), where)]
-    close = get_close_matches(where[-1], [key.split(".")[-1] for key in siblings], n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{'.'.join([*where[:-1], close[0]])}`?"
-    close = get_close_matches(where[-1], list(elsewhere), n=1, cutoff=0.75)
-    if close:
-        return f"did you mean `{elsewhere[close[0]]}`?"
+    close = _closest(where[-1], [key.split(".")[-1] for key in siblings])
+    if close is not None:
+        return f"did you mean `{'.'.join([*where[:-1], close])}`?"
+    close = _closest(where[-1], elsewhere, cutoff=0.75)
+    if close is not None:
+        return f"did you mean `{elsewhere[close]}`?"
     return "expected one of " + ", ".join(f"`{key.split('.')[-1]}`" for key in siblings) + "."
 
 

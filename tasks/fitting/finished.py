@@ -21,7 +21,7 @@ from tasks.config.components import made as component
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.candidates import Candidate
-from tasks.source.run_key import code_version
+from tasks.source.version import code_version
 from tasks.tables.storage import fits_folder
 
 _RECORD = "fit.json"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import CausalityError, ConfigurationError
+from tasks.config.outcome import CausalityReport, LeakReport
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import ALL, Bundle
@@ -44,7 +44,7 @@ class Leak:
     difference: float | None = None
 
 
-def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> dict[str, Any]:
+def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> CausalityReport:
     """Cut the source at random moments; nothing that was said or learnt before may change, to the last bit.
 
     The champion decodes each cut source, which tests features and decoding with parameters and scales as they are. What
@@ -147,7 +147,7 @@ def _worst_of_each(leaks: list[Leak]) -> list[Leak]:
     return list(worst.values())
 
 
-def _told(leak: Leak) -> dict[str, Any]:
+def _told(leak: Leak) -> LeakReport:
     return {
         "what": leak.what,
         "cut": leak.cut.isoformat(),
@@ -157,7 +157,7 @@ def _told(leak: Leak) -> dict[str, Any]:
     }
 
 
-def require_causal(said: Mapping[str, Any]) -> None:
+def require_causal(said: CausalityReport) -> None:
     """Raises ``CausalityError`` where the check found a leak."""
     if not said["is_causal"]:
         found = ", ".join(leak["what"] for leak in said["leaks"])

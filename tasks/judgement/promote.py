@@ -22,6 +22,8 @@ from tasks.judgement.repair import Repair, repaired
 from tasks.registry.client import FOLLOWED, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.tables.storage import newest_summary, read_name_rows, rewrite_names
 
+_UNSETTLED = "the tracking server does not answer: whether the champion is the newest that passed was not looked up"
+
 
 def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> Promotion:
     """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
@@ -97,7 +99,7 @@ def settle_again(settings: Settings, published: RunSummary, key: str) -> Repair:
     """:func:`settle` what was published under this key, and close the runs that were stopped before they could."""
     registry = reach_registry(settings.tracking.uri, settings.name)
     if registry is None:
-        return Repair()
+        return Repair((_UNSETTLED,))
     repair = repaired(registry, settings)
     settle(settings, published, registry)
     registry.close_stopped(key)
@@ -110,7 +112,7 @@ def settle_newest(settings: Settings, registry: Registry | None) -> Repair:
     Before that, a registry that has lost what was published is repaired.
     """
     if registry is None:
-        return Repair()
+        return Repair((_UNSETTLED,))
     repair = repaired(registry, settings)
     with suppress(ModelError, TrackingError):  # that night said so; this one follows the champion that can be used
         settle(settings, newest_summary(settings.output.states, settings.name) or {}, registry)

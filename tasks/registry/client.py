@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.config.errors import TrackingError
+from tasks.config.errors import TrackingError, plainly
 
 _PATIENCE = 60  # seconds; as three requests to a server
 _MOST_METRICS = 1000
@@ -331,7 +331,7 @@ def check_local_database(uri: str) -> None:
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
-        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {error}.") from None
+        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {plainly(error)}.") from None
 
 
 def _make_local_database(uri: str) -> None:

@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 
 PARQUET = (".parquet", ".pq", ".parq")
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-_LOG = "_delta_log"
+LOG = "_delta_log"
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -34,7 +34,7 @@ class SourceFile:
 def is_delta(path: str) -> bool:
     """Whether a folder is a Delta table: only its log says which of its files count."""
     if "://" not in path:
-        return (Path(path) / _LOG).is_dir()
+        return (Path(path) / LOG).is_dir()
     if has_magic(path) or path.lower().endswith((*PARQUET, *TEXT)):
         return False
     try:
@@ -55,7 +55,7 @@ def source_files(path: str) -> list[SourceFile]:
     shown = [(name, inside) for name, inside in inner if name == path or not any(map(_is_hidden, inside.parts))]
     if not shown:
         raise FileNotFoundError(path)
-    if table := next((parent for name, _ in shown for parent in Path(name).parents if (parent / _LOG).is_dir()), None):
+    if table := next((parent for name, _ in shown for parent in Path(name).parents if (parent / LOG).is_dir()), None):
         raise ValueError(f"its files belong to the Delta table {str(table)!r}: name that folder")
     return [SourceFile(name, dict(_partition(inside))) for name, inside in sorted(shown)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import groupby
 from pathlib import PurePosixPath
 
@@ -12,6 +11,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from hsmm.spelling import closest
 from tasks.config.errors import SourceError
 from tasks.source.files import SourceFile, is_delta, source_files
 from tasks.source.text import separator
@@ -144,8 +144,8 @@ def _require(stored: Sequence[tuple[SourceFile, pl.Schema, str]], wanted: Mappin
             raise SourceError(
                 f"{key}: column {column!r} is in {having[0]!r} and not in {where!r}; expected it in every file."
             )
-        close = get_close_matches(column, list(schema), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(map(repr, list(schema)[:12]))}."
+        close, all_of_them = closest(column, schema), ", ".join(map(repr, list(schema)[:12]))
+        hint = f"expected one of {all_of_them}." if close is None else f"did you mean {close!r}?"
         raise SourceError(f"{key}: found no column {column!r} in the source; {hint}")
 
 

@@ -5,23 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import polars as pl
 
 from tasks.config.settings import Settings
 from tasks.source.validate import KNOWN, Validated
+from tasks.source.version import code_version
 
 _NO_MATTER = {"source": {"path"}, "fit": {"device"}, "output": True, "tracking": True, "alerts": True}
-
-
-def code_version() -> str:
-    """The installed version of this package."""
-    try:
-        return version("hsmm-flows")
-    except PackageNotFoundError:
-        return "uninstalled"
 
 
 def data_digest(validated: Validated) -> str:

@@ -6,12 +6,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.errors import ConfigurationError
+from tasks.config.outcome import Maintenance
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
 from tasks.tables.storage import (
@@ -29,7 +29,7 @@ SAFE_DAYS = 7
 _DAY = 86_400
 
 
-def maintain(settings: Settings, keep_days: int = SAFE_DAYS) -> dict[str, Any]:
+def maintain(settings: Settings, keep_days: int = SAFE_DAYS) -> Maintenance:
     """Compact the state table and its companions, and remove what has been superseded for ``keep_days``.
 
     Readers of any commit of that time keep all they need, and so do writers; nothing younger goes. No row changes.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from tasks.config.errors import ConfigurationError
+from tasks.config.outcome import Partition
 from tasks.config.settings import Settings
 from tasks.tables.storage import read_runs
 
@@ -44,6 +47,16 @@ def ledger(settings: Settings, moments: list[datetime]) -> pl.DataFrame:
     return wanted.join(known, on="as_of", how="left", maintain_order="left").with_columns(
         pl.col("status").fill_null("MISSING"), pl.col("detail").fill_null("")
     )
+
+
+def told(row: Mapping[str, Any]) -> Partition:
+    """A row of the :func:`ledger` as plain values."""
+    return {
+        "as_of": row["as_of"].isoformat(),
+        "status": row["status"],
+        "detail": row["detail"],
+        "run_key": row["run_key"],
+    }
 
 
 def _after(start: datetime, count: int, unit: str) -> datetime:

@@ -11,7 +11,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.errors import AllQuarantinedError, PipelineError
+from tasks.config.errors import AllQuarantinedError, PipelineError, UnservedError
 from tasks.config.outcome import RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
@@ -96,7 +96,9 @@ def require_series(validated: Validated, settings: Settings, key: str) -> None:
         for series, reason, detail in quarantined.select("series_id", "reason", "detail").head(3).iter_rows()
     )
     more = "" if len(quarantined) <= 3 else f"; and {len(quarantined) - 3} more"
-    raise AllQuarantinedError(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
+    unserved = quarantined["reason"].is_in(UNSERVED).all()
+    refusal = UnservedError if unserved else AllQuarantinedError
+    raise refusal(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
 
 
 def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:

@@ -29,7 +29,7 @@ from tasks.config.columns import (
     Kind,
 )
 from tasks.config.errors import OutputError, PublishError
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import RunSummary, TidiedTable
 from tasks.config.whole import appearing
 
 _DTYPES: dict[Kind, pl.DataType] = {
@@ -382,7 +382,7 @@ def _alerts(table: DeltaTable, model_name: str) -> pl.DataFrame:
     return known.sort("as_of", "time", "alert_id").collect()
 
 
-def tidy_table(location: str, keep_days: int) -> dict[str, int] | None:
+def tidy_table(location: str, keep_days: int) -> TidiedTable | None:
     """Compact a table, and remove files that no version of the last ``keep_days`` needs, those of lost commits too.
 
     How many files were merged and removed; ``None`` where no table is. Rows, and what the log knows, stay as they are.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+
+from tests.commands import Outcome, environment
+from tests.sources import toy_config, walk
 
 _DRIVER = """
 import contextlib, io, json, sys
@@ -27,44 +26,8 @@ for arguments in json.loads(sys.argv[1]):
         status = main(arguments)
     print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 """
-_ROOT = Path(__file__).parents[2]
 
-CONFIG = """
-name = "toy"
-[source]
-path = "prices.parquet"
-series = "symbol"
-time = "date"
-frequency = "1d"
-available_after = "1d"
-[features]
-r = { op = "log_return", column = "close" }
-[model]
-n_states = 2
-emission = ["gaussian", "student_t"]
-duration = "geometric"
-max_duration = 12
-[fit]
-n_init = 2
-max_iter = 40
-tol = 1e-4
-device = "cpu"
-"""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one command left: exit status and what it said."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def last_json(self) -> dict[str, Any]:
-        return json.loads(self.out.splitlines()[-1])
-
-
+CONFIG = toy_config(max_iter=40, tol=1e-4)
 Drive = Callable[[Sequence[Sequence[str]]], list[Outcome]]
 
 
@@ -81,14 +44,6 @@ def gone(family: Sequence[int], patience: float = 60) -> bool:
     while any(map(runs, family)) and time.monotonic() < until:
         time.sleep(0.05)
     return not any(map(runs, family))
-
-
-def walk(symbol: str, seed: int, n_rows: int = 150) -> pl.DataFrame:
-    """Daily prices with a calm and a wild regime."""
-    rng = np.random.default_rng(seed)
-    spread = np.where(np.arange(n_rows) // 25 % 2, 0.03, 0.005)
-    days = [date(2024, 1, 1) + timedelta(days=i) for i in range(n_rows)]
-    return pl.DataFrame({"symbol": symbol, "date": days, "close": np.exp((rng.normal(size=n_rows) * spread).cumsum())})
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +66,10 @@ def drive(workplace: Path) -> Drive:
     """Run commands one after the other in the workplace."""
 
     def run(commands: Sequence[Sequence[str]]) -> list[Outcome]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "HSMM_"))}
-        environment |= {"PYTHONPATH": str(_ROOT), "PREFECT_HOME": str(workplace / "prefect"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-c", _DRIVER, json.dumps(commands)],
             cwd=workplace,
-            env=environment,
+            env=environment(workplace),
             capture_output=True,
             text=True,
             timeout=300,

@@ -11,33 +11,14 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-CONFIG = """
-name = "toy"
-[source]
-path = "prices.parquet"
-series = "symbol"
-time = "date"
-frequency = "1d"
-available_after = "1d"
-[features]
-r = { op = "log_return", column = "close" }
-[model]
-n_states = 2
-emission = ["gaussian", "student_t"]
-duration = "geometric"
-max_duration = 12
-[fit]
-n_init = 2
-max_iter = 300
-tol = 1e-6
-device = "cpu"
+from tests.sources import toy_config, walk
+
+CONFIG = f"""{toy_config(max_iter=300, tol=1e-6)}
 [promote]
 min_improvement = -10.0
 min_margin = 0.0
@@ -82,17 +63,10 @@ POINTS: dict[str, tuple[str, str, str]] = {
 def make_place(folder: Path, seed: int) -> Path:
     """A folder with a configuration and a source of two good series and a bad one."""
     folder.mkdir(parents=True)
-    series = [_walk(name, 10 * seed + i) for i, name in enumerate("AB")]
-    pl.concat([*series, _walk("constant", 0).with_columns(close=1.0)]).write_parquet(folder / "prices.parquet")
+    series = [walk(name, 10 * seed + i) for i, name in enumerate("AB")]
+    pl.concat([*series, walk("constant", 0).with_columns(close=1.0)]).write_parquet(folder / "prices.parquet")
     (folder / "toy.toml").write_text(CONFIG)
     return folder
-
-
-def _walk(symbol: str, seed: int, n_rows: int = 150) -> pl.DataFrame:
-    rng = np.random.default_rng(seed)
-    spread = np.where(np.arange(n_rows) // 25 % 2, 0.03, 0.005)
-    days = [date(2024, 1, 1) + timedelta(days=i) for i in range(n_rows)]
-    return pl.DataFrame({"symbol": symbol, "date": days, "close": np.exp((rng.normal(size=n_rows) * spread).cumsum())})
 
 
 @functools.cache

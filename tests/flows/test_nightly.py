@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import polars as pl
 import pytest
 
 from tasks.config.columns import STATE_COLUMNS
+from tests.commands import environment
 
 SUMMARY = {
     *("run_key", "mlflow_run_id", "model_name", "model_version", "verdict", "states_table", "report", "as_of"),
@@ -33,6 +36,7 @@ MISTAKES = {
     "a folder of something else": (["--set", "output.states=photos"], "no Delta table"),
     "an impossible size": (["--set", "fit.n_init=99999999999"], "Lower max_duration or n_init"),
     "a date that is none": (["--as-of", "yesterday"], "'yesterday'"),
+    "only bad series": (["--set", "source.path=bad.parquet", "--set", "output.states=bad/states"], "too_short"),
     "a date before the data": (["--as-of", "1999-01-01"], "no row"),
 }
 FAILURES = {
@@ -40,7 +44,6 @@ FAILURES = {
         ["--set", "tracking.uri=sqlite:///nowhere/mlflow.db", "--set", "output.states=untracked/states"],
         "tracking.uri",
     ),
-    "only bad series": (["--set", "source.path=bad.parquet", "--set", "output.states=bad/states"], "too_short"),
 }
 
 
@@ -104,6 +107,20 @@ def test_the_same_night_again_publishes_nothing(outcomes: dict) -> None:
     assert "fitting" not in again.err
     same = {key for key in SUMMARY if key not in ("verdict", "n_published", "seconds")}
     assert {key: again.last_json[key] for key in same} == {key: first[key] for key in same}
+
+
+@pytest.mark.usefixtures("outcomes")
+@pytest.mark.parametrize("arguments", [["run", "toy.toml"], ["states", "toy.toml"], ["name", "toy.toml", "0=calm"]])
+def test_what_fits_nothing_loads_nothing_that_fits_tracks_or_draws(workplace: Path, arguments: list[str]) -> None:
+    code = f"""
+import sys
+from flows.cli import main
+status = main({arguments})
+print([name for name in ("torch", "prefect", "mlflow", "matplotlib", "pandas") if name in sys.modules], status)
+"""
+    command, found = [sys.executable, "-c", code], environment(workplace)
+    done = subprocess.run(command, cwd=workplace, env=found, stdout=subprocess.PIPE, check=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
 
 
 def test_other_settings_for_rows_that_are_there_publish_nothing(outcomes: dict) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from flows.cli import main
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.registry.client import PREVIOUS, Version
+from tests.commands import Outcome
 
 FIRST_DAY = date(2020, 1, 1)
 CONFIG = """
@@ -135,19 +134,6 @@ class FolderRegistry:
 
     def bundle(self, version: int) -> Bundle:
         return load_bundle(self.folder / str(version))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one command left: exit status and what it said."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def last_json(self) -> dict[str, Any]:
-        return json.loads(self.out.splitlines()[-1])
 
 
 class Place:

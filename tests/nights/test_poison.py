@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tests.sources import poisons
+
 N_SERIES = int(os.environ.get("HSMM_SERIES", "14"))
 N_ROWS = 90
-Poison = Callable[[pl.DataFrame], pl.DataFrame]
-
-
-def _at_row(row: int, value: float) -> Poison:
-    picked = pl.int_range(pl.len()) == row
-    return lambda frame: frame.with_columns(x=pl.when(picked).then(value).otherwise("x"))
-
-
-POISONS: dict[str, Poison] = {
-    "duplicate_time": lambda frame: pl.concat([frame, frame.tail(1)]),
-    "unsorted_time": lambda frame: frame.reverse(),
-    "infinite_value": _at_row(5, float("inf")),
-    "undefined_feature": _at_row(5, -1.0),
-    "constant": lambda frame: frame.with_columns(x=2.0),
-    "too_short": lambda frame: frame.head(5),
-    "all_missing": lambda frame: frame.with_columns(x=pl.lit(float("nan"))),
-    "bad_time": lambda frame: frame.with_columns(date=pl.when(pl.int_range(pl.len()) != 3).then("date")),
-    "missing_series": lambda frame: frame.with_columns(symbol=pl.lit(None, pl.String)),
-    "off_calendar": lambda frame: pl.concat([frame, frame.tail(1).with_columns(pl.col("date") + timedelta(hours=6))]),
-}
+POISONS = poisons("x")
 OPTIONS = (
     *("fit.pool=per_series", "model.n_states=2", "fit.n_init=2", "source.unsorted=reject"),
     *('features={x={op="log", column="x"}}', "promote.min_share=0"),

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tasks.config.errors import ConfigurationError
 from tasks.config.laws import scaled_columns
-from tasks.config.settings import read_settings
+from tasks.config.settings import read_outline, read_settings
 from tasks.fitting.candidates import candidates, check_candidates
 
 MINIMAL = """
@@ -69,6 +69,14 @@ def config(tmp_path: Path) -> Path:
         ("select.rule=one_standard_error", ["select", 'criterion = "held_out"']),
         ("select={criterion='held_out', rule='one_se'}", ["select.rule", "one_standard_error"]),
         ("select={criterion='held_out', splits={name='k_fold', n_split=3}}", ["n_split", "'n_splits'?"]),
+        ("select.criterion=BIC", ["select.criterion", "'BIC'", "did you mean 'bic'?"]),
+        ("model.emission=negbin", ["'negbin'", "did you mean 'negative_binomial'?"]),
+        ("fit.pool=per", ["fit.pool", "did you mean 'per_series'?"]),
+        ("model.estimator=HMM", ["model.estimator: ", "did you mean 'hmm'?"]),
+        ("model.n_states=[2, 0]", ["--set: model.n_states: found 0;"]),
+        ("source.frequency=0", ["source.frequency: found 0; expected greater than"]),
+        ("source.frequency={A=3}", ["source.frequency: found 3; expected a valid string"]),
+        ("features.r.columns=['a']", ["features.r.columns: missing; expected more of them"]),
         ("model.n_states=[2, 2]", ["model.n_states", "none of them twice"]),
         ("model.min_duration=200", ["min_duration = 200", "max_duration = 120"]),
         ("fit.pool=by_sector", ["fit.pool", "'by_sector'", "'pooled'", "'per_series'"]),
@@ -90,6 +98,34 @@ def test_what_is_wrong_is_said_with_the_key(config: Path, assignment: str, words
     assert all(word in message for word in words), message
     assert refusal.value.exit_status == 2
     assert len(message.splitlines()) == 1
+
+
+def test_whoever_wrote_a_wrong_key_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text(MINIMAL + "max_iter = 0\n")
+    monkeypatch.setenv("HSMM_FIT__N_INIT", "0")
+    monkeypatch.setenv("HSMM_FIT__TOL", "-1")
+    with pytest.raises(ConfigurationError) as refusal:
+        read_settings(config, ["fit.tol=-2", "model={n_states=0}", "promote=3", "model.max_duration=3", "model.x.y=1"])
+    said = dict(line.split(": ")[1::-1] for line in str(refusal.value).splitlines())
+    assert said["fit.max_iter"] == str(config)
+    assert said["fit.n_init"] == "HSMM_FIT__N_INIT"
+    assert said["fit.tol"] == said["model.n_states"] == said["promote"] == said["model.x"] == "--set"
+    monkeypatch.setenv("HSMM_FIT__N_INIT", "1")
+    config.write_text(MINIMAL)
+    wrong = {"model.min_duration=500": f"{config} with --set: model: ", "fit.n_init.x=1": "--set: "}
+    for assignment, origin in wrong.items():
+        with pytest.raises(ConfigurationError) as refusal:
+            read_settings(config, [assignment])
+        assert str(refusal.value).startswith(origin)
+
+
+def test_an_outline_is_the_configuration_without_the_library(config: Path) -> None:
+    assert read_outline(config) == read_settings(config)
+    assert read_outline(config, ["model.emission={name='gausian'}"]).model.emission == ({"name": "gausian"},)
+    for wrong in (["fit.n_init=0"], ["fit.n_init=0", "select.criterion=bicc"]):
+        with pytest.raises(ConfigurationError) as refusal:
+            read_outline(config, wrong)
+        assert all(assignment.split("=")[0] in str(refusal.value) for assignment in wrong)
 
 
 def test_every_wrong_key_is_named(config: Path) -> None:
@@ -122,6 +158,11 @@ def test_a_scalar_is_a_list_of_one_candidate(config: Path, text: str, candidates
 def test_settings_are_frozen(config: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         read_settings(config).fit.n_init = 3  # type: ignore[misc]
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"found a folder; expected a TOML configuration\.$"):
+        read_settings(tmp_path)
 
 
 @pytest.mark.parametrize("text", [None, "name = ", "\xff"])

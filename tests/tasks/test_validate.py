@@ -11,28 +11,12 @@ import pytest
 from tasks.config.settings import Settings
 from tasks.source.ingest import ingest
 from tasks.source.validate import Validated, validate
+from tests.sources import Poison, poisons
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]
-Poison = Callable[[pl.DataFrame], pl.DataFrame]
-
-
-def _at_row(row: int, value: float) -> Poison:
-    picked = pl.int_range(pl.len()) == row
-    return lambda frame: frame.with_columns(close=pl.when(picked).then(value).otherwise("close"))
-
-
 POISONS: dict[str, Poison] = {
-    "duplicate_time": lambda frame: pl.concat([frame, frame.tail(1)]),
-    "unsorted_time": lambda frame: frame.reverse(),
-    "infinite_value": _at_row(5, float("inf")),
-    "undefined_feature": _at_row(5, -1.0),
-    "constant": lambda frame: frame.with_columns(close=2.0),
-    "too_short": lambda frame: frame.head(5),
-    "all_missing": lambda frame: frame.with_columns(close=pl.lit(float("nan"))),
-    "bad_time": lambda frame: frame.with_columns(date=pl.when(pl.int_range(pl.len()) != 3).then("date")),
-    "missing_series": lambda frame: frame.with_columns(symbol=pl.lit(None, pl.String)),
-    "off_calendar": lambda frame: pl.concat([frame, frame.tail(1).with_columns(pl.col("date") + timedelta(hours=6))]),
+    **poisons("close"),
     "sparse": lambda frame: frame.with_columns(pl.lit(frame["date"][0]).dt.offset_by("1y").alias("late")).select(
         "symbol",
         pl.when(pl.int_range(pl.len()) == frame.height - 1)

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from tasks.config.components import SplitsChoice
+from tasks.config.components import SplitsChoice, is_outline
 from tasks.config.sections.section import Section
 from tasks.config.settings_errors import nearest
 
@@ -24,6 +24,8 @@ class Select(Section):
     @field_validator("criterion", "rule")
     @classmethod
     def _is_known(cls, name: str, info: ValidationInfo) -> str:
+        if is_outline(info):
+            return name
         from hsmm.selection import CRITERIA, RULES
 
         known = CRITERIA if info.field_name == "criterion" else RULES
@@ -32,10 +34,12 @@ class Select(Section):
         return name
 
     @model_validator(mode="after")
-    def _has_scores_on_held_out_rows(self) -> Self:
+    def _has_scores_on_held_out_rows(self, info: ValidationInfo) -> Self:
+        given = [key for key in ("rule", "splits") if key in self.model_fields_set]
+        if is_outline(info) or not given:
+            return self
         from hsmm.selection import CRITERIA
 
-        given = [key for key in ("rule", "splits") if key in self.model_fields_set]
-        if given and not CRITERIA[self.criterion].on_held_out:
+        if not CRITERIA[self.criterion].on_held_out:
             raise ValueError(f'criterion = "held_out" with `{given[0]}`, which needs scores on held-out rows')
         return self

@@ -5,12 +5,11 @@ from __future__ import annotations
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from tasks.config.errors import PipelineError
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import PageSummary, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import load_bundle
 from tasks.registry.client import Registry, is_there
@@ -26,7 +25,7 @@ from tasks.tables.storage import newest_summary
 _LARGEST_RANKING = 1 << 24
 
 
-def recorded_report(settings: Settings) -> dict[str, Any]:
+def recorded_report(settings: Settings) -> PageSummary:
     """Write the page beside the newest run's pictures; what it says of itself, its path under ``report``."""
     data = recorded_page_data(settings)
     newest, series = data.rows.sort("as_of").row(-1, named=True), balance(data)

@@ -1,0 +1,97 @@
+"""What a run answered last, while nothing has changed: configuration, source, code, what is published and registered.
+
+With it a run that has nothing to do is answered before anything is loaded that fits, tracks or draws. It is a note
+beside the state table; without it the run finds the same by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.config.errors import PipelineError
+from tasks.config.outcome import RunSummary
+from tasks.config.settings import Settings
+from tasks.config.whole import appearing
+from tasks.registry.mark import registry_mark
+from tasks.source.files import LOG, is_delta, source_files
+from tasks.source.version import code_version
+from tasks.tables.storage import is_local, newest_summary, published_summary
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a run was asked: a configuration as it is written, the bytes of its source, a moment, and the code.
+
+    ``key`` is their digest, or None where the source is not on this machine or cannot be read.
+    """
+
+    settings: Settings
+    as_of: str | None
+    key: str | None
+
+    @classmethod
+    def asked(cls, settings: Settings, as_of: str | None) -> Question:
+        """The question, of which every byte of the source is read."""
+        try:
+            return cls(settings, as_of, _digest(settings, as_of))
+        except (OSError, ValueError):
+            return cls(settings, as_of, None)
+
+    def answer(self) -> RunSummary | None:
+        """What the run says whose rows are there; None where this was not the last that was asked, or rows came since.
+
+        ``n_published`` is 0: nothing is written.
+        """
+        with suppress(OSError, ValueError, KeyError, TypeError, PipelineError):
+            note = json.loads(_note(self.settings).read_text(encoding="utf-8"))
+            states = self.settings.output.states
+            if note["question"] == self.key and note["found"] == _found(self.settings):
+                published = published_summary(states, note["run_key"])
+                said: RunSummary = {"verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": []}
+                return {**published, **said} if published else None
+        return None
+
+    def note(self, answer: RunSummary) -> None:
+        """Note what a run answered, unless something was left undone, or the source has changed meanwhile."""
+        found = _found(self.settings)
+        if answer["notes"] or None in (self.key, *found) or Question.asked(self.settings, self.as_of).key != self.key:
+            return
+        said = {"question": self.key, "run_key": answer["run_key"], "found": found}
+        with suppress(OSError), appearing(_note(self.settings)) as path:
+            path.write_text(json.dumps(said), encoding="utf-8")
+
+
+def _digest(settings: Settings, as_of: str | None) -> str | None:
+    path = settings.source.path
+    if not is_local(path):
+        return None
+    log = Path(path) / LOG  # of a Delta table, whose other files never change
+    files = sorted(map(str, log.iterdir())) if is_delta(path) else [file.path for file in source_files(path)]
+    asked = {
+        "settings": settings.model_dump(mode="json"),
+        "as_of": as_of,
+        "code": code_version(),
+        "files": [(file, _digest_of(file)) for file in files],
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of(file: str) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _found(settings: Settings) -> list[str | None]:
+    """The key of the newest publish, and what is registered."""
+    newest: RunSummary = newest_summary(settings.output.states, settings.name) or {}
+    return [newest.get("run_key"), registry_mark(settings.tracking.uri, settings.name)]
+
+
+def _note(settings: Settings) -> Path:
+    states = settings.output.states
+    base = states.rstrip("/") if is_local(states) else f"out/{settings.name}"
+    return Path(f"{base}_answered") / f"{settings.name}.json"
