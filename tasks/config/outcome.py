@@ -108,6 +108,7 @@ class BackfillSummary(TypedDict):
     n_published: int
     failed: dict[str, str]
     notes: NotRequired[list[str]]
+    alerts: NotRequired[AlertsSummary]
     seconds: NotRequired[float]
 
 

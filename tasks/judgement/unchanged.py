@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.config.errors import PipelineError
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import AlertsSummary, RunSummary
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.registry.mark import registry_mark
@@ -52,15 +52,18 @@ class Question:
             if note["question"] == self.key and note["found"] == _found(self.settings):
                 published = published_summary(states, note["run_key"])
                 said: RunSummary = {"verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": []}
+                said["alerts"] = note["alerts"]
                 return {**published, **said} if published else None
         return None
 
     def note(self, answer: RunSummary) -> None:
         """Note what a run answered, unless something was left undone, or the source has changed meanwhile."""
-        found = _found(self.settings)
-        if answer["notes"] or None in (self.key, *found) or Question.asked(self.settings, self.as_of).key != self.key:
+        found, alerts = _found(self.settings), answer.get("alerts", {})
+        left_undone = answer["notes"] or alerts.get("failed") or alerts.get("n_pending")
+        if left_undone or None in (self.key, *found) or Question.asked(self.settings, self.as_of).key != self.key:
             return
-        said = {"question": self.key, "run_key": answer["run_key"], "found": found}
+        told: AlertsSummary = {**alerts, "n_new": 0, "new": []}
+        said = {"question": self.key, "run_key": answer["run_key"], "found": found, "alerts": told}
         with suppress(OSError), appearing(_note(self.settings)) as path:
             path.write_text(json.dumps(said), encoding="utf-8")
 

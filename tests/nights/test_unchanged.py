@@ -96,9 +96,13 @@ def test_a_source_that_changes_while_a_run_reads_it_leaves_no_note(place) -> Non
     assert question.answer() is not None
 
 
-def test_a_run_that_left_something_undone_is_made_again(place) -> None:
+@pytest.mark.parametrize(
+    "undone",
+    [{"notes": ["no copy was kept"]}, {"alerts": {"failed": "the hook is silent"}}, {"alerts": {"n_pending": 1}}],
+)
+def test_a_run_that_left_something_undone_is_made_again(place, undone: dict) -> None:
     question = Question.asked(place.settings(*FEW), None)
-    question.note({**place.night(None, *FEW), "notes": ["the champion was not kept beside the table"]})
+    question.note({**place.night(None, *FEW), "notes": [], **undone})
     assert question.answer() is None
 
 
