@@ -34,7 +34,7 @@ from tasks.tables.publish import (
     quarantined_again,
     require_series,
 )
-from tasks.tables.storage import check_output, published_summary, read_names
+from tasks.tables.storage import check_output, published_summary, read_names, unpublished
 from tasks.tracking.track import TrackedRun, log_outcome, track_task, tracked_run
 
 
@@ -112,7 +112,8 @@ def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary
             state_names=names,
             held=judged.held,
         )
-        summary |= describe_outcome(fitted, judged, decoded, validated, run.run_id, version)
+        new = unpublished(settings.output.states, decoded, settings.name, line)
+        summary |= describe_outcome(fitted, judged, new, validated, run.run_id, version)
         say("publish")
         published = publish_task(decoded, validated, settings, key, summary)
         said = published_summary(settings.output.states, key) or {}

@@ -51,10 +51,13 @@ def describe_input(
 
 
 def describe_outcome(
-    fitted: Fitted, judged: Judged, decoded: pl.DataFrame, validated: Validated, run_id: str, version: int
+    fitted: Fitted, judged: Judged, new: pl.DataFrame, validated: Validated, run_id: str, version: int
 ) -> RunSummary:
-    """What was fitted and what the gate said of it; n_series = published + held + stale + quarantined."""
-    current = decoded.filter(~pl.col("series_id").is_in(validated.stale["series_id"].implode()))
+    """What was fitted and what the gate said of it, and of whose ``new`` rows the champion made some.
+
+    n_series = published + held + stale + quarantined.
+    """
+    current = new.filter(~pl.col("series_id").is_in(validated.stale["series_id"].implode()))
     held = current.filter(pl.col("status") == "HELD")["series_id"].n_unique()
     return {**describe_fitted(fitted, judged, validated, run_id, version), "n_held": held}
 
