@@ -26,6 +26,7 @@ def backfill(
     overrides: list[str] | None = None,
     *,
     walk_forward: bool = False,
+    new_lineage: bool = False,
 ) -> BackfillSummary:
     """Publish every partition from start to end that the table lacks; what the data do not allow is noted, and skipped.
 
@@ -36,15 +37,17 @@ def backfill(
     zone = settings.source.timezone
     moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
     if walk_forward:
-        return {**walk(settings, moments), "alerts": note_alerts(settings)}
-    made, failed = 0, {}
+        return {**walk(settings, moments, new_lineage=new_lineage), "alerts": note_alerts(settings)}
+    made, failed, notes = 0, {}, list[str]()
     before = ledger(settings, moments)
     for done, (as_of, status) in enumerate(before.select("as_of", "status").iter_rows()):
         say("backfill", done, len(moments), f"{as_of:%Y-%m-%d}")
         if status == "DONE":
             continue
         try:
-            made += night(settings, as_of.isoformat(), occasion="backfill")["n_published"]
+            said = night(settings, as_of.isoformat(), new_lineage=new_lineage, occasion="backfill")
+            made, new_lineage = made + said["n_published"], new_lineage and not said["n_published"]
+            notes += said["notes"]
         except _OF_THE_DATA as error:
             failed[as_of.isoformat()] = str(error)
     return {
@@ -53,5 +56,6 @@ def backfill(
         "partitions": [told(row) for row in ledger(settings, moments).iter_rows(named=True)],
         "n_published": made,
         "failed": failed,
+        "notes": list(dict.fromkeys(notes)),
         "alerts": note_alerts(settings),
     }

@@ -14,29 +14,35 @@ from tasks.config.settings import Settings, read_settings
 from tasks.fitting.decode import decode_task
 from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
+from tasks.judgement.promote import follow_task
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
-from tasks.tables.lineage import lineage
+from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.publish import publish_task, quarantined_again, require_series
 from tasks.tables.storage import check_output, published_summary, read_names
 
 
 @flow(name="decode", validate_parameters=True)
-def decode_new(config: str, as_of: str | None = None, overrides: list[str] | None = None) -> RunSummary:
+def decode_new(
+    config: str, as_of: str | None = None, overrides: list[str] | None = None, *, new_lineage: bool = False
+) -> RunSummary:
     """Publish the rows that are new at ``as_of`` under the model in force."""
     settings = read_settings(config, overrides or ())
-    return alerted(settings, lambda: decode_rows(settings, as_of), alert_task)
+    return alerted(settings, lambda: decode_rows(settings, as_of, new_lineage=new_lineage), alert_task)
 
 
-def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = None) -> RunSummary:
+def decode_rows(
+    settings: Settings, as_of: str | None, since: datetime | None = None, *, new_lineage: bool = False
+) -> RunSummary:
     """The same; with ``since``, under the model that was in force then, and only rows that became available later."""
     check_output(settings.output.states)
     say("ingest")
     ingested = ingest_task(settings, as_of)
     say("validate")
-    line, validated = lineage(settings, validate_task(ingested, settings))
+    line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
+    notes = lineage_notes(settings, line, new=new_lineage)
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
     summary = describe_input(settings, validated, key, line, "night" if since is None else "backfill")
@@ -44,7 +50,7 @@ def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = 
     said = published_summary(settings.output.states, key)
     if said is not None:
         aside = describe_quarantine(quarantined_again(validated, settings, key))
-        return {**summary, **said, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0}
+        return {**summary, **said, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": notes}
     require_series(validated, settings, key)
     validated = with_unserved(validated, champion.in_force(), {})
     require_series(validated, settings, key)
@@ -59,8 +65,10 @@ def decode_rows(settings: Settings, as_of: str | None, since: datetime | None = 
         after=None if since is None else since - ingested.delay,
     )
     summary |= describe_decoded(champion, validated)
-    notes = [champion.note] if champion.note else []
+    notes += [champion.note] if champion.note else []
     notes += told_jumps(jumped_inputs(champion, validated, settings))
     say("publish")
     published = publish_task(decoded, validated, settings, key, summary)
+    if since is None:
+        follow_task(settings, summary)
     return {**summary, "verdict": published.verdict, "n_published": published.n_rows, "notes": notes}

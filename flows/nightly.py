@@ -25,7 +25,7 @@ from tasks.report.summary import describe_input, describe_outcome, describe_quar
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
-from tasks.tables.lineage import lineage
+from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
 from tasks.tables.publish import (
     already_there,
     noted_run,
@@ -58,20 +58,24 @@ def night(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
+    asked = lineage_notes(settings, line, new=new_lineage)
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)
     note_drift_task(validated, settings, key)
     published = published_summary(settings.output.states, key)
     if published is not None:
-        notes = list(settle_again(settings, published, key).notes)
+        notes = [*asked, *out_of_sight(settings, line), *settle_again(settings, published, key).notes]
         aside = describe_quarantine(quarantined_again(validated, settings, key))
         return {**summary, **published, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": notes}
     require_series(validated, settings, key)
     if nothing_new(validated, settings, line):
         repair = settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
-        return {**already_there(validated, settings, key, summary), "notes": list(repair.notes)}
+        return {
+            **already_there(validated, settings, key, summary),
+            "notes": [*asked, *out_of_sight(settings, line), *repair.notes],
+        }
     with noted_run(settings, validated, key):
-        return _fit_and_publish(settings, validated, key, summary)
+        return _fit_and_publish(settings, validated, key, summary, asked)
 
 
 def fit_and_judge(
@@ -96,8 +100,10 @@ def register(
     return version, require_model(judged, run.run_id)
 
 
-def _fit_and_publish(settings: Settings, validated: Validated, key: str, summary: RunSummary) -> RunSummary:
-    line, notes = summary["lineage"], list[str]()
+def _fit_and_publish(
+    settings: Settings, validated: Validated, key: str, summary: RunSummary, asked: list[str]
+) -> RunSummary:
+    line, notes = summary["lineage"], [*asked]
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
         version, in_force = register(run, fitted, judged, validated, settings, key, line)

@@ -38,7 +38,7 @@ from tasks.tracking.track import tracked_run
 _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
 
 
-def walk_forward(settings: Settings, moments: Sequence[datetime]) -> BackfillSummary:
+def walk_forward(settings: Settings, moments: Sequence[datetime], *, new_lineage: bool = False) -> BackfillSummary:
     """Every stretch from one moment to the next that the table lacks, oldest first; no row of it is in sample.
 
     The gate, the states' identities and the champion go from fit to fit as they do from night to night. Where nothing
@@ -56,7 +56,8 @@ def walk_forward(settings: Settings, moments: Sequence[datetime]) -> BackfillSum
     for i, (since, until) in enumerate(pairwise(moments)):
         say("backfill", i, len(done), f"{until:%Y-%m-%d}")
         if not done[i]:
-            made += _stretch(settings, since, until, failed, notes)
+            published = _stretch(settings, since, until, failed, notes, new=new_lineage)
+            made, new_lineage = made + published, new_lineage and not published
     partitions = ledger(settings, [*moments[1:]]).iter_rows(named=True)
     return {
         "model_name": settings.name,
@@ -71,15 +72,23 @@ def walk_forward(settings: Settings, moments: Sequence[datetime]) -> BackfillSum
 
 
 def _stretch(
-    settings: Settings, since: datetime, until: datetime, failed: dict[datetime, str], notes: list[str]
+    settings: Settings,
+    since: datetime,
+    until: datetime,
+    failed: dict[datetime, str],
+    notes: list[str],
+    *,
+    new: bool,
 ) -> int:
     """How many rows were published of what became available after ``since``; it is made whole, or again."""
     try:
-        _fit(settings, since, notes)
+        _fit(settings, since, notes, new=new)
     except _OF_THE_DATA as error:
         failed[since] = str(error)
     try:
-        return decode_rows(settings, until.isoformat(), since)["n_published"]
+        said = decode_rows(settings, until.isoformat(), since, new_lineage=new)
+        notes += said["notes"]
+        return said["n_published"]
     except _OF_THE_DATA as error:
         failed[until] = str(error)
     except NoChampionError as error:
@@ -87,14 +96,14 @@ def _stretch(
     return 0
 
 
-def _fit(settings: Settings, as_of: datetime, notes: list[str]) -> None:
+def _fit(settings: Settings, as_of: datetime, notes: list[str], *, new: bool) -> None:
     """What a night does before and after it publishes: fit, judge, register, promote."""
     check_local_database(settings.tracking.uri)
     check_candidates(settings)
     say("ingest")
     ingested = ingest_task(settings, as_of.isoformat())
     say("validate")
-    line, validated = lineage(settings, validate_task(ingested, settings))
+    line, validated = lineage(settings, validate_task(ingested, settings), new=new)
     key = run_key(settings, validated)
     require_series(validated, settings, key)
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)

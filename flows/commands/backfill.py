@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, NewLineage
 from flows.console import print_backfill
 from tasks.config.outcome import BackfillSummary
 
@@ -23,6 +23,7 @@ def backfill(
     end: str,
     every: str = "1mo",
     walk_forward: Annotated[bool, Parameter(negative="")] = False,
+    new_lineage: NewLineage = False,
     set_: Assignments = None,
     json_: AsJson = False,
 ) -> None:
@@ -40,15 +41,17 @@ def backfill(
         The step: 1d, 1w, 1mo, 1q or 1y.
     walk_forward
         Fit at each step and decode up to the next, so that every row is out of sample: an honest backtest.
+    new_lineage
+        Rows mean something else from now on (other features, steps or scales): begin a new line of them in this table.
     """
     began = time.monotonic()
-    summary = run_flow(partial(_backfill, walk_forward), config, (start, end, every), set_)
+    summary = run_flow(partial(_backfill, walk_forward, new_lineage), config, (start, end, every), set_)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_backfill(summary)
     print_json(summary, json_)
 
 
-def _backfill(walk_forward: bool) -> Callable[..., BackfillSummary]:
+def _backfill(walk_forward: bool, new_lineage: bool) -> Callable[..., BackfillSummary]:
     from flows.backfill import backfill
 
-    return partial(backfill, walk_forward=walk_forward)
+    return partial(backfill, walk_forward=walk_forward, new_lineage=new_lineage)

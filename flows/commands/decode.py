@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, NewLineage
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
 
 
-def decode(config: str, *, as_of: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+def decode(
+    config: str,
+    *,
+    as_of: str | None = None,
+    new_lineage: NewLineage = False,
+    set_: Assignments = None,
+    json_: AsJson = False,
+) -> None:
     """Publish the states of new rows under the champion, without a fit.
 
     Parameters
@@ -21,19 +29,21 @@ def decode(config: str, *, as_of: str | None = None, set_: Assignments = None, j
         A TOML configuration.
     as_of
         A date or moment; nothing later is used. By default the moment the source's newest row became known.
+    new_lineage
+        Go back to rows that meant something else: their line goes on in this table.
     """
 
     began = time.monotonic()
     from tasks.config.settings import read_settings
 
     settings = read_settings(config, set_ or ())
-    summary = run_flow(_decode_new, config, (as_of,), set_, as_of=as_of)
+    summary = run_flow(partial(_decode_new, new_lineage), config, (as_of,), set_, as_of=as_of)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings.tracking.uri)
     print_json(summary, json_)
 
 
-def _decode_new() -> Callable[..., RunSummary]:
+def _decode_new(new_lineage: bool) -> Callable[..., RunSummary]:
     from flows.decoding import decode_new
 
-    return decode_new
+    return partial(decode_new, new_lineage=new_lineage)

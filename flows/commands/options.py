@@ -15,3 +15,4 @@ Assignments = Annotated[
     ),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="End standard output with one JSON object.")]
+NewLineage = Annotated[bool, Parameter(name="--new-lineage", negative="")]

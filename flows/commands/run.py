@@ -8,7 +8,7 @@ from functools import partial
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, NewLineage
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
 
@@ -17,7 +17,7 @@ def run(
     config: str,
     *,
     as_of: str | None = None,
-    new_lineage: bool = False,
+    new_lineage: NewLineage = False,
     set_: Assignments = None,
     json_: AsJson = False,
 ) -> None:

@@ -103,7 +103,7 @@ def champion_at(
             return copy.champion(lineage, f"{error} {_SERVES}")
         bundle = load_bundle(downloaded)
         _keep(settings, chosen, downloaded)
-    return Champion(chosen.number, _as_of(chosen), bundle, not _is_of(chosen, lineage))
+    return Champion(chosen.number, _as_of(chosen), bundle, not is_of(chosen, lineage))
 
 
 def jumped_inputs(champion: Champion | None, validated: Validated, settings: Settings) -> pl.DataFrame:
@@ -156,14 +156,15 @@ def require_champion(settings: Settings, as_of: datetime, lineage: str | None = 
     return champion
 
 
-def _is_of(version: Version, lineage: str | None) -> bool:
+def is_of(version: Version, lineage: str | None) -> bool:
+    """Whether a version was fitted on rows that mean this; one that does not say may have been."""
     return lineage is None or version.tags.get(LINEAGE, lineage) == lineage
 
 
 def _chosen(
     versions: dict[int, Version], alias: int | None, as_of: datetime, key: str | None, lineage: str | None
 ) -> Version | None:
-    of_lineage = {number: version for number, version in versions.items() if _is_of(version, lineage)}
+    of_lineage = {number: version for number, version in versions.items() if is_of(version, lineage)}
     if of_lineage != versions and (found := _chosen(of_lineage, alias, as_of, key, None)) is not None:
         return found
     own = next((v for v in versions.values() if key is not None and v.tags.get("run_key") == key), None)
@@ -171,8 +172,13 @@ def _chosen(
         return versions.get(int(own.tags[FOLLOWED] or 0))
     if alias in versions and "as_of" in versions[alias].tags and _as_of(versions[alias]) <= as_of:
         return versions[alias]
-    promoted = [v for v in versions.values() if v.tags.get("verdict") == "PROMOTE" and _as_of(v) <= as_of]
-    earlier = [version for version in promoted if version.tags.get(ROLLED_BACK) != "true"]
+    return in_force_of(versions, as_of, None)
+
+
+def in_force_of(versions: dict[int, Version], as_of: datetime, lineage: str | None) -> Version | None:
+    """Of a lineage, the version that was promoted last by ``as_of`` and not rolled back."""
+    promoted = [v for v in versions.values() if v.tags.get("verdict") == "PROMOTE" and is_of(v, lineage)]
+    earlier = [v for v in promoted if v.tags.get(ROLLED_BACK) != "true" and _as_of(v) <= as_of]
     return max(earlier, key=lambda version: (_as_of(version), version.number), default=None)
 
 
@@ -206,7 +212,7 @@ class Kept:
 
     def champion(self, lineage: str | None, note: str = "") -> Champion:
         """It, as a run of a lineage follows it."""
-        return Champion(self.version.number, _as_of(self.version), self.bundle, not _is_of(self.version, lineage), note)
+        return Champion(self.version.number, _as_of(self.version), self.bundle, not is_of(self.version, lineage), note)
 
 
 def kept_champion(settings: Settings) -> Kept | None:

@@ -17,9 +17,10 @@ from tasks.config.patience import PATIENTLY
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import check_canary, load_bundle
+from tasks.judgement.champion import in_force_of, is_of
 from tasks.judgement.judge import all_codes
 from tasks.judgement.repair import Repair, repaired
-from tasks.registry.client import FOLLOWED, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
 from tasks.tables.storage import newest_summary, read_name_rows, rewrite_names
 
 _UNSETTLED = "the tracking server does not answer: whether the champion is the newest that passed was not looked up"
@@ -49,6 +50,8 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
             f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
             "the champion stays."
         )
+    if not only_newer and before is not None:
+        _refuse_another_lineage(chosen, _version(registry, name, before), name)
     if only_newer and (_is_rolled_back(chosen) or _is_overtaken(chosen, before)):
         return said
     if only_newer and _is_older(chosen, registry, name, before):
@@ -84,6 +87,7 @@ def settle(settings: Settings, summary: RunSummary, registry: Registry | None = 
     A version that the registry has lost is not promoted.
     """
     gate, version = summary.get("gate"), summary.get("model_version")
+    follow(settings, summary, registry)
     if gate is None or gate["verdict"] != "PROMOTE" or version is None:
         return
     rewrite_names(settings.output.states, settings.name, died=_news_of_deaths(settings, summary))
@@ -93,6 +97,24 @@ def settle(settings: Settings, summary: RunSummary, registry: Registry | None = 
 
 
 settle_task = task(name="settle", cache_policy=NO_CACHE, **PATIENTLY)(settle)
+
+
+def follow(settings: Settings, published: RunSummary, registry: Registry | None = None) -> None:
+    """Where a lineage was gone back to, the alias goes with it: to the version of it that was in force before."""
+    reached, line = registry or reach_registry(settings.tracking.uri, settings.name), published.get("lineage")
+    newest = newest_summary(settings.output.states, settings.name) or {}
+    if reached is None or line is None or newest.get("lineage") != line:
+        return
+    versions = {version.number: version for version in reached.versions(settings.name)}
+    alias = versions.get(reached.champion(settings.name) or 0)
+    made = published.get("model_version") if "gate" in published else None
+    before = {number: version for number, version in versions.items() if number != made}
+    own = in_force_of(before, datetime.fromisoformat(published["as_of"]), line)
+    if alias is not None and own is not None and not is_of(alias, line):
+        reached.move_champion(settings.name, own.number)
+
+
+follow_task = task(name="follow", cache_policy=NO_CACHE, **PATIENTLY)(follow)
 
 
 def settle_again(settings: Settings, published: RunSummary, key: str) -> Repair:
@@ -124,9 +146,15 @@ def rollback(registry: Registry, name: str) -> Promotion:
     now = registry.champion(name)
     if now is None:
         raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
-    previous = _version(registry, name, now).tags.get(PREVIOUS)
+    present = _version(registry, name, now)
+    previous = present.tags.get(PREVIOUS)
+    while previous is not None and not is_of(_version(registry, name, int(previous)), present.tags.get(LINEAGE)):
+        previous = _version(registry, name, int(previous)).tags.get(PREVIOUS)
     if previous is None:
-        raise PromotionError(f"version {now} of {name} was the first champion; there is none to go back to.")
+        raise PromotionError(
+            f"version {now} of {name} was the first champion of its lineage; there is none to go back to. To go back "
+            "to rows that mean something else, undo the change of the configuration and run it with `--new-lineage`."
+        )
     check_usable(registry, name, int(previous))
     registry.tag_version(name, now, {ROLLED_BACK: "true"})
     registry.move_champion(name, int(previous))
@@ -160,6 +188,14 @@ def _news_of_deaths(settings: Settings, summary: RunSummary) -> dict[int, dateti
     known = dict(read_name_rows(settings.output.states, settings.name).select("state", "died").iter_rows())
     dead: dict[int, datetime | None] = {state: as_of for state in told.get("died", ()) if state in known}
     return dead | {state: None for state in told.get("alive", ()) if (known.get(state) or as_of) < as_of}
+
+
+def _refuse_another_lineage(chosen: Version, champion: Version, name: str) -> None:
+    if not is_of(chosen, champion.tags.get(LINEAGE)):
+        raise PromotionError(
+            f"version {chosen.number} of {name} was fitted on rows that mean something else than those of the "
+            "champion; run its configuration with `--new-lineage`: then table, alias and page change together."
+        )
 
 
 def _is_rolled_back(version: Version) -> bool:

@@ -48,6 +48,25 @@ def lineage(settings: Settings, validated: Validated, *, new: bool = False) -> t
     return f"{own}:{len({said['lineage'] for said in known}) + 1}", validated
 
 
+def lineage_notes(settings: Settings, line: str, *, new: bool) -> list[str]:
+    """What a user should know who asked for a ``new`` lineage, and where rows of ``line`` will be published."""
+    if not new:
+        return []
+    known = _known(settings)
+    if known and known[0]["lineage"] != line:
+        return []
+    why = "nothing has changed what rows mean" if known else f"nothing is published for {settings.name!r} yet"
+    return [f"--new-lineage: {why}; the rows go on in the line that is there." if known else f"--new-lineage: {why}."]
+
+
+def out_of_sight(settings: Settings, line: str) -> list[str]:
+    """What a user should know of a run that has no row to publish, if another line is what readers see."""
+    known = _known(settings)
+    if not known or known[0]["lineage"] == line:
+        return []
+    return ["--new-lineage: every row of this line is there; readers see the other until this one has a new row."]
+
+
 def _known(settings: Settings) -> list[dict[str, Any]]:
     """What publishes said of the meaning of their rows, newest first."""
     told = (said for said in summaries(settings.output.states) if said.get("model_name") == settings.name)
@@ -65,7 +84,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
 def _choices(settings: Settings) -> str:
     return (
         f"expected what {settings.output.states!r} holds for {settings.name!r}. Undo it; or choose another `name`, or "
-        "another `output.states`; or begin a new line of rows in this table with `hsmm run … --new-lineage`. "
+        "another `output.states`; or begin a new line of rows in this table with `--new-lineage`. "
         "Nothing was fitted"
     )
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 import flows.nightly
-from tasks.config.errors import LineageError
+from tasks.config.errors import LineageError, PromotionError
+from tasks.judgement.promote import promote, rollback
 from tasks.tables.storage import read_states
 
 OPTIONS = ("model.n_states=2", "promote.min_improvement=-9")
@@ -131,3 +132,102 @@ def test_one_series_with_other_times_is_set_aside(place_at, toy) -> None:
     said = place.night(toy.day(130), *OPTIONS, "promote.min_coverage=0.5")
     assert [(one["series_id"], one["reason"]) for one in said["quarantined"]] == [("S2", "other_times")]
     assert not np.isin(said["run_key"], place.table().filter(series_id="S2")["run_key"].to_numpy())
+
+
+SCALE = "fit.scale=none"
+
+
+def as_set(*assignments: str) -> list[str]:
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+def versions(place) -> dict[int, str]:
+    return {v.number: v.tags["lineage"] for v in place.registry.versions("toy")}
+
+
+def test_asking_for_a_new_line_that_nothing_calls_for_is_answered(place, toy) -> None:
+    for command in ("run", "decode"):
+        for n in (130, 130, 120) if command == "run" else (135,):
+            said = place.command(command, "--as-of", str(toy.day(n)), "--new-lineage", "--json", *as_set(*OPTIONS))
+            assert said.status == 0, said.err
+            assert said.last_json["notes"] == [
+                "--new-lineage: nothing has changed what rows mean; the rows go on in the line that is there."
+            ]
+            assert said.last_json["notes"][0] in said.out
+
+
+def test_the_first_line_needs_no_asking(place_at, toy) -> None:
+    place = place_at("empty")
+    toy.frame(toy.levels(toy.sojourns(140, 2), distance=4.0)).write_parquet(place.source)
+    said = place.command("run", "--new-lineage", "--json", *as_set(*OPTIONS))
+    assert said.last_json["notes"] == ["--new-lineage: nothing is published for 'toy' yet."]
+
+
+def test_decoding_goes_back_to_a_line_and_the_alias_with_it(place, toy) -> None:
+    """What is decoded after a line was gone back to, what readers see, and the alias speak of the same rows."""
+    place.night(toy.day(125), *OPTIONS, SCALE, new_lineage=True)
+    assert place.registry.champion("toy") == 2
+    back = ["decode", "--as-of", str(toy.day(130)), *as_set(*OPTIONS), "--json"]
+    refused = place.command(*back)
+    assert (refused.status, "--new-lineage" in refused.err) == (2, True)
+    said = place.command(*back, "--new-lineage")
+    assert (said.status, said.last_json["n_published"], said.last_json["notes"]) == (0, 20, []), said.err
+    assert place.registry.champion("toy") == 1
+    assert versions(place)[1] == said.last_json["lineage"]
+    assert read_states(place.states, "toy").height == 260
+
+
+def test_a_held_night_takes_the_alias_back_with_its_line(place, toy) -> None:
+    place.night(toy.day(125), *OPTIONS, SCALE, new_lineage=True)
+    said = place.night(toy.day(130), OPTIONS[0], "promote.min_improvement=9", new_lineage=True)
+    assert said["gate"]["verdict"] == "HOLD"
+    assert place.registry.champion("toy") == 1
+
+
+def test_a_line_without_a_new_row_stays_out_of_sight(place, toy) -> None:
+    place.night(toy.day(125), *OPTIONS, SCALE, new_lineage=True)
+    said = place.night(toy.day(120), *OPTIONS, new_lineage=True)
+    assert (said["n_published"], len(said["notes"])) == (0, 1)
+    assert "readers see the other until this one has a new row" in said["notes"][0]
+    assert place.registry.champion("toy") == 2
+
+
+def test_the_alias_is_not_moved_to_another_line_by_hand(place, toy) -> None:
+    place.night(toy.day(125), *OPTIONS, SCALE, new_lineage=True)
+    for move in (lambda: rollback(place.registry, "toy"), lambda: promote(place.registry, "toy", 1)):
+        with pytest.raises(PromotionError, match="`--new-lineage`"):
+            move()
+    assert place.registry.champion("toy") == 2
+
+
+def test_a_rollback_passes_over_other_lines(place, toy) -> None:
+    place.night(toy.day(122), *OPTIONS, SCALE, new_lineage=True)
+    place.night(toy.day(125), *OPTIONS, new_lineage=True)
+    assert place.registry.champion("toy") == 3
+    assert rollback(place.registry, "toy")["model_version"] == 1
+
+
+@pytest.mark.parametrize("how", [[], ["--walk-forward"]], ids=["as then", "walk forward"])
+def test_a_backfill_begins_a_new_line_once(place_at, toy, how: list[str]) -> None:
+    place = place_at("filled")
+    toy.frame(toy.levels(toy.sojourns(140, 2), distance=4.0)).write_parquet(place.source)
+    fill = ["--every", "5d", "--json", *how, *as_set(*OPTIONS)]
+    days = ["--start", str(toy.day(110)), "--end", str(toy.day(120))]
+    assert place.command("backfill", *days, *fill).status == 0
+    refused = place.command("backfill", *days[:3], str(toy.day(125)), *fill, *as_set(SCALE))
+    assert (refused.status, "--new-lineage" in refused.err) == (2, True)
+    said = place.command(
+        "backfill", "--start", str(toy.day(121)), "--end", str(toy.day(136)), *fill, *as_set(SCALE), "--new-lineage"
+    )
+    assert (said.status, said.last_json["failed"], said.last_json["notes"]) == (0, {}, []), said.err
+    known = read_states(place.states, "toy")
+    assert known.height == said.last_json["n_published"] == (15 if how else 136)
+
+
+def test_the_page_of_another_meaning_shows_no_features(place) -> None:
+    said = place.command("report", "--json", *as_set(*OPTIONS, SCALE))
+    assert said.status == 0, said.err
+    assert "rows mean something else than these" in " ".join(said.last_json["notes"])
+    assert "rows mean something else" not in " ".join(
+        place.command("report", "--json", *as_set(*OPTIONS)).last_json["notes"]
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from tasks.config.errors import PipelineError
+from tasks.config.meaning import meaning
 from tasks.config.outcome import PageSummary, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import load_bundle
@@ -57,7 +58,10 @@ def recorded_page_data(settings: Settings) -> PageData:
 
 
 def _features(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.DataFrame | None:
-    as_of = summary.get("as_of")
+    as_of, means = summary.get("as_of"), summary.get("means")
+    if means is not None and means != meaning(settings):
+        notes.append("The features cannot be shown: the configuration says that rows mean something else than these.")
+        return None
     try:
         return validate(ingest(settings, datetime.fromisoformat(as_of) if as_of else None), settings).rows
     except PipelineError as error:
