@@ -69,7 +69,7 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.package: pyproject.toml $(NATIVE) $(VENV)/.torch
-	@echo "Installing the package and what it needs into $(VENV)"
+	@echo "Installing what the package needs into $(VENV) and compiling its kernels (minutes, the first time)"
 	@$(PIP) --editable .
 	@touch $@
 

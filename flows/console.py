@@ -24,7 +24,8 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
     lines = [_verdict(summary)]
     if best:
         states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
-        chosen = f"{states}, {best['emission']} emission, {best['duration']} duration"
+        lasting = "" if best["duration"] == "none" else f", {best['duration']} duration"
+        chosen = f"{states}, {best['emission']} emission{lasting}"
         lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
         lines.append(
             f"           {best['criterion']} {_score(best['score'])}, log-likelihood {best['log_likelihood']:.1f}"

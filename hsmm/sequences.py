@@ -371,11 +371,11 @@ def _spread_ties(values: Tensor) -> Tensor:
 
 
 def column_names(X: Any) -> tuple[str, ...] | None:
-    """The columns of a frame of pandas or polars if all are text, as scikit-learn has it; None for anything else."""
-    if type(X).__module__.partition(".")[0] not in ("pandas", "polars") or not hasattr(X, "columns"):
+    """The columns of a frame, or the name of a series, of pandas or polars; None where one is no text, and for else."""
+    if type(X).__module__.partition(".")[0] not in ("pandas", "polars"):
         return None
-    columns = list(X.columns)
-    return tuple(columns) if all(isinstance(name, str) for name in columns) else None
+    columns = list(X.columns) if hasattr(X, "columns") else [getattr(X, "name", None)]
+    return tuple(columns) if all(isinstance(name, str) and name for name in columns) else None
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from hsmm.errors import UnknownOptionError
 
+_ALSO_CALLED = {"normal": "gaussian", "t": "studentt"}
+
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """The end of a sentence on an unknown name: "; did you mean 'n_states'?", or a full stop where none is near."""
@@ -18,16 +20,22 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like this one, whatever its case, or the only one that it abbreviates.
+    """The known name that is most like this one in whatever letters and signs, or the only one that it abbreviates, or
+    what is called by it elsewhere.
 
     ``cutoff`` is how like it must be, from 0 to 1; None where none is.
     """
-    by_letters, written = {other.lower(): other for other in known}, str(name).lower()
+    by_letters, written = {_letters(other): other for other in known}, _letters(str(name))
+    written = _ALSO_CALLED.get(written, written)
     found = difflib.get_close_matches(written, by_letters, n=1, cutoff=cutoff)
     if not found:
         meant = [other for other in by_letters if _abbreviates(written, other)]
         found = meant if len(meant) == 1 else []
     return by_letters[found[0]] if found else None
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum() or sign == ".")
 
 
 def _abbreviates(short: str, long: str) -> bool:

@@ -7,14 +7,16 @@ from typing import Literal, get_args
 import torch
 
 from hsmm.kernels import gpu
+from hsmm.spelling import nearest
 
 Device = Literal["auto", "cpu", "cuda"]
 
 
 def check_device(choice: str) -> None:
     """Raise ``ValueError`` for a device that there is not, or that this machine cannot fit on."""
-    if choice not in get_args(Device):
-        raise ValueError(f"device is {choice!r}; expected {', '.join(map(repr, get_args(Device)))}.")
+    known = get_args(Device)
+    if choice not in known:
+        raise ValueError(f"device is {choice!r}; expected one of {', '.join(known)}{nearest(choice, known)}")
     if choice == "cuda" and (complaint := gpu.complaint()):
         raise ValueError(f"device is 'cuda', but {complaint}; or choose 'auto' or 'cpu'.")
 

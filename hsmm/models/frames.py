@@ -40,7 +40,9 @@ class Framed:
         if transform is None:
             return self
         if transform not in OUTPUTS:
-            raise ValueError(f"transform is {transform!r}{nearest(transform, OUTPUTS)} Expected one of {OUTPUTS}.")
+            raise ValueError(
+                f"transform is {transform!r}; expected one of {', '.join(OUTPUTS)}{nearest(transform, OUTPUTS)}"
+            )
         if transform == "pandas" and find_spec("pandas") is None:
             raise ValueError("pandas is not installed; install it, or choose 'polars'.")
         self._sklearn_output_config = {"transform": transform}

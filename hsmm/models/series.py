@@ -26,8 +26,8 @@ def series_lengths(lengths: Any, groups: Any, X: Any) -> Any:
     starts = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
     names, n_runs = np.unique(found[starts], return_counts=True)
     if (n_runs > 1).any():
-        torn = names[n_runs > 1][0]
-        rows = starts[found[starts] == torn][:2].tolist()
+        torn = names[n_runs > 1].tolist()[0]
+        rows = starts[found[starts] == names[n_runs > 1][0]][:2].tolist()
         raise ValueError(
             f"groups holds {torn!r} from row {rows[0]} on, and again from row {rows[1]} on; rows of one series must "
             "stand together, in the order of time."

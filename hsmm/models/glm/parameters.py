@@ -74,7 +74,7 @@ def checked_params(params: Any, n_states: int) -> GLMHMMParams:
         if array.shape != shape:
             raise ValueError(f"{name} must be of shape {shape}; found {array.shape}.")
         if not (np.isfinite(array).all() and (array >= 0).all() and np.abs(array.sum(-1) - 1.0).max() < 1e-6):
-            raise ValueError(f"{name} must sum to 1 over its last axis; found {array.sum(-1)}.")
+            raise ValueError(f"{name} must sum to 1 over its last axis; found {array.sum(-1).tolist()}.")
     return made
 
 

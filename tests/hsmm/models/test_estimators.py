@@ -186,7 +186,7 @@ def test_one_dimension_is_one_feature() -> None:
         ({"random_state": -1}, "random_state is -1"),
         ({"tol": -1.0}, "tol is -1.0"),
         ({"tol": float("nan")}, "tol is nan"),
-        ({"device": "tpu"}, "device is 'tpu'.*'cpu'"),
+        ({"device": "tpu"}, "device is 'tpu'; expected one of auto, cpu, cuda."),
         ({"emission": "gausian"}, "emission is 'gausian'.*gaussian.*hsmm.emissions"),
         ({"emission": hsmm.emissions.Gaussian}, "emission is <class"),
         ({"duration": "pareto"}, "duration is 'pareto'.*poisson"),

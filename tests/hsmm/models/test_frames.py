@@ -55,6 +55,16 @@ def test_frames_hold_the_same_numbers_by_name_and_index(query: str, X: Any, kind
         assert found.index.equals(DAYS)
 
 
+@pytest.mark.parametrize("X", [PANDAS["load"], POLARS["load"]], ids=["pandas", "polars"])
+def test_a_series_has_the_name_of_its_feature(X: Any) -> None:
+    model = hsmm.HMM(2, **QUICK).fit(X, LENGTHS)
+    assert model.feature_labels == ["load"]
+    assert "mean_load" in model.summary().columns
+    with pytest.raises(ValueError, match="X has the columns heat; expected load"):
+        model.predict(X.rename("heat"))
+    assert hsmm.HMM(2, **QUICK).fit(X.rename("")).feature_labels == ["x0"]
+
+
 @pytest.mark.filterwarnings("ignore:X has no feature names:hsmm.errors.DataWarning")
 def test_what_is_no_frame_is_answered_with_arrays_by_input() -> None:
     assert type(answering("input").predict(ROWS, LENGTHS)) is np.ndarray
@@ -108,7 +118,7 @@ def test_clones_answer_in_the_same_kind() -> None:
 
 
 def test_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"transform is 'panda'; did you mean 'pandas'\?"):
+    with pytest.raises(ValueError, match=r"transform is 'panda'; expected .*polars; did you mean 'pandas'\?"):
         hsmm.HMM().set_output("panda")
     assert isinstance(answering("polars").set_output(transform=None).predict(POLARS), pl.Series)
 
