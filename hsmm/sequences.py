@@ -375,7 +375,8 @@ def column_names(X: Any) -> tuple[str, ...] | None:
     if type(X).__module__.partition(".")[0] not in ("pandas", "polars"):
         return None
     columns = list(X.columns) if hasattr(X, "columns") else [getattr(X, "name", None)]
-    return tuple(columns) if all(isinstance(name, str) and name for name in columns) else None
+    names = [name for name in columns if isinstance(name, str) and name]
+    return tuple(names) if len(names) == len(columns) else None
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:

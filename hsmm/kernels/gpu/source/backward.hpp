@@ -142,7 +142,7 @@ DEVICE void backward(const Problem& p, int warp) {
             }), plus);
             starting = fma_of(weight, weighed, least_value);
             Lane started = started_here;
-            after = Lane(faint);
+            after = Lane(Real(0));
             #pragma unroll
             for (int i = 0; i < K; ++i) {
                 const Lane source = at.of_state(ended_before, i);
@@ -151,7 +151,7 @@ DEVICE void backward(const Problem& p, int warp) {
                 after = fma_of(at.of_state(starting, i), transition.out[i], after);
             }
             const Lane entering = started * weight;
-            const Lane before = fma_of(weight, from(value[length - 1], at.previous), least_value);
+            const Lane before = weight * from(value[length - 1], at.previous);
             const Lane in_last_slot = value[last_residual];
             #pragma unroll
             for (int r = 0; r < length; ++r) counts.duration[r] = fma_of(entering, value[r], counts.duration[r]);
@@ -162,7 +162,7 @@ DEVICE void backward(const Problem& p, int warp) {
                 const Lane stayed = weight * in_last_slot * tail.stay, left = value[last_residual] * tail.leave;
                 counts.stay = fma_of(in_tail, stayed, counts.stay);
                 counts.leave = fma_of(in_tail, left, counts.leave);
-                value[last_residual] = left + stayed;
+                value[last_residual] = left + stayed + least_value;
             }
             began = started * starting;
             ended = ended_before;

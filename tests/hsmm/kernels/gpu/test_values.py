@@ -129,6 +129,55 @@ def test_what_scaled_arithmetic_loses_is_found_and_computed_again(misfit: float,
     assert doubted == [1, 0]
 
 
+def never_left(emission: Tensor, tail: bool) -> Potentials:
+    """Two states, each of which keeps what it begins with, by transitions or by a tail without end."""
+    even, nothing = torch.full((1, 2), 0.5, dtype=torch.float64).log(), torch.zeros(1, 2, dtype=torch.float64)
+    stays = torch.eye(2, dtype=torch.float64).log()[None]
+    offsets = torch.tensor([0, emission.shape[1]])
+    if tail:
+        return Potentials(even, stays.flip(-1), nothing.unsqueeze(-1), emission, offsets, log_tail=nothing)
+    return Potentials(even, stays, None, emission, offsets)
+
+
+@pytest.mark.parametrize("tail", [False, True])
+@pytest.mark.parametrize(("dtype", "nats"), [(torch.float32, 1.0), (torch.float64, 7.5)])
+def test_a_row_that_a_state_cannot_explain_does_not_hide_what_it_explains_later(
+    dtype: torch.dtype, nats: float, tail: bool, doubted: list[int]
+):
+    """A state leads, fails at a row by more than numbers can hold, and is ahead again at the end."""
+    emission = torch.zeros(1, 24, 2, dtype=torch.float64)
+    emission[0, :4, 1] -= 9.0 * nats
+    emission[0, 4, 0] -= 110.0 * nats
+    emission[0, 5:17, 1] -= 7.0 * nats
+    p = never_left(emission, tail)
+    assert_counts(gpu.expected_counts(in_kind(p, dtype)), reference.expected_counts(p), SINGLE)
+    assert doubted[0] == 1
+
+
+@pytest.mark.parametrize("tail", [False, True])
+def test_a_bad_end_does_not_hide_what_was_lost_before(tail: bool, doubted: list[int]):
+    emission = torch.zeros(1, 24, 2, dtype=torch.float64)
+    emission[0, [0, 1, 2, 3, 20, 21, 22, 23], 0] -= 30.0
+    emission[0, 5:17, 1] -= 25.0
+    p = never_left(emission, tail)
+    assert_counts(gpu.expected_counts(in_single(p)), reference.expected_counts(p), SINGLE)
+    assert doubted == [1, 0]
+
+
+def test_a_long_segment_through_bad_rows_does_not_hide_what_was_lost_before(doubted: list[int]):
+    """One segment of either state from the first row to the last, after which there is nowhere to go."""
+    emission = torch.zeros(1, 24, 2, dtype=torch.float64)
+    emission[0, [0, 1, 2, 3, 20, 21, 22, 23], 0] -= 30.0
+    emission[0, 5:17, 1] -= 25.0
+    even = torch.full((1, 2), 0.5, dtype=torch.float64).log()
+    lasts = torch.full((1, 2, 24), -torch.inf, dtype=torch.float64)
+    lasts[..., -1] = 0.0
+    nowhere = torch.full((1, 2, 2), -torch.inf, dtype=torch.float64)
+    p = Potentials(even, nowhere, lasts, emission, torch.tensor([0, 24]), right_censored=False)
+    assert_counts(gpu.expected_counts(in_single(p)), reference.expected_counts(p), SINGLE)
+    assert doubted == [1, 0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gentle_data_need_one_pass(shape: tuple[int, int | None, bool], dtype: torch.dtype, doubted: list[int]):
