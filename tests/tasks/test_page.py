@@ -248,6 +248,14 @@ def test_a_thinned_series_tells_the_path_of_the_whole_one() -> None:
     assert np.repeat(told, steps.round().astype(int)).tolist() == path
 
 
+def test_the_page_says_of_every_row_whether_it_is_out_of_sample() -> None:
+    seen = [True] * 60 + [False] * 25 + [True] * 10 + [False] * 5
+    rows = rows_of("A", PATH, in_sample=seen)
+    told = sample(rows, ["level"], 2, []).series[0]["seen"]
+    assert np.repeat(told[::2], told[1::2]).astype(bool).tolist() == seen
+    assert dict(head(page_data_of(rows))["facts"])["Out of sample"] == "30 rows, 30.0 %"
+
+
 def test_series_with_alerts_are_drawn_before_others() -> None:
     rows = pl.concat([rows_of(f"s{i:03}", [0, 1]) for i in range(200)])
     alarming = [f"s{i:03}" for i in range(150, 175)]

@@ -256,6 +256,7 @@ def test_pointing_at_a_row_reads_it(browser: Browser, page_file: Path) -> None:
     read = browser.ask("document.getElementById('series-said').innerText")
     assert read.startswith("2024-01-01: level ")
     assert "known then" in read
+    assert read.endswith("· in sample")
 
 
 def test_a_click_on_a_head_ranks_the_states(browser: Browser, page_file: Path) -> None:

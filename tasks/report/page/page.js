@@ -63,6 +63,7 @@
     let at = series.start / 1e3;
     series.seconds = [at, ...series.gaps.map((gap) => (at += (gap * series.unit) / 1e3))];
     series.paths = { viterbi: along(series.viterbi), state: along(series.state) };
+    series.inSample = along(series.seen);
     return series;
   }
 
@@ -89,6 +90,13 @@
       ctx.fillStyle = colour(shown.path[row]);
       if (shown.path[row] >= 0) ctx.fillRect(place(row), bbox.top, place(end) - place(row), bbox.height);
     }
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = css("--quiet");
+    const thick = 4 * devicePixelRatio, { inSample } = shown.series;
+    for (let row = 0, end; row < seconds.length; row = end) {
+      for (end = row + 1; end < seconds.length && inSample[end] === inSample[row]; end++);
+      if (inSample[row]) ctx.fillRect(place(row), bbox.top + bbox.height - thick, place(end) - place(row), thick);
+    }
     ctx.restore();
   }
 
@@ -111,7 +119,7 @@
     const known = page.states.map((name, state) => [series.percent[state][row], name]).filter(([p]) => p > 0).sort((a, b) => b[0] - a[0]);
     const value = series.values[feature.key][row];
     said.textContent = `${written(series.seconds[row])}: ${feature.name} ${value === null ? "missing" : value} · ${stateName(path[row])} · ` +
-      `known then: ${known.slice(0, 4).map(([p, name]) => `${name} ${p} %`).join(", ") || "nothing"}`;
+      `known then: ${known.slice(0, 4).map(([p, name]) => `${name} ${p} %`).join(", ") || "nothing"} · ${series.inSample[row] ? "in sample" : "out of sample"}`;
   }
 
   function drawSeries() {

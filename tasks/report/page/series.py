@@ -104,13 +104,14 @@ def _pack(rows: pl.DataFrame, features: list[str], n_states: int, n_points: int)
         "values": {name: numbers(values[kept, column]) for column, name in enumerate(features)},
         "viterbi": stretches(path[kept]),
         "state": stretches(state[kept]),
+        "seen": stretches(rows["in_sample"].to_numpy().astype(int)[kept]),
         "percent": _percentages(rows["p_filtered"][kept].to_list(), n_states),
     }
     return packed, len(changes), int(np.isin(changes, kept).sum())
 
 
 def stretches(path: np.ndarray) -> list[int]:
-    """State, number of points, state, number of points, …"""
+    """State (or 1 for in sample, 0 for not), number of points, state, number of points, …"""
     starts = np.flatnonzero(np.append(True, path[1:] != path[:-1]))
     lengths = np.diff(np.append(starts, len(path)))
     return np.column_stack([path[starts], lengths]).ravel().tolist()
