@@ -12,6 +12,7 @@ from flows.commands.alerts import alerts
 from flows.commands.backfill import backfill
 from flows.commands.check import check
 from flows.commands.decode import decode
+from flows.commands.init import init
 from flows.commands.maintain import maintain
 from flows.commands.name import name
 from flows.commands.promote import promote
@@ -19,9 +20,12 @@ from flows.commands.report import report
 from flows.commands.rollback import rollback
 from flows.commands.run import run
 from flows.commands.states import states
+from flows.commands.try_ import try_
 from tasks.config.errors import PipelineError, plainly
 
 _VERBS = (
+    init,
+    try_,
     run,
     decode,
     backfill,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tasks.config.outcome import AlertsSummary, BackfillSummary, CausalityReport, GateOutcome, RunSummary
 from tasks.config.secrets import without_secrets
@@ -21,15 +23,7 @@ def print_line(text: str) -> None:
 
 def print_run(summary: RunSummary, tracking_uri: str) -> None:
     best, table = summary["best"], summary["states_table"]
-    lines = [_verdict(summary)]
-    if best:
-        states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
-        lasting = "" if best["duration"] == "none" else f", {best['duration']} duration"
-        chosen = f"{states}, {best['emission']} emission{lasting}"
-        lines.append(f"model      {summary['model_name']} version {summary['model_version']}: {chosen}")
-        lines.append(
-            f"           {best['criterion']} {_score(best['score'])}, log-likelihood {best['log_likelihood']:.1f}"
-        )
+    lines = [_verdict(summary), *_model(summary, f" version {summary['model_version']}")]
     if gate := summary.get("gate"):
         lines.append(f"gate       {_gate(gate, summary)}")
     if best and (Path(summary["report"]) / "states.png").is_file():
@@ -44,8 +38,7 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         lines += [f"           {one['series_id']}: the last of {one['last']}, {one['age']} steps ago" for one in ended]
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
-        told = summary.get("quarantined", [])[:_MOST_TOLD]
-        lines += [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
+        lines += _aside(summary)
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     print_line("\n".join([*lines, *_alerts(summary.get("alerts", {}))]))
 
@@ -59,6 +52,41 @@ def _alerts(said: AlertsSummary) -> list[str]:
     if said.get("failed"):
         lines.append(f"           not all are told: {said['failed']}")
     return lines
+
+
+def print_try(said: dict[str, Any]) -> None:
+    night, n_usable = said["night"], said["n_series"] - said["n_quarantined"]
+    would = {
+        "PUBLISH": "publish {n_rows} rows of {n_series} series ({why})",
+        "NOTHING": "write nothing: {why}",
+        "STOP": "stop: {why}",
+        "REFUSE": "refuse: {why}",
+    }[night["would"]].format(**night)
+    first = f"TRIED: {n_usable} of {said['n_series']} series as of {said['as_of']}, in {said['seconds']:.0f} s; "
+    lines = [f"{first}nothing is published or registered.", *_model(said)]
+    lines.append(f"a night    would {would}")
+    lines.append(f"page       {said['report']}/report.html, and pictures beside it")
+    if said["n_quarantined"]:
+        lines += [f"set aside  {said['n_quarantined']} series", *_aside(said)]
+    print_line("\n".join(lines))
+
+
+def _model(summary: Mapping[str, Any], version: str = "") -> list[str]:
+    """What was chosen, and by what; nothing where every series has its own."""
+    best = summary["best"]
+    if not best:
+        return []
+    states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
+    lasting = "" if best["duration"] == "none" else f", {best['duration']} duration"
+    chosen = f"{states}, {best['emission']} emission{lasting}"
+    scores = f"{best['criterion']} {_score(best['score'])}, log-likelihood {best['log_likelihood']:.1f}"
+    return [f"model      {summary['model_name']}{version}: {chosen}", f"           {scores}"]
+
+
+def _aside(summary: Mapping[str, Any]) -> list[str]:
+    """The first series that were set aside, and why."""
+    told = summary.get("quarantined", [])[:_MOST_TOLD]
+    return [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
 
 
 def _score(score: float | None) -> str:
@@ -86,6 +114,24 @@ def _gate(gate: GateOutcome, summary: RunSummary) -> str:
         reasons = sorted({code for codes in reasons.values() for code in codes})
     held = f"; {summary['n_held']} series stay with the champion" if summary["n_held"] else ""
     return f"{gate['verdict']}: {', '.join(reasons)}{held}"
+
+
+def print_look(said: dict[str, Any]) -> None:
+    config, every = said["config"], said["frequency"]
+    calendar = f", a row every {every}" if isinstance(every, str) else ""
+    of_series = f" of {said['n_series']} series" if said["n_series"] else ""
+    lines = [f"{config} is written: {said['n_rows']} rows{of_series}{calendar}."]
+    lines.append(f"features   {', '.join(said['features'])}")
+    lines += [f"decide     {key}: {why}" for key, why in said["decide"].items()]
+    if said["refusal"]:
+        lines.append(f"           as it stands a night says: {said['refusal']}")
+    if said["n_quarantined"]:
+        lines.append(
+            f"set aside  {said['n_quarantined']} of {said['n_series']} series, unless the source or its policies change"
+        )
+        lines += _aside(said)
+    lines.append(f"next       hsmm try {config} fits and draws; hsmm run {config} publishes")
+    print_line("\n".join(lines))
 
 
 def print_check(said: CausalityReport) -> None:

@@ -20,14 +20,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: found no such file; expected a TOML configuration.") from None
-    except IsADirectoryError:
-        raise ConfigurationError(f"{path}: found a folder; expected a TOML configuration.") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: found bytes that are not UTF-8; expected a TOML configuration.") from None
+    except (IsADirectoryError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: {_no_toml(path, error)}") from None
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read as a TOML configuration: {plainly(error)}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: not valid TOML: {error}.") from None
+
+
+def _no_toml(path: Path, error: Exception) -> str:
+    if isinstance(error, IsADirectoryError):
+        return f"found a folder; expected a TOML configuration.{_hint(path)}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"found bytes that are not UTF-8; expected a TOML configuration.{_hint(path)}"
+    return f"not valid TOML: {error}.{_hint(path)}"
+
+
+def _hint(path: Path) -> str:
+    return "" if path.suffix == ".toml" else f" If these are data, `hsmm init {path}` writes a configuration for them."
 
 
 def override(tree: dict[str, Any], assignments: Sequence[str], top_level: Container[str]) -> dict[str, str]:
@@ -55,6 +63,11 @@ def _variables(environment: Mapping[str, str], top_level: Container[str]) -> lis
         for name, key in keys.items()
         if "__" in key or key in top_level
     ]
+
+
+def assigned(assignments: Sequence[str]) -> dict[str, Any]:
+    """The values of assignments by dotted key; the last of a key wins."""
+    return {dotted: _parse_value(text) for dotted, text in map(_split_assignment, assignments)}
 
 
 def _split_assignment(assignment: str) -> tuple[str, str]:

@@ -135,12 +135,17 @@ judge_task = task(name="gate", cache_policy=NO_CACHE)(judge)
 def require_model(judged: Judged, run_id: str) -> Bundle:
     """The models to decode with. Raises ``GateError`` where the gate let none through and none was there before."""
     if judged.in_force is None:
-        told = {code: _told(code, unit, d) for unit, d in judged.decisions.items() for code in d.reasons}
         raise GateError(
             "no candidate passes the gate, and there is no champion for these features; nothing is published. "
-            f"{' '.join(told.values())} The evidence is in gate.json of the run {run_id}."
+            f"{unmet(judged)} The evidence is in gate.json of the run {run_id}."
         )
     return judged.in_force
+
+
+def unmet(judged: Judged) -> str:
+    """What each rule that stopped a model says, a sentence each."""
+    told = {code: _told(code, unit, d) for unit, d in judged.decisions.items() for code in d.reasons}
+    return " ".join(told.values())
 
 
 def _told(code: str, unit: str, decision: Decision) -> str:

@@ -22,9 +22,14 @@ _MOST_TOLD = 20
 
 def report_folder(settings: Settings, key: str) -> Path:
     """Where a run's pictures go: beside the state table, or under ``out`` if that is not on this machine."""
+    return beside_states(settings, "_report") / key[:16]
+
+
+def beside_states(settings: Settings, ending: str) -> Path:
+    """A place for what belongs to the state table."""
     states = settings.output.states
     base = states.rstrip("/") if is_local(states) else f"out/{settings.name}"
-    return Path(f"{base}_report") / key[:16]
+    return Path(f"{base}{ending}")
 
 
 def describe_input(
@@ -51,7 +56,12 @@ def describe_input(
 
 
 def describe_outcome(
-    fitted: Fitted, judged: Judged, new: pl.DataFrame, validated: Validated, run_id: str, version: int
+    fitted: Fitted,
+    judged: Judged,
+    new: pl.DataFrame,
+    validated: Validated,
+    run_id: str | None,
+    version: int | None,
 ) -> RunSummary:
     """What was fitted and what the gate said of it, and of whose ``new`` rows the champion made some.
 
@@ -62,7 +72,9 @@ def describe_outcome(
     return {**describe_fitted(fitted, judged, validated, run_id, version), "n_held": held}
 
 
-def describe_fitted(fitted: Fitted, judged: Judged, validated: Validated, run_id: str, version: int) -> RunSummary:
+def describe_fitted(
+    fitted: Fitted, judged: Judged, validated: Validated, run_id: str | None, version: int | None
+) -> RunSummary:
     """What was fitted and what the gate said of it."""
     return {
         "mlflow_run_id": run_id,

@@ -14,6 +14,11 @@ from deltalake.exceptions import DeltaError
 
 PARQUET = (".parquet", ".pq", ".parq")
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_OTHERS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "JSON"),
+    **dict.fromkeys((".feather", ".arrow", ".ipc"), "an Arrow file"),
+}
 LOG = "_delta_log"
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -49,6 +54,8 @@ def source_files(path: str) -> list[SourceFile]:
     Of what a folder or a glob holds, names that begin with ``_`` or ``.`` are passed over, as other readers do. Raises
     ``ValueError`` for files of a Delta table that are named one by one: some of them may be deleted.
     """
+    if other := next((what for ending, what in _OTHERS.items() if path.lower().endswith(ending)), None):
+        raise ValueError(f"it is {other}: save it as CSV or Parquet")
     root = _fixed_part(path)
     names = _remote_files(path) if "://" in path else _local_files(path, root)
     inner = [(name, PurePosixPath(name[len(root) :].lstrip("/"))) for name in names]

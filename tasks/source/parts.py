@@ -59,6 +59,19 @@ def read_parts(path: str, wanted: Mapping[str, str]) -> list[Part]:
     return [_part([file for file, *_ in run], schema, mark) for (_, schema, mark), run in alike]
 
 
+def stored_columns(path: str) -> pl.Schema:
+    """The columns that every file of a source has, as the first file stores them; raises as :func:`read_parts`."""
+    try:
+        if is_delta(path):
+            return pl.Schema(pl.scan_delta(DeltaTable(path)).collect_schema())
+        files = source_files(path)
+        check_parquet([file.path for file in files if not file.is_text], [])
+        first, *others = [_stored(file, {})[0] for file in files]
+    except _REFUSALS as error:
+        raise unreadable(path, error) from None
+    return pl.Schema({name: dtype for name, dtype in first.items() if all(name in schema for schema in others)})
+
+
 def unreadable(path: str, error: BaseException) -> SourceError:
     """What is wrong with a source that cannot be read, as one sentence."""
     said = str(error).strip()
@@ -66,6 +79,8 @@ def unreadable(path: str, error: BaseException) -> SourceError:
         return SourceError(
             f"source.path: found nothing at {path!r}; expected Parquet or CSV files, or a Delta table, there."
         )
+    if isinstance(error, UnicodeDecodeError):
+        said = f"it is no UTF-8 (byte {error.object[error.start]:#x}): save it as such"
     cause = said.splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if said else "no reason"
     return SourceError(
         f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet, CSV in UTF-8, or a Delta table."

@@ -66,8 +66,9 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     source, columns = settings.source, settings.value_columns
     rows, flagged = _screen(ingested.rows, _raw_checks(settings))
     rows = rows.sort("series_id", "time", maintain_order=True)
-    if source.duplicates == "keep_last":
-        rows = rows.unique(["series_id", "time"], keep="last", maintain_order=True)
+    if source.duplicates != "reject":
+        same = [] if source.duplicates == "keep_last" else [pl.col(f"^{RAW}.*$")]
+        rows = rows.unique([pl.col("series_id", "time"), *same], keep="last", maintain_order=True)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
     raw, off_calendar = _on_calendar(rows, ingested, settings)
     rows = add_features(raw, settings.made_features | settings.made_context, ingested.zone)
@@ -168,8 +169,9 @@ def _count_where(rows: pl.DataFrame, condition: pl.Expr, message: str) -> pl.Dat
 def _duplicate_times(rows: pl.DataFrame) -> pl.DataFrame:
     place = pl.format("row {} of {}", "row", pl.col("file").str.split("/").list.last())
     message = (
-        "found {} times with several rows, the first {} in {}; remove all but one, or set "
-        '`source.duplicates = "keep_last"`, or name a column that says when a row was written in `source.written_at`'
+        "found {} times with several rows, the first {} in {}; remove all but one, or set `source.duplicates` to "
+        '"drop_same" (where they hold the same) or "keep_last", or name a column that says when a row was written in '
+        "`source.written_at`"
     )
     return (
         rows.with_columns(place=place)
@@ -180,7 +182,10 @@ def _duplicate_times(rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("time").first().dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
             pl.col("place").filter(pl.col("time") == pl.col("time").first()).head(3).str.join(" and "),
         )
-        .select("series_id", pl.format(message, "n", "time", "place").alias("detail"))
+        .select(
+            "series_id",
+            pl.format(message, "n", "time", "place").str.replace("^found 1 times", "found 1 time").alias("detail"),
+        )
     )
 
 

@@ -89,8 +89,12 @@ def require_series(validated: Validated, settings: Settings, key: str) -> None:
     """Raises ``AllQuarantinedError`` if no series is left; the reasons are in the quarantine table by then."""
     if not validated.rows.is_empty():
         return
-    quarantined = quarantine_rows(validated, settings, key)
-    append_quarantine(settings.output.states, quarantined, key)
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key)
+    raise all_set_aside(validated.quarantine)
+
+
+def all_set_aside(quarantined: pl.DataFrame) -> AllQuarantinedError:
+    """That no series is left, with the first reasons."""
     reasons = "; ".join(
         f"{series or '(no name)'}: {reason}, {detail}"
         for series, reason, detail in quarantined.select("series_id", "reason", "detail").head(3).iter_rows()
@@ -98,7 +102,7 @@ def require_series(validated: Validated, settings: Settings, key: str) -> None:
     more = "" if len(quarantined) <= 3 else f"; and {len(quarantined) - 3} more"
     unserved = quarantined["reason"].is_in(UNSERVED).all()
     refusal = UnservedError if unserved else AllQuarantinedError
-    raise refusal(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
+    return refusal(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
 
 
 def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:

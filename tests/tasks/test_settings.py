@@ -161,7 +161,9 @@ def test_settings_are_frozen(config: Path) -> None:
 
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"found a folder; expected a TOML configuration\.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"found a folder; expected a TOML configuration\. If these are data, `hsmm init "
+    ):
         read_settings(tmp_path)
 
 

@@ -83,8 +83,10 @@ class Source(Section):
     """How long after its time a row is known. A close stamped at midnight is not known at midnight."""
     written_at: str | None = None
     """The column that says when a row was written: of several versions, that known at the moment counts."""
-    duplicates: Literal["reject", "keep_last"] = "reject"
-    """What becomes of several rows of one series and time."""
+    duplicates: Literal["reject", "drop_same", "keep_last"] = "reject"
+    """What becomes of several rows of one series and time: their series is set aside; it is unless they hold the same
+    values; or the last counts.
+    """
     unsorted: Literal["sort", "reject"] = "sort"
     """What becomes of rows that are not in order of time."""
     missing_context: Literal["reject", "mark_missing", "last_known"] = "reject"

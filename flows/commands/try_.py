@@ -1,0 +1,46 @@
+"""A night without consequences."""
+
+from __future__ import annotations
+
+import time
+
+from flows.commands.answer import print_json
+from flows.commands.flow import hush
+from flows.commands.options import AsJson, Assignments
+from flows.console import print_try
+
+
+def try_(
+    config: str,
+    *,
+    as_of: str | None = None,
+    output: str | None = None,
+    set_: Assignments = None,
+    json_: AsJson = False,
+) -> None:
+    """Fit, judge and draw as a night would, and publish and register nothing; needs no Prefect and no MLflow.
+
+    Parameters
+    ----------
+    config
+        A TOML configuration.
+    as_of
+        A date or moment; nothing later is used. By default the moment the source's newest row became known.
+    output
+        The folder for page and pictures; by default beside the state table, <states>_try.
+    """
+    began = time.monotonic()
+    hush()
+    from flows.progress_display import display
+    from tasks.config.progress import say
+    from tasks.config.settings import read_settings
+
+    settings = read_settings(config, set_ or ())
+    with display():
+        say("start")
+        from tasks.report.rehearsal import rehearse
+
+        said = rehearse(settings, as_of, output)
+    said |= {"seconds": round(time.monotonic() - began, 1)}
+    print_try(said)
+    print_json(said, json_)
