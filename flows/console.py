@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.config.moments import in_steps
 from tasks.config.outcome import AlertsSummary, BackfillSummary, CausalityReport, GateOutcome, RunSummary
 from tasks.config.secrets import without_secrets
 
 _MOST_TOLD = 5
+_MIDNIGHT = "T00:00:00+00:00"
 _OLD = ("HISTORY", "BACKFILL")
 
 
 def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _print_lines(lines: Iterable[str], *, counted: bool) -> None:
+    text = "\n".join(lines)
+    print_line(in_steps(text) if counted else text)
 
 
 def print_run(summary: RunSummary, tracking_uri: str) -> None:
@@ -40,7 +47,8 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         lines += _aside(summary)
     lines += [f"note       {note}" for note in summary.get("notes", [])]
-    print_line("\n".join([*lines, *_alerts(summary.get("alerts", {}))]))
+    counted = isinstance(summary.get("means", {}).get("source.frequency"), int)
+    _print_lines([*lines, *_alerts(summary.get("alerts", {}))], counted=counted)
 
 
 def _alerts(said: AlertsSummary) -> list[str]:
@@ -108,7 +116,7 @@ def _verdict(summary: RunSummary) -> str:
 
 def _gate(gate: GateOutcome, summary: RunSummary) -> str:
     if gate["verdict"] == "PROMOTE":
-        return f"PROMOTE: the champion as of {summary['as_of'][:10]}"
+        return f"PROMOTE: the champion as of {summary['as_of'].removesuffix(_MIDNIGHT)}"
     reasons = gate["reasons"]
     if isinstance(reasons, dict):
         reasons = sorted({code for codes in reasons.values() for code in codes})
@@ -134,13 +142,15 @@ def print_look(said: dict[str, Any]) -> None:
     print_line("\n".join(lines))
 
 
-def print_check(said: CausalityReport) -> None:
+def print_check(said: CausalityReport, *, counted: bool) -> None:
+    """Where steps are ``counted``, moments are their numbers."""
     verdict = "causal: no bit changed" if said["is_causal"] else "NOT causal"
     lines = [f"{verdict}, in {said['n_compared']} rows at {said['n_cuts']} cuts of the source."]
     for leak in said["leaks"]:
         where = " ".join(filter(None, (leak["series_id"], leak["time"])))
         lines.append(f"leak       {leak['what']} {where} with the source cut at {leak['cut']}".replace("  ", " "))
-    print_line("\n".join(lines))
+    text = "\n".join(lines)
+    print_line(in_steps(text) if counted else text)
 
 
 def print_backfill(summary: BackfillSummary) -> None:

@@ -28,6 +28,6 @@ def check(config: str, *, cuts: int = 20, seed: int = 0, set_: Assignments = Non
     settings = read_settings(config, set_ or ())
     with display():
         said = check_causality(settings, cuts, seed)
-    print_check(said)
+    print_check(said, counted=settings.source.counts_steps)
     print_json(said, json_)
     require_causal(said)

@@ -56,5 +56,5 @@ def states(
         print_line(f"{len(rows)} rows  {path}")
         print_json({**said, "export": str(path)}, json_)
         return
-    print_line(rows_as_text(rows, asked))
+    print_line(rows_as_text(rows, asked, counted=settings.source.counts_steps))
     print_json({**said, "rows": rows_as_json(rows)}, json_)

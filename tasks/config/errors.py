@@ -67,6 +67,12 @@ class TrackingError(PipelineError):
     """The tracking server or its database cannot be used."""
 
 
+class UnreachableError(TrackingError):
+    """The tracking server that the configuration names has never been used, and does not answer."""
+
+    exit_status = 2
+
+
 class PublishError(PipelineError):
     """Writing failed; readers see the table as it was before."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,12 @@ def parse_as_of(text: str | datetime, timezone: str | None = None, *, counted: b
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
+
+
+def in_steps(text: str) -> str:
+    """A text in which every moment is the number of its step, for sources whose steps are counted."""
+    return _MOMENT.sub(lambda found: str(round(datetime.fromisoformat(found[0]).timestamp())), text)
 
 
 def _parse_moment(text: str) -> datetime:

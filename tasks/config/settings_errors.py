@@ -54,14 +54,15 @@ def nearest(found: str, known: Iterable[str]) -> str:
 
 
 def _meant(found: object, names: Iterable[str]) -> str:
-    close = _closest(str(found), names)
+    close = closest(str(found), names)
     return "" if close is None else f"; did you mean {close!r}?"
 
 
-def _closest(found: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    from hsmm.spelling import closest  # with the library, so only where something is wrong
+def closest(found: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """:func:`hsmm.spelling.closest`, for which the library is loaded: so only where something is wrong."""
+    from hsmm import spelling
 
-    return closest(found, names, cutoff)
+    return spelling.closest(found, names, cutoff)
 
 
 def known_keys(settings: type[BaseModel], prefix: str = "") -> list[str]:
@@ -128,10 +129,10 @@ def _suggestion(where: list[str], known: list[str]) -> str:
     if where[-1] in elsewhere:
         return f"did you mean `{elsewhere[where[-1]]}`?"
     siblings = [key for key in known if _is_sibling(key.split("."), where)]
-    close = _closest(where[-1], [key.split(".")[-1] for key in siblings])
+    close = closest(where[-1], [key.split(".")[-1] for key in siblings])
     if close is not None:
         return f"did you mean `{'.'.join([*where[:-1], close])}`?"
-    close = _closest(where[-1], elsewhere, cutoff=0.75)
+    close = closest(where[-1], elsewhere, cutoff=0.75)
     if close is not None:
         return f"did you mean `{elsewhere[close]}`?"
     return "expected one of " + ", ".join(f"`{key.split('.')[-1]}`" for key in siblings) + "."

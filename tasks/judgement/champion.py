@@ -20,7 +20,15 @@ from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.fitting.scaling import Scaling
-from tasks.registry.client import FOLLOWED, LINEAGE, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.registry.client import (
+    FOLLOWED,
+    LINEAGE,
+    ROLLED_BACK,
+    Registry,
+    Version,
+    answering_registry,
+    reach_registry,
+)
 from tasks.source.jumps import jumps
 from tasks.source.validate import Validated
 from tasks.tables.storage import is_local
@@ -83,8 +91,12 @@ def champion_at(
     made with later data; then the last version promoted by then, so that a backfill follows the same line as the nights
     did. A run that was registered before, under its ``key``, follows what it followed then. Versions of the run's
     ``lineage`` go first; that of another is only followed for its ids.
+
+    Raises ``UnreachableError`` without a registry and without a copy, before anything is fitted.
     """
     kept = kept_champion(settings)
+    if registry is None and kept is None:
+        registry = answering_registry(settings.tracking.uri, settings.name)
     copy = None if kept is None or _as_of(kept.version) > as_of else kept
     if registry is None:
         return None if copy is None else copy.champion(lineage)

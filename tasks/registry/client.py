@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.config.errors import TrackingError, plainly
+from tasks.config.errors import TrackingError, UnreachableError, plainly
 
 _PATIENCE = 60  # seconds; as three requests to a server
 _MOST_METRICS = 1000
@@ -388,6 +388,14 @@ def reach_registry(uri: str, name: str) -> Registry | None:
         return Registry(uri, name)
     except TrackingError:
         return None
+
+
+def answering_registry(uri: str, name: str) -> Registry:
+    """The tracking server; raises ``UnreachableError`` where it does not answer."""
+    try:
+        return Registry(uri, name)
+    except TrackingError as error:
+        raise UnreachableError(str(error)) from None
 
 
 def existing_registry(uri: str, name: str) -> Registry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from tasks.config.columns import STATE_COLUMNS
 from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
-from tasks.config.settings_errors import nearest
+from tasks.config.settings_errors import closest, nearest
 from tasks.tables.storage import export_rows as write_rows
 from tasks.tables.storage import read_names, read_quarantine, read_states, rewrite_names
 
 _LONGEST_NAME = 60
+_MOST_TOLD = 12
 _FILES = (".csv", ".parquet")
 _SHOWN = (
     "series_id",
@@ -45,6 +47,7 @@ def known_rows(
     rows = read_states(settings.output.states, settings.name, series, moment)
     if rows.is_empty() and series is not None:
         _refuse_quarantined(settings, series)
+        _refuse_unknown(settings, series, moment)
     if rows.is_empty():
         asked = [
             f"name {settings.name!r}",
@@ -73,6 +76,16 @@ def _refuse_quarantined(settings: Settings, series: str) -> None:
             f"series {series!r} has no rows: it was set aside as of {last['as_of']:%Y-%m-%d} "
             f"({last['reason']}: {last['detail']})."
         )
+
+
+def _refuse_unknown(settings: Settings, series: str, as_of: datetime | None) -> None:
+    """Raises ``OutputError`` that names the series there are, if there are any."""
+    there = read_states(settings.output.states, settings.name, None, as_of)["series_id"].unique().sort().to_list()
+    if there:
+        close, more = closest(series, there), len(there) - _MOST_TOLD
+        known = ", ".join(map(repr, there[:_MOST_TOLD])) + (f" and {more} more" if more > 0 else "")
+        meant = "." if close is None else f"; did you mean {close!r}?"
+        raise OutputError(f"--series: found {series!r}; expected one of {known}{meant}")
 
 
 def asked_columns(columns: str | None) -> list[str] | None:
@@ -125,10 +138,14 @@ def named_states(settings: Settings) -> dict[int, str]:
     return read_names(settings.output.states, settings.name)
 
 
-def rows_as_text(rows: pl.DataFrame, columns: Sequence[str] | None = None) -> str:
-    """The asked columns, or those that are looked at first, as a table without ellipses."""
+def rows_as_text(rows: pl.DataFrame, columns: Sequence[str] | None = None, *, counted: bool = False) -> str:
+    """The asked columns, or those that are looked at first, as a table without ellipses.
+
+    Where steps are ``counted``, times are their numbers.
+    """
+    times = pl.col(pl.Datetime).dt
     shown = rows.select(columns or _SHOWN).with_columns(
-        pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        times.epoch("s") if counted else times.strftime("%Y-%m-%dT%H:%M:%SZ"),
         pl.col(pl.List(pl.Float64)).list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
     )
     with pl.Config(

@@ -212,3 +212,14 @@ class TestTheRegistry:
         registry = Registry(f"sqlite:///{real_place.folder}/other.db", "toy")
         assert [v.number for v in registry.versions("toy")] == [2, 3]
         assert (registry.champion("toy"), said.last_json["identity"]["ids"]) == (3, [0, 1])
+
+
+def test_a_server_that_never_answered_is_said_before_anything_is_fitted(real_place, toy, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(flows.nightly, "fit_task", lambda *_: pytest.fail("it was fitted"))
+    toy.frame(toy.levels(toy.sojourns(100))).write_parquet(real_place.source)
+    for command in ("run", "decode"):
+        said = real_place.command(command, "--set", "tracking.uri=http://127.0.0.1:9")
+        assert said.status == 2
+        (complaint,) = [line for line in said.err.splitlines() if line.startswith("hsmm: ")]
+        assert "tracking.uri: 'http://127.0.0.1:9' cannot be used" in complaint

@@ -69,6 +69,15 @@ def test_a_new_series_is_decoded_by_the_champion_of_a_night_that_is_held(place, 
     balanced(said, place)
 
 
+def test_a_series_that_is_not_there_is_answered_with_those_that_are(place, toy) -> None:
+    write(place, series(toy, "old"), series(toy, "older", seed=1))
+    place.night(toy.day(140), *OPTIONS)
+    said = place.command("states", "--series", "OLD")
+    assert said.status == 2
+    assert "--series: found 'OLD'; expected one of 'old', 'older'; did you mean 'old'?" in said.err
+    assert "did you mean" not in place.command("states", "--series", "17").err
+
+
 def test_that_all_series_are_unknown_is_one_sentence(place, toy) -> None:
     write(place, series(toy, "old"))
     place.night(toy.day(140), *OPTIONS)
