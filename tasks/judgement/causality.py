@@ -13,6 +13,7 @@ import polars as pl
 
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import CausalityError, ConfigurationError
+from tasks.config.moments import in_steps
 from tasks.config.outcome import CausalityReport, LeakReport
 from tasks.config.progress import say
 from tasks.config.settings import Settings
@@ -59,7 +60,8 @@ def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> Caus
     leaks, n_compared = list(_own_leaks(champion, settings)), 0
     moments = _moments(whole, settings, n_cuts, seed)
     for done, cut in enumerate(moments):
-        say("check", done, len(moments), f"{cut:%Y-%m-%d}")
+        label = in_steps(cut.isoformat()) if settings.source.counts_steps else f"{cut:%Y-%m-%d}"
+        say("check", done, len(moments), label)
         known = validate(ingest(settings, cut), settings)
         with tempfile.TemporaryDirectory() as folder:
             copy = copy_known(settings, cut, Path(folder) / "cut")

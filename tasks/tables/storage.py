@@ -183,8 +183,8 @@ def require_out_of_sample(states: str, model_name: str) -> None:
     table = _open(states, STATE_COLUMNS)
     if table is None:
         return
-    seen = pl.scan_delta(table).filter(pl.col("model_name") == model_name, pl.col("in_sample"))
-    if n_seen := seen.select(pl.len()).collect().item():
+    seen = _scanned(table).filter(pl.col("model_name") == model_name, pl.col("in_sample"))
+    if n_seen := _collected(seen.select(pl.len()), table).item():
         raise OutputError(
             f"output.states: found {n_seen} rows of {model_name!r} in {states!r} that their models were fitted on, as "
             "nights publish them; expected a table of out-of-sample rows alone: choose one, such as "
@@ -318,9 +318,9 @@ def read_as_published(states: str, model_name: str, publishes: pl.DataFrame, col
     table = _open(states, STATE_COLUMNS)
     if table is None:
         raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")
-    own = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*columns, "run_key")
+    own = _scanned(table).filter(pl.col("model_name") == model_name).select(*columns, "run_key")
     known = publishes.lazy().select("run_key", "order", "occasion")
-    return own.join(known, on="run_key").sort("series_id", "order", "time").collect()
+    return _collected(own.join(known, on="run_key").sort("series_id", "order", "time"), table)
 
 
 def read_alerts(states: str, model_name: str) -> pl.DataFrame:
@@ -378,8 +378,8 @@ def change_alerts(
 
 
 def _alerts(table: DeltaTable, model_name: str) -> pl.DataFrame:
-    known = pl.scan_delta(table).filter(pl.col("model_name") == model_name).select(*ALERT_COLUMNS)
-    return known.sort("as_of", "time", "alert_id").collect()
+    known = _scanned(table).filter(pl.col("model_name") == model_name).select(*ALERT_COLUMNS)
+    return _collected(known.sort("as_of", "time", "alert_id"), table)
 
 
 def tidy_table(location: str, keep_days: int) -> TidiedTable | None:
