@@ -64,6 +64,7 @@ def source_files(path: str) -> list[SourceFile]:
         raise FileNotFoundError(path)
     if table := next((parent for name, _ in shown for parent in Path(name).parents if (parent / LOG).is_dir()), None):
         raise ValueError(f"its files belong to the Delta table {str(table)!r}: name that folder")
+    _refuse_both_kinds(path, [name for name, _ in shown])
     return [SourceFile(name, dict(_partition(inside))) for name, inside in sorted(shown)]
 
 
@@ -79,8 +80,8 @@ def _local_files(path: str, root: str) -> Iterable[str]:
     place = Path(path)
     if place.is_dir():
         found = [str(file) for file in place.rglob("*") if file.is_file()]
-        of_parquet = [name for name in found if name.lower().endswith(PARQUET)]
-        return [f"{root}/{Path(name).relative_to(place)}" for name in of_parquet or _of_text(found)]
+        read = [name for name in found if name.lower().endswith((*PARQUET, *TEXT))]
+        return [f"{root}/{Path(name).relative_to(place)}" for name in read]
     if place.exists() or not has_magic(path):
         return [path] if place.exists() else []
     from glob import glob
@@ -88,8 +89,15 @@ def _local_files(path: str, root: str) -> Iterable[str]:
     return [name for name in glob(path, recursive=True) if Path(name).is_file()]
 
 
-def _of_text(names: list[str]) -> list[str]:
-    return [name for name in names if name.lower().endswith(TEXT)]
+def _refuse_both_kinds(path: str, names: list[str]) -> None:
+    """A folder that holds the same rows twice, or half of them in another form: which is meant is not guessed."""
+    of_text = [name for name in names if name.lower().endswith(TEXT)]
+    others = [name for name in names if name not in of_text]
+    if of_text and others and not has_magic(path):
+        raise ValueError(
+            f"it holds {others[0]!r} and {of_text[0]!r}; expected Parquet or CSV files: name a glob such as "
+            f"{path.rstrip('/')}/*{Path(others[0]).suffix}"
+        )
 
 
 def _remote_files(path: str) -> Iterable[str]:

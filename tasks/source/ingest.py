@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from tasks.source.parts import FILE, ROW, Part, read_parts, unreadable
 from tasks.source.text import cells, number
 
 RAW = "raw:"
+_THOUSANDS = re.compile(r"'-?\d{1,3}(?:,\d{3})+(?:\.\d+)?'$|'-?\d{1,3}(?:\.\d{3})+,\d+'$")
 _MOMENT, _KNOWN, _WRITTEN = "source:moment", "source:known", "source:written"
 _REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -263,7 +265,11 @@ def _time_remedy(source: Source) -> str:
 
 
 def _number_remedy(flaw: str, source: Source) -> str:
-    return '; for decimal commas set `source.decimal = ","`' if "," in flaw and source.decimal == "." else ""
+    if _THOUSANDS.search(flaw):
+        return "; remove the marks between thousands"
+    if source.decimal == ",":
+        return '; with `source.decimal = ","` a point is no decimal mark' if "." in flaw else ""
+    return '; for decimal commas set `source.decimal = ","`' if "," in flaw else ""
 
 
 def place_of(rows: pl.DataFrame, index: int) -> str:

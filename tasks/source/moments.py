@@ -37,7 +37,7 @@ def stamps_of(scanned: pl.LazyFrame, column: str, dtype: pl.DataType, time_forma
         return Stamps("clock") if dtype.time_zone is None else Stamps("moment", dtype.time_zone)
     if time_format in EPOCHS and (dtype.is_numeric() or _is_text(dtype)):
         return Stamps("moment", "UTC", is_text=True)
-    if not _is_text(dtype):
+    if not (_is_text(dtype) or (time_format is not None and dtype.is_integer())):
         return None
     if time_format is not None:
         zoned = any(mark in time_format for mark in ("%z", "%:z", "%#z", "%+"))
@@ -126,7 +126,9 @@ def _of_clock(clock: pl.Expr, source: Source, series: pl.Expr) -> pl.Expr:
         twice = pl.len().over(series, clock) > 1
         repeated["infer"] = pl.when(twice & (shown == 0)).then(early).when(twice).then(late)
     found = pl.when(early == late).then(early).when(lenient).then(early).otherwise(repeated[source.ambiguous])
-    skipped = pl.when(lenient & early.is_null()).then(at_clock(clock, zone))
+    later = at_clock(clock, zone)
+    is_of_its_day = later.dt.convert_time_zone(zone).dt.date() == clock.dt.date()  # there are days that never were
+    skipped = pl.when(lenient & early.is_null() & is_of_its_day).then(later)
     return found.dt.convert_time_zone("UTC").fill_null(skipped)
 
 

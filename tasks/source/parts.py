@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,7 +19,15 @@ from tasks.source.text import separator
 from tasks.source.untrusted import check_parquet
 
 FILE, ROW = "file", "row"
-_REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, MemoryError, DeltaError)
+_REFUSALS = (
+    csv.Error,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    ValueError,
+    MemoryError,
+    DeltaError,
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ def unreadable(path: str, error: BaseException) -> SourceError:
         said = f"it is no UTF-8 (byte {error.object[error.start]:#x}): save it as such"
     cause = said.splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if said else "no reason"
     return SourceError(
-        f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet, CSV in UTF-8, or a Delta table."
+        f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet, CSV in UTF-8 (a name that "
+        "ends in .csv, .tsv or .txt, or these with .gz), or a Delta table."
     )
 
 
@@ -113,7 +123,25 @@ def _stored(file: SourceFile, wanted: Mapping[str, str]) -> tuple[pl.Schema, str
             schema = pl.Schema(pl.read_parquet_schema(file.path))
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{file.path}: {str(error).strip()}" if file.path not in str(error) else str(error)) from None
+    for name in set(file.partition) & set(schema) & set(wanted):
+        _require_one_value(file, name, mark)
     return pl.Schema({**schema, **dict.fromkeys(file.partition, pl.String())}), mark
+
+
+def _require_one_value(file: SourceFile, name: str, mark: str) -> None:
+    """A column that stands in the folder's name and in the file must say the same in both."""
+    said = file.partition[name]
+    if file.is_text:
+        scanned = pl.scan_csv(file.path, infer_schema=False, separator=mark, glob=False)
+    else:
+        scanned = pl.scan_parquet(file.path, hive_partitioning=False, glob=False)
+    held = scanned.select(pl.col(name).unique()).collect()[name]
+    number = int(said) if said is not None and held.dtype.is_integer() and said.lstrip("-").isdecimal() else said
+    for value in held.to_list() if held.dtype.is_integer() else held.cast(pl.String).to_list():
+        if value != number:
+            raise ValueError(
+                f"{file.path}: {name!r} is {said!r} in the folder's name and {value!r} in the file; expected the same"
+            )
 
 
 def _part(files: Sequence[SourceFile], schema: pl.Schema, mark: str) -> Part:

@@ -25,9 +25,14 @@ def separator(path: str, columns: Sequence[str]) -> str:
     if "://" in path:
         return ","
     with gzip.open(path, "rb") if path.lower().endswith(".gz") else Path(path).open("rb") as lines:
-        header = lines.readline(_MOST_OF_HEADER).decode("utf-8-sig")
+        header = lines.readline(_MOST_OF_HEADER).decode("utf-8-sig").rstrip("\r\n")
+    if "\r" in header:
+        raise ValueError(f"{path}: its lines end with a carriage return alone; expected line feeds")
     named = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda mark: (sum(column in named[mark] for column in columns), len(named[mark])))
+    found = max(_SEPARATORS, key=lambda mark: (sum(column in named[mark] for column in columns), len(named[mark])))
+    if twice := next((column for column in columns if named[found].count(column) > 1), None):
+        raise ValueError(f"{path}: its header names {twice!r} {named[found].count(twice)} times; expected it once")
+    return found
 
 
 def cells(column: pl.Expr) -> pl.Expr:
@@ -39,6 +44,8 @@ def cells(column: pl.Expr) -> pl.Expr:
 def number(column: pl.Expr, decimal: str) -> pl.Expr:
     """A text as a double; null where it is none."""
     text = cells(column)
+    if decimal == ",":
+        text = pl.when(~text.str.contains(".", literal=True)).then(text)  # of thousands, or of another decimal mark
     plain = text.str.replace(",", ".", literal=True) if decimal == "," else text
     truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64)
     return plain.cast(pl.Float64, strict=False).fill_null(truth)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 import polars as pl
@@ -21,6 +21,7 @@ from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import RAW, Ingested
 from tasks.source.policies import by_calendar, on_steps
+from tasks.source.spelling import alike_series
 from tasks.source.stale import long_ended, stale_series, with_age
 from tasks.source.wild import wild_series
 
@@ -64,7 +65,7 @@ class Validated:
 def validate(ingested: Ingested, settings: Settings) -> Validated:
     """Check every series, bring it to its calendar, compute its features, write out its gaps."""
     source, columns = settings.source, settings.value_columns
-    rows, flagged = _screen(ingested.rows, _raw_checks(settings))
+    rows, flagged = _screen(ingested.rows, _raw_checks(settings) | _clock_checks(ingested, source))
     rows = rows.sort("series_id", "time", maintain_order=True)
     if source.duplicates != "reject":
         same = [] if source.duplicates == "keep_last" else [pl.col(f"^{RAW}.*$")]
@@ -117,6 +118,7 @@ def _raw_checks(settings: Settings) -> dict[str, Check]:
     source = settings.source
     raw = pl.any_horizontal(pl.col(f"^{RAW}.*$").is_infinite())
     checks: dict[str, Check] = {
+        "alike_series": alike_series,
         "missing_series": lambda rows: _count_where(
             rows, pl.col("series_id") == "", "found {} rows without a series, the first {}; expected a name in each"
         ),
@@ -144,9 +146,19 @@ def _raw_checks(settings: Settings) -> dict[str, Check]:
     return checks
 
 
+def _clock_checks(ingested: Ingested, source: Source) -> dict[str, Check]:
+    """Where no moment is asked for: a few series with rows of the future would date all others."""
+    now = datetime.now(UTC)
+    newest = ingested.rows.group_by("series_id").agg(pl.col("known").max())["known"]
+    if ingested.as_of is not None or source.counts_steps or 2 * int((newest > now).sum()) >= len(newest):
+        return {}
+    message = "found {} rows known later than now, the first {}; mend them, or say which moment: --as-of"
+    return {"future_time": lambda rows: _count_where(rows, pl.col("known") > now, message)}
+
+
 def _clock_remedy(source: Source) -> str:
     if source.timezone is None:
-        return "expected one in each row"
+        return "expected one in each row, with its zone, or a zone for those without: set `source.timezone`"
     return (
         f"expected one that clocks in {source.timezone} show, and once; of an hour that comes twice "
         "`source.ambiguous` says which"

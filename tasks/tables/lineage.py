@@ -14,6 +14,7 @@ import polars as pl
 from tasks.config.errors import LineageError
 from tasks.config.meaning import digest, meaning
 from tasks.config.settings import Settings
+from tasks.source.spelling import spelled
 from tasks.source.validate import Validated
 from tasks.tables.storage import published_times, summaries
 
@@ -37,8 +38,14 @@ def lineage(settings: Settings, validated: Validated, *, new: bool = False) -> t
             raise LineageError(f"{_changes(newest['means'], means)}; {_choices(settings)}")
         return next((said["lineage"] for said in known if said["lineage"].split(":")[0] == own), own), validated
     moved, n_compared = _moved(settings, validated, newest["lineage"])
-    if len(moved) <= _HALF * n_compared:
-        return newest["lineage"], _without(validated, moved)
+    renamed = _renamed(settings, validated, newest["lineage"])
+    if len(renamed) > _HALF * validated.rows["series_id"].n_unique() and not new:
+        first = renamed.row(0, named=True)
+        raise LineageError(
+            f"the source has other names for the series that are published ({first['detail']}); {_choices(settings)}"
+        )
+    if len(moved) <= _HALF * n_compared and not (new and len(renamed)):
+        return newest["lineage"], _without(_without(validated, moved, "other_times"), renamed, "other_name")
     if not new:
         first = moved.row(0, named=True)
         raise LineageError(
@@ -110,10 +117,23 @@ def _moved(settings: Settings, validated: Validated, lineage: str) -> tuple[pl.D
     return told.filter(pl.col("lost") > _HALF * pl.col("n")).select("series_id", detail.alias("detail")), len(told)
 
 
-def _without(validated: Validated, moved: pl.DataFrame) -> Validated:
+def _renamed(settings: Settings, validated: Validated, lineage: str) -> pl.DataFrame:
+    """Series (series_id, detail) that are new and written like one that is published and no longer there."""
+    published = {*published_times(settings.output.states, settings.name, lineage)["series_id"]}
+    there = {*validated.rows["series_id"], *validated.quarantine["series_id"]}
+    gone = {spelled(name, loosely=True): name for name in sorted(published - there)}
+    told = [
+        (name, f"found {name!r}, and no longer {gone[look]!r}, which is published; expected one spelling of a series")
+        for name in sorted({*validated.rows["series_id"]} - published)
+        if (look := spelled(name, loosely=True)) in gone
+    ]
+    return pl.DataFrame(told, schema={"series_id": pl.String, "detail": pl.String}, orient="row")
+
+
+def _without(validated: Validated, moved: pl.DataFrame, reason: str) -> Validated:
     if moved.is_empty():
         return validated
-    aside = moved.select("series_id", pl.lit("other_times").alias("reason"), "detail")
+    aside = moved.select("series_id", pl.lit(reason).alias("reason"), "detail")
     return replace(
         validated,
         rows=validated.rows.join(aside, on="series_id", how="anti", maintain_order="left"),

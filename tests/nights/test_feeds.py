@@ -1,0 +1,206 @@
+"""Feeds as they are sent: what is wrong with one is said where a user meets it, and the others' rows are published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+SET = ("--set", "model.n_states=2")
+
+
+@pytest.fixture
+def place(place_at):
+    return place_at("here")
+
+
+@pytest.fixture
+def feed(toy) -> Callable[..., pl.DataFrame]:
+    """So many days of a series of two levels."""
+
+    def build(name: str = "A", n: int = 120, seed: int = 0) -> pl.DataFrame:
+        return toy.frame(toy.levels(toy.sojourns(n, 2, seed=seed), distance=4.0, seed=seed), symbol=name)
+
+    return build
+
+
+def run(place, *more: str, path: Path | None = None):
+    at = () if path is None else ("--set", f"source.path={path}")
+    return place.command("run", *SET, *at, *more, "--json")
+
+
+def aside(said) -> dict[str, str]:
+    assert said.status == 0, said.err
+    return {one["series_id"]: one["reason"] for one in said.last_json["quarantined"]}
+
+
+def folder(place) -> Path:
+    made = place.folder / "feed"
+    made.mkdir()
+    return made
+
+
+class TestRefused:
+    """One sentence with file and remedy, and exit status 2."""
+
+    def refused(self, place, path: Path, *words: str, more: tuple[str, ...] = ()) -> None:
+        said = run(place, *more, path=path)
+        assert said.status == 2
+        assert said.err.count("\n") < 10
+        for word in words:
+            assert word in said.err
+
+    def test_a_column_that_a_header_names_twice(self, place, feed) -> None:
+        path = place.folder / "twice.csv"
+        path.write_text(
+            feed().with_columns(y=-pl.col("x")).write_csv().replace("symbol,date,x,y", "symbol,date,x,x", 1)
+        )
+        self.refused(place, path, "its header names 'x' 2 times; expected it once")
+
+    def test_one_that_no_feature_reads_may_be(self, place, feed) -> None:
+        path = place.folder / "twice.csv"
+        more = feed().with_columns(y=-pl.col("x"), z=pl.lit(1))
+        path.write_text(more.write_csv().replace("symbol,date,x,y,z", "symbol,date,x,y,y", 1))
+        assert aside(run(place, path=path)) == {}
+
+    def test_lines_that_end_with_a_carriage_return(self, place, feed) -> None:
+        path = place.folder / "old.csv"
+        path.write_bytes(feed().write_csv().replace("\n", "\r").encode())
+        self.refused(place, path, "its lines end with a carriage return alone; expected line feeds")
+
+    def test_a_folder_of_parquet_and_csv(self, place, feed) -> None:
+        both = folder(place)
+        feed().head(60).write_parquet(both / "a.parquet")
+        feed().tail(60).write_csv(both / "b.csv")
+        self.refused(place, both, "a.parquet", "b.csv", "name a glob such as", "/*.parquet")
+        assert run(place, path=both / "*").last_json["n_published"] == 120
+
+    def test_a_folder_whose_name_says_another_series_than_the_file(self, place, feed) -> None:
+        named = folder(place) / "symbol=01"
+        named.mkdir()
+        feed("B").write_parquet(named / "part.parquet")
+        self.refused(
+            place, named.parent, "'symbol' is '01' in the folder's name and 'B' in the file; expected the same"
+        )
+        feed("B").with_columns(symbol=pl.lit(1)).write_parquet(named / "part.parquet")
+        assert run(place, path=named.parent).last_json["n_published"] == 120
+
+    @pytest.mark.parametrize(
+        ("cell", "decimal", "remedy"),
+        [
+            ("1,234", ".", "remove the marks between thousands"),
+            ("-1,234,567.5", ".", "remove the marks between thousands"),
+            ("1.234,5", ",", "remove the marks between thousands"),
+            ("1.234", ",", "a point is no decimal mark"),
+            ("1,5", ".", '`source.decimal = ","`'),
+        ],
+    )
+    def test_numbers_that_may_mean_two_things(self, place, feed, cell: str, decimal: str, remedy: str) -> None:
+        path = place.folder / "numbers.csv"
+        feed().with_columns(x=pl.lit(cell)).write_csv(path, separator=";")
+        self.refused(place, path, f"x holds '{cell}'; ", remedy, more=("--set", f'source.decimal="{decimal}"'))
+
+    def test_a_text_without_its_ending(self, place, feed) -> None:
+        path = place.folder / "rows.dat"
+        path.write_text(feed().write_csv())
+        self.refused(place, path, "CSV in UTF-8 (a name that ends in .csv")
+
+
+class TestSetAside:
+    """A series with its reason; the others are published."""
+
+    @pytest.mark.parametrize("odd", ["A ", " A", "A\u200b", "\ufeffA"])
+    def test_a_name_that_looks_like_another(self, place, feed, odd: str) -> None:
+        pl.concat([feed("A"), feed(odd, 100)]).write_parquet(place.source)
+        said = run(place)
+        assert aside(said) == {odd: "alike_series"}
+        assert "which looks the same; expected one spelling of a series" in said.out
+        assert set(place.table()["series_id"]) == {"A"}
+
+    @pytest.mark.parametrize("names", [("Zu\u0308rich", "Z\u00fcrich"), ("1001.0", "1001")])
+    def test_one_that_is_plainly_written_is_left(self, place, feed, names: tuple[str, str]) -> None:
+        pl.concat([feed(name) for name in names]).write_parquet(place.source)
+        assert aside(run(place)) == {names[0]: "alike_series"}
+
+    def test_names_that_differ_stay_apart(self, place, feed) -> None:
+        pl.concat([feed("01"), feed("1"), feed("a"), feed("A"), feed("1.5"), feed("a b")]).write_parquet(place.source)
+        assert aside(run(place)) == {}
+
+    def test_rows_of_the_future_date_nobody_else(self, place, feed) -> None:
+        today = datetime.now(UTC).date()
+        known = pl.concat([feed("A"), feed("B"), feed("C")])
+        known = known.with_columns(pl.col("date") + (today - timedelta(days=30) - known["date"].max()))
+        late = feed("B").tail(1).with_columns(date=pl.lit(today + timedelta(days=400)))
+        pl.concat([known, late]).write_parquet(place.source)
+        said = run(place)
+        assert aside(said) == {"B": "future_time"}
+        assert "found 1 row known later than now, the first row 361 of source.parquet" in said.out
+        assert said.last_json["as_of"].startswith(str(today - timedelta(days=29)))
+        assert aside(run(place, "--as-of", str(today))) == {}
+
+    def test_a_simulated_future_is_no_fault(self, place, feed) -> None:
+        ahead = pl.col("date") + pl.duration(days=30 * 365)
+        pl.concat([feed("A"), feed("B")]).with_columns(ahead).write_parquet(place.source)
+        said = run(place)
+        assert aside(said) == {}
+        assert said.last_json["as_of"].startswith("2050")
+
+    def test_a_day_that_a_zone_never_had(self, place, feed) -> None:
+        """Samoa went from the 29th to the 31st of December 2011; the row of the 30th is not put on the 31st."""
+        moved = feed("A").with_columns(date=pl.col("date") - pl.duration(days=3000))
+        noon = pl.col("date").cast(pl.Datetime("us")).dt.offset_by("12h")
+        gone = pl.col("date") == date(2011, 12, 30)
+        assert moved.select(gone.sum()).item() == 1
+        healthy = moved.filter(~gone).with_columns(symbol=pl.lit("B"))
+        pl.concat([moved, healthy]).with_columns(noon).write_parquet(place.source)
+        said = run(place, "--set", "source.timezone=Pacific/Apia")
+        assert aside(said) == {"A": "bad_time"}
+        assert place.table().filter(series_id="B")["status"].to_list() == ["OK"] * 119
+
+    def test_a_time_without_a_zone_among_others(self, place, feed) -> None:
+        path = place.folder / "zones.csv"
+        written = pl.col("date").cast(pl.String) + pl.when(pl.col("symbol") == "A").then(pl.lit("T12:00Z")).otherwise(
+            pl.lit("T12:00")
+        )
+        pl.concat([feed("A"), feed("B")]).with_columns(written).write_csv(path)
+        said = run(place, path=path)
+        assert aside(said) == {"B": "bad_time"}
+        assert "expected one in each row, with its zone, or a zone for those without: set `source.timezone`" in said.out
+
+
+class TestNames:
+    """The source names its series otherwise than what is published."""
+
+    @pytest.mark.parametrize(("before", "after"), [("01", 1), ("7.0", "7"), ("spx", "SPX ")])
+    def test_all_of_them(self, place, feed, before: str, after: object) -> None:
+        feed(before).head(100).write_parquet(place.source)
+        assert run(place).status == 0
+        feed().with_columns(symbol=pl.lit(after)).write_parquet(place.source)
+        said = run(place)
+        assert said.status == 2
+        assert f"and no longer {before!r}, which is published" in said.err
+        assert "--new-lineage" in said.err
+        assert place.table().height == 100
+        again = run(place, "--new-lineage")
+        assert (again.status, again.last_json["n_published"]) == (0, 120), again.err
+        assert run(place).status == 0
+
+    def test_one_of_many(self, place, feed) -> None:
+        pl.concat([feed("01").head(100), feed("02").head(100), feed("03").head(100)]).write_parquet(place.source)
+        assert run(place).status == 0
+        pl.concat([feed("01"), feed("02"), feed("3")]).write_parquet(place.source)
+        said = run(place, "--set", "promote.min_coverage=0.5")
+        assert aside(said) == {"3": "other_name"}
+        assert set(place.table()["series_id"]) == {"01", "02", "03"}
+
+
+class TestRead:
+    """What needs no mending."""
+
+    def test_numbers_as_dates(self, place, feed) -> None:
+        feed().with_columns(date=pl.col("date").dt.strftime("%Y%m%d").cast(pl.Int64)).write_parquet(place.source)
+        assert run(place, "--set", "source.time_format=%Y%m%d").last_json["n_published"] == 120
+        assert run(place).status == 2
