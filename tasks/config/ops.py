@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Option = Literal["window", "lag", "half_life", "low", "high"]
 Gap = Literal["missing", "skipped", "none"]
+Change = Literal["difference", "return"]
 Reach: TypeAlias = "Callable[[Feature], Sequence[int]]"
 
 GAPS: Mapping[Gap, str] = MappingProxyType(
@@ -46,6 +47,9 @@ class Op:
         What a missing value does.
     reach
         How many rows back it reads, 0 being the row itself, where ``gap`` is "missing".
+    change
+        What it is of a level that lies behind it, which the page shows then: its "difference", or its "return", of
+        which a year has a mean and a volatility.
     """
 
     expression: Callable[[Sequence[pl.Expr], Feature], pl.Expr]
@@ -56,6 +60,7 @@ class Op:
     one_of: frozenset[Option] = frozenset()
     gap: Gap = "missing"
     reach: Reach = lambda _: (0,)
+    change: Change | None = None
 
 
 def _last_known(values: pl.Expr) -> pl.Expr:
@@ -84,18 +89,21 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "the change since the last known value",
             "units of {0}",
             gap="skipped",
+            change="difference",
         ),
         "log_return": Op(
             lambda x, _: x[0].log() - _last_known(x[0].log()),
             "the change of its logarithm since the last known value",
             "log units",
             gap="skipped",
+            change="return",
         ),
         "pct_change": Op(
             lambda x, _: x[0] / _last_known(x[0]) - 1.0,
             "the relative change since the last known value: 0.01 is one per cent",
             "share of {0}",
             gap="skipped",
+            change="return",
         ),
         "ratio": Op(lambda x, _: x[0] / x[1], "the first column over the second", "{0} per {1}", n_columns=2),
         "log_ratio": Op(lambda x, _: x[0].log() - x[1].log(), "the logarithm of that ratio", "log units", n_columns=2),

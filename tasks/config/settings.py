@@ -18,7 +18,7 @@ from tasks.config.components import OUTLINE, is_outline, label, named_columns, r
 from tasks.config.errors import ConfigurationError
 from tasks.config.overrides import override, read_toml
 from tasks.config.sections.alerts import Alerts
-from tasks.config.sections.feature import Feature, all_made
+from tasks.config.sections.feature import Feature, all_made, changed_levels
 from tasks.config.sections.fit import Fit
 from tasks.config.sections.model import Model
 from tasks.config.sections.output import Output
@@ -145,6 +145,11 @@ class Settings(Section):
         labels = {} if self.source.states is None else {self.source.states: "source.states"}
         context = {column: "context" for feature in self.made_context.values() for column in feature.inputs}
         return labels | context | {c: "features" for feature in self.made_features.values() for c in feature.inputs}
+
+    @cached_property
+    def levels(self) -> dict[str, Feature]:
+        """The columns that features are changes of, as they are: no model sees them, the page does."""
+        return changed_levels(self.made_features)
 
     @property
     def value_columns(self) -> list[str]:

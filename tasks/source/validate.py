@@ -39,10 +39,10 @@ class Validated:
     Attributes
     ----------
     rows
-        ``series_id``, ``time``, one column a feature (null is missing) and one for each of the context, ``gap`` (the
-        calendar has this step, the source does not), ``trains`` (inside the training window, and not held out to judge
-        models by), ``age`` (rows since the last with a value), ``stale`` (they are too many), and ``known_state`` where
-        the source labels states (null is unknown); sorted by series and time.
+        ``series_id``, ``time``, one column a feature (null is missing), one for each of the context and of the levels,
+        ``gap`` (the calendar has this step, the source does not), ``trains`` (inside the training window, and not held
+        out to judge models by), ``age`` (rows since the last with a value), ``stale`` (they are too many), and
+        ``known_state`` where the source labels states (null is unknown); sorted by series and time.
     quarantine
         ``series_id``, ``reason``, ``detail``: one row a series that was set aside.
     stale
@@ -72,7 +72,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
         rows = rows.unique([pl.col("series_id", "time"), *same], keep="last", maintain_order=True)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
     raw, off_calendar = _on_calendar(rows, ingested, settings)
-    rows = add_features(raw, settings.made_features | settings.made_context, ingested.zone)
+    rows = add_features(raw, settings.made_features | settings.made_context | settings.levels, ingested.zone)
     made = [*columns, *settings.context_columns]
     rows, undefined = _screen(rows, {"undefined_feature": lambda r: _undefined_features(r, made)})
     rows, wild = _screen(rows, {"wild_value": partial(wild_series, settings=settings)})

@@ -14,6 +14,9 @@ from tasks.config.settings_errors import nearest
 _LAGS = "lags"
 
 
+LEVEL = "level:"
+
+
 class Feature(Section):
     """One declared transform: what the model sees, made from the source's columns."""
 
@@ -78,3 +81,9 @@ class Feature(Section):
 def all_made(features: Mapping[str, Feature]) -> dict[str, Feature]:
     """The columns that all of these make, in their order."""
     return {column: made for name, feature in features.items() for column, made in feature.made(name).items()}
+
+
+def changed_levels(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    """The columns of the source that these are changes of, under names that no feature has."""
+    changed = (column for feature in features.values() if OPS[feature.op].change for column in feature.inputs)
+    return {f"{LEVEL}{column}": Feature(op="identity", column=column) for column in dict.fromkeys(changed)}

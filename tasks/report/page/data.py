@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tasks.config.ops import OPS
 from tasks.config.outcome import RunSummary
 from tasks.fitting.bundle import ALL
 from tasks.fitting.decode import default_name
@@ -92,6 +93,10 @@ class PageData:
         How long a step is, such as "1bd"; empty where rows are steps.
     counted
         Whether times are numbers of steps.
+    levels
+        Column to its unit, of ``rows`` too: what features are changes of, such as prices.
+    returns
+        The features that are returns.
     ranked_by
         The criterion, where the summary names none.
     notes
@@ -108,6 +113,8 @@ class PageData:
     models: Sequence[ChosenModel] = ()
     step: str = ""
     counted: bool = False
+    levels: dict[str, str] = field(default_factory=dict)
+    returns: Sequence[str] = ()
     ranked_by: str = "bic"
     notes: list[str] = field(default_factory=list)
 
@@ -136,6 +143,11 @@ class PageData:
     def modelled(self) -> pl.DataFrame:
         """The rows that the first model speaks of."""
         return self.rows if self.model is None else self.rows.filter(self.model.serves())
+
+    @property
+    def has_calendar(self) -> bool:
+        """Whether a step is a stretch of time, the same or a day or month of a calendar."""
+        return bool(self.step) and not self.counted
 
     def by_unit(self) -> list[PageData]:
         """The same, once for each model, which is then the only one."""
@@ -168,13 +180,15 @@ def page_data(
     """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
     columns = [] if features is None else [name for name in settings.value_columns if name in features.columns]
     if features is not None:
-        given = [name for name in settings.context_columns if name in features.columns and name not in columns]
+        given = [name for name in (*settings.context_columns, *settings.levels) if name in features.columns]
         rows = report_frame(rows, features, [*columns, *given])
     return PageData(
         name=settings.name,
         summary=summary,
         rows=rows,
         units={name: settings.made_features[name].unit for name in columns},
+        levels={name: level.unit for name, level in settings.levels.items() if name in rows.columns},
+        returns=[name for name in columns if OPS[settings.made_features[name].op].change == "return"],
         quarantine=read_quarantine(settings.output.states, settings.name),
         names=read_name_rows(settings.output.states, settings.name),
         ranking=ranking,

@@ -13,6 +13,7 @@ from tasks.report.page.data import ChosenModel, PageData
 
 LONGEST = 1000
 _SHORTEST = 20
+_SECONDS_A_YEAR = 365.2425 * 86_400
 _NEGLIGIBLE = 0.005
 
 
@@ -69,6 +70,16 @@ def observed_moments(data: PageData) -> dict[str, Law]:
         scale = np.array([_float(values.std(ddof=0)) for values in by_state])
         found[name] = Law(mean, scale, np.column_stack([mean, mean]), np.column_stack([scale, scale]))
     return found
+
+
+def values_a_year(data: PageData) -> float:
+    """How many values a series has in a year, that of the median series; NaN without a calendar or a year of rows."""
+    if not data.has_calendar or not data.returns:
+        return float("nan")
+    known = data.modelled.filter(pl.all_horizontal(pl.col(list(data.returns)).is_not_null()))
+    span = (pl.col("time").max() - pl.col("time").min()).dt.total_seconds() / _SECONDS_A_YEAR
+    counted = known.group_by("series_id").agg(span.alias("years"), pl.len().alias("n")).filter(pl.col("years") >= 1.0)
+    return _float(counted.select(((pl.col("n") - 1) / pl.col("years")).median()).item())
 
 
 def degrees_of_freedom(model: ChosenModel) -> np.ndarray | None:

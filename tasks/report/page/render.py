@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hsmm.plot.style import NO_STATE, PALETTE
+from tasks.config.sections.feature import LEVEL
 from tasks.config.whole import appearing
 from tasks.report.page import view
 from tasks.report.page.data import PageData
+from tasks.report.page.glossary import glossary
 from tasks.report.page.series import Sample, sample
 from tasks.report.page.text import count, short
 from tasks.report.page.units import shown_units, unit_views
@@ -39,7 +41,7 @@ def page(data: PageData) -> str:
     )
     standing = view.standing(data)
     units = unit_views(shown_units(data, standing["alerted"]))
-    drawn = sample(data.rows, list(data.units), data.n_states, standing["alerted"])
+    drawn = sample(data.rows, [*data.levels, *data.units], data.n_states, standing["alerted"])
     figures = {f"{place}-{name}": plot for place, unit in enumerate(units) for name, plot in unit["figures"].items()}
     return environment.get_template("page.html").render(
         title=data.name,
@@ -50,6 +52,7 @@ def page(data: PageData) -> str:
         legend=[(state, short(name)) for state, name in enumerate(data.state_names)],
         quality=view.quality(data),
         evidence=view.evidence(data),
+        glossary=glossary(),
         sample=_described(drawn),
         steps=data.steps,
         counted=data.counted,
@@ -77,7 +80,13 @@ def _payload(data: PageData, figures: dict[str, Any], drawn: Sample) -> dict[str
         "figures": figures,
         "series": drawn.series,
         "features": [
-            {"key": name, "name": short(name), "unit": short(data.units.get(name, "nats"))} for name in drawn.features
+            {
+                "key": name,
+                "name": short(name.removeprefix(LEVEL)),
+                "unit": short((data.units | data.levels).get(name, "nats")),
+                "level": name in data.levels,
+            }
+            for name in drawn.features
         ],
         "states": [short(name) for name in data.state_names],
         "palette": list(PALETTE),
@@ -89,7 +98,7 @@ def _payload(data: PageData, figures: dict[str, Any], drawn: Sample) -> dict[str
 def _described(drawn: Sample) -> dict[str, Any]:
     return {
         "names": [series["name"] for series in drawn.series],
-        "features": drawn.features,
+        "features": [name.removeprefix(LEVEL) for name in drawn.features],
         "n_shown": count(len(drawn.series)),
         "n_series": count(drawn.n_series),
         "is_sample": len(drawn.series) < drawn.n_series,

@@ -9,7 +9,9 @@ from tasks.report.page.data import PageData
 from tasks.report.page.series import sampled
 from tasks.report.page.text import short
 from tasks.report.page.view_calibration import calibration
+from tasks.report.page.view_columns import columns
 from tasks.report.page.view_states import states
+from tasks.report.page.view_weights import regression
 
 MOST_UNITS = 24
 _ALL, _OTHERS = "all series", "all other series"
@@ -32,6 +34,8 @@ def _unit_view(unit: PageData) -> dict[str, Any]:
         "name": _name(unit),
         "states": shown,
         "calibration": tested,
+        "columns": columns(unit),
+        "regression": regression(unit),
         "ranking": view.ranking(unit),
         "figures": shown["figures"] | tested["figures"],
     }

@@ -57,7 +57,7 @@ def _facts(data: PageData) -> list[tuple[str, str]]:
         ("Out of sample", _out_of_sample(data.rows)),
         ("Rows published last", plain(data.summary.get("n_published", n_newest))),
         ("Made by versions", _span(data.rows["model_version"].unique().sort().drop_nulls().to_list())),
-        ("Steps", f"one every {length_in_words(data.step)}" if data.step else "the rows themselves"),
+        ("Steps", _steps(data)),
         ("Run key", str(newest["run_key"])[:16]),
         ("MLflow run", plain(data.summary.get("mlflow_run_id"))),
     ]
@@ -67,6 +67,12 @@ def _out_of_sample(rows: pl.DataFrame) -> str:
     """How many rows the parameters behind them have not seen."""
     n_unseen = int((~rows["in_sample"]).sum())
     return f"{count(n_unseen)} rows, {share(n_unseen / rows.height)}"
+
+
+def _steps(data: PageData) -> str:
+    if data.counted:
+        return "counted, by number"
+    return f"one every {length_in_words(data.step)}" if data.step else "the rows themselves"
 
 
 def standing(data: PageData) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tasks.report.page.profile import (
     shares,
     shown_steps,
     survival,
+    values_a_year,
 )
 from tasks.report.page.series import MOST_FEATURES
 from tasks.report.page.spread import spreads
@@ -36,13 +37,20 @@ def states(data: PageData) -> dict[str, Any]:
     """A line of profile for every state, and the plots of how long they last and where they lead."""
     found, curves, moments = decoded_runs(data.modelled), _curves(data), _features(data)
     known, shown = dict(list(moments.items())[:MOST_FEATURES]), own_states(data)
-    common = shares(data.modelled, data.n_states)
+    common, per_year = shares(data.modelled, data.n_states), values_a_year(data)
+    yearly = {name: moments[name] for name in data.returns if name in moments and np.isfinite(per_year)}
     return {
-        "profile": [_profile(data, state, found.of(state), known, curves, float(common[state])) for state in shown],
+        "profile": [
+            _profile(data, state, found.of(state), known, curves, float(common[state]))
+            | {"yearly": [_yearly(law, state, per_year) for law in yearly.values()]}
+            for state in shown
+        ],
         "features": [(short(name), short(data.units.get(name, "own units"))) for name in known],
         "n_features_left": len(moments) - len(known),
         "from_model": _has_moments(data),
         "ranged": any(law.varies for law in moments.values()),
+        "yearly": [short(name) for name in yearly],
+        "per_year": number(per_year, 4),
         "freedom": curves.freedom is not None,
         "hazard_steps": HAZARD_STEPS,
         "spreads": spreads(data, shown),
@@ -127,6 +135,12 @@ def _moments(law: Law, state: int) -> dict[str, str]:
     ends = (law.mean_range[state], law.deviation_range[state])
     means, deviations = (f"{number(float(low))} … {number(float(high))}" for low, high in ends)
     return {**found, "means": means if law.varies else "", "deviations": deviations if law.varies else ""}
+
+
+def _yearly(law: Law, state: int, per_year: float) -> dict[str, str]:
+    """Mean and volatility of a year's return, if the state went on and its values were independent."""
+    mean, deviation = float(law.mean[state]) * per_year, float(law.deviation[state]) * np.sqrt(per_year)
+    return {"mean": f"{number(100 * mean)} %", "volatility": f"{number(100 * deviation)} %"}
 
 
 def _moves(data: PageData) -> dict[str, Any] | None:
