@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.moments import in_steps
-from tasks.config.outcome import AlertsSummary, BackfillSummary, CausalityReport, GateOutcome, RunSummary
+from tasks.config.outcome import (
+    AlertsSummary,
+    BackfillSummary,
+    CausalityReport,
+    GateOutcome,
+    RuleStatement,
+    RunSummary,
+)
+from tasks.config.rule_words import rule_sentences
 from tasks.config.secrets import without_secrets
 
 _MOST_TOLD = 5
@@ -48,7 +56,11 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         lines += _aside(summary)
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     counted = isinstance(summary.get("means", {}).get("source.frequency"), int)
-    _print_lines([*lines, *_alerts(summary.get("alerts", {}))], counted=counted)
+    _print_lines([*lines, *_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))], counted=counted)
+
+
+def _rule(said: RuleStatement) -> list[str]:
+    return [f"{'rule' if not place else '':11}{told}" for place, told in enumerate(rule_sentences(said))]
 
 
 def _alerts(said: AlertsSummary) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from prefect import flow
 
 from tasks.alerts.inputs import note_drift_task
+from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
@@ -66,6 +67,8 @@ def decode_rows(
     )
     summary |= describe_decoded(champion, validated)
     notes += [champion.note] if champion.note else []
+    if summary["occasion"] == "night":
+        summary["rule"] = stated_task(champion.in_force(), decoded, validated, settings)
     notes += told_jumps(jumped_inputs(champion, validated, settings))
     say("publish")
     published = publish_task(decoded, validated, settings, key, summary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.alerts.inputs import note_drift_task
+from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
 from tasks.config.aftermath import afterwards
 from tasks.config.outcome import Occasion, RunSummary
@@ -120,6 +121,8 @@ def _fit_and_publish(
         )
         new = unpublished(settings.output.states, decoded, settings.name, line)
         summary |= describe_outcome(fitted, judged, new, validated, run.run_id, version)
+        if summary["occasion"] == "night":
+            summary["rule"] = stated_task(in_force, decoded, validated, settings)
         say("publish")
         published = publish_task(decoded, validated, settings, key, summary)
         said = published_summary(settings.output.states, key) or {}

@@ -10,7 +10,7 @@ import polars as pl
 
 from tasks.alerts.hysteresis import Hysteresis, beginnings
 from tasks.alerts.rule import Rule
-from tasks.alerts.sequence import ended, first_rows, valued
+from tasks.alerts.sequence import ended, first_rows, state_probabilities, valued
 from tasks.alerts.surprise import with_surprise
 from tasks.config.durations import as_timedelta
 from tasks.config.settings import Settings
@@ -52,7 +52,7 @@ def overdue(rows: pl.DataFrame, settings: Settings, as_of: datetime) -> pl.DataF
 
 
 def _of_states(rows: pl.DataFrame, rule: Rule, names: Mapping[int, str]) -> list[pl.DataFrame]:
-    probabilities = _matrix(rows["p_filtered"])
+    probabilities = state_probabilities(rows["p_filtered"])
     found, first = rule.found(probabilities, first_rows(rows)), first_rows(rows)
     told = []
     for state in range(probabilities.shape[1]):
@@ -112,10 +112,3 @@ def _released(rows: pl.DataFrame, first: np.ndarray, within: np.ndarray, began: 
     nearest = np.append(outside, -1)[np.searchsorted(outside, began)]
     there = (nearest >= 0) & (number[nearest] == number[began]) if len(began) else np.empty(0, dtype=bool)
     return rows["time"][np.maximum(nearest, 0)].set(pl.Series(~there), None)
-
-
-def _matrix(lists: pl.Series) -> np.ndarray:
-    """(n_rows, n_states) of lists of several lengths: an id that a model does not know has probability 0."""
-    longest: int = lists.list.len().max() or 1  # type: ignore[assignment]
-    columns = [lists.list.get(k, null_on_oob=True).fill_null(0.0).to_numpy() for k in range(longest)]
-    return np.stack(columns, axis=1)

@@ -59,6 +59,13 @@ def first_rows(rows: pl.DataFrame) -> np.ndarray:
     return (series != series.shift()).fill_null(value=True).to_numpy()
 
 
+def state_probabilities(lists: pl.Series) -> np.ndarray:
+    """(n_rows, n_states) of lists of several lengths: an id that a model does not know has probability 0."""
+    longest: int = lists.list.len().max() or 1  # type: ignore[assignment]
+    columns = [lists.list.get(k, null_on_oob=True).fill_null(0.0).to_numpy() for k in range(longest)]
+    return np.stack(columns, axis=1)
+
+
 def _onward(rows: pl.DataFrame) -> pl.DataFrame:
     earlier = pl.col("time").cum_max().shift().over("series_id")
     return rows.filter((pl.col("time") > earlier).fill_null(value=True))

@@ -47,6 +47,30 @@ class AlertsSummary(TypedDict, total=False):
     failed: str
 
 
+class Performance(TypedDict):
+    """What a rule for states does: ``n_stays`` that it was to find in ``n_rows``, after how many rows it did (mean,
+    median, 90 %), the share that was over before, and its false alarms in 1,000 rows.
+    """
+
+    n_rows: int
+    n_stays: int
+    delay_mean: float | None
+    delay_p50: float | None
+    delay_p90: float | None
+    missed: float | None
+    false_per_1000: float | None
+
+
+class RuleStatement(TypedDict, total=False):
+    """What the rule for states is to be expected to do: in rows ``simulated`` from the models in force, and on rows
+    with known states, where there are any; the share of these that the parameters have seen.
+    """
+
+    simulated: Performance
+    measured: Performance
+    in_sample: float
+
+
 class RunSummary(TypedDict, total=False):
     """A run's account of itself; ``n_published`` counts rows, the other counts series.
 
@@ -76,6 +100,7 @@ class RunSummary(TypedDict, total=False):
     identity: dict[str, Any]
     states: LivingStates
     notes: list[str]
+    rule: RuleStatement
     alerts: AlertsSummary
     seconds: float
 

@@ -153,12 +153,14 @@ def test_a_run_that_is_stopped_between_publish_and_alert_loses_none(
 
 def test_a_backfill_tells_nobody(place_at, toy, rows, listener) -> None:
     place = place_at("here")
-    rows.write_parquet(place.source)
+    short = rows.filter(symbol="A").head(5).with_columns(symbol=pl.lit("C"))
+    pl.concat([rows, short]).write_parquet(place.source)
     said = place.command(
         "backfill", "--start", str(toy.day(150)), "--end", str(toy.day(190)), "--every", "20d", *TWO, *listener.options
     )
     assert said.status == 0, said.err
     assert {*alerts(place)["delivery"]} == {"BACKFILL"}
+    assert {*alerts(place)["kind"]} <= {"change", "drift"}
     assert alerts(place).height > 5
     told = place.command("run", "--as-of", str(toy.day(N)), *TWO, *listener.options, "--json").last_json
     assert not {one["alert_id"] for one in listener.told()} & {*alerts(place).filter(delivery="BACKFILL")["alert_id"]}
@@ -215,6 +217,70 @@ def test_one_that_is_never_taken_does_not_stand_before_the_others(made, night, m
     assert {*known.filter(series_id="A")["delivery"]} == {"PENDING"}
     assert {*known.filter(series_id="B")["delivery"]} == {"DELIVERED"}
     assert len(told) == len({*told}) == known.filter(series_id="B").height > 0
+
+
+def test_three_in_a_row_that_are_not_taken_are_enough(made, night, monkeypatch) -> None:
+    from tasks.alerts import step
+    from tasks.alerts.hook import HookError
+
+    place, tried = made("here"), list[str]()
+
+    def call(alert) -> None:
+        tried.append(alert["alert_id"])
+        raise HookError("away", may_pass=False)
+
+    monkeypatch.setattr(step, "hook_call", lambda _: call)
+    options = ("--set", 'alerts.hook.url="https://127.0.0.1:9"', "--set", "alerts.most=99")
+    assert night(place, N, *options)["n_pending"] > 3
+    assert len(tried) == 3
+
+
+def test_what_was_taken_before_a_run_was_stopped_is_not_told_again(made, night, monkeypatch) -> None:
+    from tasks.alerts import step
+
+    place, taken = made("here"), list[str]()
+
+    def call(alert) -> None:
+        if len(taken) == 2:
+            raise Stopped
+        taken.append(alert["alert_id"])
+
+    options = ("--set", 'alerts.hook.url="https://127.0.0.1:9"', "--set", "alerts.most=99")
+    with monkeypatch.context() as patched:
+        patched.setattr(step, "hook_call", lambda _: call)
+        with pytest.raises(Stopped):
+            night(place, N, *options)
+    later: list[str] = []
+    monkeypatch.setattr(step, "hook_call", lambda _: lambda alert: later.append(alert["alert_id"]))
+    night(place, N, *options)
+    assert len(taken) == 2
+    assert len(later) > 0
+    assert not {*taken} & {*later}
+
+
+def test_a_new_line_of_rows_is_judged_anew(made, toy) -> None:
+    """Its rows have the times of the old line's; what is over is history, and the old line's alerts have ended."""
+    place = made("here")
+    before = alerts(place)
+    new = ("--set", "fit.scale=none", "--new-lineage")
+    assert place.command("run", "--as-of", str(toy.day(160)), *TWO, *new).status == 0
+    changes = alerts(place).filter(~pl.col("alert_id").is_in(before["alert_id"].implode()), kind="change")
+    assert changes.height > 5
+    assert {*changes["delivery"]} == {"HISTORY"}
+    old = alerts(place).filter(pl.col("alert_id").is_in(before["alert_id"].implode()))
+    assert old["released"].null_count() == 0
+
+
+def test_alerts_change_neither_what_a_run_is_nor_what_is_logged_of_it(made, toy, listener, monkeypatch) -> None:
+    place = made("here")
+    logged: list[dict] = []
+    monkeypatch.setattr(place.registry, "log", lambda _, params, *__, **___: logged.append(params))
+    first = place.command("run", "--as-of", str(toy.day(150)), *TWO, "--json").last_json
+    other = place.command("run", "--as-of", str(toy.day(150)), *TWO, *listener.options, "--json").last_json
+    assert (other["run_key"], other["verdict"]) == (first["run_key"], "ALREADY_PUBLISHED")
+    assert place.command("run", "--as-of", str(toy.day(160)), *TWO, *listener.options).status == 0
+    assert any("alerts.confirm" in params for params in logged)
+    assert "hunter2" not in str(logged)
 
 
 def test_no_secret_is_said(made, monkeypatch, listener) -> None:
@@ -409,3 +475,29 @@ def test_the_list_holds_what_is_open_and_what_is_new(made, night) -> None:
     every = place.command("alerts", "--every", "--series", "A", "--json").last_json
     assert {one["alert_id"] for one in every["alerts"]} == {*known.filter(series_id="A")["alert_id"]}
     assert said["alerts_table"] == f"{place.states}_alerts"
+
+
+@pytest.mark.parametrize("pool", ["pooled", "per_series"])
+def test_what_the_rule_does_is_said_before_it_is_used(place_at, toy, pool: str) -> None:
+    """On the console, in JSON and with the publish; on known states too, where the source has some."""
+    place = place_at("here")
+    paths = {name: toy.sojourns(N, n_states=2, seed=seed) for seed, name in enumerate("AB")}
+    parts = [
+        toy.frame(toy.levels(z, distance=6.0, seed=5), name).with_columns(z=pl.Series(z)) for name, z in paths.items()
+    ]
+    pl.concat(parts).write_parquet(place.source)
+    options = (*TWO, "--set", "source.states=z", "--set", f"fit.pool={pool}", "--json")
+    said = place.command("run", "--as-of", str(toy.day(170)), *options)
+    assert said.status == 0, said.err
+    rule = said.last_json["rule"]
+    assert "rule       simulated: stays noted after" in said.out
+    assert "on 340 rows of known states" in said.out
+    assert rule["simulated"]["n_rows"] > 15_000
+    assert rule["measured"]["n_rows"] == 340
+    assert 0.8 < rule["in_sample"] < 1.0
+    due = sum(int((np.diff(z[:170]) != 0).sum()) for z in paths.values())
+    assert rule["measured"]["n_stays"] == due
+    assert rule["measured"]["delay_mean"] == pytest.approx(1.0, abs=0.5)
+    assert "rule" in place.command("decode", "--as-of", str(toy.day(180)), *options).last_json
+    again = place.command("run", "--as-of", str(toy.day(170)), *options).last_json
+    assert again["rule"] == rule

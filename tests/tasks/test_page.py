@@ -313,6 +313,22 @@ def test_only_the_newest_run_has_set_aside() -> None:
     assert [series for series, *_ in quality(data)["details"]] == ["E"]
 
 
+def test_what_the_rule_for_alerts_does_is_told() -> None:
+    performance = {
+        "n_rows": 100,
+        "n_stays": 9,
+        "delay_mean": 1.25,
+        "delay_p50": 1.0,
+        "delay_p90": 3.0,
+        "missed": 0.5,
+        "false_per_1000": 0.7,
+    }
+    data = page_data_of(rows_of("A", PATH), summary={"run_key": "key", "rule": {"simulated": performance}})
+    shown = Text(page(data)).text
+    assert "simulated: stays noted after 1.2 rows, 90 % within 3, 50% missed; 0.7 false alarms in 1,000 rows" in shown
+    assert "[alerts]" not in Text(page(replace(data, summary={"run_key": "key"}))).text
+
+
 def test_the_longest_gap_is_the_longest_stretch_of_missing_rows() -> None:
     status = ["OK", "MISSING", "MISSING", "OK", "MISSING", "MISSING", "MISSING", "OK"]
     reason = [None, "gap", "gap", None, "no_value", "gap", "gap", None]

@@ -10,6 +10,7 @@ import polars as pl
 
 from hsmm.selection import CRITERIA
 from hsmm.spelling import counted
+from tasks.config.rule_words import rule_sentences
 from tasks.judgement.judge import all_codes
 from tasks.judgement.rules import RULES
 from tasks.report.page.alerts import KINDS, newest_rows
@@ -98,6 +99,7 @@ def standing(data: PageData) -> dict[str, Any]:
     return {
         "rows": rows,
         "n_series": count(found.height),
+        "rule": rule_sentences(data.summary.get("rule", {})),
         "n_alerted": count(found.filter(pl.col("n_alerts") > 0).height),
         "kinds": [(words, count(int(found[kind].sum()))) for kind, words in KINDS.items()],
         "alerted": found.filter(pl.col("n_alerts") > 0)["series_id"].to_list(),
