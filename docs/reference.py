@@ -165,7 +165,7 @@ def _toml(value: Any) -> str:
 
 def _allowed(annotation: Any) -> str:
     names = _literals(annotation)
-    return f" One of {', '.join(f'`{name}`' for name in names)}." if names else ""
+    return f" One of {', '.join(f'`{name}`' for name in names)}." if len(names) > 1 else ""
 
 
 def _literals(annotation: Any) -> list[str]:

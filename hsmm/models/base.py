@@ -137,17 +137,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
         try:
-            best = fit_restarts(
-                structure,
-                packed,
-                n_states=self.n_states,
-                n_init=self.n_init,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                seed=seed,
-                start=None if start is None else start.model_for(structure),
-                trainer=resolve_trainer(self.trainer),
-            )
+            best = self._search(structure, packed, seed, None if start is None else start.model_for(structure))
         except ImpossibleDataError as error:
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
@@ -342,6 +332,20 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
     def history_(self) -> np.ndarray:
         """Objective (penalised log-likelihood) of the best restart before each M-step and at the end."""
         return self._best_fit().history.numpy()
+
+    def _search(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> BestFit:
+        """The best of all restarts."""
+        return fit_restarts(
+            structure,
+            objective,
+            n_states=self.n_states,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            seed=seed,
+            start=start,
+            trainer=resolve_trainer(self.trainer),
+        )
 
     @abstractmethod
     def _structure(self) -> Model:

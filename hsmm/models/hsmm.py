@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise
-from typing import Any, Self
+from itertools import pairwise
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -20,14 +20,16 @@ from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning, warn
+from hsmm.models import horizon
 from hsmm.models.base import Device, Estimator
+from hsmm.models.horizon import AUTO
 from hsmm.models.parameters import RandomState, whole
 from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
-from hsmm.selection.soundness import WALL_SHARE, wall_share
 from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit
+from hsmm.training.supervision import known_runs
 from hsmm.training.trainers import Trainer
 
 _WIDER = 4  # times as long is the table of durations to be expected
@@ -44,9 +46,10 @@ class HSMM(Estimator):
         The name of a family, or an object of ``hsmm.emissions``.
     duration : str or Duration
         The name of a family, or an object of ``hsmm.durations``.
-    max_duration : int
+    max_duration : int or "auto"
         Longest duration, in steps, with a probability of its own; parametric laws continue beyond it with a geometric
-        tail, categorical ones end there.
+        tail, categorical ones end there. "auto" fits with 100, and the best climbs on with more until at most a
+        hundredth of a state's segments are longer, or the tail is the law's own; ``max_duration_`` is what it came to.
     min_duration : int
         Shortest duration, in steps, of a segment that is neither cut off at the start nor at the end of its series.
     transition : str or Transition
@@ -83,7 +86,7 @@ class HSMM(Estimator):
         *,
         emission: str | Emission = "gaussian",
         duration: str | Duration = "negative_binomial",
-        max_duration: int = 100,
+        max_duration: int | Literal["auto"] = AUTO,
         min_duration: int = 1,
         transition: str | Transition = "dense",
         initial: str | Initial = "free",
@@ -158,6 +161,11 @@ class HSMM(Estimator):
         return self._duration().probability()[0].numpy()
 
     @property
+    def max_duration_(self) -> int:
+        """Longest duration with a probability of its own, in steps."""
+        return self._duration().max_duration
+
+    @property
     def mean_duration_(self) -> np.ndarray:
         """(K,) expected steps of a segment."""
         return mean_durations(self._fitted_model())[0].numpy()
@@ -209,31 +217,34 @@ class HSMM(Estimator):
 
     def _structure(self) -> Model:
         duration = resolve("duration", self.duration)
-        for name in ("max_duration", "min_duration"):
-            own, wanted = getattr(duration, name), getattr(self, name)
-            if own not in (1, wanted):
+        wanted = {"max_duration": self._first_longest(duration), "min_duration": int(self.min_duration)}
+        for name, value in wanted.items():
+            own = getattr(duration, name)
+            if own not in (1, value):
                 raise ValueError(
-                    f"{name} is {wanted} in the model but {own} in its duration; set it on the model alone."
+                    f"{name} is {value} in the model but {own} in its duration; set it on the model alone."
                 )
         return Model(
             **self._shared_components(),
-            duration=replace(duration, max_duration=int(self.max_duration), min_duration=int(self.min_duration)),
+            duration=replace(duration, **wanted),
             left_censored=bool(self.left_censored),
             right_censored=bool(self.right_censored),
         )
 
     def _check_numbers(self) -> None:
         super()._check_numbers()
-        whole("max_duration", self.max_duration, 1)
         whole("min_duration", self.min_duration, 1)
+        if self.max_duration != AUTO:
+            whole("max_duration", self.max_duration, 1, f" or {AUTO!r}")
         for name in ("left_censored", "right_censored"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
-        cells = 8 * self.n_init * self.n_states * (self.max_duration + 1) * 8
+        longest = self._first_longest(resolve("duration", self.duration))
+        cells = 8 * self.n_init * self.n_states * (longest + 1) * 8
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if cells > memory // 2:
             raise ValueError(
-                f"{self.n_init} restarts of {self.n_states} states with {self.max_duration} durations need about "
+                f"{self.n_init} restarts of {self.n_states} states with {longest} durations need about "
                 f"{cells / 1e9:.1f} GB of tables; this machine has {memory / 1e9:.1f} GB. Lower max_duration or n_init."
             )
 
@@ -241,6 +252,27 @@ class HSMM(Estimator):
         duration = self._fitted_model().duration
         assert duration is not None
         return duration
+
+    def _first_longest(self, duration: Duration) -> int:
+        """How long the table is that a fit begins with."""
+        return (
+            horizon.first_longest(duration, int(self.min_duration))
+            if self.max_duration == AUTO
+            else int(self.max_duration)
+        )
+
+    def _search(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> BestFit:
+        one = super()._search
+        if self.max_duration != AUTO or resolve("duration", self.duration).max_duration != 1:
+            return one(structure, objective, seed, start)
+        single = super(HSMM, self.clone().set_params(n_init=1))._search
+        return horizon.search(
+            structure,
+            objective,
+            start,
+            fit=lambda model, first: one(model, objective, seed, first),
+            climb=lambda model, first: single(model, objective, seed, first),
+        )
 
     def _default_columns(self) -> int:
         return self._duration().max_duration
@@ -258,9 +290,9 @@ class HSMM(Estimator):
                 )
             if objective.states is None:
                 continue
-            for state, first, n_rows, beside in _known_runs(objective.states[start:stop].tolist()):
+            for state, first, n_rows, beside in known_runs(objective.states[start:stop].tolist()):
                 where = f"states says that state {state} lasts for {n_rows} rows from row {first} of series {series} on"
-                if ends and n_rows > self.max_duration:
+                if ends and self.max_duration != AUTO and n_rows > self.max_duration:
                     return (
                         f"{where}, but no segment is longer than max_duration = {self.max_duration}; raise it, or "
                         "choose a duration with a tail."
@@ -271,21 +303,5 @@ class HSMM(Estimator):
 
     def _warn_of_fit(self, best: BestFit, sequences: Sequences) -> None:
         super()._warn_of_fit(best, sequences)
-        share = wall_share(best.model, sequences)
-        if share > WALL_SHARE:
-            warn(
-                f"{share:.1%} of the expected segments last max_duration = {self.max_duration} steps, the longest "
-                "allowed; raise max_duration, or use a law with a tail.",
-                DurationWallWarning,
-            )
-
-
-def _known_runs(states: list[int]) -> Iterator[tuple[int, int, int, bool]]:
-    """Each run of one known state: which, its first row, how many rows, and whether other known states enclose it."""
-    row = 0
-    for state, run in groupby(states):
-        n_rows = len(list(run))
-        enclosed = row > 0 and row + n_rows < len(states) and min(states[row - 1], states[row + n_rows]) >= 0
-        if state >= 0:
-            yield state, row, n_rows, enclosed
-        row += n_rows
+        if (sentence := horizon.pressing(best.model, sequences, self.max_duration == AUTO)) is not None:
+            warn(sentence, DurationWallWarning)

@@ -78,11 +78,11 @@ def _shown(value: Any) -> str:
     return _call(type(value).__name__, options, {field.name: field.default for field in known})
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """``value`` as an int, if it is a whole number of at least ``least``."""
+def whole(name: str, value: Any, least: int, also: str = "") -> int:
+    """``value`` as an int, if it is a whole number of at least ``least``; ``also`` says what else it might be."""
     integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not integral or value < least:
-        raise ValueError(f"{name} is {value!r}; expected a whole number >= {least}.")
+        raise ValueError(f"{name} is {value!r}; expected a whole number >= {least}{also}.")
     return int(value)
 
 

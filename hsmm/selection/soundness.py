@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from hsmm import inference
+from hsmm.components.duration.parametric import Parametric
+from hsmm.components.duration.reach import Beyond, beyond
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
 
@@ -26,3 +28,21 @@ def wall_share(model: Model, sequences: Sequences) -> float:
         return 0.0
     counts = inference.posterior(model.potentials(sequences)).duration[0]
     return (counts[:, -1].sum() / counts.sum()).item()
+
+
+def strained_tail(model: Model, sequences: Sequences) -> tuple[int, Beyond] | None:
+    """The state with the most segments in a tail that its law does not have; None where no tail is strained so.
+
+    Of the first model's states, those that are not dead, and whose law itself would end segments beyond
+    ``max_duration`` otherwise than its geometric tail does.
+    """
+    duration = model.duration
+    if not isinstance(duration, Parametric) or not duration.has_tail or model.transition.n_states == 1:
+        return None
+    found = beyond(duration)
+    share = torch.where(found.is_even, 0.0, found.mass)[0]
+    if not bool((share > WALL_SHARE).any()):
+        return None
+    share = torch.where(state_shares(model, sequences) >= DEAD_SHARE, share, 0.0)
+    state = int(share.argmax())
+    return (state, found) if float(share[state]) > WALL_SHARE else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -48,3 +50,14 @@ def _agreeing(labels: Tensor, states: Tensor, known: Tensor, n_states: int) -> T
     pairs = labels[known] * n_states + states[known]
     table = torch.bincount(pairs, minlength=n_states**2).view(n_states, n_states)
     return torch.from_numpy(linear_sum_assignment(table.numpy(), maximize=True)[1])
+
+
+def known_runs(states: list[int]) -> Iterator[tuple[int, int, int, bool]]:
+    """Each run of one known state: which, its first row, how many rows, and whether other known states enclose it."""
+    row = 0
+    for state, run in groupby(states):
+        n_rows = len(list(run))
+        enclosed = row > 0 and row + n_rows < len(states) and min(states[row - 1], states[row + n_rows]) >= 0
+        if state >= 0:
+            yield state, row, n_rows, enclosed
+        row += n_rows

@@ -114,7 +114,7 @@ def _series_batches(rows: pl.DataFrame, max_duration: int) -> Iterator[pl.DataFr
 def dwell(model: Estimator) -> tuple[int, np.ndarray | None]:
     """How many steps the model tells apart, and (K,) P(one more step beyond them); an HMM's every step is like that."""
     if isinstance(model, HSMM):
-        return model.max_duration, model.tail_prob_
+        return model.max_duration_, model.tail_prob_
     return 1, model.transition_prob_.diagonal()
 
 

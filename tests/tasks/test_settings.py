@@ -47,6 +47,7 @@ def config(tmp_path: Path) -> Path:
         ("features.r.op=rolling_std", ["`column` and `window`"]),
         ("features.state={op='diff', column='close'}", ["feature names", "state"]),
         ("features={r_2={op='log', column='c'}, r={op='lags', column='c', lags=[2]}}", ["features", "r_2"]),
+        ("model.max_duration=atuo", ["model.max_duration", "'atuo'", 'whole number of steps >= 1, or "auto"']),
         ("model.n_states=0", ["model.n_states", "0", "greater than or equal to 1"]),
         ("model.emission=gausian", ["model.emission", "'gausian'", "did you mean 'gaussian'?"]),
         ("model.emission={name='gaussian', covariance='dia'}", ["model.emission.covariance", "'dia'", "'diag'"]),
@@ -78,7 +79,7 @@ def config(tmp_path: Path) -> Path:
         ("source.frequency={A=3}", ["source.frequency: found 3; expected a valid string"]),
         ("features.r.columns=['a']", ["features.r.columns: missing; expected more of them"]),
         ("model.n_states=[2, 2]", ["model.n_states", "none of them twice"]),
-        ("model.min_duration=200", ["min_duration = 200", "max_duration = 120"]),
+        ("model={min_duration=200, max_duration=120}", ["min_duration = 200", "max_duration = 120"]),
         ("fit.pool=by_sector", ["fit.pool", "'by_sector'", "'pooled'", "'per_series'"]),
         ("fit.tol=nan", ["fit.tol", "finite"]),
         ("source.timezone=Mars/Olympus", ["source.timezone", "'Mars/Olympus'", "IANA"]),
@@ -222,7 +223,7 @@ def test_only_what_may_move_and_stretch_is_scaled(config: Path, emission: str, s
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
-        ("model.min_duration=500", "model: expected min_duration"),
+        ("model={min_duration=500, max_duration=120}", "model: expected min_duration"),
         (
             'model.emission={name = "glm", family = "poisson", columns = ["lod"]}',
             "declare 'lod' in a table `[context]`",

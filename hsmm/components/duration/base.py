@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -118,6 +118,10 @@ class Duration(Component):
     def deviation(self) -> StateVector:
         """(R, K) standard deviation of the duration in steps, what lies beyond ``max_duration`` included."""
         return self.log_potentials().deviation()
+
+    def resized(self, max_duration: int) -> Self:
+        """The same law with a table of another length."""
+        return replace(self, max_duration=max_duration)
 
 
 DURATIONS: dict[str, type[Duration]] = KINDS["duration"].families

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -37,6 +37,11 @@ class Categorical(Duration):
     @property
     def has_tail(self) -> bool:
         return False
+
+    def resized(self, max_duration: int) -> Self:
+        """The same probabilities, durations beyond the old table impossible and those beyond the new one left out."""
+        table = {name: _cut_or_padded(value, max_duration) for name, value in self.parameters.items()}
+        return replace(self, max_duration=max_duration, parameters=table)
 
     def log_potentials(self, sequences: Sequences | None = None) -> DurationTables:
         return DurationTables(self.parameters["probability"].log())
@@ -84,6 +89,13 @@ class Categorical(Duration):
     def n_parameters(self) -> int:
         _, n_states, _ = self.parameters["probability"].shape
         return n_states * (self.max_duration - self.min_duration)
+
+
+def _cut_or_padded(probability: Tensor, n_columns: int) -> Tensor:
+    if n_columns >= probability.shape[-1]:
+        return torch.nn.functional.pad(probability, (0, n_columns - probability.shape[-1]))
+    kept = probability[..., :n_columns]
+    return kept / kept.sum(-1, keepdim=True).clamp(min=torch.finfo(kept.dtype).tiny)
 
 
 def _full_durations(residual: Tensor, probability: Tensor) -> Tensor:

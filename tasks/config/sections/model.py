@@ -14,6 +14,15 @@ EstimatorName = Literal["hmm", "hsmm"]
 Estimators = Annotated[tuple[EstimatorName, ...], BeforeValidator(as_candidates), AfterValidator(distinct)]
 
 
+def _longest(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError('a whole number of steps >= 1, or "auto"')
+
+
+LongestDuration = Annotated[int | Literal["auto"], BeforeValidator(_longest)]
+
+
 class Model(Section):
     """The candidates: every combination of these lists is fitted."""
 
@@ -29,8 +38,10 @@ class Model(Section):
     """Laws of the next state."""
     initial: Initials = ("free",)
     """Laws of the first state."""
-    max_duration: Count = 120
-    """The longest duration with a probability of its own, in steps; laws with a tail go on beyond it."""
+    max_duration: LongestDuration = "auto"
+    """The longest duration with a probability of its own, in steps; laws with a tail go on beyond it. "auto" begins
+    with 100 and grows until at most a hundredth of a state's segments last longer, or the tail is the law's own.
+    """
     min_duration: Count = 1
     """No segment is shorter, but for the first and the last of a series where these are cut off."""
     left_censored: bool = False
@@ -40,7 +51,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _durations_are_ordered(self) -> Self:
-        if self.min_duration > self.max_duration:
+        if isinstance(self.max_duration, int) and self.min_duration > self.max_duration:
             raise ValueError(f"min_duration = {self.min_duration} no larger than max_duration = {self.max_duration}")
         return self
 

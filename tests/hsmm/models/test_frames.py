@@ -20,19 +20,19 @@ LENGTHS = [25, 15]
 DAYS = pd.date_range("2024-01-01", periods=40)
 PANDAS = pd.DataFrame(ROWS, columns=["load", "heat"], index=DAYS)
 POLARS = pl.DataFrame(ROWS, schema=["load", "heat"])
-MODEL = hsmm.HSMM(2, max_duration=12, **QUICK).fit(PANDAS, LENGTHS)
+MODEL = hsmm.HSMM(2, max_duration=20, **QUICK).fit(PANDAS, LENGTHS)
 QUERIES = {
     "predict": "state",
     "predict_proba": ["state_0", "state_1"],
     "filter_proba": ["state_0", "state_1"],
     "log_density": "log_density",
-    "elapsed_duration": [f"steps_{r}" for r in range(1, 13)],
-    "remaining_duration": [f"steps_{r}" for r in range(1, 13)],
+    "elapsed_duration": [f"steps_{r}" for r in range(1, 21)],
+    "remaining_duration": [f"steps_{r}" for r in range(1, 21)],
 }
 
 
 def answering(kind: Any) -> hsmm.HSMM:
-    return hsmm.HSMM(2, max_duration=12, **QUICK).set_output(kind).fit(PANDAS, LENGTHS)
+    return hsmm.HSMM(2, max_duration=20, **QUICK).set_output(kind).fit(PANDAS, LENGTHS)
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -107,7 +107,7 @@ def test_what_pandas_knows_as_missing_is_missing() -> None:
     gappy[3, 1] = np.nan
     whole = pd.DataFrame(gappy, columns=["load", "heat"]).convert_dtypes()
     assert str(whole.dtypes.iloc[1]) == "Float64"
-    assert MODEL.score(whole) == hsmm.HSMM(2, max_duration=12, **QUICK).fit(ROWS, LENGTHS).score(gappy)
+    assert MODEL.score(whole) == hsmm.HSMM(2, max_duration=20, **QUICK).fit(ROWS, LENGTHS).score(gappy)
     with pytest.raises(ValueError, match="not numbers"):
         hsmm.HMM(2).fit(pd.DataFrame({"x": ["1.5", "2.5"]}))
 

@@ -104,6 +104,7 @@ def test_a_fit_finds_the_laws_of_its_sample() -> None:
     assert found.emission_.mean_ == pytest.approx(apart.mean_, abs=0.1)
 
 
+@pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
 @pytest.mark.parametrize("duration", ["geometric", "negative_binomial", "poisson"])
 def test_a_tail_is_sampled_too(duration: str) -> None:
     X = np.random.default_rng(0).normal(size=(300, 1)) + 8.0 * (np.arange(300)[:, None] // 25 % 2)

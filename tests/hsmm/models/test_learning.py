@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWar
 
 MODELS = {
     "hmm": hsmm.HMM(3, n_init=3),
-    "hsmm": hsmm.HSMM(3, max_duration=15, n_init=2),
+    "hsmm": hsmm.HSMM(3, max_duration=60, n_init=2),
     "student_t": hsmm.HMM(3, emission="student_t", n_init=2),
 }
 

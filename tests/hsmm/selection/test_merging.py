@@ -21,7 +21,7 @@ def test_both_ways_find_the_number_of_states(n_true: int) -> None:
 
 def test_a_semi_markov_model_too() -> None:
     X = levels(2)
-    model = hsmm.HSMM(4, max_duration=25, **QUICK).fit(X)
+    model = hsmm.HSMM(4, max_duration=60, **QUICK).fit(X)
     assert merge_states(model, X).n_states == 2
 
 

@@ -32,7 +32,7 @@ N_OBSERVED = int(np.isfinite(X).sum())
 
 
 def candidates() -> list[Estimator]:
-    return [hsmm.HMM(1, **QUICK), hsmm.HSMM(2, max_duration=12, **QUICK), hsmm.HMM(2, tol=1e-4, **QUICK)]
+    return [hsmm.HMM(1, **QUICK), hsmm.HSMM(2, max_duration=30, **QUICK), hsmm.HMM(2, tol=1e-4, **QUICK)]
 
 
 @pytest.fixture(scope="module", params=CRITERIA)

@@ -38,7 +38,7 @@ def emitting(name: str) -> Estimator:
 
 
 def lasting(name: str) -> Estimator:
-    return hsmm.HSMM(2, duration=name, max_duration=12, left_censored=True)
+    return hsmm.HSMM(2, duration=name, max_duration=20, left_censored=True)
 
 
 STRUCTURES: dict[str, tuple[Estimator, str]] = {
