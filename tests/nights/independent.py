@@ -102,6 +102,27 @@ class Books:
         assert said in expected, f"{symbol} as of {as_of}: set aside for {said}, expected {expected}"
 
 
+@dataclass
+class Episodes:
+    """What deserves one alert each: causes, night by night, of which an unbroken run is one episode."""
+
+    begun: list[tuple[str, str, str]] = field(default_factory=list)
+    going: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def night(self, new: pd.DataFrame, aside: Mapping[str, str], gate: str) -> None:
+        """Series set aside by reason, series whose newest row is STALE, a gate that did not promote."""
+        causes = {("quarantine", reason, symbol) for symbol, reason in aside.items()}
+        causes |= {("held", "held", "")} if gate != "PROMOTE" else set()
+        stale = _newest(new).loc[lambda rows: rows["status"] == "STALE", "series_id"]
+        causes |= {("stale", "stale", symbol) for symbol in stale}
+        self.begun += sorted(causes - self.going)
+        self.going = causes
+
+
+def _newest(new: pd.DataFrame) -> pd.DataFrame:
+    return new.sort_values("time").groupby("series_id").tail(1)
+
+
 def _noons(first: pd.Timestamp, last: pd.Timestamp) -> pd.DatetimeIndex:
     """Every local noon from one to the other, in UTC."""
     days = pd.date_range(first.tz_convert(ZONE).date(), last.tz_convert(ZONE).date(), freq="D")
@@ -111,7 +132,7 @@ def _noons(first: pd.Timestamp, last: pd.Timestamp) -> pd.DatetimeIndex:
 
 def series_counts(new: pd.DataFrame, aside: Mapping[str, str]) -> dict[str, int]:
     """Of one night's rows and those set aside: how many series are what."""
-    newest = new.sort_values("time").groupby("series_id").tail(1)
+    newest = _newest(new)
     stale = set(newest.loc[newest["status"] == "STALE", "series_id"])
     held = set(new.loc[new["status"] == "HELD", "series_id"]) - stale
     return {

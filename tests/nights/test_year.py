@@ -5,15 +5,19 @@ A fortnight of 8 series here; HSMM_NIGHTS=365 HSMM_SERIES=50 in the environment 
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 
-from flows.nightly import night
+import flows.nightly
 from tests.nights import world
-from tests.nights.independent import Books, Table, known_rows, series_counts
+from tests.nights.independent import Books, Episodes, Table, known_rows, series_counts
 
 N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "14"))
 N_SERIES = int(os.environ.get("HSMM_SERIES", "8"))
@@ -23,23 +27,24 @@ class Nights:
     """Nights at a place, and the books that are kept beside it."""
 
     def __init__(self, place: Any, n_series: int, n_nights: int) -> None:
-        self.place, self.source = place, place.folder / "feed"
+        self.place, self.source, self.told = place, place.folder / "feed", place.folder / "told"
         self.versions = world.feed(n_series, n_nights)
         uri = f"sqlite:///{place.folder}/mlflow.db"
-        place.config.write_text(world.CONFIG.format(path=self.source, states=place.states, uri=uri))
+        place.config.write_text(world.CONFIG.format(path=self.source, states=place.states, uri=uri, told=self.told))
         self.table, self.aside = Table(Path(place.states)), Table(Path(f"{place.states}_quarantine"))
-        self.books = Books()
+        self.books, self.episodes = Books(), Episodes()
 
     def work(self, number: int) -> dict[str, int]:
         """One night; how many series were what, after everything about it was found to be right."""
         as_of = world.moment(number)
         world.write_source(self.versions, number, self.source)
-        said = night(self.place.settings(), as_of.isoformat())
+        said = flows.nightly.nightly(str(self.place.config), as_of.isoformat())
         new, told = self.table.news(), self.aside.news()
         aside = dict(zip(told["series_id"], told["reason"], strict=True)) if len(told) else {}
         source = known_rows(self.source)
         valued, empty = self.books.night(source, aside, as_of)
         self._rows_are(new, valued, empty, said)
+        self.episodes.night(new, aside, said["gate"]["verdict"])
         counts = series_counts(new, aside)
         assert sum(counts.values()) == source["symbol"].nunique() == said["n_series"]
         assert [counts[name] for name in ("held", "stale", "quarantined")] == [
@@ -48,6 +53,17 @@ class Nights:
             said["n_quarantined"],
         ]
         return counts
+
+    def alerts_are_right(self) -> None:
+        """One of each episode, and each that is to be told was told once."""
+        alerts = pd.DataFrame(pl.read_delta(f"{self.place.states}_alerts").to_dicts())
+        assert not alerts["alert_id"].duplicated().any()
+        of_nights = alerts[alerts["kind"].isin(["stale", "quarantine", "held"])]
+        found = of_nights[["kind", "rule", "series_id"]].itertuples(index=False, name=None)
+        assert Counter(found) == Counter(self.episodes.begun)
+        assert not (alerts["delivery"] == "PENDING").any()
+        told = [one["alert_id"] for one in _objects(self.told.read_text())]
+        assert sorted(told) == sorted(alerts.loc[alerts["delivery"] == "DELIVERED", "alert_id"])
 
     def _rows_are(self, new: pd.DataFrame, valued: set, empty: set, said: dict[str, Any]) -> None:
         without = new["status"].isin(["MISSING", "STALE"])
@@ -60,6 +76,15 @@ class Nights:
         assert (new["time"] + world.DELAY <= new["as_of"]).all()
 
 
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """JSON objects, one after the other."""
+    decoder, text = json.JSONDecoder(), text.strip()
+    while text:
+        one, end = decoder.raw_decode(text)
+        yield one
+        text = text[end:].strip()
+
+
 def test_every_night_of_feeds_as_they_come_adds_up(place_at) -> None:
     nights = Nights(place_at("year"), N_SERIES, N_NIGHTS)
     counts = pd.DataFrame([nights.work(number) for number in range(N_NIGHTS)])
@@ -67,4 +92,5 @@ def test_every_night_of_feeds_as_they_come_adds_up(place_at) -> None:
     assert not everything.duplicated(["series_id", "time", "as_of"]).any()
     assert everything.groupby(["series_id", "time"]).size().max() == 2, "no row came late: less was tried"
     assert (counts[["stale", "quarantined"]].max() > 0).all(), "no series ended or lied: less was tried"
+    nights.alerts_are_right()
     assert set(everything["series_id"]) == {version.symbol for version in nights.versions}

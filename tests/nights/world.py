@@ -52,6 +52,10 @@ device = "cpu"
 holdout = 3
 min_improvement = -1.0
 allow_collapsed = true
+[alerts]
+also = ["stale", "quarantine", "held"]
+[alerts.hook]
+command = ["dd", "of={told}", "oflag=append", "conv=notrunc", "status=none"]
 [output]
 states = "{states}"
 [tracking]
