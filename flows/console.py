@@ -38,7 +38,7 @@ def _print_lines(lines: Iterable[str], *, counted: bool) -> None:
 
 def print_run(summary: RunSummary, tracking_uri: str) -> None:
     best, table = summary["best"], summary["states_table"]
-    lines = [_verdict(summary), *_model(summary, f" version {summary['model_version']}")]
+    lines = [_verdict(summary), *_model(summary, f" version {summary.get('model_version')}")]
     if gate := summary.get("gate"):
         lines.append(f"gate       {_gate(gate, summary)}")
     if best and (Path(summary["report"]) / "states.png").is_file():
@@ -161,8 +161,7 @@ def print_check(said: CausalityReport, *, counted: bool) -> None:
     for leak in said["leaks"]:
         where = " ".join(filter(None, (leak["series_id"], leak["time"])))
         lines.append(f"leak       {leak['what']} {where} with the source cut at {leak['cut']}".replace("  ", " "))
-    text = "\n".join(lines)
-    print_line(in_steps(text) if counted else text)
+    _print_lines(lines, counted=counted)
 
 
 def print_backfill(summary: BackfillSummary) -> None:

