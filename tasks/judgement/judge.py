@@ -213,7 +213,27 @@ def _identified(
     before = champion.bundle.members
     if unit != ALL and unit not in before and champion.reads_as(scaling):
         return model, first_identity(model, first_id)
+    if unit == ALL and champion.reads_as(scaling) and (longest := _longest(before, rows)) is not None:
+        return _after_units(model, scaling, champion, longest, rows, first_id)
     return model, successor(model, [before[unit]] if unit in before else list(before.values()))
+
+
+def _longest(units: Mapping[str, Member], rows: pl.DataFrame) -> str | None:
+    """Of the units with models of their own, that with the most rows."""
+    counts = rows.filter(pl.col("series_id").is_in(list(units)))["series_id"].value_counts(sort=True)
+    return counts.sort("count", "series_id", descending=[True, False])["series_id"].first()  # type: ignore[return-value]
+
+
+def _after_units(
+    model: Estimator, scaling: Scaling, champion: Champion, longest: str, rows: pl.DataFrame, first_id: int
+) -> tuple[Estimator, Identity]:
+    """One model after models of their own: its states are those of the unit with most rows, by what both say there."""
+    before = champion.bundle.members
+    free = max(first_id, *(member.next_id for member in before.values()))
+    own = rows.filter(pl.col("series_id") == longest)
+    model, identity = align(model, scaling, (before[longest], champion.bundle.scaling), own, free)
+    borne = {state for member in before.values() for state in member.ids}
+    return model, replace(identity, deaths=tuple(sorted(borne - {*identity.ids})))
 
 
 def _widest_first(fitted: Fitted) -> list[tuple[str, Estimator]]:

@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from hsmm.spelling import closest
 from tasks.config.errors import SourceError
+from tasks.source.delta import files_of_table, scan_table
 from tasks.source.files import SourceFile, is_delta, source_files
 from tasks.source.text import separator
 from tasks.source.untrusted import check_parquet
@@ -72,7 +73,7 @@ def stored_columns(path: str) -> pl.Schema:
     """The columns that every file of a source has, as the first file stores them; raises as :func:`read_parts`."""
     try:
         if is_delta(path):
-            return pl.Schema(pl.scan_delta(DeltaTable(path)).collect_schema())
+            return pl.Schema(scan_table(DeltaTable(path)).collect_schema())
         files = source_files(path)
         check_parquet([file.path for file in files if not file.is_text], [])
         first, *others = [_stored(file, {})[0] for file in files]
@@ -103,8 +104,8 @@ def _used(schema: pl.Schema, wanted: Mapping[str, str]) -> pl.Schema:
 
 def _delta_part(path: str, wanted: Mapping[str, str]) -> Part:
     table = DeltaTable(path)
-    check_parquet([file for file in table.file_uris() if "://" not in file], list(wanted))
-    scanned = pl.scan_delta(table)
+    check_parquet([str(file) for file in files_of_table(table)], list(wanted))
+    scanned = scan_table(table)
     schema = scanned.collect_schema()
     _require([(SourceFile(path), schema, "")], wanted)
     placed = scanned.select(*wanted).with_row_index(ROW, offset=1).with_columns(pl.lit(path).alias(FILE))

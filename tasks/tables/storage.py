@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -31,6 +30,7 @@ from tasks.config.columns import (
 from tasks.config.errors import OutputError, PublishError
 from tasks.config.outcome import RunSummary, TidiedTable
 from tasks.config.whole import appearing
+from tasks.source.delta import files_of_table, place_of_table, scan_table
 
 _DTYPES: dict[Kind, pl.DataType] = {
     "string": pl.String(),
@@ -446,14 +446,12 @@ def _type_name(held: Any) -> str:
 
 def _scanned(table: DeltaTable) -> pl.LazyFrame:
     """The table's rows, if the files that its log counts are there as they were written."""
-    place = _place(table)
-    if is_local(place):
-        for name, n_bytes in pl.DataFrame(table.get_add_actions()).select("path", "size_bytes").iter_rows():
-            file = Path(place, unquote(name))
-            found = file.stat().st_size if file.is_file() else None
-            if found != n_bytes:
-                raise _damaged(table, f"{name} " + ("is gone" if found is None else f"has {found} bytes of {n_bytes}"))
-    return pl.scan_delta(table)
+    for file, n_bytes in files_of_table(table).items():
+        found = file.stat().st_size if file.is_file() else None
+        if found != n_bytes:
+            what = "is gone" if found is None else f"has {found} bytes of {n_bytes}"
+            raise _damaged(table, f"{file.name} {what}")
+    return scan_table(table)
 
 
 def _collected(query: pl.LazyFrame, table: DeltaTable) -> pl.DataFrame:
@@ -465,16 +463,9 @@ def _collected(query: pl.LazyFrame, table: DeltaTable) -> pl.DataFrame:
 
 def _damaged(table: DeltaTable, found: str) -> OutputError:
     return OutputError(
-        f"output.states: a data file of the table at {_place(table)!r} is damaged: {found}; expected every file that "
-        "its log names: restore them from a copy, or publish into another `output.states`."
+        f"output.states: a data file of the table at {place_of_table(table)!r} is damaged: {found}; expected "
+        "every file that its log names: restore them from a copy, or publish into another `output.states`."
     )
-
-
-def _place(table: DeltaTable) -> str:
-    """Where a table is, as it was given: on this machine, a path."""
-    local = "file://"
-    uri = table.table_uri
-    return unquote(uri.removeprefix(local)).rstrip("/") if uri.startswith(local) else uri
 
 
 def _refuse_foreign(location: str) -> None:
@@ -626,7 +617,7 @@ def _history(table: DeltaTable) -> list[dict[str, Any]]:
         return table.history()
     except (DeltaError, OSError, ValueError) as error:
         raise OutputError(
-            f"output.states: the log of the table at {_place(table)!r} cannot be read: {_first_line(error)}; "
+            f"output.states: the log of the table at {place_of_table(table)!r} cannot be read: {_first_line(error)}; "
             "restore it from a copy, or publish into another `output.states`."
         ) from None
 

@@ -56,8 +56,8 @@ def test_a_series_whose_fit_is_held_stays_with_the_model_of_all(place, toy) -> N
 def test_one_model_for_all_takes_over_from_many(place, toy) -> None:
     place.night(toy.day(120), *OPTIONS, "fit.pool=per_series")
     said = place.night(toy.day(140), *OPTIONS)
-    assert said["identity"]["ids"] == [2, 3]
-    assert said["states"] == {"alive": [2, 3], "died": [0, 1]}
+    assert said["identity"]["ids"] == [0, 1]
+    assert said["states"] == {"alive": [0, 1], "died": []}
 
 
 def test_a_new_series_has_states_of_its_own(place, toy) -> None:
@@ -69,3 +69,19 @@ def test_a_new_series_has_states_of_its_own(place, toy) -> None:
     assert said["gate"]["verdict"] == "PROMOTE"
     assert states(place) == {0, 1}
     assert said["states"]["died"] == []
+
+
+def test_one_model_after_models_of_their_own_has_their_states(place_at, toy) -> None:
+    """pooled, per_series, pooled: an id is the same level all the while."""
+    place = place_at("there and back")
+    rows = [toy.frame(toy.levels(toy.sojourns(160, 2, seed=s), distance=5.0, seed=s), symbol=f"S{s}") for s in (1, 2)]
+    pl.concat(rows).write_parquet(place.source)
+    means: list[list[float]] = []
+    for n, pool in ((120, "pooled"), (130, "per_series"), (140, "pooled"), (150, "pooled")):
+        said = place.night(toy.day(n), "model.n_states=2", f"fit.pool={pool}", "promote.min_improvement=-9")
+        assert said["gate"]["verdict"] == "PROMOTE"
+        for member in place.registry.bundle(said["model_version"]).members.values():
+            assert member.ids == (0, 1)
+            means.append(member.model.emission_.moments()[0].ravel().tolist())
+    assert len({low < high for low, high in means}) == 1
+    assert said["states"] == {"alive": [0, 1], "died": []}

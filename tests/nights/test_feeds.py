@@ -204,3 +204,17 @@ class TestRead:
         feed().with_columns(date=pl.col("date").dt.strftime("%Y%m%d").cast(pl.Int64)).write_parquet(place.source)
         assert run(place, "--set", "source.time_format=%Y%m%d").last_json["n_published"] == 120
         assert run(place).status == 2
+
+    @pytest.mark.parametrize("name", ["my data", "Z\u00fcrich #1"])
+    def test_any_folder_may_hold_source_and_table(self, place, feed, name: str) -> None:
+        feed().head(100).write_delta(f"{place.folder}/{name}/feed")
+        at = (
+            "--set",
+            f"source.path={place.folder}/{name}/feed",
+            "--set",
+            f"output.states={place.folder}/{name}/states",
+        )
+        assert run(place, *at).last_json["n_published"] == 100
+        feed().tail(20).write_delta(f"{place.folder}/{name}/feed", mode="append")
+        assert run(place, *at).last_json["n_published"] == 20
+        assert place.command("states", *at, "--json").last_json["n_rows"] == 120
