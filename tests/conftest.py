@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 import flows  # noqa: F401 - sets how threads wait, before torch is loaded
@@ -11,6 +12,9 @@ from hsmm.components.register import KINDS
 from hsmm.kernels import native
 from hsmm.selection import CRITERIA
 from hsmm.types import KernelName
+
+hypothesis.settings.register_profile("laws", deadline=None)
+hypothesis.settings.load_profile("laws")
 
 
 @pytest.fixture(params=["reference", "native"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tasks.fitting.bundle import ALL
+from tasks.report.weights import weights
 
 if TYPE_CHECKING:
     from tasks.config.settings import Settings
@@ -20,24 +20,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportData:
-    """The decoded rows of a run, how the candidates ranked, and the chosen model.
+    """The decoded rows of one unit, how its candidates ranked, and the model in force.
 
     Attributes
     ----------
     frame
         Every row of the state table at this run's ``as_of``, sorted by ``series_id`` and ``time``, with the
-        declared features beside it in their own units (null where missing). Lists are indexed by state.
+        declared features beside it in their own units (null where missing). States and lists are by persistent id.
     value_columns
         Names of the feature columns of ``frame``.
     ranking
         The selection table, best candidate first, one row a candidate: candidate, n_states, emission,
         duration, aic, bic, hqc, icl, held_out, log_likelihood, n_parameters, n_iter, converged, warnings.
     model
-        The chosen fitted estimator; it was fitted on scaled features.
+        The fitted estimator in force; it was fitted on scaled features.
     criterion
         The column of ``ranking`` that decided.
     title
         The configuration's name.
+    ids
+        The persistent id of each of the model's states; empty where they are its own numbers.
+    unit
+        The series that has this model for itself; empty where it is one of all.
+    weights
+        Those of regressions, as :func:`tasks.report.weights.weights` gives them, or None.
+    counted
+        Whether times are numbers of steps.
     """
 
     frame: pl.DataFrame
@@ -46,6 +54,15 @@ class ReportData:
     model: Any
     criterion: str = "bic"
     title: str = ""
+    ids: tuple[int, ...] = ()
+    unit: str = ALL
+    weights: pl.DataFrame | None = None
+    counted: bool = False
+
+    @property
+    def state_ids(self) -> list[int]:
+        """(K,) the persistent ids of the model's states."""
+        return list(self.ids) or list(range(len(self.model.transition_prob_)))
 
 
 def report_frame(decoded: pl.DataFrame, rows: pl.DataFrame, value_columns: list[str]) -> pl.DataFrame:
@@ -57,34 +74,38 @@ def report_frame(decoded: pl.DataFrame, rows: pl.DataFrame, value_columns: list[
 
 def report_data(
     decoded: pl.DataFrame, validated: Validated, fitted: Fitted, judged: Judged, settings: Settings
-) -> ReportData:
-    """The pictures' data: of all series, or where each has a model of its own, of the first."""
+) -> list[ReportData]:
+    """The pictures' data of each unit, in the order of the rows."""
     assert judged.in_force is not None
-    unit = shown_unit(judged.in_force, decoded)
-    rows = decoded if unit == ALL else decoded.filter(pl.col("series_id") == unit)
-    member = judged.in_force.members[unit]
-    ranking = fitted.units[unit].ranking if unit in fitted.units else fitted.ranking()
-    return ReportData(
-        frame=report_frame(in_model_order(rows, member.ids), validated.rows, validated.value_columns),
-        value_columns=validated.value_columns,
-        ranking=ranking,
-        model=member.model,
-        criterion=fitted.criterion,
-        title=settings.name,
-    )
+    bundle, found = judged.in_force, list[ReportData]()
+    for unit, own in by_unit(bundle, decoded).items():
+        member = bundle.members[unit]
+        rows = validated.rows.join(own.select("series_id").unique(), on="series_id", how="semi", maintain_order="left")
+        trained = rows.filter(pl.col("time").is_between(member.train_start, member.train_end))
+        found.append(
+            ReportData(
+                frame=report_frame(own, validated.rows, validated.value_columns),
+                value_columns=validated.value_columns,
+                ranking=fitted.units[unit].ranking if unit in fitted.units else fitted.ranking(),
+                model=member.model,
+                criterion=fitted.criterion,
+                title=settings.name,
+                ids=member.ids,
+                unit=unit,
+                weights=weights(member.model, bundle.scaling, trained),
+                counted=settings.source.counts_steps,
+            )
+        )
+    return found
 
 
-def shown_unit(bundle: Bundle, rows: pl.DataFrame) -> str:
-    """The unit whose model is shown: that of all series, or of the first of the rows that has one."""
-    if ALL in bundle.members:
-        return ALL
-    return next(series for series in rows["series_id"].unique(maintain_order=True) if series in bundle.members)
-
-
-def in_model_order(decoded: pl.DataFrame, ids: Sequence[int]) -> pl.DataFrame:
-    """Rows whose states are numbered, and lists ordered, as in the model that made them."""
-    place = {identity: state for state, identity in enumerate(ids)}
-    return decoded.with_columns(
-        *(pl.col(name).replace_strict(place, return_dtype=pl.Int16) for name in ("state", "viterbi")),
-        *(pl.col(name).list.gather(list(ids)) for name in ("p_filtered", "p_smoothed")),
-    )
+def by_unit(bundle: Bundle, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The rows of each unit that has a model and rows, in their order."""
+    own = frozenset(bundle.members) - {ALL}
+    series = rows["series_id"].unique(maintain_order=True).to_list()
+    units: dict[str, list[str]] = {}
+    for name in series:
+        units.setdefault(name if name in own else ALL, []).append(name)
+    return {
+        unit: rows.filter(pl.col("series_id").is_in(names)) for unit, names in units.items() if unit in bundle.members
+    }

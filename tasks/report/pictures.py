@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,16 @@ from hsmm.plot.runs import model_survival
 from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle
+from tasks.fitting.decode import default_name
 from tasks.report.data import ReportData
 from tasks.report.figures.dwell import dwell_times
 from tasks.report.figures.features import features_by_state
 from tasks.report.figures.ranking import ranking
 from tasks.report.figures.restarts import restarts
-from tasks.report.figures.series import overview, portrait, series_rows
+from tasks.report.figures.series import SeriesRows, overview, portrait, series_rows
 from tasks.report.figures.style import STYLE
 from tasks.report.figures.transitions import transitions
+from tasks.report.figures.weights import weights_by_state
 from tasks.report.page.data import chosen_models, page_data
 from tasks.report.page.render import write_page
 from tasks.report.summary import report_folder
@@ -37,17 +39,18 @@ MOST_SERIES = 12
 DOTS_PER_INCH = 130
 
 
-def pictures(data: ReportData, folder: Path) -> list[Path]:
+def pictures(units: Sequence[ReportData], folder: Path) -> list[Path]:
     """Draws the run into PNG files under ``folder``, created if missing; the main picture comes first.
 
-    The first 12 series are drawn; with more, the table is the place to look.
+    The first 12 series are drawn, or where each has a model of its own, the first 12 with their models; with more, the
+    page and the table are the place to look.
     """
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with mpl.rc_context(STYLE):
-        for name, figure in _figures(data):
+        for name, figure in _figures(units):
             paths.append(folder / f"{name}.png")
             _lay_out(figure)
             figure.savefig(paths[-1], dpi=DOTS_PER_INCH)
@@ -87,32 +90,45 @@ def load_matplotlib() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def _figures(data: ReportData) -> Iterator[tuple[str, Figure]]:
-    names = state_names(data)
-    series = series_rows(_first_series(data), data.value_columns, len(names))
-    survival = model_survival(data.model, max_duration=120)
-    yield "states", overview(series, names, data.title)
-    for rows in series:
-        yield f"states-{_file_name(rows.name)}", portrait(rows, names)
+def _figures(units: Sequence[ReportData]) -> Iterator[tuple[str, Figure]]:
+    drawn = [(unit, _series(unit)) for unit in units[:MOST_SERIES]]
+    every = [rows for _, series in drawn for rows in series][:MOST_SERIES]
+    yield (
+        "states",
+        overview(every, {k: name for unit, _ in drawn for k, name in state_names(unit).items()}, units[0].title),
+    )
+    for unit, series in drawn:
+        for rows in series[:MOST_SERIES]:
+            yield f"states-{_file_name(rows.name)}", portrait(rows, state_names(unit))
+    for unit, series in drawn:
+        suffix = f"-{_file_name(unit.unit)}" if unit.unit else ""
+        for name, figure in _of_unit(unit, series):
+            yield f"{name}{suffix}", figure
+
+
+def _of_unit(unit: ReportData, series: list[SeriesRows]) -> Iterator[tuple[str, Figure]]:
+    names, model = state_names(unit), unit.model
     yield "features", features_by_state(series, names)
-    yield "dwell-times", dwell_times(series, survival, names)
-    yield "transitions", transitions(data.model.transition_prob_, data.model.mean_duration_, names)
-    yield "ranking", ranking(data.ranking, data.criterion)
-    if hasattr(data.model, "restarts_"):
-        yield "restarts", restarts(data.model.history_, data.model.restarts_)
+    yield "dwell-times", dwell_times(series, model_survival(model, max_duration=120), names)
+    yield "transitions", transitions(model.transition_prob_, model.mean_duration_, names)
+    if unit.weights is not None:
+        yield "weights", weights_by_state(unit.weights, names)
+    yield "ranking", ranking(unit.ranking, unit.criterion)
+    if hasattr(model, "restarts_"):
+        yield "restarts", restarts(model.history_, model.restarts_)
 
 
-def state_names(data: ReportData) -> list[str]:
-    """Every state's name in the table, or its number where it has none."""
-    n_states = len(data.model.transition_prob_)
+def state_names(data: ReportData) -> dict[int, str]:
+    """Persistent id to name for each of the model's states, in its order; a number where the table has no name."""
     found = data.frame.select("state", "state_name").drop_nulls().unique("state", keep="last")
     named = dict(found.iter_rows())
-    return [named.get(state) or f"state {state}" for state in range(n_states)]
+    return {state: named.get(state) or default_name(state) for state in data.state_ids}
 
 
-def _first_series(data: ReportData) -> pl.DataFrame:
+def _series(data: ReportData) -> list[SeriesRows]:
     chosen = data.frame["series_id"].unique(maintain_order=True).head(MOST_SERIES)
-    return data.frame.filter(pl.col("series_id").is_in(chosen.to_list()))
+    frame = data.frame.filter(pl.col("series_id").is_in(chosen.implode()))
+    return series_rows(frame, data.value_columns, max(data.state_ids) + 1, counted=data.counted)
 
 
 def _file_name(series: str) -> str:

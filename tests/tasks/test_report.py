@@ -19,6 +19,8 @@ from hsmm.plot.runs import Runs, model_survival, observed_survival, runs
 from hsmm.plot.style import PALETTE, colour
 from tasks.report.data import ReportData
 from tasks.report.figures.ranking import ranking
+from tasks.report.figures.series import portrait, series_rows
+from tasks.report.figures.weights import weights_by_state
 from tasks.report.pictures import pictures, state_names
 
 paths = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 2)), max_size=60).map(sorted)
@@ -103,7 +105,7 @@ def _series(name: str, n_states: int, n_rows: int, generator: np.random.Generato
 def test_every_idea_gets_a_readable_picture(tmp_path: Path, n_states: int) -> None:
     from matplotlib.image import imread
 
-    drawn = pictures(report_data(n_states=n_states), tmp_path / "new" / "folder")
+    drawn = pictures([report_data(n_states=n_states)], tmp_path / "new" / "folder")
     assert [path.stem for path in drawn][:3] == ["states", "states-s0", "states-s1"]
     assert {"features", "dwell-times", "transitions", "ranking"} <= {path.stem for path in drawn}
     for path in drawn:
@@ -116,7 +118,7 @@ def test_every_idea_gets_a_readable_picture(tmp_path: Path, n_states: int) -> No
 def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM | hsmm.HMM) -> None:
     data = report_data(n_states=2)
     fitted = estimator.fit(data.frame["level"], lengths=[200, 200])
-    drawn = pictures(replace(data, model=fitted), tmp_path)
+    drawn = pictures([replace(data, model=fitted)], tmp_path)
     assert drawn[-1].stem == "restarts"
 
 
@@ -139,19 +141,67 @@ def test_long_names_of_candidates_stand_inside_the_picture_and_apart(n_candidate
 
 def test_laying_out_first_changes_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = report_data(n_series=1, n_states=2)
-    once = [path.read_bytes() for path in pictures(data, tmp_path / "once")]
+    once = [path.read_bytes() for path in pictures([data], tmp_path / "once")]
     monkeypatch.setattr("tasks.report.pictures._lay_out", lambda _: None)
-    assert [path.read_bytes() for path in pictures(data, tmp_path / "twice")] == once
+    assert [path.read_bytes() for path in pictures([data], tmp_path / "twice")] == once
 
 
 def test_the_series_are_drawn_in_the_colours_of_their_states(tmp_path: Path) -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
 
-    pixels = imread(pictures(report_data(n_series=1, n_states=2), tmp_path)[1])[..., :3].reshape(-1, 3)
+    pixels = imread(pictures([report_data(n_series=1, n_states=2)], tmp_path)[1])[..., :3].reshape(-1, 3)
     for state, expected in ((0, True), (1, True), (2, False)):
         found = bool((np.abs(pixels - to_rgb(colour(state))).max(1) < 0.01).any())
         assert found == expected
+
+
+def test_units_with_models_of_their_own_have_pictures_each_under_the_ids_of_the_table(tmp_path: Path) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.image import imread
+
+    one = report_data(n_series=1, n_states=2)
+    moved = one.frame.with_columns(
+        *(pl.col(name).replace_strict({0: 1, 1: 3}, return_dtype=pl.Int16) for name in ("state", "viterbi")),
+        series_id=pl.lit("s1"),
+        p_filtered=pl.concat_list(
+            pl.lit(0.0), pl.col("p_filtered").list.get(0), pl.lit(0.0), pl.col("p_filtered").list.get(1)
+        ),
+    )
+    units = [replace(one, unit="s0"), replace(one, unit="s1", frame=moved, ids=(1, 3))]
+    drawn = {path.stem: imread(path)[..., :3].reshape(-1, 3) for path in pictures(units, tmp_path)}
+    assert list(drawn)[:3] == ["states", "states-s0", "states-s1"]
+    for name in ("features", "dwell-times", "transitions", "ranking"):
+        assert {f"{name}-s0", f"{name}-s1"} <= set(drawn)
+    shown = {
+        name: {k for k in range(4) if (np.abs(pixels - to_rgb(colour(k))).max(1) < 0.01).any()}
+        for name, pixels in drawn.items()
+    }
+    assert shown["states"] == {0, 1, 3}
+    assert shown["states-s0"] == shown["dwell-times-s0"] == shown["transitions-s0"] == {0, 1}
+    assert shown["states-s1"] == shown["dwell-times-s1"] == shown["transitions-s1"] == {1, 3}
+
+
+def test_counted_steps_are_no_dates_in_a_picture() -> None:
+    data = replace(report_data(n_series=1, n_states=2), counted=True)
+    (rows,) = series_rows(data.frame, data.value_columns, 2, counted=True)
+    figure = portrait(rows, state_names(data))
+    figure.draw_without_rendering()
+    bottom = figure.axes[-1]
+    assert bottom.get_xlabel() == "step"
+    assert bottom.get_xlim()[0] == datetime(2024, 1, 1, tzinfo=UTC).timestamp()
+
+
+def test_weights_are_drawn_with_their_intervals_in_the_colours_of_their_states() -> None:
+    rows = [
+        (k, "load", name, value, value - 1.0, value + 1.0) for k in (0, 1) for name, value in (("a", 3.0), ("b", -2.0))
+    ]
+    table = pl.DataFrame(rows, schema=["state", "feature", "column", "estimate", "low", "high"], orient="row")
+    (axes,) = weights_by_state(table, {4: "calm", 2: "wild"}).axes
+    intervals = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2]
+    assert [tuple(line.get_xdata()) for line in intervals] == [(2.0, 4.0), (2.0, 4.0), (-3.0, -1.0), (-3.0, -1.0)]
+    assert [line.get_color() for line in intervals] == [colour(4), colour(2)] * 2
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["load on a: calm", "load on a: wild"]
 
 
 def test_missing_rows_leave_gaps_and_no_error(tmp_path: Path) -> None:
@@ -161,17 +211,17 @@ def test_missing_rows_leave_gaps_and_no_error(tmp_path: Path) -> None:
         pl.when(~hole).then(pl.col(name)).alias(name) for name in ("level", "viterbi", "p_filtered", "state")
     )
     unseen = frame.with_columns(change=pl.lit(None, dtype=pl.Float64))
-    assert pictures(replace(data, frame=unseen), tmp_path)
+    assert pictures([replace(data, frame=unseen)], tmp_path)
 
 
 def test_a_series_of_one_row_is_drawn(tmp_path: Path) -> None:
-    assert pictures(report_data(n_rows=1), tmp_path)
+    assert pictures([report_data(n_rows=1)], tmp_path)
 
 
 def test_no_series_id_leaves_the_folder_or_hides_another(tmp_path: Path) -> None:
     data = report_data()
     hostile = data.frame.with_columns(pl.col("series_id").replace({"s0": "../../a b", "s1": "../../a/b"}))
-    drawn = pictures(replace(data, frame=hostile), tmp_path / "pictures")
+    drawn = pictures([replace(data, frame=hostile)], tmp_path / "pictures")
     assert {path.parent for path in drawn} == {tmp_path / "pictures"}
     assert len(set(drawn)) == len(list((tmp_path / "pictures").iterdir()))
     assert {path.name for path in tmp_path.iterdir()} == {"pictures"}
@@ -180,7 +230,7 @@ def test_no_series_id_leaves_the_folder_or_hides_another(tmp_path: Path) -> None
 def test_states_that_were_never_seen_are_named_by_number() -> None:
     data = report_data(n_states=3)
     seen = data.frame.filter(pl.col("state") != 1)
-    assert state_names(replace(data, frame=seen)) == ["name 0", "state 1", "name 2"]
+    assert state_names(replace(data, frame=seen)) == {0: "name 0", 1: "state 1", 2: "name 2"}
 
 
 def test_a_name_is_the_latest_given() -> None:
@@ -188,7 +238,7 @@ def test_a_name_is_the_latest_given() -> None:
     renamed = data.frame.with_columns(
         state_name=pl.when(pl.int_range(pl.len()) < 100).then(pl.lit("old")).otherwise(pl.lit("calm"))
     )
-    assert state_names(replace(data, frame=renamed)) == ["calm"]
+    assert state_names(replace(data, frame=renamed)) == {0: "calm"}
 
 
 def test_colours_are_distinct_for_as_many_states_as_there_are() -> None:

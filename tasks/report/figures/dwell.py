@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SMALLEST_SHARE = 0.005
 
 
-def dwell_times(series: list[SeriesRows], survival: np.ndarray, names: list[str]) -> Figure:
+def dwell_times(series: list[SeriesRows], survival: np.ndarray, names: Mapping[int, str]) -> Figure:
     """The model's P(duration >= n), (n_states, n), against the runs of the decoded paths."""
     path = np.concatenate([rows.path for rows in series])
     series_of_row = np.repeat(np.arange(len(series)), [len(rows.path) for rows in series])
@@ -27,9 +28,9 @@ def dwell_times(series: list[SeriesRows], survival: np.ndarray, names: list[str]
     n_rows = -(-len(names) // n_columns)
     figure = new_figure(max(5.6 * n_columns, 7.5), 0.6 + 2.9 * n_rows)
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for state, name in enumerate(names):
-        _panel(axes[state], found.of(state), survival[state], colour(state))
-        axes[state].set_title(f"{name}: {int((found.state == state).sum()):,} runs")
+    for axis, law, (state, name) in zip(axes, survival, names.items(), strict=False):
+        _panel(axis, found.of(state), law, colour(state))
+        axis.set_title(f"{name}: {int((found.state == state).sum()):,} runs")
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     axes[0].legend(loc="upper right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 3
 
 
-def features_by_state(series: list[SeriesRows], names: list[str]) -> Figure:
+def features_by_state(series: list[SeriesRows], names: Mapping[int, str]) -> Figure:
     """The spread of every feature in every state, over all series."""
     features = list(series[0].values)
     path = np.concatenate([rows.path for rows in series])
@@ -28,7 +29,7 @@ def features_by_state(series: list[SeriesRows], names: list[str]) -> Figure:
     for axis, feature in zip(axes, features, strict=False):
         values = np.concatenate([rows.values[feature] for rows in series])
         known = np.isfinite(values)
-        _boxes(axis, [values[known & (path == state)] for state in range(len(names))], names)
+        _boxes(axis, {state: values[known & (path == state)] for state in names}, names)
         axis.set_xlabel(feature)
     for axis in axes[len(features) :]:
         axis.set_visible(False)
@@ -36,15 +37,17 @@ def features_by_state(series: list[SeriesRows], names: list[str]) -> Figure:
     return figure
 
 
-def _boxes(axis: Axes, groups: list[np.ndarray], names: list[str]) -> None:
+def _boxes(axis: Axes, groups: Mapping[int, np.ndarray], names: Mapping[int, str]) -> None:
     look: dict[str, Any] = {
         "showfliers": False,
         "patch_artist": True,
         "widths": 0.6,
         "medianprops": {"color": "black"},
     }
-    drawn = axis.boxplot(groups, orientation="horizontal", tick_labels=names, whis=(5, 95), **look)
-    for state, box in enumerate(drawn["boxes"]):
+    drawn = axis.boxplot(
+        list(groups.values()), orientation="horizontal", tick_labels=list(names.values()), whis=(5, 95), **look
+    )
+    for state, box in zip(groups, drawn["boxes"], strict=True):
         box.set(facecolor=colour(state), alpha=0.75)
     axis.invert_yaxis()
     if axis.get_xlim()[0] < 0 < axis.get_xlim()[1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ class SeriesRows:
     name
         Its id.
     time
-        (n,) numpy datetimes, UTC.
+        (n,) numpy datetimes, UTC, or where steps are counted their numbers.
     values
         Feature name to (n,) values, NaN where missing.
     path
@@ -42,12 +43,14 @@ class SeriesRows:
     filtered: np.ndarray
 
 
-def series_rows(frame: pl.DataFrame, value_columns: list[str], n_states: int) -> list[SeriesRows]:
+def series_rows(
+    frame: pl.DataFrame, value_columns: list[str], n_states: int, *, counted: bool = False
+) -> list[SeriesRows]:
     """The series of ``frame``, the state table with features beside it, in its order."""
     return [
         SeriesRows(
             name=str(rows["series_id"][0]),
-            time=rows["time"].dt.replace_time_zone(None).to_numpy(),
+            time=(rows["time"].dt.epoch("s") if counted else rows["time"].dt.replace_time_zone(None)).to_numpy(),
             values={name: rows[name].cast(float).fill_null(np.nan).to_numpy() for name in value_columns},
             path=rows["viterbi"].fill_null(-1).to_numpy().astype(np.int64),
             filtered=_probabilities(rows["p_filtered"], n_states),
@@ -61,7 +64,7 @@ def _probabilities(column: pl.Series, n_states: int) -> np.ndarray:
     return np.array([unknown if row is None else row for row in column.to_list()], dtype=float)
 
 
-def overview(series: list[SeriesRows], names: list[str], title: str) -> Figure:
+def overview(series: list[SeriesRows], names: Mapping[int, str], title: str) -> Figure:
     """All series under each other on one time axis, by their first feature."""
     figure = new_figure(11, 1.2 + 1.9 * len(series))
     axes = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
@@ -72,13 +75,13 @@ def overview(series: list[SeriesRows], names: list[str], title: str) -> Figure:
         axis.set_ylabel(feature)
     first, last = zip(*(span(as_numbers(rows.time)) for rows in series), strict=True)
     axes[0].set_xlim(min(first), max(last))
-    label_dates(axes[-1])
+    _label_time(axes[-1], series[0])
     headline(figure, f"{title}: the most probable states, in hindsight".lstrip(": "))
     state_legend(figure, names)
     return figure
 
 
-def portrait(rows: SeriesRows, names: list[str]) -> Figure:
+def portrait(rows: SeriesRows, names: Mapping[int, str]) -> Figure:
     """One series: its features coloured by state, and what was known about the state at the time."""
     n_features = len(rows.values)
     figure = new_figure(11, 2.6 + 2.4 * n_features)
@@ -88,10 +91,17 @@ def portrait(rows: SeriesRows, names: list[str]) -> Figure:
         axis.set_ylabel(feature)
     axes[0].set_title("Most probable path, in hindsight")
     _probability_strip(axes[-1], rows)
-    label_dates(axes[-1])
+    _label_time(axes[-1], rows)
     headline(figure, rows.name)
     state_legend(figure, names)
     return figure
+
+
+def _label_time(axis: Axes, rows: SeriesRows) -> None:
+    if rows.time.dtype.kind == "M":
+        label_dates(axis)
+    else:
+        axis.set_xlabel("step")
 
 
 def _coloured_line(axis: Axes, rows: SeriesRows, values: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hsmm.plot.style import colour
@@ -32,8 +33,8 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=13)
 
 
-def state_legend(figure: Figure, names: list[str]) -> None:
+def state_legend(figure: Figure, names: Mapping[int, str]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour(k), label=textwrap.shorten(name, 24)) for k, name in enumerate(names)]
+    handles = [Patch(color=colour(k), label=textwrap.shorten(name, 24)) for k, name in names.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 4))

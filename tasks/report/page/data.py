@@ -16,7 +16,7 @@ from tasks.config.outcome import RunSummary
 from tasks.fitting.bundle import ALL
 from tasks.fitting.decode import default_name
 from tasks.fitting.scaling import OTHERS, Scaling
-from tasks.report.data import report_frame
+from tasks.report.data import by_unit, report_frame
 from tasks.report.page.text import moment
 from tasks.tables.storage import read_name_rows, read_quarantine
 
@@ -210,9 +210,7 @@ def length_in_words(length: str) -> str:
 def chosen_models(bundle: Bundle, rows: pl.DataFrame) -> list[ChosenModel]:
     """The models of ``rows``, in the order of their first: that of all series, or of each its own."""
     own = frozenset(bundle.members) - {ALL}
-    series = rows["series_id"].unique(maintain_order=True).to_list()
-    units = dict.fromkeys(name if name in own else ALL for name in series)
-    return [_chosen(bundle, unit, own) for unit in units if unit in bundle.members]
+    return [_chosen(bundle, unit, own) for unit in by_unit(bundle, rows)]
 
 
 def _chosen(bundle: Bundle, unit: str, own: frozenset[str]) -> ChosenModel:
