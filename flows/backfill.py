@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from prefect import flow
 
 from flows.nightly import night
@@ -11,8 +14,9 @@ from tasks.config.errors import AllQuarantinedError, FitError, GateError, Source
 from tasks.config.moments import parse_as_of
 from tasks.config.outcome import BackfillSummary
 from tasks.config.progress import say
-from tasks.config.settings import read_settings
-from tasks.tables.partitions import ledger, partitions, told
+from tasks.config.settings import Settings, read_settings
+from tasks.tables.partitions import known_later, ledger, partitions, told
+from tasks.tables.turns import in_turn
 
 _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)
 
@@ -36,10 +40,14 @@ def backfill(
     settings = read_settings(config, overrides or ())
     zone = settings.source.timezone
     moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
-    if walk_forward:
-        return {**walk(settings, moments, new_lineage=new_lineage), "alerts": note_alerts(settings)}
-    made, failed, notes = 0, {}, list[str]()
-    before = ledger(settings, moments)
+    with in_turn(settings, alone=True):
+        made = walk if walk_forward else _as_then
+        return {**made(settings, moments, new_lineage=new_lineage), "alerts": note_alerts(settings)}
+
+
+def _as_then(settings: Settings, moments: Sequence[datetime], *, new_lineage: bool) -> BackfillSummary:
+    made, failed, notes = 0, dict[str, str](), known_later(settings, moments)
+    before = ledger(settings, [*moments])
     for done, (as_of, status) in enumerate(before.select("as_of", "status").iter_rows()):
         say("backfill", done, len(moments), f"{as_of:%Y-%m-%d}")
         if status == "DONE":
@@ -53,9 +61,8 @@ def backfill(
     return {
         "model_name": settings.name,
         "states_table": settings.output.states,
-        "partitions": [told(row) for row in ledger(settings, moments).iter_rows(named=True)],
+        "partitions": [told(row) for row in ledger(settings, [*moments]).iter_rows(named=True)],
         "n_published": made,
         "failed": failed,
         "notes": list(dict.fromkeys(notes)),
-        "alerts": note_alerts(settings),
     }

@@ -23,6 +23,7 @@ from tasks.source.validate import validate_task
 from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.publish import publish_task, quarantined_again, require_series
 from tasks.tables.storage import check_output, published_summary, read_names
+from tasks.tables.turns import in_turn
 
 
 @flow(name="decode", validate_parameters=True)
@@ -31,7 +32,8 @@ def decode_new(
 ) -> RunSummary:
     """Publish the rows that are new at ``as_of`` under the model in force."""
     settings = read_settings(config, overrides or ())
-    return alerted(settings, lambda: decode_rows(settings, as_of, new_lineage=new_lineage), alert_task)
+    with in_turn(settings):
+        return alerted(settings, lambda: decode_rows(settings, as_of, new_lineage=new_lineage), alert_task)
 
 
 def decode_rows(

@@ -36,6 +36,7 @@ from tasks.tables.publish import (
     require_series,
 )
 from tasks.tables.storage import check_output, published_summary, read_names, unpublished
+from tasks.tables.turns import in_turn
 from tasks.tracking.track import TrackedRun, log_outcome, track_task, tracked_run
 
 
@@ -45,7 +46,8 @@ def nightly(
 ) -> RunSummary:
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
     settings = read_settings(config, overrides or ())
-    return alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
+    with in_turn(settings):
+        return alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
 
 
 def night(

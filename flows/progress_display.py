@@ -16,6 +16,7 @@ _WORDS = {
     "check": "cutting the source",
     "ingest": "reading the source",
     "validate": "checking the rows",
+    "turn": "waiting for its turn after",
     "fit": "fitting",
     "track": "logging to MLflow",
     "gate": "judging",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from tasks.config.durations import as_timedelta
 from tasks.config.errors import ConfigurationError
 from tasks.config.outcome import Partition
 from tasks.config.settings import Settings
-from tasks.tables.storage import read_runs
+from tasks.tables.storage import published_after, read_runs
 
 _STEP = re.compile(r"([1-9]\d*)(d|w|mo|q|y)")
 _MONTHS = {"mo": 1, "q": 3, "y": 12}
@@ -57,6 +58,19 @@ def told(row: Mapping[str, Any]) -> Partition:
         "detail": row["detail"],
         "run_key": row["run_key"],
     }
+
+
+def known_later(settings: Settings, moments: Sequence[datetime]) -> list[str]:
+    """What a user should know of rows that nights later than the last of these days have published: they stay."""
+    last = moments[-1]
+    newest = last - as_timedelta(settings.source.available_after)
+    n_rows, since = published_after(settings.output.states, settings.name, newest, last)
+    if since is None:
+        return []
+    return [
+        f"{n_rows} rows of these days are published as of {since:%Y-%m-%d} or later, and stay; a backfill adds none of "
+        "them. For what each of these days would have known, choose another `output.states`."
+    ]
 
 
 def _after(start: datetime, count: int, unit: str) -> datetime:

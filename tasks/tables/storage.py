@@ -168,6 +168,17 @@ def unpublished(states: str, rows: pl.DataFrame, model_name: str, lineage: str |
     return rows if table is None else _lacking(table, rows, model_name, lineage)
 
 
+def published_after(states: str, model_name: str, newest: datetime, moment: datetime) -> tuple[int, datetime | None]:
+    """How many rows up to the ``newest`` were published as of later than a moment, and the first such ``as_of``."""
+    table = _open(states, STATE_COLUMNS)
+    if table is None:
+        return 0, None
+    of_model = _scanned(table).filter(pl.col("model_name") == model_name)
+    later = of_model.filter(pl.col("time") <= newest, pl.col("as_of") > moment)
+    n_rows, since = _collected(later.select(pl.len(), pl.col("as_of").min()), table).row(0)
+    return n_rows, since
+
+
 def published_times(states: str, model_name: str, lineage: str) -> pl.DataFrame:
     """``series_id`` and ``time`` of this lineage's rows that have values."""
     table = _open(states, STATE_COLUMNS)
