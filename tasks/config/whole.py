@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,12 +14,16 @@ from pathlib import Path
 def appearing(path: Path, *, keep: bool = False) -> Iterator[Path]:
     """A place to write a file or a folder, which takes the name of ``path`` when the context ends without an exception.
 
-    What was there is replaced; a folder that another run made meanwhile stays, and with ``keep`` one from before, too.
+    What was there is replaced, or stays with ``keep``; a folder that another run made meanwhile stays in any case.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-", ignore_cleanup_errors=True) as place:
         made = Path(place) / path.name
         yield made
+        if keep and made.is_file():
+            with suppress(FileExistsError):
+                os.link(made, path)
+            return
         if made.is_dir() and not keep:
             shutil.rmtree(path, ignore_errors=True)
         try:

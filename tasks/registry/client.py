@@ -9,12 +9,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.config.errors import TrackingError, UnreachableError, plainly
+from tasks.config.whole import appearing
 
 _PATIENCE = 60  # seconds; as three requests to a server
 _MOST_METRICS = 1000
@@ -344,11 +345,9 @@ def _make_local_database(uri: str) -> None:
         return
     from mlflow import MlflowClient
 
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        made = Path(folder).absolute() / path.name
-        MlflowClient(tracking_uri=f"{_SQLITE}{made}", registry_uri=f"{_SQLITE}{made}")
-        with suppress(FileExistsError):  # another run was faster
-            os.link(made, path)
+    with appearing(path, keep=True) as made:  # another run may be faster
+        place = f"{_SQLITE}{made.absolute()}"
+        MlflowClient(tracking_uri=place, registry_uri=place)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from hsmm.plot.runs import model_survival
 from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
+from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle
 from tasks.fitting.decode import default_name
 from tasks.report.data import ReportData
@@ -53,7 +54,8 @@ def pictures(units: Sequence[ReportData], folder: Path) -> list[Path]:
         for name, figure in _figures(units):
             paths.append(folder / f"{name}.png")
             _lay_out(figure)
-            figure.savefig(paths[-1], dpi=DOTS_PER_INCH)
+            with appearing(paths[-1]) as made:
+                figure.savefig(made, dpi=DOTS_PER_INCH)
     return paths
 
 

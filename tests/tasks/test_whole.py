@@ -41,3 +41,13 @@ def test_a_folder_is_replaced_unless_it_is_to_be_kept(tmp_path: Path, keep: bool
             (made / "x").write_text(content)
     assert (path / "x").read_text() == found
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("keep", "found"), [(False, "new"), (True, "old")])
+def test_a_file_is_replaced_unless_it_is_to_be_kept(tmp_path: Path, keep: bool, found: str) -> None:
+    path = tmp_path / "file"
+    for content in ("old", "new"):
+        with appearing(path, keep=keep) as made:
+            made.write_text(content)
+    assert path.read_text() == found
+    assert list(tmp_path.iterdir()) == [path]
