@@ -384,9 +384,9 @@ def _matrix(X: Any, name: str) -> np.ndarray:
         X = np.ma.filled(X.astype(np.float64), np.nan)
     elif isinstance(X, Tensor):
         X = as_numpy(X)
-    elif isinstance(X, (list, tuple)) and any(len(getattr(part, "shape", ())) > 0 for part in X):
+    elif isinstance(X, (list, tuple)) and (parts := _maybe_series(X)):
         raise ValueError(
-            f"{name} is a {type(X).__name__} of {len(X)} arrays, which may be series or rows; expected one table "
+            f"{name} is a {type(X).__name__} of {len(X)} {parts}, which may be series or rows; expected one table "
             "(n_samples, n_features): join series with numpy.concatenate and give their sizes as lengths, stack rows "
             "with numpy.stack."
         )
@@ -417,6 +417,13 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; expected (n_samples, n_features) with at least one of each.")
     return np.array(array, dtype=np.float64, order="C")
+
+
+def _maybe_series(X: Sequence[Any]) -> str | None:
+    """What a list holds if that may be series as well as rows: arrays, or lists that are longer than it is."""
+    if any(len(getattr(part, "shape", ())) > 0 for part in X):
+        return "arrays"
+    return "lists" if any(isinstance(part, (list, tuple)) and len(part) > len(X) for part in X) else None
 
 
 def _to_numpy(X: Any) -> np.ndarray:

@@ -45,6 +45,19 @@ class Posterior:
 
 
 @dataclass(frozen=True, eq=False)
+class Sums(Posterior):
+    """The fields of a posterior while kernels add to them: in float64, but ``state``, which is written row by row."""
+
+    def keep_states(self, found: Tensor, rows: Tensor) -> None:
+        """Take these (R, N) rows of posteriors ``found`` (R, N, K), which may be of another type."""
+        self.state.copy_(torch.where(rows.unsqueeze(-1), found.to(self.state.dtype), self.state))
+
+    def posterior(self, p: Potentials) -> Posterior:
+        """In the type of the tables."""
+        return Posterior(**{name: x.to(p.log_emission.dtype) for name, x in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
 class FilterState:
     """All that the rows so far say about the rows to come, so that a forward pass can go on where another stopped.
 

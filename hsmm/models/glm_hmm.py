@@ -76,7 +76,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
     seed : the same as ``random_state``, and stronger: an int, or an array of such as JAX makes keys of.
     hmm_initialization_funcs, model_initialization_funcs : see :meth:`setup`.
     n_init : starts; the first is made by the initialisers, the others are drawn. With more than one the states are
-        numbered by their intercepts, with one they keep the order of the start.
+        numbered by their predictors at the mean of X, with one they keep the order of the start.
     random_state : seed, a ``numpy.random.Generator``, or None; the same seed and data give the same bits on the same
         machine.
     strict_nan : whether a missing response within a session is refused rather than marginalised.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -171,6 +172,16 @@ def test_lazy_and_ragged_data_say_what_to_do() -> None:
         Sequences.from_arrays(pl.LazyFrame({"x": [1.0]}))
     with pytest.raises(ValueError, match="sizes as lengths"):
         Sequences.from_arrays([[1.0, 2.0], [3.0]])
+
+
+@pytest.mark.parametrize("part", [[1.0, 2.0, 3.0], (1.0, 2.0, 3.0)], ids=["lists", "tuples"])
+def test_lists_that_may_be_series_or_rows_are_no_table(part: Any) -> None:
+    with pytest.raises(ValueError, match=r"X is a list of 2 lists, which may be series or rows.*concatenate.*stack"):
+        Sequences.from_arrays([part] * 2)
+    with pytest.raises(ValueError, match="context is a list of 2 lists"):
+        Sequences.from_arrays([1.0] * 2, covariates=[part] * 2)
+    assert Sequences.from_arrays([part] * 3).n_rows == 3
+    assert Sequences.from_arrays(np.stack([part] * 2)).n_rows == 2
 
 
 def test_numbers_of_sixteen_bits_are_read() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hsmm.kernels import reference
+from hsmm.kernels import reference, results
 from hsmm.kernels.gpu import launch
 from hsmm.kernels.gpu.inputs import in_float64, linear_tables, longest_first, plan_of, shared_arguments
 from hsmm.kernels.gpu.plans import Plan
@@ -55,18 +55,8 @@ def _in_halves(p: Potentials, series_weight: PerSeries | None) -> Posterior:
     return Posterior(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
-@dataclass(frozen=True, eq=False)
-class Sums:
-    """The fields of a Posterior in float64, but ``state`` in the tables' type."""
-
-    log_likelihood: Tensor
-    state: Tensor
-    initial: Tensor
-    transition: Tensor
-    duration: Tensor
-    residual: Tensor
-    tail_stay: Tensor
-    tail_leave: Tensor
+class Sums(results.Sums):
+    """Added to by the kernels of a plan, and by the reference where these are not sure."""
 
     @classmethod
     def empty(cls, p: Potentials) -> Sums:
@@ -95,8 +85,7 @@ class Sums:
             sure = torch.ones(weight.numel(), dtype=torch.bool, device=state.device)
         self.log_likelihood.add_(found.log_likelihood.where(sure, 0.0).view_as(weight))
         if state is not self.state:
-            rows = sure.view_as(weight)[:, p.series_of_row].unsqueeze(-1)
-            self.state.copy_(torch.where(rows, state.to(self.state.dtype), self.state))
+            self.keep_states(state, sure.view_as(weight)[:, p.series_of_row])
         self._add(plan, found, weight)
         return doubtful
 
@@ -125,9 +114,6 @@ class Sums:
                 self.residual[restart, series] += counts.residual[0]
             else:
                 self.residual[restart] += counts.residual[0]
-
-    def posterior(self, p: Potentials) -> Posterior:
-        return Posterior(**{name: x.to(p.log_emission.dtype) for name, x in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from hsmm.kernels import results
 from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, scaled
 from hsmm.kernels.results import Posterior
 from hsmm.native.interface import CountsOut, LikelihoodOut
@@ -67,18 +68,8 @@ def _with_counts(p: Potentials, log_likelihood: Tensor, pairs: Tensor) -> Tensor
     return doubtful
 
 
-@dataclass(frozen=True, eq=False)
-class _Sums:
-    """The fields of a Posterior in float64, but ``state`` in the type it is asked for, where all rows get written."""
-
-    log_likelihood: Tensor
-    state: Tensor
-    initial: Tensor
-    transition: Tensor
-    duration: Tensor
-    residual: Tensor
-    tail_stay: Tensor
-    tail_leave: Tensor
+class _Sums(results.Sums):
+    """Added to by the library, of which functions answer for the sequences that others are not sure of."""
 
     @classmethod
     def empty(cls, p: Potentials) -> _Sums:
@@ -125,16 +116,12 @@ class _Sums:
         )
         arguments.run(function, out)
         if state is not self.state:
-            rows = _rows(p, pairs).unsqueeze(-1)
-            self.state.copy_(torch.where(rows, state.to(self.state.dtype), self.state))
+            self.keep_states(state, _rows(p, pairs))
 
     def posterior(self, p: Potentials) -> Posterior:
-        fields = dict(vars(self))
-        if p.log_emission.dtype != torch.float64:
-            fields = {name: x.to(p.log_emission.dtype) for name, x in fields.items()}
-        if p.log_residual is None and self.residual.ndim == 4:
-            fields["residual"] = fields["residual"].sum(1)
-        return Posterior(**fields)
+        made = super().posterior(p)
+        by_series = p.log_residual is None and made.residual.ndim == 4
+        return replace(made, residual=made.residual.sum(1)) if by_series else made
 
 
 def _rows(p: Potentials, pairs: Tensor | None) -> Tensor:

@@ -44,8 +44,7 @@ def test_units_and_origins_change_no_fit(family: str, unit: str) -> None:
     plain = hsmm.HMM(2, emission=emission, n_init=4).fit(y, context=c)
     moved = hsmm.HMM(2, emission=emission, n_init=4).fit(y, context=factor * c + origin)
     assert moved.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=1e-6)
-    slopes = np.sort(moved.emission_.coef_[:, 0, 0] * factor)
-    assert slopes == pytest.approx(np.sort(plain.emission_.coef_[:, 0, 0]), abs=1e-4)
+    assert moved.emission_.coef_[:, 0, 0] * factor == pytest.approx(plain.emission_.coef_[:, 0, 0], abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(6))

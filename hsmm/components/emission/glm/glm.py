@@ -266,9 +266,10 @@ class GLM(OnCovariates, Emission):
         return self._response.tails(sequences.values.unsqueeze(-1), mean, self.parameters["scale"][0].T)
 
     def order(self) -> Tensor:
-        """By the first response's intercept, or where states share it by the first coefficient, then by scale."""
-        for name in ("intercept", "coef", "scale"):
-            values = self.parameters[name][0].flatten(1)[:, 0]
+        """By the first response's predictor at the covariates' mean, or where states share the intercept by the first
+        coefficient, then by scale."""
+        regression, scale = self._standard()[0, 0, :, 0], self.parameters["scale"][0, :, 0]
+        for name, values in (("intercept", regression[:, 0]), ("coef", regression[:, 1]), ("scale", scale)):
             if name not in self.tied and bool((values != values[0]).any()):
                 return values.argsort(stable=True)
         return torch.arange(self.parameters["scale"].shape[1])
