@@ -17,6 +17,7 @@ from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
 from tasks.judgement.promote import follow_task
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
+from tasks.source.availability import available_later
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
@@ -65,8 +66,9 @@ def decode_rows(
         version=champion.version,
         key=key,
         state_names=names,
-        after=None if since is None else since - ingested.delay,
     )
+    if since is not None:
+        decoded = available_later(decoded, settings.source, ingested, since)
     summary |= describe_decoded(champion, validated)
     notes += [champion.note] if champion.note else []
     if summary["occasion"] == "night":

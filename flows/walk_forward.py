@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from flows.decoding import decode_rows
 from flows.nightly import fit_and_judge, register
-from tasks.config.aftermath import afterwards
 from tasks.config.errors import (
     AllQuarantinedError,
     ConfigurationError,
@@ -22,7 +21,6 @@ from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import check_candidates
 from tasks.fitting.finished import Store
-from tasks.judgement.champion import keep_champion
 from tasks.judgement.promote import settle_task
 from tasks.registry.client import check_local_database
 from tasks.report.summary import describe_fitted, describe_input
@@ -112,6 +110,4 @@ def _fit(settings: Settings, as_of: datetime, notes: list[str], *, new: bool) ->
         summary = describe_input(settings, validated, key, line)
         summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
         settle_task(settings, summary, run.registry)
-        with afterwards("the champion was not kept beside the table", notes):
-            keep_champion(run.registry, settings, validated.as_of, line)
     Store.of(settings).forget(fitted.keys)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -36,12 +35,11 @@ def decode(
     key: str,
     state_names: Mapping[int, str],
     held: Mapping[str, str] | None = None,
-    after: datetime | None = None,
 ) -> pl.DataFrame:
     """The state table's rows of every series that the bundle has a model and a scale for, by series and time.
 
     ``version`` made the rows of members that have no version of their own; ``held`` says by unit why an older model
-    is still in force. Rows at or before ``after`` are what the states of later ones follow from, and are not returned.
+    is still in force.
     """
     held, parts = held or {}, list[pl.DataFrame]()
     rows = decodable(bundle, validated.rows)
@@ -57,9 +55,8 @@ def decode(
             parts.append(_decode_rows(member, bundle.scaling, part, longest, made, _reasons(part, unit, held)))
     ids = sorted({identity for member in bundle.members.values() for identity in member.ids})
     labels = {identity: state_names.get(identity, default_name(identity)) for identity in ids}
-    wanted = parts if after is None else [part.filter(pl.col("time") > after) for part in parts]
     return (
-        pl.concat(wanted)
+        pl.concat(parts)
         .with_columns(
             pl.lit(validated.as_of).alias("as_of"),
             pl.col("state").replace_strict(labels, return_dtype=pl.String).alias("state_name"),

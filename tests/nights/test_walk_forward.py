@@ -76,6 +76,21 @@ def test_every_row_is_out_of_sample_and_there_once(place_at, toy, rows) -> None:
     ]
 
 
+def test_a_step_that_others_were_resampled_to_belongs_to_the_stretch_in_which_it_ends(place_at, toy) -> None:
+    """Fits amid weeks, whose rows bear the weeks' first days: none is seen by a fit, none falls between stretches."""
+    place, weeks = place_at("walked"), 60
+    toy.frame(np.repeat(toy.levels(toy.sojourns(weeks, 2)), 7)).write_parquet(place.source)
+    first, last = toy.day(7 * 45 + 3), toy.day(7 * 45 + 3 + 3 * 18)
+    weekly = ('source.frequency="1w"', 'source.resample="mean"', "fit.scale=none")
+    said = place.backfill(first, last, "18d", *OPTIONS, *weekly, walk_forward=True)
+    made = table(place)
+    ends = made["time"].dt.date() + timedelta(days=8)  # a week, and a day until it is known
+    assert (ends.min() - timedelta(days=7) <= first < ends.min(), ends.max() <= last) == (True, True)
+    assert (last - ends.max()) < timedelta(days=7)
+    assert made["time"].diff().drop_nulls().unique().to_list() == [timedelta(days=7)]
+    assert (len(made), made["in_sample"].any()) == (said["n_published"], False)
+
+
 @pytest.mark.parametrize("change", ["cut", "other values"])
 def test_later_rows_touch_no_earlier_row(place_at, toy, rows, change: str) -> None:
     """Neither by values nor by parameters, scales, the gate, names or numbers of versions."""
