@@ -11,13 +11,15 @@ from flows.commands.options import AsJson, Assignments
 from flows.console import print_line
 
 
-def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> None:
+def report(config: str, *, series: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
     """Write one self-contained HTML page of what is published.
 
     Parameters
     ----------
     config
         A TOML configuration.
+    series
+        The series, and the model of it, that the page opens with.
     """
     began = time.monotonic()
     hush()
@@ -26,7 +28,7 @@ def report(config: str, *, set_: Assignments = None, json_: AsJson = False) -> N
     settings = read_settings(config, set_ or ())
     from tasks.report.page.recorded import recorded_report
 
-    summary = recorded_report(settings)
+    summary = recorded_report(settings, series)
     summary["seconds"] = round(time.monotonic() - began, 1)
     for note in summary["notes"]:
         sys.stderr.write(f"{note}\n")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import hsmm
 from hsmm.plot.style import PALETTE
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
-from tasks.config.errors import OutputError
+from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.settings import Settings
 from tasks.fitting.scaling import Scaling
 from tasks.report.page.alerts import newest_rows
@@ -235,6 +235,16 @@ def test_thinning_keeps_ends_extremes_and_every_change_that_fits(walk: list[tupl
     if len(path) > 1:
         assert np.nanmax(values, axis=0) == pytest.approx(np.nanmax(values[kept], axis=0))
         assert np.nanmin(values, axis=0) == pytest.approx(np.nanmin(values[kept], axis=0))
+
+
+def test_the_page_opens_with_the_series_that_was_asked_for_and_its_model(model: ChosenModel) -> None:
+    names = [f"s{i:03}" for i in range(100)]
+    rows = pl.concat([rows_of(name, [0, 1]) for name in names])
+    units = [replace(model, unit=name, ids=(0, 1)) for name in names]
+    source = page(page_data_of(rows, models=units, opens_with="s051"))
+    assert re.findall(r'<option value="\d+" selected>(.*?)</option>', source) == ["s051"]
+    chooser = re.search(r'id="pick-unit">(.*?)</select>', source, re.S).group(1)  # type: ignore[union-attr]
+    assert re.findall(r">(s\d+)<", chooser)[0] == "s051"
 
 
 def test_a_thinned_series_tells_the_path_of_the_whole_one() -> None:
@@ -528,6 +538,12 @@ def test_what_cannot_be_had_is_said_and_costs_no_page(published: Settings, tmp_p
     assert "The features cannot be shown: source.path" in shown
     assert "The model and the ranking cannot be shown: tracking.uri" in shown
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_page_cannot_open_with_a_series_that_is_not_there(published: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="--series: found 'Z'"):
+        recorded_report(published, "Z")
+    assert " selected>A<" in Path(recorded_report(published, "A")["report"]).read_text()
 
 
 def test_without_a_table_there_is_no_page(settings_for: Callable[..., Settings]) -> None:

@@ -122,6 +122,8 @@ def _tab(profile: Path) -> str:
 
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+LONG = "mixture(components=3,family='student_t',covariance='full',min_covariance=1e-06,weights='free')"
+NOTHING = {"log_likelihood": -1.0, "n_parameters": 3, "n_iter": 9, "converged": True}
 N_ROWS = 400
 
 
@@ -141,7 +143,13 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"string": pl.String, "timestamp": pl.Datetime("us", "UTC")}
     aside = pl.DataFrame(schema={name: kinds[kind] for name, kind in QUARANTINE_COLUMNS.items()})
     rows = pl.concat([_rows("A", 0), _rows(HOSTILE, 1)])
-    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, None, [ChosenModel(model, scaling)])
+    ranked = pl.DataFrame(
+        [
+            {"n_states": k, "emission": LONG, "duration": LONG, "bic": 9.0 * k, "warnings": LONG, **NOTHING}
+            for k in (2, 3)
+        ]
+    )
+    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, ranked, [ChosenModel(model, scaling)])
     return write_page(data, tmp_path_factory.mktemp("page"))
 
 

@@ -99,6 +99,8 @@ class PageData:
         The features that are returns.
     ranked_by
         The criterion, where the summary names none.
+    opens_with
+        The series that is chosen at first; empty for the first of all.
     notes
         One sentence for each thing that could not be had.
     """
@@ -115,6 +117,7 @@ class PageData:
     counted: bool = False
     levels: dict[str, str] = field(default_factory=dict)
     returns: Sequence[str] = ()
+    opens_with: str = ""
     ranked_by: str = "bic"
     notes: list[str] = field(default_factory=list)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -26,10 +27,15 @@ from tasks.tables.storage import newest_summary
 _LARGEST_RANKING = 1 << 24
 
 
-def recorded_report(settings: Settings) -> PageSummary:
-    """Write the page beside the newest run's pictures; what it says of itself, its path under ``report``."""
-    data = recorded_page_data(settings)
-    newest, series = data.rows.sort("as_of").row(-1, named=True), balance(data)
+def recorded_report(settings: Settings, series: str | None = None) -> PageSummary:
+    """Write the page beside the newest run's pictures; what it says of itself, its path under ``report``.
+
+    It opens with ``series`` and its model. Raises ``ConfigurationError`` for one that the table does not have.
+    """
+    if series is not None:
+        known_rows(settings, series=series, as_of=None, head=1)
+    data = replace(recorded_page_data(settings), opens_with=series or "")
+    newest, counts = data.rows.sort("as_of").row(-1, named=True), balance(data)
     path = write_page(data, report_folder(settings, str(newest["run_key"])))
     return {
         "report": str(path),
@@ -39,10 +45,10 @@ def recorded_report(settings: Settings) -> PageSummary:
         "as_of": newest["as_of"].isoformat(),
         "verdict": data.summary.get("verdict"),
         "states_table": settings.output.states,
-        "n_series": sum(series.values()),
-        "n_held": series["held"],
-        "n_stale": series["stale"],
-        "n_quarantined": series["quarantined"],
+        "n_series": sum(counts.values()),
+        "n_held": counts["held"],
+        "n_stale": counts["stale"],
+        "n_quarantined": counts["quarantined"],
         "notes": data.notes,
     }
 

@@ -40,8 +40,9 @@ def page(data: PageData) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     standing = view.standing(data)
-    units = unit_views(shown_units(data, standing["alerted"]))
-    drawn = sample(data.rows, [*data.levels, *data.units], data.n_states, standing["alerted"])
+    first = [*([data.opens_with] if data.opens_with else []), *standing["alerted"]]
+    units = unit_views(shown_units(data, first))
+    drawn = sample(data.rows, [*data.levels, *data.units], data.n_states, first)
     figures = {f"{place}-{name}": plot for place, unit in enumerate(units) for name, plot in unit["figures"].items()}
     return environment.get_template("page.html").render(
         title=data.name,
@@ -53,7 +54,7 @@ def page(data: PageData) -> str:
         quality=view.quality(data),
         evidence=view.evidence(data),
         glossary=glossary(),
-        sample=_described(drawn),
+        sample=_described(drawn, data.opens_with),
         steps=data.steps,
         counted=data.counted,
         palette=[*PALETTE],
@@ -95,9 +96,9 @@ def _payload(data: PageData, figures: dict[str, Any], drawn: Sample) -> dict[str
     }
 
 
-def _described(drawn: Sample) -> dict[str, Any]:
+def _described(drawn: Sample, opens_with: str) -> dict[str, Any]:
     return {
-        "names": [series["name"] for series in drawn.series],
+        "names": [(series["name"], series["name"] == short(opens_with)) for series in drawn.series],
         "features": [name.removeprefix(LEVEL) for name in drawn.features],
         "n_shown": count(len(drawn.series)),
         "n_series": count(drawn.n_series),

@@ -20,7 +20,8 @@ _ALL, _OTHERS = "all series", "all other series"
 def shown_units(data: PageData, first: list[str]) -> list[PageData]:
     """The page's data by unit, at most 24: those of ``first`` (series) before others, the rest evenly spaced."""
     units = {("" if unit.model is None else unit.model.unit): unit for unit in data.by_unit()}
-    return [units[name] for name in sampled(list(units), [name for name in first if name in units], MOST_UNITS)]
+    chosen = sampled(list(units), [name for name in first if name in units], MOST_UNITS)
+    return [units[name] for name in sorted(chosen, key=lambda name: name != data.opens_with)]
 
 
 def unit_views(units: list[PageData]) -> list[dict[str, Any]]:
