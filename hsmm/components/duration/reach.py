@@ -19,7 +19,7 @@ class Beyond:
     """Of each state (R, K), what lies beyond ``max_duration``.
 
     ``mass`` is P(d > max_duration), ``rest`` the steps that the tail expects of a segment there, whatever its age.
-    ``is_even``: whether the family expects as many, both just there and where one in ten of these segments lasts on.
+    ``is_even``: whether the family itself expects about as many of a segment just there.
     ``reach`` and ``farthest`` are the shortest tables that leave at most a hundredth and a thousandth of the segments
     beyond them, or 4096.
     """
@@ -41,11 +41,9 @@ def beyond(law: Duration) -> Beyond:
     longer = far.log_duration.exp().flip(-1).cumsum(-1).flip(-1)  # column n: P(d > n), n = 0, 1, …
     later = longer[..., 1:].flip(-1).cumsum(-1).flip(-1) + (longer[..., -1] * (_rest_in(far.log_tail) - 1.0))[..., None]
     expected = 1.0 + later / longer[..., :-1].clamp(min=1e-300)  # column n: E[d - n | d > n]
-    old = ((longer > 0.1 * mass.unsqueeze(-1)).sum(-1) - 1).clamp(law.max_duration, expected.shape[-1] - 1)
-    first, last = expected[..., law.max_duration], expected.gather(-1, old.unsqueeze(-1)).squeeze(-1)
-    unlike = torch.maximum((first / rest - 1.0).abs(), (last / rest - 1.0).abs())
+    is_even = (expected[..., law.max_duration] / rest - 1.0).abs() <= _ALIKE
     reach, farthest = ((longer > share).sum(-1).clamp(max=_FARTHEST) for share in (_RARE, _RARE / 10.0))
-    return Beyond(mass, rest, unlike <= _ALIKE, reach, farthest)
+    return Beyond(mass, rest, is_even, reach, farthest)
 
 
 def _rest_in(log_tail: StateVector) -> StateVector:

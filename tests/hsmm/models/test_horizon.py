@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import hsmm
 from hsmm.components.duration.reach import beyond
+from hsmm.components.model import Model
 from hsmm.errors import DurationWallWarning
+from hsmm.selection.soundness import strained_tail
 
 STAYS = np.random.default_rng(5).integers(280, 321, size=24)
 LONG = 5.0 * np.repeat(np.arange(24) % 2, STAYS) + np.random.default_rng(6).normal(size=STAYS.sum())
@@ -82,6 +86,32 @@ def test_the_table_of_a_start_may_grow() -> None:
     with pytest.warns(DurationWallWarning):
         short.fit(LONG)
     assert hsmm.HSMM(2, **QUICK).fit(LONG, start=short).max_duration_ > 320
+
+
+def test_what_is_given_or_kept_does_not_grow() -> None:
+    own = hsmm.durations.NegativeBinomial(max_duration=30)
+    with pytest.warns(DurationWallWarning):
+        short = hsmm.HSMM(2, duration=own, **QUICK).fit(LONG)
+    assert short.max_duration_ == 30
+    with pytest.warns(DurationWallWarning):
+        kept = hsmm.HSMM(2, frozen=("duration",), **QUICK).fit(LONG, start=short)
+    assert kept.max_duration_ == 30
+
+
+def test_how_long_a_dead_state_would_last_does_not_matter() -> None:
+    shape = torch.tensor([[[2.0, 1.0], [2.0, 1.0], [8.0, 3.0]]], dtype=torch.float64)
+    model = Model(
+        initial=hsmm.initials.FreeInitial.from_parameters([0.5, 0.5, 0.0]),
+        transition=hsmm.transitions.Dense.from_parameters([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]),
+        duration=hsmm.durations.NegativeBinomial(parameters={"shape": shape}, max_duration=100),
+        emission=hsmm.emissions.Gaussian.from_parameters([[0.0], [8.0], [99.0]], np.ones((3, 1, 1))),
+    )
+    rows = hsmm.Sequences.from_arrays(stays_of(8.0, 20))
+    assert float(beyond(model.duration).mass[0, 2]) > 0.9
+    assert strained_tail(model, rows) is None
+    alive = replace(model, transition=hsmm.transitions.Dense.from_parameters(np.full((3, 3), 0.5) - np.eye(3) / 2))
+    far = hsmm.Sequences.from_arrays(np.r_[stays_of(8.0, 20), np.full(150, 99.0)])
+    assert strained_tail(alive, far)[0] == 2
 
 
 def test_known_states_say_how_long_the_first_table_is() -> None:
