@@ -41,6 +41,7 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
     lines = [_verdict(summary), *_model(summary, f" version {summary.get('model_version')}")]
     if gate := summary.get("gate"):
         lines.append(f"gate       {_gate(gate, summary)}")
+        lines += [f"           {remedy}" for remedy in gate.get("remedies", [])]
     if best and (Path(summary["report"]) / "states.png").is_file():
         lines.append(f"pictures   {summary['report']}/states.png and others beside it")
     if summary["mlflow_run_id"]:

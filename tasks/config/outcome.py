@@ -22,12 +22,16 @@ class BestCandidate(TypedDict, total=False):
 
 
 class GateOutcome(TypedDict):
-    """What the gate said: of one unit, or by unit where there are many."""
+    """What the gate said: of one unit, or by unit where there are many.
+
+    ``remedies`` has a sentence for each rule that stopped a model.
+    """
 
     verdict: str
     reasons: list[str] | dict[str, list[str]]
     evidence: dict[str, Any]
     passed: dict[str, Any]
+    remedies: NotRequired[list[str]]
 
 
 class LivingStates(TypedDict):

@@ -73,6 +73,7 @@ class Judged:
                 "reasons": next(iter(reasons.values()), []) if one else reasons,
                 "evidence": next(iter(evidence.values()), {}) if one else evidence,
                 "passed": next(iter(passed.values()), {}) if one else passed,
+                "remedies": unmet(self.decisions),
             },
             "identity": next(iter(identity.values()), {}) if one else identity,
             "states": {"alive": self._alive(), "died": sorted(self._lost() - set(self._alive()))},
@@ -137,15 +138,14 @@ def require_model(judged: Judged, run_id: str) -> Bundle:
     if judged.in_force is None:
         raise GateError(
             "no candidate passes the gate, and there is no champion for these features; nothing is published. "
-            f"{unmet(judged)} The evidence is in gate.json of the run {run_id}."
+            f"{' '.join(unmet(judged.decisions))} The evidence is in gate.json of the run {run_id}."
         )
     return judged.in_force
 
 
-def unmet(judged: Judged) -> str:
+def unmet(decisions: Mapping[str, Decision]) -> list[str]:
     """What each rule that stopped a model says, a sentence each."""
-    told = {code: _told(code, unit, d) for unit, d in judged.decisions.items() for code in d.reasons}
-    return " ".join(told.values())
+    return [*{code: _told(code, unit, d) for unit, d in decisions.items() for code in d.reasons}.values()]
 
 
 def _told(code: str, unit: str, decision: Decision) -> str:

@@ -56,7 +56,7 @@ def rehearse(settings: Settings, as_of: str | None, output: str | None) -> dict[
     judged = judge(fitted, champion, validated, settings)
     shown = judged.in_force or judged.registered
     if not shown.members:
-        raise GateError(f"no candidate can be used. {unmet(judged)}")
+        raise GateError(f"no candidate can be used. {' '.join(unmet(judged.decisions))}")
     validated = with_unserved(validated, shown, judged.decisions)
     decoded = _decoded(settings, shown, judged, validated)
     summary = describe_input(settings, validated, run_key(settings, validated), line)
@@ -90,7 +90,10 @@ def _decoded(settings: Settings, shown: Bundle, judged: Judged, validated: Valid
 def _night(judged: Judged, new: pl.DataFrame) -> dict[str, Any]:
     """What a night would do now, which finds these rows ``new``."""
     if judged.in_force is None:
-        return {"would": "STOP", "why": f"no candidate passes the gate, and there is no champion. {unmet(judged)}"}
+        return {
+            "would": "STOP",
+            "why": f"no candidate passes the gate, and there is no champion. {' '.join(unmet(judged.decisions))}",
+        }
     if new.is_empty():
         return {"would": "NOTHING", "why": "all of these rows are published"}
     return {"would": "PUBLISH", "n_rows": len(new), "n_series": new["series_id"].n_unique(), "why": judged.verdict}

@@ -99,7 +99,7 @@ def describe_quarantine(validated: Validated) -> RunSummary:
     return {
         "n_series": validated.rows["series_id"].n_unique() + len(validated.quarantine),
         "n_stale": len(stale),
-        "stale": stale.head(_MOST_TOLD).with_columns(pl.col("last").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).to_dicts(),
+        "stale": stale.with_columns(pl.col("last").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).to_dicts(),
         "n_quarantined": len(validated.quarantine),
         "quarantined": validated.quarantine.select("series_id", "reason", "detail").head(_MOST_TOLD).to_dicts(),
     }

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,41 @@ def test_the_message_names_rule_state_run_and_remedy(place_at, toy, monkeypatch:
     assert "gate.json of the run run" in said.err
     allowed = here.command("run", "--set", "promote.allow_collapsed=true")
     assert "collapsed_state" not in allowed.err + allowed.out
+
+
+def test_a_light_sensor_at_night(place_at, toy) -> None:
+    """True zeros: the message names run, state and key, and with the key they are a state."""
+    here, hour = place_at("first"), np.arange(40 * 24) % 24
+    light = np.where((hour < 6) | (hour >= 18), 0.0, 300 + 40 * np.random.default_rng(0).normal(size=len(hour)))
+    times = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=i) for i in range(len(light))]
+    toy.frame(light).with_columns(date=pl.Series(times)).write_parquet(here.source)
+    hourly = ("--set", "source.frequency=1h", "--set", "source.available_after=1h", "--set", "model.n_states=2")
+    said = here.command("run", *hourly)
+    assert said.status == 1
+    for words in ("collapsed_state (state 0)", "`promote.allow_collapsed = true`", "gate.json of the run run"):
+        assert words in said.err
+    allowed = here.command("run", *hourly, "--set", "promote.allow_collapsed=true", "--json")
+    assert (allowed.status, allowed.last_json["gate"]["remedies"]) == (0, [])
+    dark = here.table().filter(pl.col("time").dt.hour().is_between(6, 17).not_())
+    assert dark["state"].unique().to_list() == [0]
+
+
+def test_a_pool_that_shrinks_is_held_with_its_remedy(place_at, toy) -> None:
+    """Half of four series are gone from one night to the next; with the key, the half that is left has a champion."""
+    here = place_at("first")
+    four = [toy.frame(toy.levels(toy.sojourns(140, 2, seed=s), distance=4.0, seed=s), symbol=f"S{s}") for s in range(4)]
+    more = ("--set", "model.n_states=2", "--set", "promote.min_improvement=-9", "--json")
+    pl.concat(four).write_parquet(here.source)
+    here.command("run", "--as-of", str(toy.day(120)), *more)
+    pl.concat(four[:2]).write_parquet(here.source)
+    held = here.command("run", "--as-of", str(toy.day(125)), *more)
+    (remedy,) = held.last_json["gate"]["remedies"]
+    assert remedy in held.out
+    assert remedy.startswith("series_not_covered: It was fitted on a smaller share of the champion's series")
+    assert "a smaller `promote.min_coverage`, if the series are gone for good" in remedy
+    allowed = here.command("run", "--as-of", str(toy.day(130)), *more, "--set", "promote.min_coverage=0.5")
+    assert allowed.last_json["gate"]["verdict"] == "PROMOTE"
+    assert here.command("run", "--as-of", str(toy.day(135)), *more).last_json["gate"]["verdict"] == "PROMOTE"
 
 
 def test_durations_at_a_wall_are_stopped(place, toy) -> None:

@@ -185,3 +185,33 @@ def test_a_series_that_ended_long_ago_is_set_aside(place, toy) -> None:
     assert [(one["series_id"], one["reason"]) for one in said["quarantined"]] == [("gone", "stale")]
     assert "about 31" in said["quarantined"][0]["detail"]
     balanced(said, place)
+
+
+def test_every_series_that_ended_is_told_with_its_age(place, toy) -> None:
+    """However many they are: in JSON all of them, on the console the first."""
+    ended = [series(toy, f"E{i:02d}", 100, seed=i) for i in range(25)]
+    write(place, series(toy, "A", 160), *ended)
+    said = place.command("run", *SET, "--json")
+    told = {one["series_id"]: (one["last"], one["age"]) for one in said.last_json["stale"]}
+    assert told == {f"E{i:02d}": (f"{toy.day(99)}T00:00:00Z", 60) for i in range(25)}
+    assert said.last_json["n_stale"] == 25
+    assert "25 series without values for long" in said.out
+
+
+def test_counted_steps_end_and_are_carried_on(place, toy) -> None:
+    """Where time is a number, STALE, trailing rows and --as-of are counted in steps."""
+    place.config.write_text(place.config.read_text().replace('"1d"', "1", 2))
+    steps = pl.int_range(1000, 1000 + pl.len())
+    stops = series(toy, "stops", 100, seed=1).with_columns(date=steps)
+    write(place, series(toy, "goes", 160).with_columns(date=steps), stops)
+    said = place.command("run", "--as-of", "1105", *SET, "--json")
+    assert (said.last_json["stale"], said.last_json["n_published"]) == ([], 210)
+    trail = place.table().filter(pl.col("series_id") == "stops").sort("time").tail(5)
+    assert trail["time"].dt.epoch("s").to_list() == [1100, 1101, 1102, 1103, 1104]
+    assert trail["status"].to_list() == ["MISSING"] * 5
+    later = place.command("run", "--as-of", "1120", *SET, "--json").last_json
+    assert [(one["series_id"], one["age"]) for one in later["stale"]] == [("stops", 20)]
+    assert later["n_published"] == 30
+    newest = place.table().filter(pl.col("series_id") == "stops").sort("time").tail(15)
+    assert newest["status"].to_list() == ["MISSING"] * 5 + ["STALE"] * 10
+    assert newest["time"].dt.epoch("s").to_list() == list(range(1105, 1120))
