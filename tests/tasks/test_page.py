@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import hsmm
 from hsmm.plot.style import PALETTE
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
-from tasks.config.errors import ConfigurationError, OutputError
+from tasks.config.errors import OutputError
 from tasks.config.settings import Settings
 from tasks.fitting.scaling import Scaling
 from tasks.report.page.alerts import newest_rows
@@ -541,7 +541,7 @@ def test_what_cannot_be_had_is_said_and_costs_no_page(published: Settings, tmp_p
 
 
 def test_a_page_cannot_open_with_a_series_that_is_not_there(published: Settings) -> None:
-    with pytest.raises(ConfigurationError, match="--series: found 'Z'"):
+    with pytest.raises(OutputError, match="--series: found 'Z'"):
         recorded_report(published, "Z")
     assert " selected>A<" in Path(recorded_report(published, "A")["report"]).read_text()
 

@@ -30,7 +30,7 @@ _LARGEST_RANKING = 1 << 24
 def recorded_report(settings: Settings, series: str | None = None) -> PageSummary:
     """Write the page beside the newest run's pictures; what it says of itself, its path under ``report``.
 
-    It opens with ``series`` and its model. Raises ``ConfigurationError`` for one that the table does not have.
+    It opens with ``series`` and its model. Raises ``OutputError`` for one that the table does not have.
     """
     if series is not None:
         known_rows(settings, series=series, as_of=None, head=1)
