@@ -105,14 +105,17 @@ def test_whoever_wrote_a_wrong_key_is_named(config: Path, monkeypatch: pytest.Mo
     config.write_text(MINIMAL + "max_iter = 0\n")
     monkeypatch.setenv("HSMM_FIT__N_INIT", "0")
     monkeypatch.setenv("HSMM_FIT__TOL", "-1")
+    monkeypatch.setenv("HSMM_NAME", "Toy")
     with pytest.raises(ConfigurationError) as refusal:
         read_settings(config, ["fit.tol=-2", "model={n_states=0}", "promote=3", "model.max_duration=3", "model.x.y=1"])
     said = dict(line.split(": ")[1::-1] for line in str(refusal.value).splitlines())
     assert said["fit.max_iter"] == str(config)
     assert said["fit.n_init"] == "HSMM_FIT__N_INIT"
+    assert said["name"] == "HSMM_NAME"
     assert said["fit.tol"] == said["model.n_states"] == said["promote"] == said["model.x"] == "--set"
-    monkeypatch.setenv("HSMM_FIT__N_INIT", "1")
-    config.write_text(MINIMAL)
+    for variable in ("FIT__N_INIT", "FIT__TOL", "NAME"):
+        monkeypatch.delenv(f"HSMM_{variable}")
+    config.write_text(MINIMAL + "[model]\nmax_duration = 120\n")
     wrong = {"model.min_duration=500": f"{config} with --set: model: ", "fit.n_init.x=1": "--set: "}
     for assignment, origin in wrong.items():
         with pytest.raises(ConfigurationError) as refusal:
