@@ -39,7 +39,7 @@ from tasks.fitting.bundle import Member
 REFERENCE = os.environ.get("HSMM_REFERENCE_DATA") or None
 RULE = Rule((), ((ANY, ANY),), hysteresis_of(Alerts()))
 _MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
-_THRESHOLDS = 40
+_THRESHOLDS = 30
 _LONGEST_RUN = 500
 _RECENT = 5
 _SETTLES = 10
@@ -120,11 +120,16 @@ def walking() -> Halves:
 
 
 def valves() -> Halves:
-    """A water circuit with valves that are closed and opened again: eight sensors, sixteen trials."""
-    rows = _read("seg_skab.parquet").sort("series", "t")
+    """A water circuit with valves that are closed and opened again: eight sensors, seventeen trials, each in units of
+    its first 250 rows.
+    """
+    sensors = [f"c{i}" for i in range(8)]
+    begin = pl.col(sensors).cast(pl.Float64).head(250)
+    scaled = (pl.col(sensors).cast(pl.Float64) - begin.mean()) / (begin.std() + 1e-3)
+    rows = _read("seg_skab.parquet").sort("series", "t").with_columns(scaled.over("series"))
     lengths = rows.group_by("series", maintain_order=True).len()["len"].to_list()
     labels = rows["state"].rank("dense").to_numpy().astype(np.int64) - 1
-    return halves(rows.select(f"c{i}" for i in range(8)).to_numpy().astype(np.float64), labels, lengths)
+    return halves(rows.select(sensors).to_numpy(), labels, lengths)
 
 
 SETS: dict[str, Callable[[], Halves]] = {
@@ -249,9 +254,8 @@ def no_worse(
 def fitted(data: Labelled, n_states: Sequence[int], states: np.ndarray | None = None) -> hsmm.HSMM:
     """The candidate of least BIC."""
     candidates = [
-        hsmm.HSMM(n, emission=emission, duration=duration, max_duration=200, n_init=8, tol=1e-6, random_state=0)
+        hsmm.HSMM(n, duration=duration, max_duration=100, n_init=4, max_iter=200, tol=1e-5, random_state=0)
         for n in n_states
-        for emission in ("gaussian", "student_t")
         for duration in ("geometric", "negative_binomial")
     ]
     with warnings.catch_warnings():
@@ -282,7 +286,7 @@ def judge(name: str) -> dict[str, Any]:
         member = Member(model, tuple(range(model.n_states)), model.n_states, 1, _MOMENT, _MOMENT)
         found = RULE.found(model.filter_proba(data.unseen.X, data.unseen.lengths), data.unseen.first())
         own = scored(alarms_of(found), data.unseen)
-        grid = np.geomspace(2.0, 400.0, _THRESHOLDS)
+        grid = np.geomspace(2.0, 1e5, _THRESHOLDS)
         probable = 1 - np.geomspace(0.9, 1e-9, _THRESHOLDS)
         allowed = own["false_per_1000"]
         said["rules"][how] = {

@@ -82,12 +82,12 @@ def _found(settings: Settings, publishes: pl.DataFrame, rows: pl.DataFrame, nigh
     told = pl.concat(parts, how="diagonal_relaxed")
     lineage = publishes["lineage"][-1] if len(publishes) else None
     return told.with_columns(
-        pl.Series("alert_id", [_key(settings.name, lineage, row) for row in told.iter_rows(named=True)], pl.String),
+        pl.Series("alert_id", [key_of(settings.name, lineage, row) for row in told.iter_rows(named=True)], pl.String),
         pl.lit(settings.name).alias("model_name"),
     ).sort("as_of", "time", "alert_id")
 
 
-def _key(model_name: str, lineage: str | None, alert: dict[str, Any]) -> str:
+def key_of(model_name: str, lineage: str | None, alert: dict[str, Any]) -> str:
     """What makes two alerts the same, on whatever night and however often they are found."""
     line = lineage if alert["order"] is not None else None
     cause = [model_name, line, alert["kind"], alert["rule"], alert["series_id"], alert["time"].isoformat()]
@@ -107,10 +107,10 @@ def _fresh(found: pl.DataFrame, known: pl.DataFrame, settings: Settings, judged:
     untold = pl.when(pl.col("occasion") == BACKFILL).then(pl.lit(FILLED)).when(is_over & is_old).then(pl.lit(HISTORY))
     told = NOBODY if settings.alerts.hook is None else PENDING
     fresh = found.filter(new).with_columns(untold.otherwise(pl.lit(told)).alias("delivery"))
-    return _within_rate(fresh, found, known, settings.alerts).with_columns(pl.lit(0, pl.Int32).alias("attempts"))
+    return within_rate(fresh, found, known, settings.alerts).with_columns(pl.lit(0, pl.Int32).alias("attempts"))
 
 
-def _within_rate(fresh: pl.DataFrame, found: pl.DataFrame, known: pl.DataFrame, limits: Alerts) -> pl.DataFrame:
+def within_rate(fresh: pl.DataFrame, found: pl.DataFrame, known: pl.DataFrame, limits: Alerts) -> pl.DataFrame:
     """Of the alerts of a series' states, those that would be more than the most that are told within so many rows are
     noted as ``RATE``, oldest first.
     """

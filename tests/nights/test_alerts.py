@@ -417,6 +417,20 @@ def test_a_series_that_is_set_aside_is_one_alert_for_as_long(made, night, rows, 
     ]
 
 
+def test_what_came_and_went_while_runs_were_stopped_is_told_all_the_same(made, night, rows, monkeypatch) -> None:
+    place = made("here")
+    broken = rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x"))
+    broken.write_parquet(place.source)
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks.alerts.ledger, "change_alerts", stop)
+        with pytest.raises(Stopped):
+            night(place, 152)
+    rows.write_parquet(place.source)
+    night(place, 154)
+    aside = alerts(place).filter(kind="quarantine")
+    assert aside.select("series_id", "delivery", pl.col("released").is_null()).rows() == [("B", "NONE", False)]
+
+
 def test_that_every_series_is_set_aside_is_told_though_the_night_fails(made, rows, toy, listener) -> None:
     place = made("here", *listener.options)
     rows.with_columns(x=pl.lit(np.inf)).write_parquet(place.source)
@@ -449,7 +463,7 @@ def test_an_input_that_is_scaled_anew_is_an_alert_whatever_the_gate_says(made, n
     found = alerts(place).filter(kind="drift")
     assert {*found["series_id"]} == {"B"}
     assert {"level x", "spread x"} <= {*found["rule"]}
-    assert found["rule"].n_unique() == found.height
+    assert found["rule"].n_unique() == found["alert_id"].n_unique() == found.height
 
 
 def test_what_is_published_stands_where_alerts_cannot_be_written(made, night, monkeypatch) -> None:

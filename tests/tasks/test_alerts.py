@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from tasks.alerts.hook import HookError, hook_call, persistently
 from tasks.alerts.hysteresis import Hysteresis, beginnings, last_before
 from tasks.alerts.inputs import drifted
+from tasks.alerts.ledger import key_of, within_rate
 from tasks.alerts.rule import ANY, Rule
 from tasks.alerts.sequence import first_rows, valued
 from tasks.alerts.surprise import with_surprise
 from tasks.config.errors import ConfigurationError
-from tasks.config.sections.alerts import Drift, Hook
+from tasks.config.sections.alerts import Alerts, Drift, Hook
 from tasks.config.settings import read_settings
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=40)
@@ -114,6 +115,39 @@ def test_what_arrives_late_says_nothing_about_the_present() -> None:
     assert valued(rows).select("order", "time").rows() == [(0, moment(0)), (1, moment(1)), (1, moment(2))]
     early = pl.DataFrame({"series_id": "A", "order": [0, 1], "time": [moment(5), moment(3)], "status": "OK"})
     assert valued(early)["time"].to_list() == [moment(5)]
+
+
+def test_an_alerts_key_is_its_cause_and_nothing_else() -> None:
+    alert = {"order": 3, "kind": "change", "rule": "change 0 -> 1", "series_id": "A", "time": moment(4), "value": 0.9}
+    key = key_of("toy", "line", alert)
+    assert key_of("toy", "line", {**alert, "order": 8, "value": 0.5, "detail": "calm -> crisis"}) == key
+    others = [key_of("other", "line", alert), key_of("toy", "next line", alert)]
+    for name, other in {"kind": "state", "rule": "change 1 -> 0", "series_id": "B", "time": moment(5)}.items():
+        others.append(key_of("toy", "line", {**alert, name: other}))
+    assert len({key, *others}) == 7
+    of_a_night = {**alert, "order": None}
+    assert key_of("toy", "line", of_a_night) == key_of("toy", "next line", of_a_night)
+
+
+def test_within_the_largest_rate_rows_are_counted_from_each_that_is_told() -> None:
+    """One in ten rows: the ninth row after one that is told is too many, the tenth is not; series do not share."""
+    places = [("A", 0), ("A", 9), ("A", 10), ("A", 19), ("A", 30), ("B", 1), ("B", 5)]
+    found = pl.DataFrame(
+        [
+            {"alert_id": f"{s}{place}", "kind": "change", "series_id": s, "place": place, "delivery": "PENDING"}
+            for s, place in places
+        ]
+    )
+    known = found.head(1).with_columns(delivery=pl.lit("DELIVERED"))
+    told = within_rate(found.tail(-1), found, known, Alerts(most=1, per=10))
+    assert told.select("alert_id", "delivery").rows() == [
+        ("A9", "RATE"),
+        ("A10", "PENDING"),
+        ("A19", "RATE"),
+        ("A30", "PENDING"),
+        ("B1", "PENDING"),
+        ("B5", "RATE"),
+    ]
 
 
 def scored(densities: np.ndarray, states: np.ndarray) -> pl.DataFrame:
@@ -314,8 +348,6 @@ def test_a_wrong_option_is_refused_with_what_was_expected(tmp_path: Path, line: 
 
 
 def test_every_change_matters_where_nothing_is_named() -> None:
-    from tasks.config.sections.alerts import Alerts
-
     assert Alerts().patterns == [("*", "*")]
     assert Alerts(states=("crisis",)).patterns == []
     assert Alerts(changes=("calm->crisis",)).patterns == [("calm", "crisis")]
