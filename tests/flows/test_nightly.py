@@ -18,7 +18,7 @@ SUMMARY = {
     *("run_key", "mlflow_run_id", "model_name", "model_version", "verdict", "states_table", "report", "as_of"),
     *("lineage", "means"),
     *("n_series", "n_published", "n_held", "n_stale", "stale", "n_quarantined", "quarantined"),
-    *("best", "gate", "identity", "states", "notes", "occasion", "alerts", "seconds"),
+    *("best", "gate", "identity", "states", "rule", "notes", "occasion", "alerts", "seconds"),
 }
 MISTAKES = {
     "a wrong key": (["--set", "fit.n_int=3"], "did you mean `fit.n_init`?"),
