@@ -199,7 +199,7 @@ def residual_plot(found: Residuals) -> Figure:
 
 
 def _residuals_verdict(found: Residuals) -> str:
-    apart, allowed = (f"{number(100 * part)} %" for part in (found.distance, found.allowed))
+    apart, allowed = (f"{number(100 * part, 4)} %" for part in (found.distance, found.allowed))
     right, alone = found.distance <= found.allowed, abs(found.correlation) <= 2 * found.allowed_correlation
     law = "As it should be" if right else "Not quite"
     follows = "" if alone else f" Each resembles the one before it (correlation {number(found.correlation, 2)})."
