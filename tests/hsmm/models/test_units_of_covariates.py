@@ -47,6 +47,13 @@ def test_units_and_origins_change_no_fit(family: str, unit: str) -> None:
     assert moved.emission_.coef_[:, 0, 0] * factor == pytest.approx(plain.emission_.coef_[:, 0, 0], abs=1e-4)
 
 
+def test_states_are_numbered_by_what_they_predict_at_the_mean_of_the_covariates() -> None:
+    rows = Sequences.from_arrays(torch.zeros(4), covariates=torch.tensor([[9.0], [11.0], [8.0], [12.0]]))
+    law = GLM.from_parameters(coef=[[1.0], [-1.0]], intercept=[0.0, 1.0], family="poisson")
+    assert law.order().tolist() == [0, 1]
+    assert law.in_units_of(rows).order().tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_units_change_no_fit(seed: int) -> None:
     rng = np.random.default_rng(seed)
