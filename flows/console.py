@@ -20,6 +20,7 @@ from tasks.config.outcome import (
 )
 from tasks.config.rule_words import rule_sentences
 from tasks.config.secrets import without_secrets
+from tasks.config.telling import told_gate
 
 _MOST_TOLD = 5
 _MIDNIGHT = "T00:00:00+00:00"
@@ -130,11 +131,8 @@ def _verdict(summary: RunSummary) -> str:
 def _gate(gate: GateOutcome, summary: RunSummary) -> str:
     if gate["verdict"] == "PROMOTE":
         return f"PROMOTE: the champion as of {summary['as_of'].removesuffix(_MIDNIGHT)}"
-    reasons = gate["reasons"]
-    if isinstance(reasons, dict):
-        reasons = sorted({code for codes in reasons.values() for code in codes})
     held = f"; {summary['n_held']} series stay with the champion" if summary["n_held"] else ""
-    return f"{gate['verdict']}: {', '.join(reasons)}{held}"
+    return f"{told_gate(gate)}{held}"
 
 
 def print_look(said: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from tasks.judgement.champion import champion_at, check_followed, jumped_inputs,
 from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task
 from tasks.registry.client import check_local_database, reach_registry
+from tasks.report.announce import announced
 from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task
 from tasks.report.summary import describe_input, describe_outcome, describe_quarantine, report_folder
@@ -47,7 +48,8 @@ def nightly(
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
     settings = read_settings(config, overrides or ())
     with in_turn(settings):
-        return alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
+        said = alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
+    return announced(said, settings)
 
 
 def night(
@@ -123,6 +125,7 @@ def _fit_and_publish(
         )
         new = unpublished(settings.output.states, decoded, settings.name, line)
         summary |= describe_outcome(fitted, judged, new, validated, run.run_id, version)
+        summary["mlflow_experiment_id"] = run.registry.experiment_id
         if summary["occasion"] == "night":
             summary["rule"] = stated_task(in_force, decoded, validated, settings)
         say("publish")

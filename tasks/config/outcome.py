@@ -83,6 +83,7 @@ class RunSummary(TypedDict, total=False):
 
     run_key: str
     mlflow_run_id: str | None
+    mlflow_experiment_id: str
     model_name: str
     model_version: int | None
     verdict: str | None

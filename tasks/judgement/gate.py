@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tasks.judgement.rules import RULES, Case, Stop
@@ -28,7 +28,9 @@ class Decision:
 
 def examined(case: Case) -> Decision:
     """Whether a model is sound by itself: REJECT, or PROMOTE as far as that goes."""
-    return _asked(case, "REJECT")
+    sound = _asked(case, "REJECT")
+    finite = "not_finite" not in sound.reasons
+    return replace(sound, evidence={**sound.evidence, "held_out": case.held_out if finite else None})
 
 
 def compared(case: Case, sound: Decision) -> Decision:

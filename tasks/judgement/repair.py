@@ -9,9 +9,11 @@ from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle
+from tasks.fitting.reading import add_reading
 from tasks.judgement.champion import Kept, kept_champion
 from tasks.registry.client import PREVIOUS, SERVED_MODEL, Registry
 from tasks.registry.requirements import requirements
+from tasks.source.ingest import example
 from tasks.tables.storage import last_version, read_names
 
 
@@ -57,7 +59,14 @@ def _registered_again(registry: Registry, settings: Settings, kept: Kept) -> int
     run = registry.start_run(f"{name} version {kept.version.number}, registered again", tags)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(shutil.copytree(kept.folder, Path(folder) / "bundle"))
-        made = registry.register_model(run, name, bundle, SERVED_MODEL, _columns(kept.bundle), requirements(), tags)
+        add_reading(settings, bundle)
+        columns, told = (
+            _columns(kept.bundle),
+            f"Registered again, as it was version {kept.version.number} that was lost.",
+        )
+        made = registry.register_model(
+            run, name, bundle, SERVED_MODEL, columns, requirements(), tags, told, example(settings)
+        )
     registry.end_run(run)
     registry.move_champion(name, made)
     return made

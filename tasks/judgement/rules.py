@@ -69,6 +69,15 @@ class Case:
         return hsmm.Sequences.from_arrays(self.training["X"], self.training["lengths"], self.training["context"])
 
     @cached_property
+    def held_out(self) -> float | None:
+        """Nats per row of the rows with values after its training; None where there is none."""
+        known = self.rows.filter(self.scaling.knows())
+        own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
+        later = known.select(pl.col("time") > own_end).to_series().fill_null(value=False).to_numpy()
+        new = later & ~np.isnan(self.scaling.apply(known)).all(1)
+        return _bounded(self.scaling.log_density(self.model, known)[new]).mean().item() if new.any() else None
+
+    @cached_property
     def improvement(self) -> tuple[float | None, int]:
         """Nats per row by which it predicts rows better than the champion that neither was fitted on; their number."""
         assert self.champion is not None
@@ -234,8 +243,8 @@ def is_usable(model: Estimator, scaling: Scaling, rows: pl.DataFrame) -> bool:
 
 def _gain(log_densities: np.ndarray, before: np.ndarray) -> float:
     """Nats per row; rows that both find impossible tell them apart no more than rows they agree on."""
-    bounded = [
-        np.nan_to_num(values, nan=-_MOST_NATS, posinf=_MOST_NATS, neginf=-_MOST_NATS)
-        for values in (log_densities, before)
-    ]
-    return float((bounded[0] - bounded[1]).mean())
+    return float((_bounded(log_densities) - _bounded(before)).mean())
+
+
+def _bounded(log_densities: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(log_densities, nan=-_MOST_NATS, posinf=_MOST_NATS, neginf=-_MOST_NATS)

@@ -11,11 +11,15 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.config.errors import TrackingError, UnreachableError, plainly
 from tasks.config.whole import appearing
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _PATIENCE = 60  # seconds; as three requests to a server
 _MOST_METRICS = 1000
@@ -27,9 +31,15 @@ _MOST_VERSIONS = 10_000
 _ALREADY = "RESOURCE_ALREADY_EXISTS"
 CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
 _PASSED_OVER = "mlflow-artifacts:/passed-over"
+_OF_MODELS = "Regimes of time series. The version that bears the alias `champion` makes the rows of the state table."
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """What is logged as the code of every registered model."""
 FOLLOWED, LINEAGE = "followed_champion", "lineage"
+_KIND = "mlflow.experimentKind"  # what MLflow's pages open on: runs, not traces of language models
+_RUNS_AND_MODELS = "custom_model_development"
+_NOTE = "mlflow.note.content"
+_LINE = "nights_of"
+_ANCHOR = "n_series"
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,34 @@ class Registry:
             if tags:
                 self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    def log_night(self, lineage: str, moment: datetime, metrics: Mapping[str, float]) -> None:
+        """Add a step to the run that holds the line over a lineage's nights; a night that has one keeps it.
+
+        ``metrics`` hold ``n_series``, by which nights are known; steps count nights, and times are theirs.
+        """
+        from mlflow.entities import Metric
+
+        at = int(moment.timestamp() * 1000)
+        with _one_sentence(self.uri):
+            found = self._client.search_runs([self.experiment_id], f"tags.{_LINE} = '{lineage}'", max_results=1)
+            run_id = str(found[0].info.run_id) if found else self._new_line(lineage)
+            steps = self._client.get_metric_history(run_id, _ANCHOR)
+            if all(step.timestamp != at for step in steps):
+                finite = {name: float(value) for name, value in metrics.items() if abs(value) < float("inf")}
+                self._client.log_batch(run_id, [Metric(name, value, at, len(steps)) for name, value in finite.items()])
+
+    def _new_line(self, lineage: str) -> str:
+        note = "A step for every night, at the night's own time: open its metrics to see them as lines."
+        tags = {_LINE: lineage, _NOTE: note}
+        run = self._client.create_run(self.experiment_id, run_name="all nights", tags=tags)
+        self._client.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def describe_run(self, run_id: str, note: str) -> None:
+        """What MLflow's pages show as the run's description."""
+        with _one_sentence(self.uri):
+            self._client.set_tag(run_id, _NOTE, note)
+
     def log_dataset(self, run_id: str, name: str, digest: str, source: str, schema: str, profile: str) -> None:
         """Which data a run was fitted on."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -131,8 +169,13 @@ class Registry:
         columns: Sequence[str],
         requirements: Sequence[str],
         tags: Mapping[str, str],
+        description: str = "",
+        example: pl.DataFrame | None = None,
     ) -> int:
-        """Log ``bundle`` as a model served by ``code`` and register it; returns its version."""
+        """Log ``bundle`` as a model served by ``code`` and register it; returns its version.
+
+        What it takes is like the ``example``; without one, ids and the model's own ``columns``.
+        """
         with _one_sentence(self.uri):
             import mlflow
 
@@ -143,12 +186,13 @@ class Registry:
                     name="model",
                     python_model=str(code),
                     artifacts={"bundle": str(bundle)},
-                    signature=_signature(columns),
+                    signature=_signature(columns, example),
+                    input_example=None if example is None else _as_pandas(example),
                     pip_requirements=list(requirements),
                 )
             self._ensure_model(name)
             registered = self._client.create_model_version(
-                name, info.model_uri, run_id, model_id=info.model_id, tags=dict(tags)
+                name, info.model_uri, run_id, model_id=info.model_id, tags=dict(tags), description=description
             )
         return int(registered.version)
 
@@ -158,7 +202,7 @@ class Registry:
         if self._client.search_registered_models(f"name = '{name}'"):
             return
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(name, description=_OF_MODELS)
         except MlflowException as error:
             if error.error_code != _ALREADY:  # by another run, a moment ago
                 raise
@@ -241,6 +285,8 @@ class Registry:
     def _experiment(self, name: str, *, make: bool) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "active":
+            if make and _KIND not in found.tags:
+                self._client.set_experiment_tag(found.experiment_id, _KIND, _RUNS_AND_MODELS)
             return str(found.experiment_id)
         if found is not None:
             raise TrackingError(f"tracking: the experiment {name!r} was deleted; restore it, or change `name`.")
@@ -255,7 +301,8 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            return str(self._client.create_experiment(name, artifact_location=_artifact_location(self.uri, name)))
+            place = _artifact_location(self.uri, name)
+            return str(self._client.create_experiment(name, place, tags={_KIND: _RUNS_AND_MODELS}))
         except MlflowException as error:
             found = self._client.get_experiment_by_name(name)
             if error.error_code != _ALREADY or found is None:
@@ -295,8 +342,8 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
     return (Path(uri.removeprefix(_SQLITE)).absolute().parent / "mlartifacts" / experiment).as_uri()
 
 
-def _signature(columns: Sequence[str]) -> Any:
-    from mlflow.models import ModelSignature
+def _signature(columns: Sequence[str], example: pl.DataFrame | None) -> Any:
+    from mlflow.models import ModelSignature, infer_signature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
 
@@ -305,7 +352,20 @@ def _signature(columns: Sequence[str]) -> Any:
         *(ColSpec(DataType.double, column) for column in columns),
     ]
     outputs: list[Any] = [ColSpec(DataType.long, "state"), ColSpec(Array(DataType.double), "p_filtered")]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+    taken = Schema(inputs) if example is None else infer_signature(_as_pandas(example)).inputs
+    return ModelSignature(inputs=taken, outputs=Schema(outputs))
+
+
+def _as_pandas(example: pl.DataFrame) -> Any:
+    """Numbers as doubles, which may be missing, and moments in UTC."""
+    import polars as pl
+    import polars.selectors as cs
+
+    moments = example.with_columns(
+        cs.date().cast(pl.Datetime("us")),
+        cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None),
+    )
+    return moments.with_columns(cs.numeric().cast(pl.Float64)).to_pandas()
 
 
 def _patient(uri: str) -> str:

@@ -83,6 +83,25 @@ def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)
 
 
+def ingest_frame(frame: pl.DataFrame, settings: Settings) -> Ingested:
+    """The rows of a frame that has the source's columns, read as :func:`ingest` reads those of files."""
+    placed = frame.lazy().with_row_index(ROW, offset=1).with_columns(pl.lit("the input").alias(FILE))
+    part = Part("the input", placed, frame.schema)
+    _check_types(part, settings)
+    seen = _seen(part, settings.source)
+    rows = _collect(_rows(seen, settings), part.origin)
+    return _checked(rows, Seen(None, [seen], _zone([part], [seen.stamps], settings.source)), settings)
+
+
+def example(settings: Settings, n_rows: int = 20) -> pl.DataFrame:
+    """The first rows of the source as they are stored, the used columns only, and numbers as such."""
+    wanted, source = _wanted(settings), settings.source
+    part = read_parts(source.path, wanted)[0]
+    numbers = {column: _number(column, part.schema[column], source.decimal) for column in settings.source_columns}
+    columns = [numbers.get(column, pl.col(column)).alias(column) for column in wanted]
+    return _collect(part.scanned.select(columns).head(n_rows), source.path)
+
+
 def copy_known(settings: Settings, as_of: datetime, folder: Path) -> Settings:
     """Write the source's own rows that were available at ``as_of`` into a folder; settings that read that."""
     folder.mkdir(parents=True, exist_ok=True)

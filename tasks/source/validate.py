@@ -67,9 +67,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     source, columns = settings.source, settings.value_columns
     rows, flagged = _screen(ingested.rows, _raw_checks(settings) | _clock_checks(ingested, source))
     rows = rows.sort("series_id", "time", maintain_order=True)
-    if source.duplicates != "reject":
-        same = [] if source.duplicates == "keep_last" else [pl.col(f"^{RAW}.*$")]
-        rows = rows.unique([pl.col("series_id", "time"), *same], keep="last", maintain_order=True)
+    rows = _deduplicated(rows, source)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
     raw, off_calendar = _on_calendar(rows, ingested, settings)
     rows = add_features(raw, settings.made_features | settings.made_context | settings.levels, ingested.zone)
@@ -99,6 +97,23 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
         train_start=training.min(),  # type: ignore[arg-type]
         train_end=training.max(),  # type: ignore[arg-type]
     )
+
+
+def prepared(ingested: Ingested, settings: Settings) -> pl.DataFrame:
+    """``series_id``, ``time``, features, context and ``gap`` of all rows, whether a model may be fitted to them or not.
+
+    Raises ``ValueError`` for series whose rows cannot be read or have no place in their calendar.
+    """
+    rows, flagged = _screen(ingested.rows, _raw_checks(settings))
+    rows = _deduplicated(rows.sort("series_id", "time", maintain_order=True), settings.source)
+    rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
+    raw, off_calendar = _on_calendar(rows, ingested, settings)
+    made = add_features(raw, settings.made_features | settings.made_context, ingested.zone)
+    informed, lacking = with_context(_with_gaps(made, ingested.zone, settings.source), settings, ingested.zone)
+    told = [found.select("series_id", "detail") for found in (flagged, more, off_calendar, lacking)]
+    for series, detail in pl.concat(told).head(1).iter_rows():
+        raise ValueError(f"series {series!r}: {detail}.")
+    return informed
 
 
 validate_task = task(name="validate", cache_policy=NO_CACHE)(validate)
@@ -176,6 +191,13 @@ def _count_where(rows: pl.DataFrame, condition: pl.Expr, message: str) -> pl.Dat
             "series_id", pl.format(message, "n", "first").str.replace("^found 1 rows", "found 1 row").alias("detail")
         )
     )
+
+
+def _deduplicated(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
+    if source.duplicates == "reject":
+        return rows
+    same = [] if source.duplicates == "keep_last" else [pl.col(f"^{RAW}.*$")]
+    return rows.unique([pl.col("series_id", "time"), *same], keep="last", maintain_order=True)
 
 
 def _duplicate_times(rows: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,23 @@ from tasks.config.errors import TrackingError
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
+from tasks.config.telling import told_gate, told_in_a_line
 from tasks.fitting.bundle import add_canary, save_bundle
 from tasks.fitting.candidates import naming
 from tasks.fitting.finished import FittedCandidate
 from tasks.fitting.fit import Fitted, FittedUnit
+from tasks.fitting.reading import add_reading
 from tasks.judgement.judge import Judged, all_codes
 from tasks.registry.client import FOLLOWED, LINEAGE, SERVED_MODEL, Registry
 from tasks.registry.requirements import requirements
+from tasks.source.ingest import example
 from tasks.source.run_key import code_version, data_digest
 from tasks.source.validate import Validated
 
 _NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
 _LONGEST_TAG = 5000
+_COUNTS = ("n_series", "n_published", "n_held", "n_stale", "n_quarantined")
+_OVER_NIGHTS = {"improvement": "improvement", "margin": "margin", "share": "smallest_share", "held_out": "held_out"}
 _UNLOGGED: dict[str, Any] = {"tracking": True, "alerts": {"hook": True}}
 
 
@@ -91,17 +97,36 @@ def track(
         passed = _prefixed("gate.passed", {code: float(passes) for code, passes in decision.passed.items()})
         found = {name: float(value) for name, value in decision.evidence.items() if isinstance(value, int | float)}
         registry.log(run_id, {}, passed | _prefixed("gate", found))
-    return _register(run, judged, validated, settings, key, lineage)
+    return _register(run, judged, validated, settings, key, lineage, _described(fitted, judged, validated))
+
+
+def _described(fitted: Fitted, judged: Judged, validated: Validated) -> str:
+    """What a version is, for whoever looks through the versions."""
+    laws = {_law(naming(unit.best.row)) for unit in fitted.units.values()}
+    n_series = validated.rows["series_id"].n_unique()
+    law = next(iter(laws)) if len(laws) == 1 else f"{len(fitted.units)} models of {len(laws)} kinds"
+    start, end = fitted.train_start, fitted.train_end
+    gate = told_gate(judged.summary()["gate"])
+    return f"{law}; trained on {n_series} series from {start:%Y-%m-%d} to {end:%Y-%m-%d}. The gate said {gate}."
+
+
+def _law(names: dict[str, Any]) -> str:
+    return ", ".join(f"{name} states" if key == "n_states" else str(name) for key, name in names.items())
 
 
 track_task = task(name="track", cache_policy=NO_CACHE)(track)
 
 
 def log_outcome(run: TrackedRun, summary: RunSummary, files: Sequence[Path]) -> None:
-    """What became of the run, its pictures and its page."""
-    counts = {name: float(summary[name]) for name in ("n_published", "n_held", "n_quarantined")}
+    """What became of the run, its pictures and its page; and its step of the line over nights."""
+    counts = {name: float(value) for name, value in summary.items() if name in _COUNTS and isinstance(value, int)}
     tags = {"verdict": str(summary["verdict"]), "gate": str(summary["gate"]["verdict"])}
     run.registry.log(run.run_id, {}, counts, tags=tags)
+    run.registry.describe_run(run.run_id, told_in_a_line(summary))
+    evidence = summary["gate"]["evidence"]
+    found = {name: evidence.get(key) for name, key in _OVER_NIGHTS.items()}
+    numbers = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+    run.registry.log_night(summary["lineage"], datetime.fromisoformat(summary["as_of"]), counts | numbers)
     run.registry.log_files(run.run_id, files, "report")
 
 
@@ -116,7 +141,15 @@ def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
         run.registry.end_run(child)
 
 
-def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: Settings, key: str, lineage: str) -> int:
+def _register(
+    run: TrackedRun,
+    judged: Judged,
+    validated: Validated,
+    settings: Settings,
+    key: str,
+    lineage: str,
+    description: str,
+) -> int:
     """The version of this run's models; a run that was killed after it had registered them finds its own again."""
     known = _registered(run.registry, settings.name, key)
     if known:
@@ -133,12 +166,21 @@ def _register(run: TrackedRun, judged: Judged, validated: Validated, settings: S
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = save_bundle(judged.registered, Path(folder) / "bundle")
+        add_reading(settings, bundle)
         if judged.verdict == "PROMOTE":
             add_canary(judged.registered, bundle, validated.rows)
         scaling = judged.registered.scaling
         columns = [*scaling.columns, *scaling.context]
         made = run.registry.register_model(
-            run.run_id, settings.name, bundle, SERVED_MODEL, columns, requirements(), tags
+            run.run_id,
+            settings.name,
+            bundle,
+            SERVED_MODEL,
+            columns,
+            requirements(),
+            tags,
+            description,
+            example(settings),
         )
     return _first_of_its_key(run.registry, settings.name, made, key)
 

@@ -95,8 +95,8 @@ def test_local_hours_find_their_zone_and_ids_keep_their_zeros(zone: str, month: 
     clocks = [f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" for moment in moments]
     values = 20 + NOISE[np.arange(len(clocks)) % len(NOISE)]
     frame = [(meter, clock, value) for meter in ("0017", "0102") for clock, value in zip(clocks, values, strict=True)]
-    found = look(table("meter,clock,load", *zip(*frame, strict=True)))
-    assert (found.said["decide"], found.source["series"], found.source["timezone"]) == ({}, "meter", zone)
+    found = look(table("kennung,clock,load", *zip(*frame, strict=True)))
+    assert (found.said["decide"], found.source["series"], found.source["timezone"]) == ({}, "kennung", zone)
     rows = found.read().rows
     for meter in ("0017", "0102"):
         own = rows.filter(series_id=meter)
@@ -166,6 +166,10 @@ def test_the_step_is_the_longest_with_room_for_every_row(step: timedelta, freque
     rows = found.read().rows
     assert rows.filter(~pl.col("gap"))["time"].to_list() == moments
     assert rows["gap"].sum() == N - len(moments)
+
+
+def test_a_few_days_without_a_weekend_are_days() -> None:
+    assert look(table("day,x", DAYS[:5], NOISE[:5])).source["frequency"] == "1d"
 
 
 def test_rows_a_little_beside_their_steps_count_for_the_nearest() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,17 @@ from tasks.config.columns import STATE_COLUMNS
 from tests.commands import environment
 
 SUMMARY = {
-    *("run_key", "mlflow_run_id", "model_name", "model_version", "verdict", "states_table", "report", "as_of"),
+    *(
+        "run_key",
+        "mlflow_run_id",
+        "mlflow_experiment_id",
+        "model_name",
+        "model_version",
+        "verdict",
+        "states_table",
+        "report",
+        "as_of",
+    ),
     *("lineage", "means"),
     *("n_series", "n_published", "n_held", "n_stale", "stale", "n_quarantined", "quarantined"),
     *("best", "gate", "identity", "states", "rule", "notes", "occasion", "alerts", "seconds"),
@@ -105,7 +115,7 @@ def test_the_same_night_again_publishes_nothing(outcomes: dict) -> None:
     assert again.status == 0
     assert "ALREADY_PUBLISHED" in again.out
     assert "fitting" not in again.err
-    same = {key for key in SUMMARY if key not in ("verdict", "n_published", "seconds")}
+    same = {key for key in SUMMARY if key not in ("verdict", "n_published", "alerts", "seconds")}
     assert {key: again.last_json[key] for key in same} == {key: first[key] for key in same}
 
 
@@ -186,6 +196,50 @@ def test_the_tracking_database_tells_the_whole_story(workplace: Path, outcomes: 
     assert datasets[0] == 1
 
 
+def test_mlflow_opens_on_runs_and_draws_lines_over_nights(workplace: Path, outcomes: dict) -> None:
+    nights = [outcomes[name].last_json for name in ("first", "later")]
+    with sqlite3.connect(workplace / "mlflow.db") as db:
+        (kind,) = db.execute("select value from experiment_tags where key='mlflow.experimentKind'").fetchone()
+        (line,) = db.execute("select run_uuid from tags where key='nights_of'").fetchone()
+        points = db.execute("select key, step, timestamp, value from metrics where run_uuid=?", (line,)).fetchall()
+        described = dict(db.execute("select version, description from model_versions").fetchall())
+        notes = dict(db.execute("select run_uuid, value from tags where key='mlflow.note.content'").fetchall())
+    assert kind == "custom_model_development"
+    moments = [round(datetime.fromisoformat(night["as_of"]).timestamp() * 1000) for night in nights]
+    for name in ("n_series", "n_published", "share", "held_out"):
+        assert [(step, at) for key, step, at, _ in sorted(points) if key == name] == [*enumerate(moments)]
+    evidence = [night["gate"]["evidence"] for night in nights]
+    by_name = {(key, step): value for key, step, _, value in points}
+    assert by_name["held_out", 0] == pytest.approx(evidence[0]["held_out"])
+    assert {(key, step): by_name[key, step] for key in ("improvement", "margin") for step in (1,)} == {
+        ("improvement", 1): pytest.approx(evidence[1]["improvement"]),
+        ("margin", 1): pytest.approx(evidence[1]["margin"]),
+    }
+    assert ("improvement", 0) not in by_name
+    for night in nights:
+        assert night["best"]["emission"] in described[night["model_version"]]
+        assert night["gate"]["verdict"] in described[night["model_version"]]
+        assert f"{night['n_published']} rows of 2 series" in notes[night["mlflow_run_id"]]
+
+
+def test_prefect_says_what_a_night_did(workplace: Path, outcomes: dict) -> None:
+    first = outcomes["first"].last_json
+    with sqlite3.connect(workplace / "prefect" / "prefect.db") as db:
+        messages = [message for (message,) in db.execute("select message from flow_run_state where type='COMPLETED'")]
+        artifacts = db.execute("select type, description, data from artifact where key='toy-night'").fetchall()
+    told = f"PUBLISHED: {first['n_published']} rows of 2 series as of {first['as_of'][:16]}; gate PROMOTE; 4 of 6"
+    assert any(message and message.startswith(told) for message in messages)
+    kind, _, data = next(found for found in artifacts if found[1].startswith(told))
+    assert kind == "markdown"
+    for words in (
+        first["mlflow_run_id"],
+        "infinite\\\\_value",
+        f"version {first['model_version']}",
+        first["best"]["criterion"],
+    ):
+        assert words in data, words
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence_and_status_2(outcomes: dict, mistake: str) -> None:
     _one_sentence(outcomes[mistake], 2, MISTAKES[mistake][1])
@@ -197,7 +251,7 @@ def test_a_failure_is_one_sentence_and_status_1(outcomes: dict, failure: str) ->
 
 
 def test_rows_that_are_not_there_are_missed(outcomes: dict) -> None:
-    _one_sentence(outcomes["states of nobody"], 2, "no rows of name 'toy', series 'nobody'")
+    _one_sentence(outcomes["states of nobody"], 2, "found 'nobody'; expected one of 'A', 'B'")
 
 
 def _one_sentence(outcome, status: int, words: str) -> None:

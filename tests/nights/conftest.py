@@ -70,6 +70,12 @@ class FolderRegistry:
         self._passed = 0
         self.uri = "a folder"
 
+    experiment_id = "1"
+
+    def log_night(self, *_: object) -> None: ...
+
+    def describe_run(self, *_: object) -> None: ...
+
     def start_run(self, *_: object, **__: object) -> str:
         return "run"
 
@@ -95,6 +101,8 @@ class FolderRegistry:
         columns: Sequence[str],  # noqa: ARG002
         requirements: Sequence[str],  # noqa: ARG002
         tags: Mapping[str, str],
+        description: str = "",  # noqa: ARG002
+        example: pl.DataFrame | None = None,  # noqa: ARG002
     ) -> int:
         number = max(self._passed, *self._versions, 0) + 1
         shutil.copytree(bundle, self.folder / str(number))
