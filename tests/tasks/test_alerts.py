@@ -107,9 +107,9 @@ def test_what_arrives_late_says_nothing_about_the_present() -> None:
     rows = pl.DataFrame(
         {
             "series_id": "A",
-            "order": [0, 0, 1, 1, 2, 2],
-            "time": [moment(day) for day in (0, 1, 1, 2, 1, 3)],
-            "status": ["OK", "MISSING", "OK", "HELD", "OK", "STALE"],
+            "order": [0, 0, 1, 1, 2, 2, 2],
+            "time": [moment(day) for day in (0, 1, 1, 2, 1, 2, 3)],
+            "status": ["OK", "MISSING", "OK", "HELD", "OK", "OK", "STALE"],
         }
     )
     assert valued(rows).select("order", "time").rows() == [(0, moment(0)), (1, moment(1)), (1, moment(2))]
