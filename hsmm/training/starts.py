@@ -17,6 +17,7 @@ from hsmm.components.duration import Duration
 from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
+from hsmm.training.stretches import stretches
 
 _LLOYD_STEPS = 10
 _SEEDING_ROWS = 10_000
@@ -41,15 +42,20 @@ def draw_starts(
     """
     standard = (standardised(sequences) if emission is None else emission.points(sequences)).cpu()
     smooth = {}
-    labels, dwell, kinds = [], [], []
+    labels, dwell = [], []
+    kinds: list[str] = []
+    turns = _turns(n_states)
     for restart in range(n_restarts):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + restart) % 2**63)
-        kind = list(KINDS)[restart % len(KINDS)]
+        kind = turns[restart % len(turns)]
+        turn = kinds.count(kind)
         if kind == "windows":
-            width = (5, 20, 60)[restart // len(KINDS) % 3]
+            width = (5, 20, 60)[turn % 3]
             if width not in smooth:
                 smooth[width] = _window_features(standard, sequences, width)
             labels.append(k_means(smooth[width], n_states, generator))
+        elif kind == "stretches":
+            labels.append(stretches(standard, sequences, n_states, generator, turn))
         else:
             labels.append(KINDS[kind](standard, sequences, n_states, generator))
         dwell.append(_mean_dwell(n_states, longest, generator))
@@ -134,13 +140,24 @@ def _windows(standard: Tensor, sequences: Sequences, n_states: int, generator: t
     return k_means(_window_features(standard, sequences, 20), n_states, generator)
 
 
+def _stretches(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:
+    return stretches(standard, sequences, n_states, generator, 0)
+
+
 KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = {
     "clusters": _clusters,
     "shells": _shells,
     "windows": _windows,
+    "stretches": _stretches,
     "segments": _segments,
     "random": _random_centres,
 }
+
+
+def _turns(n_states: int) -> list[str]:
+    """Kinds in the order in which restarts begin with them: every other is of stretches where states are many."""
+    others = [kind for kind in KINDS if kind != "stretches"]
+    return others if n_states < _MANY else [kind for other in others for kind in ("stretches", other)]
 
 
 def _window_features(standard: Tensor, sequences: Sequences, width: int) -> Tensor:

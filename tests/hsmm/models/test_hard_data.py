@@ -10,13 +10,7 @@ import pytest
 import hsmm
 from hsmm.errors import ConvergenceWarning
 from hsmm.metrics import aligned_accuracy
-
-
-def watts() -> tuple[np.ndarray, np.ndarray]:
-    """A meter: off, idle, on."""
-    rng = np.random.default_rng(1)
-    states = np.tile(np.repeat([0, 1, 2], 15), 33)
-    return rng.normal(np.array([0.0, 40.0, 2000.0])[states], np.array([0.3, 3.0, 100.0])[states]), states
+from tests.hsmm.ties import PLANTED, tied_levels, watts
 
 
 def two_regimes() -> tuple[np.ndarray, np.ndarray]:
@@ -76,17 +70,9 @@ def test_a_state_at_rest_for_most_rows_is_a_regime(covariance: str) -> None:
     assert aligned_accuracy(states, model.predict(X)) > 0.99
 
 
-@pytest.mark.parametrize("planted", ["scattered", "rounded", "twice"])
+@pytest.mark.parametrize("planted", PLANTED)
 def test_ties_are_no_regime_beside_two_levels(planted: str) -> None:
-    rng = np.random.default_rng(4)
-    states = np.tile(np.repeat([0, 1], 25), 8)
-    X = rng.normal(5.0 * states, 1.0)
-    if planted == "scattered":
-        X[rng.choice(400, 40, replace=False)] = 0.3
-    elif planted == "rounded":
-        X = np.where(rng.random(400) < 0.5, X.round(), X)
-    else:
-        X[rng.choice(400, 30, replace=False)] = X[rng.choice(400, 3, replace=False)].repeat(10)
+    X, _ = tied_levels(planted)
     for n_states in (2, 3):
         model = fitted(hsmm.HMM(n_states), X)
         assert not model._best.collapsed
