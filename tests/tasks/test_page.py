@@ -237,6 +237,13 @@ def test_thinning_keeps_ends_extremes_and_every_change_that_fits(walk: list[tupl
         assert np.nanmin(values, axis=0) == pytest.approx(np.nanmin(values[kept], axis=0))
 
 
+def test_a_unit_shows_the_states_that_its_model_has_and_no_others(model: ChosenModel) -> None:
+    rows = pl.concat([rows_of("A", PATH), rows_of("B", [0] * 99 + [4])])
+    units = [replace(model, unit="A", ids=(0, 1)), replace(model, unit="B", ids=(0, 4))]
+    data = page_data_of(rows, models=units)
+    assert [[row["state"] for row in states(unit)["profile"]] for unit in data.by_unit()] == [[0, 1], [0, 4]]
+
+
 def test_the_page_opens_with_the_series_that_was_asked_for_and_its_model(model: ChosenModel) -> None:
     names = [f"s{i:03}" for i in range(100)]
     rows = pl.concat([rows_of(name, [0, 1]) for name in names])
