@@ -15,6 +15,7 @@ from tasks.config.moments import parse_as_of
 from tasks.config.outcome import BackfillSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
+from tasks.registry.client import check_local_database
 from tasks.tables.partitions import known_later, ledger, partitions, told
 from tasks.tables.turns import in_turn
 
@@ -40,6 +41,7 @@ def backfill(
     settings = read_settings(config, overrides or ())
     zone = settings.source.timezone
     moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
+    check_local_database(settings.tracking.uri)
     with in_turn(settings, alone=True):
         made = walk if walk_forward else _as_then
         return {**made(settings, moments, new_lineage=new_lineage), "alerts": note_alerts(settings)}

@@ -16,6 +16,7 @@ from tasks.fitting.decode import decode_task
 from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
 from tasks.judgement.promote import follow_task
+from tasks.registry.client import check_local_database
 from tasks.report.announce import announced
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.availability import available_later
@@ -34,6 +35,7 @@ def decode_new(
 ) -> RunSummary:
     """Publish the rows that are new at ``as_of`` under the model in force."""
     settings = read_settings(config, overrides or ())
+    check_local_database(settings.tracking.uri)
     with in_turn(settings):
         said = alerted(settings, lambda: decode_rows(settings, as_of, new_lineage=new_lineage), alert_task)
     return announced(said, settings)

@@ -47,6 +47,7 @@ def nightly(
 ) -> RunSummary:
     """Publish what is new at ``as_of``; the same configuration, rows and moment publish nothing twice."""
     settings = read_settings(config, overrides or ())
+    check_local_database(settings.tracking.uri)
     with in_turn(settings):
         said = alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
     return announced(said, settings)

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks.source.jumps import jumps
+
 SET = ("--set", "model.n_states=2", "--set", "promote.min_improvement=-1e9", "--set", "promote.min_margin=0")
 RETURNS = ("--set", 'features={x={op="log_return", column="x"}}', "--set", "source.wild_spreads=1e6")
 
@@ -68,3 +70,12 @@ def test_gaps_and_first_rows_are_no_jumps(place, toy) -> None:
     night(place, toy, 118, "--set", "source.min_rows=2", "--set", "promote.max_jumped=0")
     said = night(place, toy, 134, "--set", "source.min_rows=2", "--set", "promote.max_jumped=0")
     assert said.last_json["gate"]["evidence"]["jumped"] == 0.0
+
+
+def test_a_hundredth_is_as_far_as_a_hundredfold(toy) -> None:
+    """Of positive values; as a distance, a fall to a hundredth is not much more than moves that were seen."""
+    x = 1000.0 * np.where(np.arange(60) % 2 == 0, 1.0, 1.3)
+    for factor, found in ((0.01, 1), (100.0, 1), (1.3, 0)):
+        rows = toy.frame(np.append(x, factor * x[0])).with_columns(pl.col("date").cast(pl.Datetime("us", "UTC")))
+        rows = rows.rename({"symbol": "series_id", "date": "time"})
+        assert jumps(rows, ["x"], rows["time"][-2], 10.0).height == found

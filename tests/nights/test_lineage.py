@@ -192,6 +192,12 @@ def test_a_line_without_a_new_row_stays_out_of_sight(place, toy) -> None:
     assert place.registry.champion("toy") == 2
 
 
+def test_decoding_nothing_moves_no_alias(place, toy) -> None:
+    place.night(toy.day(125), *OPTIONS, SCALE, new_lineage=True)
+    said = place.command("decode", "--as-of", str(toy.day(120)), "--new-lineage", "--json", *as_set(*OPTIONS))
+    assert (said.status, said.last_json["n_published"], place.registry.champion("toy")) == (0, 0, 2), said.err
+
+
 def test_the_alias_is_not_moved_to_another_line_by_hand(place, toy) -> None:
     place.night(toy.day(125), *OPTIONS, SCALE, new_lineage=True)
     for move in (lambda: rollback(place.registry, "toy"), lambda: promote(place.registry, "toy", 1)):
