@@ -82,6 +82,12 @@ class Champion:
         return {unit: member.model for unit, member in members.items()}
 
 
+def copied_champion(settings: Settings, as_of: datetime, lineage: str | None = None) -> Champion | None:
+    """The copy that nights leave beside the table, if it is not of later data; the registry is not asked."""
+    kept = kept_champion(settings)
+    return None if kept is None or _as_of(kept.version) > as_of else kept.champion(lineage)
+
+
 def champion_at(
     registry: Registry | None, settings: Settings, as_of: datetime, key: str | None = None, lineage: str | None = None
 ) -> Champion | None:
@@ -99,7 +105,7 @@ def champion_at(
         registry = answering_registry(settings.tracking.uri, settings.name)
     copy = None if kept is None or _as_of(kept.version) > as_of else kept
     if registry is None:
-        return None if copy is None else copy.champion(lineage)
+        return copied_champion(settings, as_of, lineage)
     versions = {version.number: version for version in registry.versions(settings.name)}
     if copy is not None and copy.version.number > max(versions, default=0):
         return copy.champion(lineage, _LOST.format(registry.uri, copy.version.number))

@@ -15,7 +15,7 @@ from tasks.fitting.bundle import Bundle
 from tasks.fitting.candidates import check_candidates
 from tasks.fitting.decode import decode
 from tasks.fitting.fit import Fitted, fit
-from tasks.judgement.champion import champion_at
+from tasks.judgement.champion import copied_champion
 from tasks.judgement.judge import Judged, judge, unmet, with_unserved
 from tasks.report.data import report_data
 from tasks.report.page.data import chosen_models, page_data
@@ -51,7 +51,7 @@ def rehearse(settings: Settings, as_of: str | None, output: str | None) -> dict[
     line, validated, refusal = _line(settings, validated)
     if validated.rows.is_empty():
         raise all_set_aside(validated.quarantine)
-    champion = champion_at(None, settings, validated.as_of, None, line)
+    champion = copied_champion(settings, validated.as_of, line)
     fitted = fit(validated, settings, None if champion is None else champion.starts(settings))
     judged = judge(fitted, champion, validated, settings)
     shown = judged.in_force or judged.registered
