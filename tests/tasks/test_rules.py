@@ -27,6 +27,7 @@ from tasks.fitting.scaling import scaling_for
 from tasks.judgement.align import align
 from tasks.judgement.gate import Decision, compared, examined
 from tasks.judgement.judge import Judged, unmet
+from tasks.judgement.promote import settle_newest
 from tasks.judgement.rules import RULES, Case
 from tasks.report.page.view import because
 from tasks.source.ingest import ingest
@@ -142,3 +143,13 @@ def test_what_a_rule_must_stop_is_stopped_and_said_everywhere(
 def test_the_keys_that_a_rule_names_are_there(code: str) -> None:
     named = re.findall(r"`([a-z]+\.[a-z_.]+)", f"{RULES[code].says} {RULES[code].remedy}")
     assert set(named) <= set(known_keys(Settings))
+
+
+def test_a_state_on_ties_passes_where_the_configuration_allows_it(healthy: Case) -> None:
+    tied = asked_more(allow_collapsed=True)(STOPPED["collapsed_state"](healthy))
+    assert decided(tied).passed["collapsed_state"] is True
+
+
+def test_that_a_registry_was_not_looked_into_is_said() -> None:
+    (note,) = settle_newest(None, None).notes  # type: ignore[arg-type]
+    assert "does not answer" in note
