@@ -114,7 +114,7 @@ def test_every_idea_gets_a_readable_picture(tmp_path: Path, n_states: int) -> No
         assert pixels.std() > 0.01, path
 
 
-@pytest.mark.parametrize("estimator", [hsmm.HSMM(2, n_init=4, max_duration=20), hsmm.HMM(2, n_init=4)])
+@pytest.mark.parametrize("estimator", [hsmm.HSMM(2, n_init=4), hsmm.HMM(2, n_init=4)])
 def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM | hsmm.HMM) -> None:
     data = report_data(n_states=2)
     fitted = estimator.fit(data.frame["level"], lengths=[200, 200])
