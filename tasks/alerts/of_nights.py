@@ -28,9 +28,10 @@ _EPISODE = ["kind", "rule", "series_id"]
 def night_alerts(publishes: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """Every alert that the nights' own notes imply: one for as long as a cause goes on, night after night.
 
-    It began on the night ``as_of`` and was ``released`` on the first night without it; nights of a backfill are none.
+    It began on the night ``as_of`` and was ``released`` on the first night that published, or noted such causes,
+    without it: one that came to no such end says nothing of it. Nights of a backfill are none.
     """
-    nights, also = nights_of(publishes, settings), settings.alerts.also
+    also, ended = settings.alerts.also, {*publishes.filter(pl.col("occasion") != BACKFILL)["as_of"]}
     filled = publishes.filter(pl.col("occasion") == BACKFILL)["run_key"].implode()
     seen = [pl.DataFrame(schema=_SCHEMA)]
     if "quarantine" in also:
@@ -42,12 +43,8 @@ def night_alerts(publishes: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     told = pl.concat([part.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items()) for part in seen])
     own = told.filter(~pl.col("run_key").is_in(filled)).unique([*_EPISODE, "as_of"], keep="last", maintain_order=True)
     judged = publishes.filter(pl.col("gate").is_not_null())["as_of"].to_list()
-    return pl.concat(
-        [
-            _episodes(own.filter(pl.col("kind") != "held"), nights),
-            _episodes(own.filter(pl.col("kind") == "held"), sorted({*judged})),
-        ]
-    )
+    nights = {kind: ended | {*own.filter(kind=kind)["as_of"]} for kind in ("quarantine", "drift")} | {"held": {*judged}}
+    return pl.concat([_episodes(own.filter(kind=kind), sorted(told)) for kind, told in nights.items()])
 
 
 def nights_of(publishes: pl.DataFrame, settings: Settings) -> list[datetime]:
