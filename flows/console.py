@@ -68,7 +68,9 @@ def _rule(said: RuleStatement) -> list[str]:
 def _alerts(said: AlertsSummary) -> list[str]:
     lines = []
     if said.get("n_new"):
-        lines.append(f"alerts     {said['n_new']} new, {said['n_open']} open; to list them: hsmm alerts")
+        lines.append(
+            f"alerts     {said['n_new']} new, {said['n_open']} open; to list them: hsmm alerts, with this configuration"
+        )
         told = [one for one in said["new"] if one["delivery"] not in _OLD][-_MOST_TOLD:]
         lines += [f"           {one['series_id'] or 'all'}: {one['kind']}, {one['detail']}" for one in told]
     if said.get("failed"):

@@ -30,6 +30,7 @@ from tasks.source.validate import Validated, validate_task
 from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
 from tasks.tables.publish import (
     already_there,
+    not_in_force,
     noted_run,
     nothing_new,
     publish_task,
@@ -78,7 +79,7 @@ def night(
         repair = settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
         return {
             **already_there(validated, settings, key, summary),
-            "notes": [*asked, *out_of_sight(settings, line), *repair.notes],
+            "notes": [*asked, *out_of_sight(settings, line), *repair.notes, *not_in_force(settings, validated)],
         }
     with noted_run(settings, validated, key):
         return _fit_and_publish(settings, validated, key, summary, asked)

@@ -13,6 +13,7 @@ from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
 from flows.commands.options import AsJson, Assignments, NewLineage
 from flows.console import print_backfill
+from tasks.config.errors import FitError
 from tasks.config.outcome import BackfillSummary
 
 
@@ -49,6 +50,13 @@ def backfill(
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_backfill(summary)
     print_json(summary, json_)
+    _require_some(summary)
+
+
+def _require_some(summary: BackfillSummary) -> None:
+    """Raise ``FitError`` if the table holds none of the partitions."""
+    if summary["failed"] and not any(partition["status"] == "DONE" for partition in summary["partitions"]):
+        raise FitError("no partition could be published; the reasons are above.")
 
 
 def _backfill(walk_forward: bool, new_lineage: bool) -> Callable[..., BackfillSummary]:

@@ -155,9 +155,12 @@ KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = 
 
 
 def _turns(n_states: int) -> list[str]:
-    """Kinds in the order in which restarts begin with them: every other is of stretches where states are many."""
+    """Kinds in the order in which restarts begin with them: where states are many, one in three is of stretches."""
     others = [kind for kind in KINDS if kind != "stretches"]
-    return others if n_states < _MANY else [kind for other in others for kind in ("stretches", other)]
+    if n_states < _MANY:
+        return others
+    pairs = [(others[i % len(others)], others[(i + 1) % len(others)]) for i in range(0, 2 * len(others), 2)]
+    return [kind for pair in pairs for kind in ("stretches", *pair)]
 
 
 def _window_features(standard: Tensor, sequences: Sequences, width: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 import polars as pl
@@ -15,6 +16,7 @@ from tasks.config.errors import AllQuarantinedError, PipelineError, UnservedErro
 from tasks.config.outcome import RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
+from tasks.source.run_key import run_key
 from tasks.source.validate import Validated
 from tasks.tables.storage import (
     append_names,
@@ -112,6 +114,19 @@ def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:
     )
     rows = validated.rows.select("series_id", "time", status.alias("status"), pl.lit(validated.as_of).alias("as_of"))
     return unpublished(settings.output.states, rows, settings.name, lineage).is_empty()
+
+
+def not_in_force(settings: Settings, validated: Validated) -> list[str]:
+    """What a user should know whose changes have nothing to show themselves by: no row is new."""
+    newest = newest_summary(settings.output.states, settings.name)
+    if newest is None or newest["run_key"] == run_key(
+        settings, replace(validated, as_of=datetime.fromisoformat(newest["as_of"]))
+    ):
+        return []
+    return [
+        "no row is new, so nothing was fitted: what has changed in configuration, code or older rows since the last "
+        "publish shows with the next row, or at once by `hsmm try`, or in a table of its own (`output.states`)."
+    ]
 
 
 def quarantined_again(validated: Validated, settings: Settings, key: str) -> Validated:

@@ -55,8 +55,16 @@ def test_other_candidates_without_new_rows_fit_and_move_nothing(place, toy, no_f
     told = said.last_json
     assert (told["verdict"], told["n_published"], told["model_version"]) == ("ALREADY_PUBLISHED", 0, 1)
     assert "nothing was written" in said.out
+    assert "no row is new, so nothing was fitted: what has changed in configuration" in said.out
     assert "pictures" not in said.out
     assert (len(place.registry.versions("toy")), place.registry.champion("toy")) == (1, 1)
+
+
+def test_what_has_not_changed_is_not_said_to_have(place, toy, no_fit) -> None:  # noqa: ARG001
+    said = place.command(
+        "run", "--as-of", f"{toy.day(120)}T01:00:00+00:00", *(x for option in OPTIONS for x in ("--set", option))
+    )
+    assert (said.status, "ALREADY_PUBLISHED" in said.out, "no row is new" in said.out) == (0, True, False)
 
 
 def test_other_candidates_go_on_with_new_rows(place, toy) -> None:

@@ -63,6 +63,14 @@ def test_a_night_whose_champion_changed_while_it_fitted_publishes_nothing(place,
     assert follows(place, 3) == "1"
 
 
+def test_a_backfill_that_publishes_nothing_has_failed(place, toy) -> None:
+    days = ("--start", str(toy.day(20)), "--end", str(toy.day(30)), "--every", "1w")
+    elsewhere = ("--set", "source.min_rows=100", "--set", f"output.states={place.folder}/again")
+    said = place.command("backfill", *days, *elsewhere)
+    assert (said.status, "no partition could be published" in said.err) == (1, True)
+    assert "failed     " in said.out
+
+
 def test_a_backfill_under_later_nights_leaves_their_champion(place, toy) -> None:
     for n in (120, 140, 150):
         place.night(toy.day(n), *OPTIONS)
