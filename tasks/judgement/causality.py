@@ -128,17 +128,24 @@ def _column_leaks(whole: pl.DataFrame, part: pl.DataFrame, cut: datetime) -> Ite
     """The causal columns whose bits differ, each where it differs most."""
     both = part.join(whole, on=["series_id", "time"], how="inner", suffix=":whole", maintain_order="left")
     for column in CAUSAL:
-        now, then = (_numbers(both[name]) for name in (column, f"{column}:whole"))
-        changed = (now.view(np.int64) != then.view(np.int64)).reshape(len(both), -1).any(1)
+        now, then = _numbers(both, column), _numbers(both, f"{column}:whole")
+        wide = max(now.shape[1], then.shape[1])
+        now, then = (np.pad(x, ((0, 0), (0, wide - x.shape[1])), constant_values=np.nan) for x in (now, then))
+        changed = (now.view(np.int64) != then.view(np.int64)).any(1)
         if changed.any():
-            apart = np.nan_to_num(np.abs(now - then).reshape(len(both), -1), nan=np.inf).max(1)
+            apart = np.nan_to_num(np.abs(now - then), nan=np.inf).max(1)
             row = int(np.where(changed, apart, -1.0).argmax())
             yield Leak(column, cut, both["series_id"][row], both["time"][row], float(apart[row]))
 
 
-def _numbers(column: pl.Series) -> np.ndarray:
-    flat = column.explode() if isinstance(column.dtype, pl.List) else column
-    return np.ascontiguousarray(flat.cast(pl.Float64).fill_null(np.nan).to_numpy(), dtype=np.float64)
+def _numbers(rows: pl.DataFrame, column: str) -> np.ndarray:
+    """(n_rows, n) the numbers of a column, NaN for missing ones and behind lists that are shorter than others."""
+    values = rows[column]
+    if not isinstance(values.dtype, pl.List):
+        return values.cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(-1, 1).copy()
+    longest = int(values.list.len().fill_null(0).to_numpy().max(initial=1))
+    padded = [values.list.get(place, null_on_oob=True).cast(pl.Float64).fill_null(np.nan) for place in range(longest)]
+    return np.ascontiguousarray(np.column_stack([one.to_numpy() for one in padded]))
 
 
 def _worst_of_each(leaks: list[Leak]) -> list[Leak]:

@@ -20,7 +20,7 @@ def rows(seed: int = 0) -> np.ndarray:
 
 
 def fitted(X: np.ndarray, lengths: object = None) -> hsmm.HSMM:
-    return hsmm.HSMM(2, max_duration=12, n_init=2, max_iter=10, tol=0.0).fit(X, lengths)
+    return hsmm.HSMM(2, n_init=2, max_iter=10, tol=0.0).fit(X, lengths)
 
 
 def first_rows(X: np.ndarray, lengths: np.ndarray, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -28,13 +28,14 @@ def first_rows(X: np.ndarray, lengths: np.ndarray, n: int = 60) -> tuple[np.ndar
     return X[within < n], np.minimum(lengths, n)
 
 
+@pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
 def test_two_hundred_cuts_of_real_prices_change_no_bit() -> None:
     prices = pl.read_parquet(EXAMPLES / "markets.parquet").sort("symbol", "date")
     returns = prices.select("symbol", (100 * pl.col("close").log().diff().over("symbol")).alias("r"))
     returns = returns.group_by("symbol", maintain_order=True).tail(400)
     X, lengths = returns["r"].to_numpy(), returns.group_by("symbol", maintain_order=True).len()["len"].to_list()
     past = first_rows(X[:, None], np.array(lengths), 250)
-    model = hsmm.HSMM(3, emission="student_t", duration="negative_binomial", max_duration=30, n_init=2, max_iter=20)
+    model = hsmm.HSMM(3, emission="student_t", duration="negative_binomial", n_init=2, max_iter=20)
     model.set_params(tol=0.0).fit(*past)
     found = hsmm.check_causal(model, X, lengths, n_cuts=200)
     assert (found.is_causal, found.worst, found.question, found.n_cuts) == (True, 0.0, None, 200)

@@ -17,13 +17,8 @@ Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]
 POISONS: dict[str, Poison] = {
     **poisons("close"),
-    "sparse": lambda frame: frame.with_columns(pl.lit(frame["date"][0]).dt.offset_by("1y").alias("late")).select(
-        "symbol",
-        pl.when(pl.int_range(pl.len()) == frame.height - 1)
-        .then(pl.col("late").dt.offset_by("9y"))
-        .otherwise("date")
-        .alias("date"),
-        "close",
+    "sparse": lambda frame: frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0).then(pl.col("date").dt.offset_by("-10y")).otherwise("date").alias("date")
     ),
 }
 

@@ -222,6 +222,6 @@ def test_a_row_of_counts_misses_all_or_nothing() -> None:
     assert found[3, 1].isfinite()
     assert (found[1:3] == 0.0).all()
     with pytest.raises(ValueError, match="row 1, column 2"):
-        law.log_potentials(Sequences.from_arrays([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]]))
+        law.log_potentials(Sequences.from_arrays(np.array([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]])))
     with pytest.raises(ValueError, match="at least 2"):
         hsmm.HMM(2, emission="multinomial").fit(np.arange(10.0))

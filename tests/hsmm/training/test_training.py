@@ -246,7 +246,7 @@ def test_halving_returns_the_best_of_its_survivors() -> None:
     assert len(survivors) == FEWEST
     assert model.log_likelihood_ == survivors.filter(~survivors["collapsed"])["log_likelihood"].max()
     assert model.n_iter_ in survivors["iterations"].to_list()
-    assert set(table["start"]) == set(KINDS)
+    assert set(table["start"]) == set(KINDS) - {"stretches"}  # of which a start is where states are many
     assert table.columns == list(Restart.__annotations__)
 
 
