@@ -89,7 +89,9 @@ def test_semicolons_decimal_commas_and_days_first() -> None:
     assert np.allclose(rows["Umsatz_return"][1:], np.diff(np.log(np.round(PRICE[:N], 2))), atol=1e-9)
 
 
-@pytest.mark.parametrize(("zone", "month"), [("Europe/Berlin", 3), ("Europe/London", 3), ("Europe/Athens", 3)])
+@pytest.mark.parametrize(
+    ("zone", "month"), [("Europe/Berlin", 3), ("Europe/London", 3), ("Europe/Athens", 3), ("Europe/Berlin", 10)]
+)
 def test_local_hours_find_their_zone_and_ids_keep_their_zeros(zone: str, month: int) -> None:
     moments = [datetime(2023, month, 1, tzinfo=UTC) + timedelta(hours=i) for i in range(24 * 35)]
     clocks = [f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" for moment in moments]

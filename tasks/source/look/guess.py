@@ -215,7 +215,7 @@ def _choose_times(choices: Choices, settings: Settings) -> tuple[Ingested, pl.Da
     ingested = ingest(settings)
     rows = _by_time(ingested)
     if settings.source.timezone is not None:
-        choose_zone(choices, rows, of_days=_is_of_days(rows))
+        choose_zone(choices, ingested.rows.drop_nulls("time"), of_days=_is_of_days(rows))
         ingested = _with_zone(choices, settings, ingested)
         rows = _by_time(ingested)
     counted, zone = settings.source.counts_steps, ingested.zone

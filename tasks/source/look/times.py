@@ -34,6 +34,7 @@ _ZONES = (
     "America/Los_Angeles", "America/Santiago", "Australia/Sydney", "Pacific/Auckland", "Asia/Jerusalem", "Africa/Cairo",
 )  # fmt: skip
 _DAY = timedelta(days=1)
+_TWICE = 1.5  # times the rows of an hour, where it comes twice
 
 
 def choose_time(choices: Choices, columns: Sequence[Column], parts: Sequence[Part]) -> Column | None:
@@ -177,43 +178,58 @@ def _as_read(cell: str, pattern: str) -> str:
 def choose_zone(choices: Choices, rows: pl.DataFrame, *, of_days: bool) -> None:
     """The zone of times without one (``rows``: time as the clock shows it), from days on which clocks change.
 
-    An hour that such a clock skips is missing between days that have it, or is there where the clock does not change.
+    An hour that such a clock skips is missing between days that have it, or is there where the clock does not change;
+    one that it shows twice has twice the rows of that hour the day before and after, or as many.
     """
     if of_days:
         why = "times have no zone; rows are days, which are counted in this one"
         choices.add("source.timezone", "UTC", why, 'timezone = "Europe/Berlin"   # any IANA name, if days are of there')
         return
-    seen = rows.select(pl.col("time").dt.replace_time_zone(None).dt.truncate("1h").alias("clock")).unique()
+    clock = pl.col("time").dt.replace_time_zone(None).dt.truncate("1h").alias("clock")
+    seen = rows.group_by(clock).len()
     expected = (
         seen.with_columns(pl.col("clock") + _DAY)
-        .join(seen.with_columns(pl.col("clock") - _DAY), on="clock")
-        .join(seen.with_columns(pl.lit(value=True).alias("there")), on="clock", how="left")
+        .join(seen.with_columns(pl.col("clock") - _DAY), on="clock", suffix="_after")
+        .join(seen, on="clock", how="left", suffix="_there")
+        .with_columns((pl.col("len_there") >= _TWICE * pl.max_horizontal("len", "len_after")).alias("twice"))
     )
-    skipped = {
-        zone: expected.filter(
-            pl.col("clock").dt.replace_time_zone(zone, non_existent="null", ambiguous="earliest").is_null()
-        )
-        for zone in _ZONES
+    skipped = {zone: expected.filter(_shown(zone, skips=True).is_null()) for zone in _ZONES}
+    doubled = {zone: expected.filter(_shown(zone, skips=False).is_null()) for zone in _ZONES}
+    told = {
+        zone: [*skipped[zone]["len_there"].is_null(), *doubled[zone]["twice"].fill_null(value=False)] for zone in _ZONES
     }
-    like = [zone for zone, hours in skipped.items() if len(hours) and hours["there"].null_count() == len(hours)]
+    like = [zone for zone, signs in told.items() if signs and all(signs)]
     if len(like) == 1:
         (zone,) = like
-        clocks = skipped[zone]["clock"].sort().to_list()
-        hours = "hours, such as" if len(clocks) > 1 else "hour,"
-        why = (
-            f"times have no zone; {len(clocks)} {hours} {clocks[0]:%Y-%m-%d %H:%M}, missing where clocks there skip it"
-        )
-        choices.add("source.timezone", zone, why)
+        choices.add("source.timezone", zone, f"times have no zone; {_sign(skipped[zone], doubled[zone])} there")
     elif like:
-        hour = skipped[like[0]]["clock"].sort().to_list()[0]
-        why = f"times have no zone; hours such as {hour:%Y-%m-%d %H:%M} are missing, which clocks of several zones skip"
+        why = f"times have no zone; {_sign(skipped[like[0]], doubled[like[0]])} in several zones"
         lines = [f'timezone = "{zone}"' for zone in like]
         choices.add("source.timezone", None, why, *lines, is_open=True)
     else:
-        n_kept = sum(len(hours) > 0 for hours in skipped.values())
+        is_told = all(told.values())
         why = (
-            "times have no zone; no hour is missing on the days when clocks change somewhere, so theirs does not"
-            if n_kept
+            "times have no zone; hours are neither missing nor there twice when clocks change, so theirs does not"
+            if is_told
             else "times have no zone, and the rows do not tell which"
         )
-        choices.add("source.timezone", "UTC", why, 'timezone = "Europe/Berlin"   # any IANA name', is_open=not n_kept)
+        choices.add("source.timezone", "UTC", why, 'timezone = "Europe/Berlin"   # any IANA name', is_open=not is_told)
+
+
+def _shown(zone: str, *, skips: bool) -> pl.Expr:
+    """The moment of a clock's hour; null where the clock skips it, or else where it shows it twice."""
+    clock = pl.col("clock")
+    if skips:
+        return clock.dt.replace_time_zone(zone, non_existent="null", ambiguous="earliest")
+    there = clock.dt.replace_time_zone(zone, non_existent="null", ambiguous="earliest").is_not_null()
+    return (
+        pl.when(there)
+        .then(clock.dt.replace_time_zone(zone, non_existent="null", ambiguous="null"))
+        .otherwise(pl.datetime(1970, 1, 1, time_zone=zone))
+    )
+
+
+def _sign(skipped: pl.DataFrame, doubled: pl.DataFrame) -> str:
+    hours = skipped if len(skipped) else doubled
+    what = "is missing, as clocks skip it" if len(skipped) else "is there twice, as clocks show it"
+    return f"{hours['clock'].sort().to_list()[0]:%Y-%m-%d %H:%M} {what}"
