@@ -78,7 +78,7 @@ def _alerts(said: AlertsSummary) -> list[str]:
     return lines
 
 
-def print_try(said: dict[str, Any]) -> None:
+def print_try(said: dict[str, Any], *, counted: bool) -> None:
     night, n_usable = said["night"], said["n_series"] - said["n_quarantined"]
     would = {
         "PUBLISH": "publish {n_rows} rows of {n_series} series ({why})",
@@ -92,7 +92,7 @@ def print_try(said: dict[str, Any]) -> None:
     lines.append(f"page       {said['report']}/report.html, and pictures beside it")
     if said["n_quarantined"]:
         lines += [f"set aside  {said['n_quarantined']} series", *_aside(said)]
-    print_line("\n".join(lines))
+    _print_lines(lines, counted=counted)
 
 
 def _model(summary: Mapping[str, Any], version: str = "") -> list[str]:

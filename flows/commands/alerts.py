@@ -24,6 +24,7 @@ def alerts(
     from tasks.alerts.show import alerts_as_text, listed_alerts
     from tasks.config.settings import read_settings
 
-    said = listed_alerts(read_settings(config, set_ or ()), series=series, every=every)
-    print_line(alerts_as_text(said))
+    settings = read_settings(config, set_ or ())
+    said = listed_alerts(settings, series=series, every=every)
+    print_line(alerts_as_text(said, counted=settings.source.counts_steps))
     print_json(said, json_)

@@ -42,5 +42,5 @@ def try_(
 
         said = rehearse(settings, as_of, output)
     said |= {"seconds": round(time.monotonic() - began, 1)}
-    print_try(said)
+    print_try(said, counted=settings.source.counts_steps)
     print_json(said, json_)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
 from tasks.alerts.ledger import PENDING
 from tasks.alerts.step import as_json, check_alerts
+from tasks.config.moments import in_steps
 from tasks.config.settings import Settings
 from tasks.tables.storage import alerts_table, check_output, read_alerts
 
@@ -32,20 +34,19 @@ def listed_alerts(settings: Settings, *, series: str | None = None, every: bool 
     }
 
 
-def alerts_as_text(said: dict[str, Any]) -> str:
-    """One line an alert, and how many there are."""
-    lines = [line_of(alert) for alert in said["alerts"]]
+def alerts_as_text(said: dict[str, Any], *, counted: bool = False) -> str:
+    """One line an alert, and how many there are; where steps are ``counted``, moments are their numbers."""
+    told = in_steps if counted else _minute
+    lines = [line_of(alert, told) for alert in said["alerts"]]
     pending = f", {said['n_pending']} to be told" if said["n_pending"] else ""
     return "\n".join([*lines, f"{said['n_open']} open{pending}, {said['n_alerts']} in all: {said['alerts_table']}"])
 
 
-def line_of(alert: dict[str, Any]) -> str:
+def line_of(alert: dict[str, Any], told: Callable[[str], str]) -> str:
     """What happened, to which series, when, and whether it has ended."""
     value = "" if alert["value"] is None else f" ({alert['value']:.3g})"
-    until = "open" if alert["released"] is None else f"until {_minute(alert['released'])}"
-    return (
-        f"{_minute(alert['time'])}  {alert['series_id'] or 'all'}  {alert['kind']}: {alert['detail']}{value}  {until}"
-    )
+    until = "open" if alert["released"] is None else f"until {told(alert['released'])}"
+    return f"{told(alert['time'])}  {alert['series_id'] or 'all'}  {alert['kind']}: {alert['detail']}{value}  {until}"
 
 
 def _minute(moment: str) -> str:

@@ -215,3 +215,7 @@ def test_counted_steps_end_and_are_carried_on(place, toy) -> None:
     newest = place.table().filter(pl.col("series_id") == "stops").sort("time").tail(15)
     assert newest["status"].to_list() == ["MISSING"] * 5 + ["STALE"] * 10
     assert newest["time"].dt.epoch("s").to_list() == list(range(1105, 1120))
+    told = place.command("alerts", *SET)
+    assert ("1970" in told.out, "stops  stale" in told.out) == (False, True), told.out
+    tried = place.command("try", "--output", f"{place.folder}/tried", *SET)
+    assert ("1970" in tried.out, " as of 1160" in tried.out) == (False, True), tried.out
