@@ -119,9 +119,9 @@ def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:
 def not_in_force(settings: Settings, validated: Validated) -> list[str]:
     """What a user should know whose changes have nothing to show themselves by: no row is new."""
     newest = newest_summary(settings.output.states, settings.name)
-    if newest is None or newest["run_key"] == run_key(
-        settings, replace(validated, as_of=datetime.fromisoformat(newest["as_of"]))
-    ):
+    if newest is None or (then := datetime.fromisoformat(newest["as_of"])) > validated.as_of:
+        return []
+    if newest["run_key"] == run_key(settings, replace(validated, as_of=then)):
         return []
     return [
         "no row is new, so nothing was fitted: what has changed in configuration, code or older rows since the last "
