@@ -129,6 +129,6 @@ def pressing(model: Model, sequences: Sequences, is_auto: bool) -> str | None:
     remedy = f"set max_duration={AUTO!r}, or take coarser steps" if not is_auto else "take coarser steps"
     return (
         f"{float(found.mass[0, state]):.1%} of the segments of state {state} last longer than max_duration = "
-        f"{law.max_duration} steps, and of each the model expects {float(found.rest[0, state]):.0f} more whatever its "
+        f"{law.max_duration} steps, and of each the model expects {float(found.rest[0, state]):.3g} more whatever its "
         f"age, as the {law.name} law itself does not; {remedy}."
     )
