@@ -24,8 +24,10 @@ from tasks.source.ingest import ingest_task
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
 from tasks.tables.lineage import lineage, lineage_notes
+from tasks.tables.names import read_names
+from tasks.tables.output import check_output
 from tasks.tables.publish import publish_task, quarantined_again, require_series
-from tasks.tables.storage import check_output, published_summary, read_names
+from tasks.tables.publishes import published_summary
 from tasks.tables.turns import in_turn
 
 

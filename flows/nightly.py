@@ -28,6 +28,8 @@ from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
 from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
+from tasks.tables.names import read_names
+from tasks.tables.output import check_output
 from tasks.tables.publish import (
     already_there,
     not_in_force,
@@ -37,7 +39,8 @@ from tasks.tables.publish import (
     quarantined_again,
     require_series,
 )
-from tasks.tables.storage import check_output, published_summary, read_names, unpublished
+from tasks.tables.publishes import published_summary
+from tasks.tables.states import unpublished
 from tasks.tables.turns import in_turn
 from tasks.tracking.track import TrackedRun, log_outcome, track_task, tracked_run
 

@@ -28,9 +28,10 @@ from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import validate_task
 from tasks.tables.lineage import lineage
+from tasks.tables.output import check_output
 from tasks.tables.partitions import ledger, told
 from tasks.tables.publish import require_series
-from tasks.tables.storage import check_output, require_out_of_sample
+from tasks.tables.states import require_out_of_sample
 from tasks.tracking.track import tracked_run
 
 _OF_THE_DATA = (AllQuarantinedError, FitError, GateError, SourceError)

@@ -49,7 +49,7 @@ def run_flow(
         say("start")
         from tasks.alerts.step import check_alerts
         from tasks.source.ingest import check_source
-        from tasks.tables.storage import check_output
+        from tasks.tables.output import check_output
 
         check_alerts(settings)
         check_source(settings, as_of)

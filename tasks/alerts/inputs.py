@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.sections.alerts import Drift
 from tasks.config.settings import Settings
 from tasks.source.validate import Validated
-from tasks.tables.storage import append_drift
+from tasks.tables.findings import append_drift
 
 _FEWEST_WINDOWS = 4
 _LOW, _HIGH = 0.05, 0.95

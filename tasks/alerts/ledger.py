@@ -16,7 +16,8 @@ from tasks.alerts.rule import rule_for
 from tasks.alerts.sequence import BACKFILL, published_rows
 from tasks.config.sections.alerts import Alerts
 from tasks.config.settings import Settings
-from tasks.tables.storage import JudgedUntil, change_alerts, judged_until, read_alerts, read_names
+from tasks.tables.alerts import JudgedUntil, change_alerts, judged_until, read_alerts
+from tasks.tables.names import read_names
 
 PENDING, DELIVERED = "PENDING", "DELIVERED"
 NOBODY, HISTORY, RATE, FILLED = "NONE", "HISTORY", "RATE", "BACKFILL"

@@ -9,7 +9,8 @@ import polars as pl
 
 from tasks.alerts.sequence import BACKFILL
 from tasks.config.settings import Settings
-from tasks.tables.storage import read_drift, read_quarantine, read_runs
+from tasks.tables.findings import read_drift, read_quarantine
+from tasks.tables.runs import read_runs
 
 _SCHEMA = {
     "kind": pl.String(),

@@ -12,7 +12,7 @@ from tasks.config.errors import ConfigurationError
 from tasks.config.sections.alerts import EVERY, Alerts
 from tasks.config.settings import Settings
 from tasks.config.settings_errors import nearest
-from tasks.tables.storage import read_names
+from tasks.tables.names import read_names
 
 ANY = -1
 

@@ -7,7 +7,8 @@ import polars as pl
 
 from tasks.config.columns import WITHOUT_VALUE
 from tasks.config.settings import Settings
-from tasks.tables.storage import read_as_published, read_publishes
+from tasks.tables.publishes import read_publishes
+from tasks.tables.states import read_as_published
 
 BACKFILL = "backfill"
 _COLUMNS = [

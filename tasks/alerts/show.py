@@ -11,7 +11,9 @@ from tasks.alerts.ledger import PENDING
 from tasks.alerts.step import as_json, check_alerts
 from tasks.config.moments import in_steps
 from tasks.config.settings import Settings
-from tasks.tables.storage import alerts_table, check_output, read_alerts
+from tasks.tables.alerts import read_alerts
+from tasks.tables.output import check_output
+from tasks.tables.places import alerts_table
 
 
 def listed_alerts(settings: Settings, *, series: str | None = None, every: bool = False) -> dict[str, Any]:

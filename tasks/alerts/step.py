@@ -16,7 +16,7 @@ from tasks.config.errors import PipelineError
 from tasks.config.outcome import AlertsSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
-from tasks.tables.storage import change_alerts, read_alerts
+from tasks.tables.alerts import change_alerts, read_alerts
 
 _MOST_TOLD = 20
 _AT_ONCE = 20

@@ -22,7 +22,7 @@ from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.candidates import Candidate
 from tasks.source.version import code_version
-from tasks.tables.storage import fits_folder
+from tasks.tables.places import fits_folder
 
 _RECORD = "fit.json"
 _PIECES = ("log_density", "n_rows", "fold")

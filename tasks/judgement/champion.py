@@ -31,7 +31,7 @@ from tasks.registry.client import (
 )
 from tasks.source.jumps import jumps
 from tasks.source.validate import Validated
-from tasks.tables.storage import is_local
+from tasks.tables.places import is_local
 
 _NOTE = "champion.json"
 _MOST_TOLD = 3

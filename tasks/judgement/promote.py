@@ -21,7 +21,8 @@ from tasks.judgement.champion import in_force_of, is_of
 from tasks.judgement.judge import all_codes
 from tasks.judgement.repair import Repair, repaired
 from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
-from tasks.tables.storage import newest_summary, read_name_rows, rewrite_names
+from tasks.tables.names import read_name_rows, rewrite_names
+from tasks.tables.publishes import newest_summary
 
 _UNSETTLED = "the tracking server does not answer: whether the champion is the newest that passed was not looked up"
 

@@ -14,7 +14,8 @@ from tasks.judgement.champion import Kept, kept_champion
 from tasks.registry.client import PREVIOUS, SERVED_MODEL, Registry
 from tasks.registry.requirements import requirements
 from tasks.source.ingest import example
-from tasks.tables.storage import last_version, read_names
+from tasks.tables.names import read_names
+from tasks.tables.publishes import last_version
 
 
 @dataclass(frozen=True)

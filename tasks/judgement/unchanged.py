@@ -19,7 +19,8 @@ from tasks.config.whole import appearing
 from tasks.registry.mark import registry_mark
 from tasks.source.files import LOG, is_delta, source_files
 from tasks.source.version import code_version
-from tasks.tables.storage import is_local, newest_summary, published_summary
+from tasks.tables.places import is_local
+from tasks.tables.publishes import newest_summary, published_summary
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,10 @@ from tasks.source.ingest import ingest
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate
 from tasks.tables.lineage import lineage
+from tasks.tables.names import read_names
+from tasks.tables.output import check_output
 from tasks.tables.publish import all_set_aside, quarantine_rows
-from tasks.tables.storage import check_output, read_names, unpublished
+from tasks.tables.states import unpublished
 
 _WITHOUT_NUMBER = 0
 _NOTE = "Tried only: nothing of this is published or registered. Version 0 stands for models that have no number yet."

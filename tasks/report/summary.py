@@ -15,7 +15,7 @@ from tasks.fitting.fit import Fitted
 from tasks.judgement.champion import Champion
 from tasks.judgement.judge import Judged
 from tasks.source.validate import Validated
-from tasks.tables.storage import is_local
+from tasks.tables.places import is_local
 
 _MOST_TOLD = 20
 

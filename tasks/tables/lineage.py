@@ -16,7 +16,8 @@ from tasks.config.meaning import digest, meaning
 from tasks.config.settings import Settings
 from tasks.source.spelling import spelled
 from tasks.source.validate import Validated
-from tasks.tables.storage import published_times, summaries
+from tasks.tables.publishes import summaries
+from tasks.tables.states import published_times
 
 _HALF = 0.5
 _ENOUGH = 10
@@ -76,8 +77,7 @@ def out_of_sight(settings: Settings, line: str) -> list[str]:
 
 def _known(settings: Settings) -> list[dict[str, Any]]:
     """What publishes said of the meaning of their rows, newest first."""
-    told = (said for said in summaries(settings.output.states) if said.get("model_name") == settings.name)
-    return [dict(said) for said in told if "lineage" in said]
+    return [dict(said) for said in summaries(settings.output.states, settings.name) if "lineage" in said]
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:

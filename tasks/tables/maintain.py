@@ -14,16 +14,8 @@ from tasks.config.errors import ConfigurationError
 from tasks.config.outcome import Maintenance
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
-from tasks.tables.storage import (
-    alerts_table,
-    drift_table,
-    fits_folder,
-    is_local,
-    names_table,
-    quarantine_table,
-    runs_table,
-    tidy_table,
-)
+from tasks.tables.commit import tidy_table
+from tasks.tables.places import every_table, fits_folder, is_local
 
 SAFE_DAYS = 7
 _DAY = 86_400
@@ -40,8 +32,7 @@ def maintain(settings: Settings, keep_days: int = SAFE_DAYS) -> Maintenance:
             f"--keep-days: found {keep_days}; expected at least {SAFE_DAYS}: readers and runs at work need the files."
         )
     states = settings.output.states
-    tables = tuple(of(states) for of in (str, quarantine_table, names_table, runs_table, alerts_table, drift_table))
-    tidied = {table: done for table in tables if (done := tidy_table(table, keep_days)) is not None}
+    tidied = {table: done for table in every_table(states) if (done := tidy_table(table, keep_days)) is not None}
     return {
         "model_name": settings.name,
         "states_table": states,

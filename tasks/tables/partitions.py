@@ -14,7 +14,8 @@ from tasks.config.durations import as_timedelta
 from tasks.config.errors import ConfigurationError
 from tasks.config.outcome import Partition
 from tasks.config.settings import Settings
-from tasks.tables.storage import published_after, read_runs
+from tasks.tables.runs import read_runs
+from tasks.tables.states import published_after
 
 _STEP = re.compile(r"([1-9]\d*)(d|w|mo|q|y)")
 _MONTHS = {"mo": 1, "q": 3, "y": 12}

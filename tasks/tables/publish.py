@@ -18,16 +18,11 @@ from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated
-from tasks.tables.storage import (
-    append_names,
-    append_quarantine,
-    append_run,
-    close_run,
-    newest_summary,
-    publish_states,
-    read_quarantine,
-    unpublished,
-)
+from tasks.tables.findings import append_quarantine, read_quarantine
+from tasks.tables.names import append_names
+from tasks.tables.publishes import newest_summary
+from tasks.tables.runs import append_run, close_run
+from tasks.tables.states import publish_states, unpublished
 
 UNSERVED = ("no_scale", "no_model")  # reasons that a model in force gives, not the rows
 

@@ -14,8 +14,10 @@ from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
 from tasks.config.settings_errors import closest, nearest
-from tasks.tables.storage import export_rows as write_rows
-from tasks.tables.storage import read_names, read_quarantine, read_states, rewrite_names
+from tasks.tables.export import export_rows as write_rows
+from tasks.tables.findings import read_quarantine
+from tasks.tables.names import read_names, rewrite_names
+from tasks.tables.states import read_states
 
 _LONGEST_NAME = 60
 _MOST_TOLD = 12

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tasks.config.progress import say
 from tasks.config.settings import Settings
-from tasks.tables.storage import check_output, is_local
+from tasks.tables.output import check_output
+from tasks.tables.places import is_local
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def _die_at(module: str, path: str, when: str) -> None:
     *owners, name = path.split(".")
     owner = functools.reduce(getattr, owners, importlib.import_module(module))
     if when == "half":
-        _wrap(importlib.import_module("tasks.tables.storage"), "write_deltalake", before=_write_half)
+        _wrap(importlib.import_module("tasks.tables.commit"), "write_deltalake", before=_write_half)
     else:
         _wrap(owner, name, **{when: _die})
 

@@ -12,7 +12,7 @@ import pytest
 
 import tasks.alerts.ledger
 import tasks.alerts.sequence
-from tasks.tables.storage import read_alerts
+from tasks.tables.alerts import read_alerts
 
 N = 200
 KEY = ("alert_id", "kind", "rule", "series_id", "time", "released", "as_of")

@@ -9,7 +9,7 @@ import pytest
 import flows.nightly
 from tasks.config.errors import LineageError, PromotionError
 from tasks.judgement.promote import promote, rollback
-from tasks.tables.storage import read_states
+from tasks.tables.states import read_states
 
 OPTIONS = ("model.n_states=2", "promote.min_improvement=-9")
 CHANGES = {

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.tables.storage import read_states
+from tasks.tables.states import read_states
 
 OPTIONS = ("model.n_states=2",)
 SET = ("--set", OPTIONS[0])

@@ -13,8 +13,9 @@ import pytest
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.errors import ConfigurationError, OutputError
 from tasks.tables.maintain import maintain
+from tasks.tables.publishes import published_summary
 from tasks.tables.show import export_rows
-from tasks.tables.storage import publish_states, published_summary
+from tasks.tables.states import publish_states
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 _BLANK = {"string": "x", "timestamp": FIRST, "int16": 0, "int32": 1, "double": 0.5, "doubles": [0.5, 0.5], "bool": True}

@@ -37,7 +37,9 @@ from tasks.report.page.text import number
 from tasks.report.page.units import MOST_UNITS
 from tasks.report.page.view import head, quality, ranking, standing
 from tasks.report.page.view_states import states
-from tasks.tables.storage import append_names, append_quarantine, publish_states
+from tasks.tables.findings import append_quarantine
+from tasks.tables.names import append_names
+from tasks.tables.states import publish_states
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 AS_OF = datetime(2024, 12, 1, tzinfo=UTC)

@@ -10,21 +10,16 @@ from typing import Any
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.errors import OutputError
-from tasks.tables.storage import (
-    append_names,
-    append_quarantine,
-    check_output,
-    names_table,
-    publish_states,
-    published_summary,
-    quarantine_table,
-    read_names,
-    read_states,
-    unpublished,
-)
+from tasks.tables.findings import append_quarantine
+from tasks.tables.names import append_names, read_names
+from tasks.tables.output import check_output
+from tasks.tables.places import names_table, quarantine_table
+from tasks.tables.publishes import newest_summary, published_summary, read_publishes
+from tasks.tables.states import publish_states, read_states, unpublished
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 _BLANK = {"string": "x", "timestamp": FIRST, "int16": 0, "int32": 1, "double": 0.5, "doubles": [0.5, 0.5], "bool": True}
@@ -158,6 +153,18 @@ def test_checking_writes_nothing(states: str) -> None:
 def test_reading_a_table_that_is_not_there(states: str) -> None:
     with pytest.raises(OutputError, match="hsmm run"):
         read_states(states, "toy")
+
+
+@pytest.mark.parametrize("read", [newest_summary, read_publishes, read_states])
+def test_a_log_that_cannot_be_read_is_one_sentence(states: str, read: Callable[[str, str], object]) -> None:
+    """Rows are found by the log's last checkpoint; what publishes said of themselves, only by its first entries."""
+    for day in (1, 2):
+        publish_states(states, _rows(day, as_of=day), "toy", f"k{day}", {"model_name": "toy", "lineage": "a"})
+    DeltaTable(states).create_checkpoint()
+    Path(states, "_delta_log", f"{1:020d}.json").write_text("not json\n")
+    with pytest.raises(OutputError, match="the log of the table .* cannot be read") as refusal:
+        read(states, "toy")
+    assert len(str(refusal.value).splitlines()) == 1
 
 
 def _publish(states: str, key: str, n_rows: int, ready: Any, written: Any) -> None:

@@ -18,7 +18,8 @@ from tasks.fitting.decode import default_name
 from tasks.fitting.scaling import OTHERS, Scaling
 from tasks.report.data import by_unit, report_frame
 from tasks.report.page.text import moment
-from tasks.tables.storage import read_name_rows, read_quarantine
+from tasks.tables.findings import read_quarantine
+from tasks.tables.names import read_name_rows
 
 if TYPE_CHECKING:
     from tasks.config.settings import Settings

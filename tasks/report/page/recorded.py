@@ -21,8 +21,8 @@ from tasks.report.page.render import write_page
 from tasks.report.summary import report_folder
 from tasks.source.ingest import ingest
 from tasks.source.validate import validate
+from tasks.tables.publishes import newest_summary
 from tasks.tables.show import known_rows
-from tasks.tables.storage import newest_summary
 
 _LARGEST_RANKING = 1 << 24
 

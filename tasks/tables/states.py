@@ -1,0 +1,135 @@
+"""The state table: rows of a model, each of one lineage, none written twice."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import polars as pl
+from deltalake import DeltaTable
+
+from tasks.config.columns import STATE_COLUMNS, WITHOUT_VALUE
+from tasks.config.errors import OutputError
+from tasks.config.outcome import RunSummary
+from tasks.tables.commit import SUMMARY, commit_rows
+from tasks.tables.publishes import said_by
+from tasks.tables.storage import DTYPES, collected, open_table, scanned
+
+
+def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: RunSummary) -> int:
+    """Add the rows that the table lacks for this model, in one commit; how many they are.
+
+    Of several runs that publish at once, each sees what those before it wrote: no row is written twice.
+    """
+    return commit_rows(
+        states,
+        STATE_COLUMNS,
+        key,
+        lambda table: rows if table is None else _lacking(table, rows, model_name, summary.get("lineage")),
+        lambda added: {SUMMARY: json.dumps({**summary, "n_published": len(added)})},
+    )
+
+
+def unpublished(states: str, rows: pl.DataFrame, model_name: str, lineage: str | None = None) -> pl.DataFrame:
+    """The rows that the table lacks for this lineage of the model, and those it only knows as missing from before."""
+    table = open_table(states, STATE_COLUMNS)
+    return rows if table is None else _lacking(table, rows, model_name, lineage)
+
+
+def read_states(states: str, model_name: str, series: str | None = None, as_of: datetime | None = None) -> pl.DataFrame:
+    """A model's rows as they were known at ``as_of`` (by default now), each at its newest, by series and time.
+
+    They are of one lineage: that of the newest publish by then.
+    """
+    table = _state_table(states)
+    query = scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
+    if series is not None:
+        query = query.filter(pl.col("series_id") == series)
+    if as_of is not None:
+        query = query.filter(pl.col("as_of") <= as_of)
+    newest = query.sort("series_id", "time", "as_of").unique(["series_id", "time"], keep="last", maintain_order=True)
+    return collected(newest, table)
+
+
+def read_as_published(states: str, model_name: str, publishes: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """The rows of these publishes, by series, and within it as they became known: by ``order``, then by time."""
+    table = _state_table(states)
+    own = scanned(table).filter(pl.col("model_name") == model_name).select(*columns, "run_key")
+    known = publishes.lazy().select("run_key", "order", "occasion")
+    return collected(own.join(known, on="run_key").sort("series_id", "order", "time"), table)
+
+
+def published_after(states: str, model_name: str, newest: datetime, moment: datetime) -> tuple[int, datetime | None]:
+    """How many rows up to the ``newest`` were published as of later than a moment, and the first such ``as_of``."""
+    table = open_table(states, STATE_COLUMNS)
+    if table is None:
+        return 0, None
+    of_model = scanned(table).filter(pl.col("model_name") == model_name)
+    later = of_model.filter(pl.col("time") <= newest, pl.col("as_of") > moment)
+    n_rows, since = collected(later.select(pl.len(), pl.col("as_of").min()), table).row(0)
+    return n_rows, since
+
+
+def published_times(states: str, model_name: str, lineage: str) -> pl.DataFrame:
+    """``series_id`` and ``time`` of this lineage's rows that have values."""
+    table = open_table(states, STATE_COLUMNS)
+    if table is None:
+        return pl.DataFrame(schema={"series_id": pl.String, "time": DTYPES["timestamp"]})
+    known = scanned(table).filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
+    valued = known.filter(~pl.col("status").is_in(WITHOUT_VALUE))
+    return collected(valued.select("series_id", "time").unique(), table)
+
+
+def require_out_of_sample(states: str, model_name: str) -> None:
+    """Raises ``OutputError`` if the table has rows of this model that the parameters behind them have seen."""
+    table = open_table(states, STATE_COLUMNS)
+    if table is None:
+        return
+    seen = scanned(table).filter(pl.col("model_name") == model_name, pl.col("in_sample"))
+    if n_seen := collected(seen.select(pl.len()), table).item():
+        raise OutputError(
+            f"output.states: found {n_seen} rows of {model_name!r} in {states!r} that their models were fitted on, as "
+            "nights publish them; expected a table of out-of-sample rows alone: choose one, such as "
+            f"--set output.states={states.rstrip('/')}_walk_forward."
+        )
+
+
+def _state_table(states: str) -> DeltaTable:
+    table = open_table(states, STATE_COLUMNS)
+    if table is None:
+        raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")
+    return table
+
+
+def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str, lineage: str | None) -> pl.DataFrame:
+    valued = (~pl.col("status").is_in(WITHOUT_VALUE)).any()
+    seen = collected(
+        scanned(table)
+        .filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
+        .group_by("series_id", "time")
+        .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at")),
+        table,
+    )
+    arrived_late = ~pl.col("valued") & ~pl.col("status").is_in(WITHOUT_VALUE) & (pl.col("seen_at") < pl.col("as_of"))
+    return (
+        rows.join(seen, on=["series_id", "time"], how="left", maintain_order="left")
+        .filter(pl.col("valued").is_null() | arrived_late)
+        .drop("valued", "seen_at")
+    )
+
+
+def _is_of(table: DeltaTable, model_name: str, lineage: str | None) -> pl.Expr:
+    """Whether a row is not known to be of another lineage."""
+    if lineage is None:
+        return pl.lit(value=True)
+    said = said_by(table, model_name)
+    others = [str(summary["run_key"]) for summary in said if summary.get("lineage", lineage) != lineage]
+    return ~pl.col("run_key").is_in(pl.Series(others, dtype=pl.String).implode())
+
+
+def _is_in_force(table: DeltaTable, model_name: str, as_of: datetime | None) -> pl.Expr:
+    """Whether a row is of the lineage that was published last, as of a moment."""
+    for said in said_by(table, model_name):
+        if "lineage" in said and (as_of is None or datetime.fromisoformat(said["as_of"]) <= as_of):
+            return _is_of(table, model_name, said["lineage"])
+    return pl.lit(value=True)
