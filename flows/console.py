@@ -15,8 +15,10 @@ from tasks.config.outcome import (
     BackfillSummary,
     CausalityReport,
     GateOutcome,
+    LookSummary,
     RuleStatement,
     RunSummary,
+    TrialSummary,
 )
 from tasks.config.rule_words import rule_sentences
 from tasks.config.secrets import without_secrets
@@ -78,7 +80,7 @@ def _alerts(said: AlertsSummary) -> list[str]:
     return lines
 
 
-def print_try(said: dict[str, Any], *, counted: bool) -> None:
+def print_try(said: TrialSummary, *, counted: bool) -> None:
     night, n_usable = said["night"], said["n_series"] - said["n_quarantined"]
     would = {
         "PUBLISH": "publish {n_rows} rows of {n_series} series ({why})",
@@ -137,7 +139,7 @@ def _gate(gate: GateOutcome, summary: RunSummary) -> str:
     return f"{told_gate(gate)}{held}"
 
 
-def print_look(said: dict[str, Any]) -> None:
+def print_look(said: LookSummary) -> None:
     config, every = said["config"], said["frequency"]
     calendar = f", a row every {every}" if isinstance(every, str) else ""
     of_series = f" of {said['n_series']} series" if said["n_series"] else ""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from flows.commands.answer import print_json
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Config
 from flows.console import print_line
 
 
 def alerts(
-    config: str, *, every: bool = False, series: str | None = None, set_: Assignments = None, json_: AsJson = False
+    config: Config, *, every: bool = False, series: str | None = None, set_: Assignments = None, json_: AsJson = False
 ) -> None:
     """List the alerts that are open, newest last, and those of the newest night.
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     every
         All there ever were.
     series

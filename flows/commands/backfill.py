@@ -11,14 +11,14 @@ from cyclopts import Parameter
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
-from flows.commands.options import AsJson, Assignments, NewLineage
+from flows.commands.options import AsJson, Assignments, Config, NewLineage
 from flows.console import print_backfill
 from tasks.config.errors import FitError
 from tasks.config.outcome import BackfillSummary
 
 
 def backfill(
-    config: str,
+    config: Config,
     *,
     start: str,
     end: str,
@@ -32,8 +32,6 @@ def backfill(
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     start
         The first day.
     end
@@ -42,8 +40,6 @@ def backfill(
         The step: 1d, 1w, 1mo, 1q or 1y.
     walk_forward
         Fit at each step and decode up to the next, so that every row is out of sample: an honest backtest.
-    new_lineage
-        Rows mean something else from now on (other features, steps or scales): begin a new line of them in this table.
     """
     began = time.monotonic()
     summary = run_flow(partial(_backfill, walk_forward, new_lineage), config, (start, end, every), set_)

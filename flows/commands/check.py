@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from flows.commands.answer import print_json
 from flows.commands.flow import hush
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Config
 from flows.console import print_check
 
 
-def check(config: str, *, cuts: int = 20, seed: int = 0, set_: Assignments = None, json_: AsJson = False) -> None:
+def check(config: Config, *, cuts: int = 20, seed: int = 0, set_: Assignments = None, json_: AsJson = False) -> None:
     """Prove on the configuration's own source that nothing looks ahead: cut it, do the work again, compare bits.
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     cuts
         Random moments at which the source is cut.
     seed

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
-from flows.commands.options import AsJson, Assignments, NewLineage
+from flows.commands.options import AsJson, AsOf, Assignments, Config
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
 
 
 def decode(
-    config: str,
+    config: Config,
     *,
-    as_of: str | None = None,
-    new_lineage: NewLineage = False,
+    as_of: AsOf = None,
+    new_lineage: Annotated[bool, Parameter(negative="")] = False,
     set_: Assignments = None,
     json_: AsJson = False,
 ) -> None:
@@ -25,10 +28,6 @@ def decode(
 
     Parameters
     ----------
-    config
-        A TOML configuration.
-    as_of
-        A date or moment; nothing later is used. By default the moment the source's newest row became known.
     new_lineage
         Go back to rows that meant something else: their line goes on in this table.
     """

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from flows.commands.answer import print_json
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Config
 from flows.console import print_line
 
 
-def maintain(config: str, *, keep_days: int = 7, set_: Assignments = None, json_: AsJson = False) -> None:
+def maintain(config: Config, *, keep_days: int = 7, set_: Assignments = None, json_: AsJson = False) -> None:
     """Compact the tables, and remove files that no reader needs.
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     keep_days
         Files that were in use this many days ago or later stay; at least 7.
     """

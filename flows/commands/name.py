@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from flows.commands.answer import print_json
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Config
 from flows.console import print_line
 
 
-def name(config: str, *names: str, set_: Assignments = None, json_: AsJson = False) -> None:
+def name(config: Config, *names: str, set_: Assignments = None, json_: AsJson = False) -> None:
     """Give persistent states their names, such as 0=calm 2=crisis.
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     names
         state=name, as many as you like.
     """

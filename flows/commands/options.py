@@ -1,4 +1,4 @@
-"""The options that every command takes."""
+"""The arguments and options that several commands take, each said once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,29 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+Config = Annotated[str, Parameter(help="A TOML configuration.")]
+Model = Annotated[
+    str,
+    Parameter(
+        help="Its configuration; or its name, where the tracking server is the default one or HSMM_TRACKING__URI says "
+        "which.",
+    ),
+]
+AsOf = Annotated[
+    str | None,
+    Parameter(
+        help="A date or moment; nothing later is used. By default the moment the source's newest row became known.",
+    ),
+]
+NewLineage = Annotated[
+    bool,
+    Parameter(
+        name="--new-lineage",
+        negative="",
+        help="Rows mean something else from now on (other features, steps or scales): begin a new line of them in this "
+        "table.",
+    ),
+]
 Assignments = Annotated[
     list[str] | None,
     Parameter(
@@ -15,4 +38,3 @@ Assignments = Annotated[
     ),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="End standard output with one JSON object.")]
-NewLineage = Annotated[bool, Parameter(name="--new-lineage", negative="")]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from flows.commands.answer import print_json
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Model
 from flows.commands.registered import registered
 from flows.console import print_line
 
 
-def promote(model: str, *, version: int | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+def promote(model: Model, *, version: int | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
     """Make a registered version the champion, if its gate said PROMOTE and it can be loaded and used.
 
     Parameters
     ----------
-    model
-        Its configuration; or its name, where the tracking server is the default one or HSMM_TRACKING__URI says which.
     version
         By default the newest.
     """

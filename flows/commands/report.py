@@ -7,17 +7,15 @@ import time
 
 from flows.commands.answer import print_json
 from flows.commands.flow import hush
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Config
 from flows.console import print_line
 
 
-def report(config: str, *, series: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
+def report(config: Config, *, series: str | None = None, set_: Assignments = None, json_: AsJson = False) -> None:
     """Write one self-contained HTML page of what is published.
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     series
         The series, and the model of it, that the page opens with.
     """

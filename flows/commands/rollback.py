@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from flows.commands.answer import print_json
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Model
 from flows.commands.registered import registered
 from flows.console import print_line
 
 
-def rollback(model: str, *, set_: Assignments = None, json_: AsJson = False) -> None:
-    """Make the champion before the present one the champion again.
-
-    Parameters
-    ----------
-    model
-        Its configuration; or its name, where the tracking server is the default one or HSMM_TRACKING__URI says which.
-    """
+def rollback(model: Model, *, set_: Assignments = None, json_: AsJson = False) -> None:
+    """Make the champion before the present one the champion again."""
     from tasks.judgement.promote import rollback as move
 
     registry, model = registered(model, set_)

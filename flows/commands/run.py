@@ -8,30 +8,20 @@ from functools import partial
 
 from flows.commands.answer import print_json
 from flows.commands.flow import run_flow
-from flows.commands.options import AsJson, Assignments, NewLineage
+from flows.commands.options import AsJson, AsOf, Assignments, Config, NewLineage
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
 
 
 def run(
-    config: str,
+    config: Config,
     *,
-    as_of: str | None = None,
+    as_of: AsOf = None,
     new_lineage: NewLineage = False,
     set_: Assignments = None,
     json_: AsJson = False,
 ) -> None:
-    """Fit the candidates, choose one, and publish the states of every series.
-
-    Parameters
-    ----------
-    config
-        A TOML configuration.
-    as_of
-        A date or moment; nothing later is used. By default the moment the source's newest row became known.
-    new_lineage
-        Rows mean something else from now on (other features, steps or scales): begin a new line of them in this table.
-    """
+    """Fit the candidates, choose one, and publish the states of every series."""
     began = time.monotonic()
     from tasks.config.settings import read_outline
     from tasks.judgement.unchanged import Question

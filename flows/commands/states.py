@@ -7,12 +7,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.commands.answer import print_json
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, Assignments, Config
 from flows.console import print_line
 
 
 def states(
-    config: str,
+    config: Config,
     *,
     series: str | None = None,
     as_of: str | None = None,
@@ -27,8 +27,6 @@ def states(
 
     Parameters
     ----------
-    config
-        A TOML configuration.
     series
         Only this series.
     as_of

@@ -6,14 +6,14 @@ import time
 
 from flows.commands.answer import print_json
 from flows.commands.flow import hush
-from flows.commands.options import AsJson, Assignments
+from flows.commands.options import AsJson, AsOf, Assignments, Config
 from flows.console import print_try
 
 
 def try_(
-    config: str,
+    config: Config,
     *,
-    as_of: str | None = None,
+    as_of: AsOf = None,
     output: str | None = None,
     set_: Assignments = None,
     json_: AsJson = False,
@@ -22,10 +22,6 @@ def try_(
 
     Parameters
     ----------
-    config
-        A TOML configuration.
-    as_of
-        A date or moment; nothing later is used. By default the moment the source's newest row became known.
     output
         The folder for page and pictures; by default beside the state table, <states>_try.
     """
@@ -41,6 +37,6 @@ def try_(
         from tasks.report.rehearsal import rehearse
 
         said = rehearse(settings, as_of, output)
-    said |= {"seconds": round(time.monotonic() - began, 1)}
+    said["seconds"] = round(time.monotonic() - began, 1)
     print_try(said, counted=settings.source.counts_steps)
     print_json(said, json_)

@@ -110,6 +110,40 @@ class RunSummary(TypedDict, total=False):
     seconds: float
 
 
+class NightOutlook(TypedDict, total=False):
+    """What a night would do and why; for a publish, with how many rows of how many series."""
+
+    would: Literal["PUBLISH", "NOTHING", "STOP", "REFUSE"]
+    why: str
+    n_rows: int
+    n_series: int
+
+
+class TrialSummary(RunSummary, total=False):
+    """What a run without consequences found: its pictures, and what a night would do."""
+
+    pictures: list[str]
+    night: NightOutlook
+
+
+class LookSummary(TypedDict):
+    """What a look at a source found, and the configuration that it wrote.
+
+    ``decide`` says by key what is left to the user, ``refusal`` what a night would refuse as it stands.
+    """
+
+    config: str
+    name: str
+    n_rows: int
+    n_series: int | None
+    n_quarantined: int
+    quarantined: list[dict[str, Any]]
+    frequency: str | int | None
+    features: list[str]
+    decide: dict[str, str]
+    refusal: str | None
+
+
 class Promotion(TypedDict):
     """What became of the alias: the version that was asked for, the gate's word on it, and the champion before."""
 

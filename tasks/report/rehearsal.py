@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from tasks.config.errors import ConfigurationError, GateError, LineageError
+from tasks.config.outcome import NightOutlook, TrialSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle
@@ -35,7 +36,7 @@ _WITHOUT_NUMBER = 0
 _NOTE = "Tried only: nothing of this is published or registered. Version 0 stands for models that have no number yet."
 
 
-def rehearse(settings: Settings, as_of: str | None, output: str | None) -> dict[str, Any]:
+def rehearse(settings: Settings, as_of: str | None, output: str | None) -> TrialSummary:
     """Fit and judge as a night at ``as_of`` would, draw into a folder, publish and register nothing.
 
     The champion is the copy that nights leave beside the table. Raises as a night does where it could not even fit.
@@ -65,7 +66,7 @@ def rehearse(settings: Settings, as_of: str | None, output: str | None) -> dict[
     new = unpublished(settings.output.states, decoded, settings.name, line)
     summary |= describe_outcome(fitted, judged, new, validated, None, None)
     drawn = _drawn(settings, {**summary, "verdict": "TRIED"}, shown, judged, fitted, validated, decoded, folder)
-    night = {"would": "REFUSE", "why": refusal} if refusal else _night(judged, new)
+    night: NightOutlook = {"would": "REFUSE", "why": refusal} if refusal else _night(judged, new)
     return {**summary, "verdict": "TRIED", "report": str(folder), "pictures": drawn, "night": night}
 
 
@@ -89,7 +90,7 @@ def _decoded(settings: Settings, shown: Bundle, judged: Judged, validated: Valid
     )
 
 
-def _night(judged: Judged, new: pl.DataFrame) -> dict[str, Any]:
+def _night(judged: Judged, new: pl.DataFrame) -> NightOutlook:
     """What a night would do now, which finds these rows ``new``."""
     if judged.in_force is None:
         return {

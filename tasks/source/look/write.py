@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.errors import ConfigurationError
+from tasks.config.outcome import LookSummary
 from tasks.config.overrides import assigned
 from tasks.config.whole import appearing
 from tasks.source.look.choices import Choice
@@ -108,7 +109,7 @@ def toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
-def look_and_write(source: str, output: str | None, assignments: Sequence[str] = ()) -> dict[str, Any]:
+def look_and_write(source: str, output: str | None, assignments: Sequence[str] = ()) -> LookSummary:
     """Look at a source and write its configuration; what the command says of it."""
     check_is_source(source)
     given = assigned(assignments)
