@@ -162,7 +162,7 @@ def test_a_log_that_cannot_be_read_is_one_sentence(states: str, read: Callable[[
         publish_states(states, _rows(day, as_of=day), "toy", f"k{day}", {"model_name": "toy", "lineage": "a"})
     DeltaTable(states).create_checkpoint()
     Path(states, "_delta_log", f"{1:020d}.json").write_text("not json\n")
-    with pytest.raises(OutputError, match="the log of the table .* cannot be read") as refusal:
+    with pytest.raises(OutputError, match=r"the log of the table .* cannot be read") as refusal:
         read(states, "toy")
     assert len(str(refusal.value).splitlines()) == 1
 
