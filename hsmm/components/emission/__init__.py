@@ -14,6 +14,9 @@ from hsmm.components.emission.multinomial import Multinomial as Multinomial
 from hsmm.components.emission.negative_binomial import NegativeBinomial as NegativeBinomial
 from hsmm.components.emission.poisson import Poisson as Poisson
 from hsmm.components.emission.product import Product as Product
+from hsmm.components.emission.von_mises import VonMises as VonMises
+from hsmm.components.emission.zero_inflated import ZeroInflatedGamma as ZeroInflatedGamma
+from hsmm.components.emission.zero_inflated import ZeroInflatedPoisson as ZeroInflatedPoisson
 from hsmm.components.register import import_beside
 
 import_beside(__name__, __path__)

@@ -48,7 +48,8 @@ class Positive(Columnwise):
 
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         made = super().with_free(coordinates)
-        return made.with_parameters(**{x: self.within_bounds(x, made.parameters[x]) for x in coordinates})
+        bounded = [name for name in coordinates if name in self.bounds()]
+        return made.with_parameters(**{x: self.within_bounds(x, made.parameters[x]) for x in bounded})
 
     def n_parameters(self) -> int:
         return sum(value[0].numel() for value in self.parameters.values())

@@ -11,7 +11,7 @@ from torch import Tensor
 from hsmm.components.base import Component
 from hsmm.components.duration import Duration
 from hsmm.components.emission import Emission
-from hsmm.components.emission.support import BINARY, COUNTS, NUMBERS, POSITIVE
+from hsmm.components.emission.support import ANGLES, BINARY, COUNTS, NUMBERS, POSITIVE, ZERO_OR_POSITIVE
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
 from tests.hsmm.components.cases import (
@@ -36,7 +36,7 @@ LAWS = [
     for case in CASES
     if isinstance(case, EmissionCase)
     and case.is_complete
-    and all(law.support in (NUMBERS, POSITIVE, COUNTS, BINARY) for law in case.columns())
+    and all(law.support in (NUMBERS, POSITIVE, ZERO_OR_POSITIVE, ANGLES, COUNTS, BINARY) for law in case.columns())
     and case.component.name != "multinomial"  # its features have one law together
 ]
 ORDER = torch.tensor([2, 0, 1])
@@ -228,11 +228,14 @@ def test_tails_are_what_the_density_sums_to_from_either_end(case: EmissionCase) 
         below, at, above = (part[:, feature] for part in found.parts())
         assert (below.exp() + at.exp() + above.exp() - 1.0).abs().max() < 1e-9
         mass = law.log_potentials(rows)[0] + width.log()[:, None]
-        is_discrete = case.columns()[feature].support.is_discrete
-        torch.testing.assert_close(at, mass if is_discrete else torch.full_like(at, -torch.inf), rtol=1e-9, atol=1e-9)
-        for side, own in (below, mass), (above.flip(0), mass.flip(0)):
+        support = case.columns()[feature].support
+        is_discrete = support.is_discrete
+        has_mass = torch.isin(rows.values[:, feature], torch.tensor(support.atoms, dtype=torch.float64)) | is_discrete
+        torch.testing.assert_close(at, mass.where(has_mass[:, None], -torch.inf), rtol=1e-9, atol=1e-9)
+        whole = torch.where(has_mass, 1.0, 0.5)[:, None]
+        for side, own, share in (below, mass, whole), (above.flip(0), mass.flip(0), whole.flip(0)):
             # Half of its cell lies on this side of a density's point, none of it where values have mass.
-            share, total = 1.0 if is_discrete else 0.5, own.logcumsumexp(0)
+            total = own.logcumsumexp(0)
             summed = total + torch.log1p(-share * (own - total).exp())
             # What lies beyond the grid is no part of the sum.
             seen = summed > (-40.0 if is_discrete else (total[0] + 12.0).clamp(min=-40.0))
@@ -249,10 +252,15 @@ def _grid(case: EmissionCase, feature: int) -> tuple[Sequences, Tensor]:
         values = torch.arange(2000, dtype=torch.float64)
         values = values[support.contains(values)]
         width = torch.ones_like(values)
+    elif support is ANGLES:
+        edges = torch.linspace(-torch.pi, torch.pi, 20_001, dtype=torch.float64)
+        values, width = 0.5 * (edges[1:] + edges[:-1]), edges.diff()
     else:
         steps = torch.linspace(-30.0, 30.0, 24_001, dtype=torch.float64)
-        values, slope = (steps.exp(), steps.exp()) if support is POSITIVE else (steps.sinh(), steps.cosh())
+        values, slope = (steps.sinh(), steps.cosh()) if support is NUMBERS else (steps.exp(), steps.exp())
         width = slope * (steps[1] - steps[0])
+        atoms = torch.tensor(support.atoms, dtype=torch.float64)
+        values, width = torch.cat([atoms, values]), torch.cat([torch.ones_like(atoms), width])
     cells = torch.full((len(values), case.sequences.n_features), torch.nan, dtype=torch.float64)
     cells[:, feature] = values
     beside = case.sequences.covariates
