@@ -39,8 +39,9 @@ def backfill(
     ``walk_forward`` a partition's rows are decoded with what was fitted at the one before.
     """
     settings = read_settings(config, overrides or ())
-    zone = settings.source.timezone
-    moments = partitions(parse_as_of(start, zone), parse_as_of(end, zone), every)
+    counted = settings.source.counts_steps
+    first, last = (parse_as_of(day, settings.source.timezone, counted=counted) for day in (start, end))
+    moments = partitions(first, last, every, counted=counted)
     check_local_database(settings.tracking.uri)
     with in_turn(settings, alone=True):
         made = walk if walk_forward else _as_then
@@ -51,11 +52,11 @@ def _as_then(settings: Settings, moments: Sequence[datetime], *, new_lineage: bo
     made, failed, notes = 0, dict[str, str](), known_later(settings, moments)
     before = ledger(settings, [*moments])
     for done, (as_of, status) in enumerate(before.select("as_of", "status").iter_rows()):
-        say("backfill", done, len(moments), f"{as_of:%Y-%m-%d}")
+        say("backfill", done, len(moments), settings.source.told(as_of))
         if status == "DONE":
             continue
         try:
-            said = night(settings, as_of.isoformat(), new_lineage=new_lineage, occasion="backfill")
+            said = night(settings, as_of, new_lineage=new_lineage, occasion="backfill")
             made, new_lineage = made + said["n_published"], new_lineage and not said["n_published"]
             notes += said["notes"]
         except _OF_THE_DATA as error:

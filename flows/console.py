@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.config.moments import in_steps
 from tasks.config.outcome import (
@@ -24,6 +24,9 @@ from tasks.config.rule_words import rule_sentences
 from tasks.config.secrets import without_secrets
 from tasks.config.telling import told_gate
 
+if TYPE_CHECKING:
+    from tasks.config.settings import Settings
+
 _MOST_TOLD = 5
 _MIDNIGHT = "T00:00:00+00:00"
 _OLD = ("HISTORY", "BACKFILL")
@@ -39,7 +42,7 @@ def _print_lines(lines: Iterable[str], *, counted: bool) -> None:
     print_line(in_steps(text) if counted else text)
 
 
-def print_run(summary: RunSummary, tracking_uri: str) -> None:
+def print_run(summary: RunSummary, settings: Settings) -> None:
     best, table = summary["best"], summary["states_table"]
     lines = [_verdict(summary), *_model(summary, f" version {summary.get('model_version')}")]
     if gate := summary.get("gate"):
@@ -49,7 +52,7 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         lines.append(f"pictures   {summary['report']}/states.png and others beside it")
     if summary["mlflow_run_id"]:
         run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
-        lines.append(f"MLflow     {run}; to look at it: {_ui(tracking_uri)}")
+        lines.append(f"MLflow     {run}; to look at it: {_ui(settings.tracking.uri)}")
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
     if summary.get("n_stale"):
         lines.append(f"stale      {summary['n_stale']} series without values for long")
@@ -59,8 +62,8 @@ def print_run(summary: RunSummary, tracking_uri: str) -> None:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         lines += _aside(summary)
     lines += [f"note       {note}" for note in summary.get("notes", [])]
-    counted = isinstance(summary.get("means", {}).get("source.frequency"), int)
-    _print_lines([*lines, *_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))], counted=counted)
+    lines += [*_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))]
+    _print_lines(lines, counted=settings.source.counts_steps)
 
 
 def _rule(said: RuleStatement) -> list[str]:
@@ -167,17 +170,19 @@ def print_check(said: CausalityReport, *, counted: bool) -> None:
     _print_lines(lines, counted=counted)
 
 
-def print_backfill(summary: BackfillSummary) -> None:
+def print_backfill(summary: BackfillSummary, *, counted: bool) -> None:
+    """Where steps are ``counted``, moments are their numbers."""
     counts: dict[str, int] = {}
     for partition in summary["partitions"]:
         counts[partition["status"]] = counts.get(partition["status"], 0) + 1
     told = ", ".join(f"{n} {status.lower()}" for status, n in sorted(counts.items()))
     lines = [f"{len(summary['partitions'])} partitions: {told}; {summary['n_published']} rows published now."]
-    lines += [f"failed     {as_of[:10]}: {reason}" for as_of, reason in list(summary["failed"].items())[:5]]
+    failed = list(summary["failed"].items())[:_MOST_TOLD]
+    lines += [f"failed     {as_of if counted else as_of[:10]}: {reason}" for as_of, reason in failed]
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     table = summary["states_table"]
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
-    print_line("\n".join(lines))
+    _print_lines(lines, counted=counted)
 
 
 def _ui(tracking_uri: str) -> str:

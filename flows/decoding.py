@@ -44,7 +44,7 @@ def decode_new(
 
 
 def decode_rows(
-    settings: Settings, as_of: str | None, since: datetime | None = None, *, new_lineage: bool = False
+    settings: Settings, as_of: str | datetime | None, since: datetime | None = None, *, new_lineage: bool = False
 ) -> RunSummary:
     """The same; with ``since``, under the model that was in force then, and only rows that became available later."""
     check_output(settings.output.states)

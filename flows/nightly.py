@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prefect import flow
 
 from tasks.alerts.inputs import note_drift_task
@@ -58,7 +60,7 @@ def nightly(
 
 
 def night(
-    settings: Settings, as_of: str | None, *, new_lineage: bool = False, occasion: Occasion = "night"
+    settings: Settings, as_of: str | datetime | None, *, new_lineage: bool = False, occasion: Occasion = "night"
 ) -> RunSummary:
     """One night's work, from rows to published states."""
     check_output(settings.output.states)

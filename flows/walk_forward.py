@@ -53,7 +53,7 @@ def walk_forward(settings: Settings, moments: Sequence[datetime], *, new_lineage
     failed, notes = dict[datetime, str](), list[str]()
     made, done = 0, ledger(settings, [*moments[1:]])["status"] == "DONE"
     for i, (since, until) in enumerate(pairwise(moments)):
-        say("backfill", i, len(done), f"{until:%Y-%m-%d}")
+        say("backfill", i, len(done), settings.source.told(until))
         if not done[i]:
             published = _stretch(settings, since, until, failed, notes, new=new_lineage)
             made, new_lineage = made + published, new_lineage and not published
@@ -85,7 +85,7 @@ def _stretch(
     except _OF_THE_DATA as error:
         failed[since] = str(error)
     try:
-        said = decode_rows(settings, until.isoformat(), since, new_lineage=new)
+        said = decode_rows(settings, until, since, new_lineage=new)
         notes += said["notes"]
         return said["n_published"]
     except _OF_THE_DATA as error:
@@ -100,7 +100,7 @@ def _fit(settings: Settings, as_of: datetime, notes: list[str], *, new: bool) ->
     check_local_database(settings.tracking.uri)
     check_candidates(settings)
     say("ingest")
-    ingested = ingest_task(settings, as_of.isoformat())
+    ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new)
     key = run_key(settings, validated)

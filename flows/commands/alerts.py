@@ -25,4 +25,4 @@ def alerts(
     settings = read_settings(config, set_ or ())
     said = listed_alerts(settings, series=series, every=every)
     print_line(alerts_as_text(said, counted=settings.source.counts_steps))
-    print_json(said, json_)
+    print_json(said, json_, counted=settings.source.counts_steps)

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 
 from flows.console import print_line
+from tasks.config.moments import steps_in
 
 
-def print_json(said: Mapping[str, object], wanted: bool) -> None:
-    """One JSON object on a line of its own, where it is wanted."""
+def print_json(said: Mapping[str, object], wanted: bool, *, counted: bool = False) -> None:
+    """One JSON object on a line of its own, where it is wanted; where steps are ``counted``, moments are numbers."""
     if wanted:
-        print_line(json.dumps(said))
+        print_line(json.dumps(steps_in(said) if counted else said))

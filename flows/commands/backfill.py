@@ -33,19 +33,22 @@ def backfill(
     Parameters
     ----------
     start
-        The first day.
+        The first day; where steps are counted, the number of one.
     end
         The last day, included. From a month's end, months go to their ends.
     every
-        The step: 1d, 1w, 1mo, 1q or 1y.
+        The step: 1d, 1w, 1mo, 1q or 1y; where steps are counted, a number of them.
     walk_forward
         Fit at each step and decode up to the next, so that every row is out of sample: an honest backtest.
     """
     began = time.monotonic()
     summary = run_flow(partial(_backfill, walk_forward, new_lineage), config, (start, end, every), set_)
     summary["seconds"] = round(time.monotonic() - began, 1)
-    print_backfill(summary)
-    print_json(summary, json_)
+    from tasks.config.settings import read_outline
+
+    counted = read_outline(config, set_ or ()).source.counts_steps
+    print_backfill(summary, counted=counted)
+    print_json(summary, json_, counted=counted)
     _require_some(summary)
 
 

@@ -27,5 +27,5 @@ def check(config: Config, *, cuts: int = 20, seed: int = 0, set_: Assignments = 
     with display():
         said = check_causality(settings, cuts, seed)
     print_check(said, counted=settings.source.counts_steps)
-    print_json(said, json_)
+    print_json(said, json_, counted=settings.source.counts_steps)
     require_causal(said)

@@ -38,8 +38,8 @@ def decode(
     settings = read_settings(config, set_ or ())
     summary = run_flow(partial(_decode_new, new_lineage), config, (as_of,), set_, as_of=as_of)
     summary["seconds"] = round(time.monotonic() - began, 1)
-    print_run(summary, settings.tracking.uri)
-    print_json(summary, json_)
+    print_run(summary, settings)
+    print_json(summary, json_, counted=settings.source.counts_steps)
 
 
 def _decode_new(new_lineage: bool) -> Callable[..., RunSummary]:

@@ -17,7 +17,8 @@ Model = Annotated[
 AsOf = Annotated[
     str | None,
     Parameter(
-        help="A date or moment; nothing later is used. By default the moment the source's newest row became known.",
+        help="A date or moment, or where steps are counted the number of one; nothing later is used. By default the "
+        "moment the source's newest row became known.",
     ),
 ]
 NewLineage = Annotated[

@@ -31,4 +31,4 @@ def report(config: Config, *, series: str | None = None, set_: Assignments = Non
     for note in summary["notes"]:
         sys.stderr.write(f"{note}\n")
     print_line(f"report     {summary['report']}")
-    print_json(summary, json_)
+    print_json(summary, json_, counted=settings.source.counts_steps)

@@ -33,8 +33,8 @@ def run(
         summary = run_flow(partial(_nightly, new_lineage), config, (as_of,), set_, as_of=as_of)
         question.note(summary)
     summary["seconds"] = round(time.monotonic() - began, 1)
-    print_run(summary, settings.tracking.uri)
-    print_json(summary, json_)
+    print_run(summary, settings)
+    print_json(summary, json_, counted=settings.source.counts_steps)
 
 
 def _nightly(new_lineage: bool) -> Callable[..., RunSummary]:

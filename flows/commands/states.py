@@ -45,14 +45,15 @@ def states(
     from tasks.tables.show import asked_columns, export_rows, exported, known_rows, rows_as_json, rows_as_text
 
     settings = read_outline(config, set_ or ())
+    counted = settings.source.counts_steps
     asked, path = asked_columns(columns), None if export is None else exported(settings, export)
     rows = known_rows(settings, series=series, as_of=as_of, head=head, latest=latest)
     rows = rows if asked is None else rows.select(asked)
     said = {"states_table": settings.output.states, "n_rows": len(rows)}
     if path is not None:
-        export_rows(rows, path)
+        export_rows(rows, path, counted=counted)
         print_line(f"{len(rows)} rows  {path}")
         print_json({**said, "export": str(path)}, json_)
         return
-    print_line(rows_as_text(rows, asked, counted=settings.source.counts_steps))
-    print_json({**said, "rows": rows_as_json(rows)}, json_)
+    print_line(rows_as_text(rows, asked, counted=counted))
+    print_json({**said, "rows": rows_as_json(rows, counted=counted)}, json_)

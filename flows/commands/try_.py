@@ -39,4 +39,4 @@ def try_(
         said = rehearse(settings, as_of, output)
     said["seconds"] = round(time.monotonic() - began, 1)
     print_try(said, counted=settings.source.counts_steps)
-    print_json(said, json_)
+    print_json(said, json_, counted=settings.source.counts_steps)

@@ -13,6 +13,7 @@ from tasks.alerts.hook import Call, HookError, hook_call, persistently
 from tasks.alerts.ledger import DELIVERED, PENDING, Ledger, bring_up
 from tasks.alerts.rule import rule_for
 from tasks.config.errors import PipelineError
+from tasks.config.moments import steps_in
 from tasks.config.outcome import AlertsSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
@@ -72,7 +73,7 @@ def deliver(settings: Settings, call: Call | None = None) -> str | None:
     for part in waiting.iter_slices(_AT_ONCE):
         taken, refused = list[str](), list[str]()
         try:
-            for row in as_json(part):
+            for row in steps_in(as_json(part)) if settings.source.counts_steps else as_json(part):
                 if in_a_row == _GIVES_UP:
                     return reason
                 try:

@@ -1,9 +1,10 @@
-"""Moments as they are written on a command line."""
+"""Moments as they are written on a command line and told to people: dates and times, or numbers of counted steps."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from tasks.config.errors import ConfigurationError
@@ -12,10 +13,10 @@ from tasks.config.errors import ConfigurationError
 def parse_as_of(text: str | datetime, timezone: str | None = None, *, counted: bool = False) -> datetime:
     """A date (midnight UTC) or a moment; without a zone it is read in ``timezone``, and refused if there is none.
 
-    Where steps are ``counted``, their number is a moment too.
+    Where steps are ``counted``, it is the number of one.
     """
-    if counted and isinstance(text, str) and text.lstrip("-").isdecimal():
-        return _EPOCH + timedelta(seconds=int(text))
+    if counted and isinstance(text, str):
+        return _counted_step(text)
     try:
         moment = text if isinstance(text, datetime) else _parse_moment(text)
     except ValueError:
@@ -31,11 +32,40 @@ def parse_as_of(text: str | datetime, timezone: str | None = None, *, counted: b
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
+_LARGEST_STEP = 10**10
+_NAMES = ("series_id",)  # these are the user's, whatever they look like
+
+
+def _counted_step(text: str) -> datetime:
+    if re.fullmatch(r"-?[0-9]{1,11}", text) is None or abs(int(text)) > _LARGEST_STEP:
+        raise ConfigurationError(f"as_of: found {text!r}; expected the number of a step, such as 120.")
+    return _EPOCH + timedelta(seconds=int(text))
+
+
+def step_number(moment: datetime) -> int:
+    """The number of a counted step."""
+    return round(moment.timestamp())
+
+
+def told_day(moment: datetime, *, counted: bool) -> str:
+    """A moment's date, or the number of its step."""
+    return str(step_number(moment)) if counted else f"{moment:%Y-%m-%d}"
 
 
 def in_steps(text: str) -> str:
     """A text in which every moment is the number of its step, for sources whose steps are counted."""
-    return _MOMENT.sub(lambda found: str(round(datetime.fromisoformat(found[0]).timestamp())), text)
+    return _MOMENT.sub(lambda found: str(step_number(datetime.fromisoformat(found[0]))), text)
+
+
+def steps_in(said: Any) -> Any:
+    """What is told as JSON, with the numbers of counted steps in place of moments, alone and within sentences."""
+    if isinstance(said, dict):
+        return {key: held if key in _NAMES else steps_in(held) for key, held in said.items()}
+    if isinstance(said, list | tuple):
+        return [steps_in(held) for held in said]
+    if not isinstance(said, str):
+        return said
+    return step_number(datetime.fromisoformat(said)) if _MOMENT.fullmatch(said) else in_steps(said)
 
 
 def _parse_moment(text: str) -> datetime:

@@ -9,7 +9,7 @@ def told_in_a_line(summary: RunSummary) -> str:
     """Verdict, rows and series; what the gate said; what was set aside or has ended."""
     n_series, n_aside = summary["n_series"], summary["n_quarantined"]
     rows = f"{summary['n_published']} rows of {n_series - n_aside} series"
-    parts = [f"{summary['verdict']}: {rows} as of {summary['as_of'][:16]}"]
+    parts = [f"{summary['verdict']}: {rows} as of {str(summary['as_of'])[:16]}"]
     if gate := summary.get("gate"):
         parts.append(f"gate {told_gate(gate)}")
     if n_aside:

@@ -13,7 +13,6 @@ import polars as pl
 
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import CausalityError, ConfigurationError
-from tasks.config.moments import in_steps
 from tasks.config.outcome import CausalityReport, LeakReport
 from tasks.config.progress import say
 from tasks.config.settings import Settings
@@ -60,8 +59,7 @@ def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> Caus
     leaks, n_compared = list(_own_leaks(champion, settings)), 0
     moments = _moments(whole, settings, n_cuts, seed)
     for done, cut in enumerate(moments):
-        label = in_steps(cut.isoformat()) if settings.source.counts_steps else f"{cut:%Y-%m-%d}"
-        say("check", done, len(moments), label)
+        say("check", done, len(moments), settings.source.told(cut))
         known = validate(ingest(settings, cut), settings)
         with tempfile.TemporaryDirectory() as folder:
             copy = copy_known(settings, cut, Path(folder) / "cut")

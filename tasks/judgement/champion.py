@@ -168,7 +168,7 @@ def require_champion(settings: Settings, as_of: datetime, lineage: str | None = 
     champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of, None, lineage)
     if champion is None or not champion.serves(settings):
         raise NoChampionError(
-            f"{settings.name} has no champion for these features as of {as_of:%Y-%m-%d}; "
+            f"{settings.name} has no champion for these features as of {settings.source.told(as_of)}; "
             "expected one: run `hsmm run` first."
         )
     return champion

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from tasks.config.moments import steps_in
 from tasks.config.outcome import RunSummary
 from tasks.config.secrets import without_secrets
 from tasks.config.settings import Settings
@@ -23,9 +24,10 @@ def announced(summary: RunSummary, settings: Settings) -> RunSummary:
 
     if FlowRunContext.get() is None:
         return summary
-    _log(summary)
-    _leave(summary, settings)
-    return cast(RunSummary, Completed(message=told_in_a_line(summary), data=summary))
+    told = steps_in(summary) if settings.source.counts_steps else summary
+    _log(told)
+    _leave(told, settings)
+    return cast(RunSummary, Completed(message=told_in_a_line(told), data=summary))
 
 
 def _log(summary: RunSummary) -> None:

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
-from tasks.config.moments import parse_as_of
+from tasks.config.moments import parse_as_of, step_number
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
 from tasks.source.moments import Stamps, is_of_days, stamps_of, with_utc
@@ -257,7 +257,7 @@ def _collect(query: pl.LazyFrame, path: str) -> pl.DataFrame:
 def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
     source = settings.source
     if rows.is_empty() and seen.as_of is not None:
-        raise SourceError(f"as_of: no row of {source.path!r} was available at {seen.as_of.isoformat()}.")
+        raise SourceError(f"as_of: no row of {source.path!r} was available at {_told(seen.as_of, source)}.")
     if rows.is_empty():
         raise SourceError(f"source.path: {source.path!r} holds no rows; expected at least one series.")
     if rows["time"].max() is None:
@@ -272,6 +272,10 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
                 f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
             )
     return Ingested(rows, seen.as_of, as_timedelta(source.available_after), seen.zone)
+
+
+def _told(moment: datetime, source: Source) -> str:
+    return str(step_number(moment)) if source.counts_steps else moment.isoformat()
 
 
 def _time_remedy(source: Source) -> str:

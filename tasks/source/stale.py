@@ -24,7 +24,7 @@ def long_ended(rows: pl.DataFrame, source: Source, until: datetime) -> pl.DataFr
     """Series (series_id, detail) that ended so long ago that the steps since would outnumber what they have."""
     ended = [rows.clear().select("series_id", pl.lit("").alias("detail"))]
     for frequency, part in by_calendar(rows, source):
-        if frequency is not None:
+        if frequency is not None and not source.has_own_counts:
             ended.append(ended_series(part, frequency, until))
     return pl.concat(ended)
 

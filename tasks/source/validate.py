@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import polars as pl
@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm.components.emission import Emission
 from tasks.config.laws import laws_by_feature
+from tasks.config.moments import in_steps
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
 from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_trail
@@ -80,16 +81,15 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows = _with_gaps(rows, ingested.zone, source)
     with_context_, lacking = with_context(rows, settings, ingested.zone)
     rows, uninformed = _screen(with_context_, {"missing_context": lambda _: lacking})
-    rows = rows.with_columns(_trains(settings.fit.train_window, as_of, settings.promote.holdout))
+    rows = rows.with_columns(_trains(settings, as_of, ingested.delay))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
     rows, ended = _screen(rows, {"stale": partial(long_ended, source=source, until=as_of - ingested.delay)})
     rows = with_age(_with_trails(rows, ingested, settings, as_of), columns, source)
     training = rows.filter("trains")["time"]
+    aside = [flagged, more, off_calendar, undefined, wild, outside, mislabelled, uninformed, unusable, ended]
     return Validated(
         rows=rows,
-        quarantine=pl.concat(
-            [flagged, more, off_calendar, undefined, wild, outside, mislabelled, uninformed, unusable, ended]
-        ).sort("series_id"),
+        quarantine=_told(pl.concat(aside), source),
         stale=stale_series(rows, source, as_of - ingested.delay),
         value_columns=columns,
         context_columns=settings.context_columns,
@@ -111,12 +111,19 @@ def prepared(ingested: Ingested, settings: Settings) -> pl.DataFrame:
     made = add_features(raw, settings.made_features | settings.made_context, ingested.zone)
     informed, lacking = with_context(_with_gaps(made, ingested.zone, settings.source), settings, ingested.zone)
     told = [found.select("series_id", "detail") for found in (flagged, more, off_calendar, lacking)]
-    for series, detail in pl.concat(told).head(1).iter_rows():
+    for series, detail in _told(pl.concat(told), settings.source).head(1).iter_rows():
         raise ValueError(f"series {series!r}: {detail}.")
     return informed
 
 
 validate_task = task(name="validate", cache_policy=NO_CACHE)(validate)
+
+
+def _told(aside: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """Series that were set aside, by name; where steps are counted, their details speak of numbers."""
+    if source.counts_steps:
+        aside = aside.with_columns(pl.Series("detail", [in_steps(detail) for detail in aside["detail"]], pl.String))
+    return aside.sort("series_id", maintain_order=True)
 
 
 def _screen(rows: pl.DataFrame, checks: dict[str, Check]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -324,7 +331,7 @@ def _with_trails(rows: pl.DataFrame, ingested: Ingested, settings: Settings, as_
     """Steps that have come since a series' last row are missing, too, as far as their context is known."""
     longer = [rows.clear()]
     for frequency, part in by_calendar(rows, settings.source):
-        if frequency is not None:
+        if frequency is not None and not settings.source.has_own_counts:
             over = settings.source.resample is not None
             part = with_trail(part, frequency, ingested.zone, as_of - ingested.delay, over=over)
         longer.append(part.select(rows.columns))
@@ -343,11 +350,14 @@ def _newest(raw: pl.DataFrame, left: pl.DataFrame) -> datetime:
     return newest
 
 
-def _trains(window: str, as_of: datetime, holdout: int) -> pl.Expr:
+def _trains(settings: Settings, as_of: datetime, delay: timedelta) -> pl.Expr:
     """As far back as the window reaches, but for the newest ``holdout`` rows of each series, at most a tenth of it."""
-    since = pl.lit(as_of).dt.offset_by(f"-{window}") if window != "all" else pl.col("time").min() - pl.duration(days=1)
+    window, now = settings.fit.train_window, pl.lit(as_of)
+    if settings.source.has_own_counts:
+        now = pl.col("time").max() + delay
+    since = now.dt.offset_by(f"-{window}") if window != "all" else pl.col("time").min() - pl.duration(days=1)
     recent = pl.col("time") > since
-    n_held_out = pl.min_horizontal(recent.sum() // _LARGEST_HOLDOUT, pl.lit(holdout))
+    n_held_out = pl.min_horizontal(recent.sum() // _LARGEST_HOLDOUT, pl.lit(settings.promote.holdout))
     return (recent & (pl.int_range(pl.len()) < pl.len() - n_held_out)).over("series_id").alias("trains")
 
 

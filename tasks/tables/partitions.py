@@ -12,6 +12,7 @@ import polars as pl
 
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import ConfigurationError
+from tasks.config.moments import told_day
 from tasks.config.outcome import Partition
 from tasks.config.settings import Settings
 from tasks.tables.runs import read_runs
@@ -22,14 +23,15 @@ _MONTHS = {"mo": 1, "q": 3, "y": 12}
 _MOST = 100_000
 
 
-def partitions(start: datetime, end: datetime, every: str) -> list[datetime]:
-    """Moments from start to end, both included where the step meets them; from a month's end to months' ends."""
-    step = _STEP.fullmatch(every)
-    if step is None:
-        raise ConfigurationError(f"--every: found {every!r}; expected a step such as 1d, 1w, 1mo, 1q or 1y.")
+def partitions(start: datetime, end: datetime, every: str, *, counted: bool = False) -> list[datetime]:
+    """Moments from start to end, both included where the step meets them; from a month's end to months' ends.
+
+    Where steps are ``counted``, ``every`` is a number of them.
+    """
+    count, unit = _parsed(every, counted=counted)
     if end < start:
-        raise ConfigurationError(f"--end: found {end:%Y-%m-%d}, which is before --start {start:%Y-%m-%d}.")
-    count, unit = int(step[1]), step[2]
+        first, last = (told_day(moment, counted=counted) for moment in (start, end))
+        raise ConfigurationError(f"--end: found {last}, which is before --start {first}.")
     moments: list[datetime] = []
     while len(moments) < _MOST:
         moment = _after(start, len(moments) * count, unit)
@@ -37,6 +39,17 @@ def partitions(start: datetime, end: datetime, every: str) -> list[datetime]:
             return moments
         moments.append(moment)
     raise ConfigurationError(f"--every: {every} makes more than {_MOST} partitions; choose a longer step.")
+
+
+def _parsed(every: str, *, counted: bool) -> tuple[int, str]:
+    if counted:
+        if re.fullmatch(r"[1-9][0-9]{0,10}", every) is None:
+            raise ConfigurationError(f"--every: found {every!r}; expected a number of steps, such as 50.")
+        return int(every), "steps"
+    step = _STEP.fullmatch(every)
+    if step is None:
+        raise ConfigurationError(f"--every: found {every!r}; expected a step such as 1d, 1w, 1mo, 1q or 1y.")
+    return int(step[1]), step[2]
 
 
 def ledger(settings: Settings, moments: list[datetime]) -> pl.DataFrame:
@@ -68,13 +81,17 @@ def known_later(settings: Settings, moments: Sequence[datetime]) -> list[str]:
     n_rows, since = published_after(settings.output.states, settings.name, newest, last)
     if since is None:
         return []
+    counted = settings.source.counts_steps
+    what = "step" if counted else "day"
     return [
-        f"{n_rows} rows of these days are published as of {since:%Y-%m-%d} or later, and stay; a backfill adds none of "
-        "them. For what each of these days would have known, choose another `output.states`."
+        f"{n_rows} rows of these {what}s are published as of {told_day(since, counted=counted)} or later, and stay; a "
+        f"backfill adds none of them. For what each of these {what}s would have known, choose another `output.states`."
     ]
 
 
 def _after(start: datetime, count: int, unit: str) -> datetime:
+    if unit == "steps":
+        return start + timedelta(seconds=count)
     if unit in ("d", "w"):
         return start + timedelta(days=count * (7 if unit == "w" else 1))
     month = start.month - 1 + count * _MONTHS[unit]

@@ -75,7 +75,7 @@ def _refuse_quarantined(settings: Settings, series: str) -> None:
     if len(told):
         last = told.row(-1, named=True)
         raise OutputError(
-            f"series {series!r} has no rows: it was set aside as of {last['as_of']:%Y-%m-%d} "
+            f"series {series!r} has no rows: it was set aside as of {settings.source.told(last['as_of'])} "
             f"({last['reason']}: {last['detail']})."
         )
 
@@ -113,8 +113,12 @@ def exported(settings: Settings, place: str) -> Path:
     return path / f"{settings.name}.parquet"
 
 
-def export_rows(rows: pl.DataFrame, path: Path) -> None:
-    """Write rows as one file, whole or not at all; in a CSV times are ISO 8601, and lists stand as JSON."""
+def export_rows(rows: pl.DataFrame, path: Path, *, counted: bool = False) -> None:
+    """Write rows as one file, whole or not at all; in a CSV times are ISO 8601, and lists stand as JSON.
+
+    Where steps are ``counted``, times are their numbers.
+    """
+    rows = _numbered(rows) if counted else rows
     if path.suffix.lower() == ".csv":
         listed = pl.format("[{}]", pl.col(pl.List(pl.Float64)).list.eval(pl.element().cast(pl.String)).list.join(", "))
         write_rows(rows.with_columns(_iso(), listed), path)
@@ -145,9 +149,8 @@ def rows_as_text(rows: pl.DataFrame, columns: Sequence[str] | None = None, *, co
 
     Where steps are ``counted``, times are their numbers.
     """
-    times = pl.col(pl.Datetime).dt
+    rows = _numbered(rows) if counted else rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
     shown = rows.select(columns or _SHOWN).with_columns(
-        times.epoch("s") if counted else times.strftime("%Y-%m-%dT%H:%M:%SZ"),
         pl.col(pl.List(pl.Float64)).list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
     )
     with pl.Config(
@@ -163,9 +166,14 @@ def rows_as_text(rows: pl.DataFrame, columns: Sequence[str] | None = None, *, co
         return str(shown)
 
 
-def rows_as_json(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Every column; timestamps in ISO 8601."""
+def rows_as_json(rows: pl.DataFrame, *, counted: bool = False) -> list[dict[str, Any]]:
+    """Every column; timestamps in ISO 8601, or where steps are ``counted`` as their numbers."""
+    rows = _numbered(rows) if counted else rows
     return rows.with_columns(_iso()).to_dicts()
+
+
+def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.col(pl.Datetime).dt.epoch("s"))
 
 
 def _iso() -> pl.Expr:

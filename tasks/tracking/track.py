@@ -61,7 +61,7 @@ def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[
     except TrackingError as error:
         raise TrackingError(f"{error} {_NOTHING_LOST}") from error
     tags = {"run_key": key, "as_of": validated.as_of.isoformat(), "code_version": code_version()}
-    run_id = registry.start_run(f"{settings.name} {validated.as_of:%Y-%m-%d}", tags)
+    run_id = registry.start_run(f"{settings.name} {settings.source.told(validated.as_of)}", tags)
     try:
         yield TrackedRun(registry, run_id)
     except BaseException as error:
@@ -97,17 +97,17 @@ def track(
         passed = _prefixed("gate.passed", {code: float(passes) for code, passes in decision.passed.items()})
         found = {name: float(value) for name, value in decision.evidence.items() if isinstance(value, int | float)}
         registry.log(run_id, {}, passed | _prefixed("gate", found))
-    return _register(run, judged, validated, settings, key, lineage, _described(fitted, judged, validated))
+    return _register(run, judged, validated, settings, key, lineage, _described(fitted, judged, validated, settings))
 
 
-def _described(fitted: Fitted, judged: Judged, validated: Validated) -> str:
+def _described(fitted: Fitted, judged: Judged, validated: Validated, settings: Settings) -> str:
     """What a version is, for whoever looks through the versions."""
     laws = {_law(naming(unit.best.row)) for unit in fitted.units.values()}
     n_series = validated.rows["series_id"].n_unique()
     law = next(iter(laws)) if len(laws) == 1 else f"{len(fitted.units)} models of {len(laws)} kinds"
-    start, end = fitted.train_start, fitted.train_end
+    start, end = (settings.source.told(moment) for moment in (fitted.train_start, fitted.train_end))
     gate = told_gate(judged.summary()["gate"])
-    return f"{law}; trained on {n_series} series from {start:%Y-%m-%d} to {end:%Y-%m-%d}. The gate said {gate}."
+    return f"{law}; trained on {n_series} series from {start} to {end}. The gate said {gate}."
 
 
 def _law(names: dict[str, Any]) -> str:

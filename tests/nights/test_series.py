@@ -199,8 +199,10 @@ def test_every_series_that_ended_is_told_with_its_age(place, toy) -> None:
 
 
 def test_counted_steps_end_and_are_carried_on(place, toy) -> None:
-    """Where time is a number, STALE, trailing rows and --as-of are counted in steps."""
-    place.config.write_text(place.config.read_text().replace('"1d"', "1", 2))
+    """Of counts that are shared, STALE, trailing rows and --as-of are counted in steps."""
+    place.config.write_text(
+        place.config.read_text().replace('"1d"', "1", 2).replace("[features]", 'counts = "shared"\n[features]')
+    )
     steps = pl.int_range(1000, 1000 + pl.len())
     stops = series(toy, "stops", 100, seed=1).with_columns(date=steps)
     write(place, series(toy, "goes", 160).with_columns(date=steps), stops)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.durations import Delay, parse_frequency
+from tasks.config.moments import told_day
 from tasks.config.sections.section import Count, Place, Section
 
 RESAMPLERS = ("first", "last", "mean", "sum", "min", "max")
@@ -75,6 +77,10 @@ class Source(Section):
     where `time` counts steps (cycles, trials); or a table of series to their own, "*" being all others. Without it,
     rows are steps.
     """
+    counts: Literal["own", "shared"] = "own"
+    """Where `time` counts steps, whose: each series its own (machines, each from its first cycle on), or all the same
+    (sensors of one machine), so that a series whose count has ended lacks what the others have since.
+    """
     off_calendar: Literal["reject", "drop", "snap"] = "reject"
     """What becomes of rows that the calendar has no place for."""
     resample: Annotated[str | dict[str, str], AfterValidator(_resamplers)] | None = None
@@ -122,6 +128,12 @@ class Source(Section):
         return self
 
     @model_validator(mode="after")
+    def _counts_are_of_counted_steps(self) -> Self:
+        if "counts" in self.model_fields_set and not self.counts_steps:
+            raise ValueError("`counts` together with a `frequency` that is a whole number, where `time` counts steps")
+        return self
+
+    @model_validator(mode="after")
     def _resamples_to_steps(self) -> Self:
         if self.resample is not None and (self.frequency is None or EVERY_OTHER not in self.frequencies):
             raise ValueError(f'`resample` together with a `frequency` for every series ("{EVERY_OTHER}": the others)')
@@ -140,3 +152,12 @@ class Source(Section):
     def counts_steps(self) -> bool:
         """Whether times are whole numbers - cycles, trials - rather than moments."""
         return isinstance(self.frequency, int)
+
+    def told(self, moment: datetime) -> str:
+        """A moment's date, or the number of its step."""
+        return told_day(moment, counted=self.counts_steps)
+
+    @property
+    def has_own_counts(self) -> bool:
+        """Whether each series counts its own steps, so that the end of one says nothing of the others."""
+        return self.counts_steps and self.counts == "own"

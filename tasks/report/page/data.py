@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tasks.config.moments import in_steps
 from tasks.config.ops import OPS
 from tasks.config.outcome import RunSummary
 from tasks.fitting.bundle import ALL
@@ -200,7 +201,7 @@ def page_data(
         step=settings.source.frequency if isinstance(settings.source.frequency, str) else "",
         counted=settings.source.counts_steps,
         ranked_by=settings.select.criterion,
-        notes=list(notes),
+        notes=[in_steps(note) for note in notes] if settings.source.counts_steps else list(notes),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from tasks.config.moments import in_steps
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Choices:
         for key in self.given:
             if key not in self.made:
                 self.add(key, None, "")
+
+    def speak_of_steps(self) -> None:
+        """Where steps are counted, reasons speak of their numbers."""
+        self.made = {key: replace(choice, why=in_steps(choice.why)) for key, choice in self.made.items()}
 
     def value(self, key: str) -> Any:
         """What was chosen for a key; None where it was left out."""

@@ -108,6 +108,8 @@ def look_at(path: str, given: Mapping[str, Any] = MappingProxyType({})) -> Look:
     _choose_fit(choices, rows)
     choices.add_given()
     n_series, times = rows["series_id"].n_unique(), rows["time"]
+    if settings.source.counts_steps:
+        choices.speak_of_steps()
     return Look(name, path, choices, *_tried(choices), len(ingested.rows), n_series, times.min(), times.max())  # type: ignore[arg-type]
 
 
@@ -221,8 +223,24 @@ def _choose_times(choices: Choices, settings: Settings) -> tuple[Ingested, pl.Da
     counted, zone = settings.source.counts_steps, ingested.zone
     frequency = None if counted else choose_steps(choices, rows, zone)
     frequency = given if isinstance(given := choices.given.get("source.frequency"), str) else frequency
+    if counted:
+        _choose_counts(choices, rows)
     _choose_delay(choices, rows, frequency, zone, counted=counted)
     return ingested, rows
+
+
+def _choose_counts(choices: Choices, rows: pl.DataFrame) -> None:
+    """Whether series that end at different counts have stopped, or have gone as far as they have."""
+    ends = sorted(rows.group_by("series_id").agg(pl.col("time").max().dt.epoch("s"))["time"].to_list())
+    if len(ends) < 2:
+        return
+    if ends[0] == ends[-1]:
+        why = f"all series end at {ends[0]}: one count for all, and a series that ends before the others lacks steps"
+        choices.add("source.counts", "shared", why, 'counts = "own"   # each its own, such as cycles of machines')
+        return
+    why = f"series end at {ends[0]} to {ends[-1]}: each counts its own steps, and none has stopped for that"
+    line = 'counts = "shared"   # one count for all: who ends before others has stopped'
+    choices.add("source.counts", "own", why, line)
 
 
 def _by_time(ingested: Ingested) -> pl.DataFrame:
@@ -258,7 +276,8 @@ def _with_zone(choices: Choices, settings: Settings, provisional: Ingested) -> I
 
 def _choose_delay(choices: Choices, rows: pl.DataFrame, frequency: str | None, zone: str, *, counted: bool) -> None:
     if counted or frequency is None:
-        choices.add("source.available_after", None, "a row is known at its time", 'available_after = "1h"   # later')
+        later = "available_after = 1   # later" if counted else 'available_after = "1h"   # later'
+        choices.add("source.available_after", None, "a row is known at its time", later)
         return
     delay = length_of(frequency)
     at_midnight = pl.col("time").dt.convert_time_zone(zone).dt.time() == pl.time(0)
@@ -298,10 +317,9 @@ def _choose_duplicates(choices: Choices, ingested: Ingested, written: str | None
         f"{row['time']:%Y-%m-%dT%H:%M:%SZ}; until it is said which counts, {_listed(aside)} {_is(len(aside))} set aside"
         + (f" ({_come(n_alike)} again with the same values, and do no harm)" if n_alike else "")
     )
-    lines = (
-        'duplicates = "keep_last"   # the later row corrects',
-        'resample = "mean"   # both count, together with `frequency`',
-    )
+    lines = ['duplicates = "keep_last"   # the later row corrects']
+    if not isinstance(choices.value("source.frequency"), int):
+        lines.append('resample = "mean"   # both count, together with `frequency`')
     choices.add("source.duplicates", "drop_same", why, *lines, is_open=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.errors import ConfigurationError
+from tasks.config.moments import told_day
 from tasks.config.outcome import LookSummary
 from tasks.config.overrides import assigned
 from tasks.config.whole import appearing
@@ -51,7 +52,9 @@ def configuration(look: Look, path: str) -> str:
 
 
 def _summary(look: Look) -> str:
-    span = f", {look.first:%Y-%m-%d} to {look.last:%Y-%m-%d}" if look.first and look.last else ""
+    counted = isinstance(look.choices.value("source.frequency"), int)
+    ends = [told_day(moment, counted=counted) for moment in (look.first, look.last) if moment is not None]
+    span = f", {'steps ' if counted else ''}{' to '.join(ends)}" if ends else ""
     n_series = f" of {look.n_series} series" if look.n_series else ""
     return f"Written by `hsmm init` from a look at {look.path}: {look.n_rows} rows{n_series}{span}."
 
