@@ -73,6 +73,10 @@ class Model:
     def duration_tables(self, sequences: Sequences | None = None) -> DurationTables | None:
         return None if self.duration is None else self.duration.log_potentials(sequences)
 
+    def in_units_of(self, sequences: Sequences) -> Self:
+        """The same models, whose priors and further learning are in units of what these rows depend on."""
+        return replace(self, emission=self.emission.in_units_of(sequences))
+
     def log_prior(self) -> Tensor:
         """(R,) log-density of the priors of all components."""
         return torch.stack([component.log_prior() for component in self.components().values()]).sum(0)

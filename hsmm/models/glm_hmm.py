@@ -27,7 +27,6 @@ from hsmm.models.glm.parameters import (
     as_model,
     as_params,
     checked_params,
-    in_units_of,
 )
 from hsmm.models.glm.queries import Queries
 from hsmm.models.glm.starting import Form, begin
@@ -75,6 +74,8 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         or after ``maxiter``.
     seed : the same as ``random_state``, and stronger: an int, or an array of such as JAX makes keys of.
     hmm_initialization_funcs, model_initialization_funcs : see :meth:`setup`.
+    standardise : whether penalties weigh the coefficients of standardised covariates, so that no unit changes the fit;
+        else those of the covariates as they are, as nemos does.
     n_init : starts; the first is made by the initialisers, the others are drawn. With more than one the states are
         numbered by their predictors at the mean of X, with one they keep the order of the start.
     random_state : seed, a ``numpy.random.Generator``, or None; the same seed and data give the same bits on the same
@@ -105,6 +106,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         hmm_initialization_funcs: dict[str, Any] | None = None,
         model_initialization_funcs: dict[str, Any] | None = None,
         *,
+        standardise: bool = True,
         n_init: int = 1,
         random_state: RandomState = 123,
         strict_nan: bool = False,
@@ -124,6 +126,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         self.seed = seed
         self.hmm_initialization_funcs = hmm_initialization_funcs
         self.model_initialization_funcs = model_initialization_funcs
+        self.standardise = standardise
         self.n_init = n_init
         self.random_state = random_state
         self.strict_nan = strict_nan
@@ -148,8 +151,9 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         check_random_state(self.random_state)
         check_stopping(self.maxiter, self.tol)
         check_verbose(self.verbose)
-        if not isinstance(self.strict_nan, (bool, np.bool_)):
-            raise TypeError(f"strict_nan is {self.strict_nan!r}; expected True or False.")
+        for name in ("standardise", "strict_nan"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise TypeError(f"{name} is {getattr(self, name)!r}; expected True or False.")
         if self.solver_kwargs:
             raise ValueError(
                 f"solver_kwargs are {self.solver_kwargs!r}; expected none: the solvers run until rounding ends them."
@@ -268,7 +272,6 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         sequences.refuse_underflow()
         start = as_model(self._structure(), params or self._begin(sequences, seed), self._columns)
         self._check_widths(start, sequences)
-        start = in_units_of(start, sequences)
         chain = self._chain(seed)
         first = self._chain(seed)._adopt_loaded(start, None)
         chain.fit_sequences(sequences, start=first, states=states, callback=callback)

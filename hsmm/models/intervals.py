@@ -43,7 +43,7 @@ def information_table(
 ) -> pl.DataFrame:
     """Intervals of the normal law around the estimate, on a scale where each parameter is free; or, ``profiled``, of
     the parameters from which the profiled objective has not fallen too low, where such ends are found."""
-    objective = Objective(sequences, frozen=frozen)
+    objective, model = Objective(sequences, frozen=frozen), model.in_units_of(sequences)
     found = curvature(model, objective)
     for names, what in (
         (found.flat, "are not determined by these data: the likelihood is flat along them"),

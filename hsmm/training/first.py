@@ -28,7 +28,7 @@ def first_models(
     if start is not None and n_init == 1 and _is_all(start, structure, sequences, n_states):
         parts = structure.components()
         values = {kind: parts[kind].with_parameters(**part.parameters) for kind, part in start.components().items()}
-        return replace(structure, **values).to(sequences.values.device), ["start"]
+        return replace(structure, **values).to(sequences.values.device).in_units_of(sequences), ["start"]
     longest = longest_dwell(structure, sequences, n_states)
     starts = draw_starts(sequences, n_states, n_init, longest, seed, structure.emission)
     generator = torch.Generator().manual_seed(seed % 2**63)
@@ -55,7 +55,7 @@ def first_models(
         rest = torch.arange(1, n_init)
         model = first.joined(model.take(rest)) if n_init > 1 else first
         kinds[0] = "start"
-    return model.to(sequences.values.device), kinds
+    return model.to(sequences.values.device).in_units_of(sequences), kinds
 
 
 def _is_all(start: Model, structure: Model, sequences: Sequences, n_states: int) -> bool:

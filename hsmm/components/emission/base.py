@@ -79,6 +79,10 @@ class Emission(Component):
         """(N, P) points that lie near each other where rows are alike: in these rough states are sought."""
         return standardised(sequences)
 
+    def in_units_of(self, sequences: Sequences) -> Self:
+        """The same law, to be learnt further in units of what these rows depend on."""
+        return self
+
     def confined(self, sequences: Sequences) -> Self:
         """This law moved to where :meth:`maximise` could have put it, had a leap gone beyond."""
         return self

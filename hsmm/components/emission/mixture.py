@@ -156,6 +156,9 @@ class Mixture(Emission):
     def points(self, sequences: Sequences) -> Tensor:
         return self._family.points(sequences)
 
+    def in_units_of(self, sequences: Sequences) -> Self:
+        return self._with(self.parameters["weight"], self.components.in_units_of(sequences))
+
     def confined(self, sequences: Sequences) -> Self:
         return self._with(self.parameters["weight"], self.components.confined(sequences))
 

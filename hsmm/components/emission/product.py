@@ -116,6 +116,10 @@ class Product(Emission):
         views = self._views(sequences)
         return torch.cat([part.points(view) for part, view in zip(self._families, views, strict=True)], 1)
 
+    def in_units_of(self, sequences: Sequences) -> Self:
+        views = self._views(sequences)
+        return self._with([part.in_units_of(view) for part, view in zip(self.laws, views, strict=True)])
+
     def confined(self, sequences: Sequences) -> Self:
         return self._with([p.confined(view) for p, view in zip(self.laws, self._views(sequences), strict=True)])
 

@@ -29,6 +29,7 @@ class Fitted(Framed, Parameters):
     inverse_link_function: Any
     regularizer: Any
     regularizer_strength: Any
+    standardise: bool
     dirichlet_initial_proba: Any
     dirichlet_transition_proba: Any
     solver_name: str | None
@@ -87,6 +88,7 @@ class Fitted(Framed, Parameters):
             inverse_link_function=self.inverse_link_function,
             regularizer=self.regularizer,
             regularizer_strength=self.regularizer_strength,
+            standardise=self.standardise,
             solver_name=self.solver_name,
             dirichlet_initial_proba=self.dirichlet_initial_proba,
             dirichlet_transition_proba=self.dirichlet_transition_proba,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from hsmm.components.emission.glm import GLM
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
-from hsmm.sequences import Sequences
 from hsmm.trials import Columns
 
 ATTRIBUTES = ("coef_", "intercept_", "scale_", "initial_prob_", "transition_prob_")
@@ -127,12 +125,6 @@ def as_model(structure: Model, params: GLMHMMParams, columns: Columns | None) ->
         duration=None,
         emission=as_emission(structure.emission, params, columns),
     )
-
-
-def in_units_of(model: Model, sequences: Sequences) -> Model:
-    """The same model, to be learnt further in units of these rows' covariates."""
-    assert isinstance(model.emission, GLM)
-    return replace(model, emission=model.emission.in_units_of(sequences))
 
 
 def as_params(model: Model, columns: Columns | None, *, single: bool) -> GLMHMMParams:

@@ -10,7 +10,7 @@ import numpy as np
 from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.models.glm.fitted import Fitted
-from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, checked_params, in_units_of
+from hsmm.models.glm.parameters import EMState, GLMHMMParams, as_model, checked_params
 from hsmm.models.queries import refuse_impossible
 from hsmm.sequences import Sequences
 from hsmm.training.m_step import maximise
@@ -84,4 +84,4 @@ class Stepping(Fitted):
         trials = make_trials(X, y, session_starts, columns=self._columns, n_responses=None, strict_nan=strict)
         model = as_model(self._structure(), checked_params(params, self._n_states()), self._columns)
         self._check_widths(model, trials.sequences)
-        return in_units_of(model, trials.sequences), trials.sequences
+        return model.in_units_of(trials.sequences), trials.sequences

@@ -19,6 +19,7 @@ def structure_of(
     inverse_link_function: Any,
     regularizer: Any,
     regularizer_strength: Any,
+    standardise: bool,
     solver_name: Any,
     dirichlet_initial_proba: Any,
     dirichlet_transition_proba: Any,
@@ -36,6 +37,7 @@ def structure_of(
         regularizer=kind.name,  # type: ignore[arg-type]
         groups=kind.groups() if isinstance(kind, words.GroupLasso) else None,
         solver=words.solver(solver_name, kind),  # type: ignore[arg-type]
+        standardise=bool(standardise),
         strength=strength,
         mix=mix,
     )

@@ -153,7 +153,8 @@ def test_a_rough_penalty_keeps_its_optimality_conditions(family: str, rough: dic
     coef = made.parameters["coef"].clone().requires_grad_()
     value = (weights(data) * made.with_parameters(coef=coef).log_potentials(data)).sum()
     (slope,) = torch.autograd.grad(value, coef)
-    coef = coef.detach()
+    unit = made.parameters["spread"].reshape(*coef.shape[:3], *[1] * (coef.ndim - 3))
+    coef, slope = coef.detach() * unit, slope / unit
     s, mix = rough["strength"], rough.get("mix", 1.0)
     scale = 1.0 + float(slope.abs().max())
     if rough["regularizer"] == "group_lasso":

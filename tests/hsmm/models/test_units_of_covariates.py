@@ -82,14 +82,25 @@ def test_every_solver_reaches_the_same_top_in_any_unit(solver: str, unit: str) -
     assert tops[1] == pytest.approx(tops[0], abs=1e-5)
 
 
-@pytest.mark.parametrize(("regularizer", "unit"), [*(("UnRegularized", unit) for unit in UNITS), ("Ridge", "far")])
+@pytest.mark.parametrize("regularizer", ["UnRegularized", "Ridge", "ElasticNet"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_one_start_of_a_glm_hmm_is_as_good_in_any_unit(regularizer: str, unit: str) -> None:
-    """A penalty on coefficients has their unit, but no origin."""
     y, c = _data("poisson")
     factor, origin = UNITS[unit]
     plain = hsmm.GLMHMM(2, "Poisson", regularizer=regularizer).fit(c, y)
     moved = hsmm.GLMHMM(2, "Poisson", regularizer=regularizer).fit(factor * c + origin, y)
     assert moved.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=1e-5)
+    assert moved.history_[-1] == pytest.approx(plain.history_[-1], abs=1e-5)
+
+
+def test_a_penalty_of_raw_coefficients_has_their_unit_but_no_origin() -> None:
+    y, c = _data("poisson")
+    plain, far, kilo = (
+        hsmm.GLMHMM(2, "Poisson", standardise=False, regularizer_strength=50.0).fit(covariates, y)
+        for covariates in (c, c + 1e3, 1e3 * c)
+    )
+    assert far.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=1e-5)
+    assert kilo.log_likelihood_ > plain.log_likelihood_ + 0.1
 
 
 PENALTIES: list[dict[str, Any]] = [
@@ -101,6 +112,29 @@ PENALTIES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", PENALTIES, ids=lambda options: options["regularizer"])
+def test_no_unit_changes_a_penalised_fit(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(3)
+    y, c = _data("poisson")
+    C = np.c_[c, rng.normal(size=(len(y), 2))]
+    emission = GLM(family="poisson", **options)
+    plain = hsmm.HMM(2, emission=emission, n_init=3).fit(y, context=C)
+    factor = np.array([1e-6, 1e3, 1.0])
+    moved = hsmm.HMM(2, emission=emission, n_init=3).fit(y, context=factor * C + [0.0, 1e5, -3.0])
+    assert moved.history_[-1] == pytest.approx(plain.history_[-1], abs=1e-5)
+    assert moved.emission_.coef_ * factor[:, None] == pytest.approx(plain.emission_.coef_, abs=1e-3)
+
+
+def test_a_start_from_other_data_is_penalised_in_the_units_of_these() -> None:
+    y, c = _data("poisson")
+    law = hsmm.emissions.Product([GLM(family="poisson", regularizer="ridge", strength=5.0)])
+    start = hsmm.HMM(2, emission=law, n_init=2).fit(y, context=c)
+    again = hsmm.HMM(2, emission=law, n_init=1, max_iter=1, tol=0.0).fit(y, context=3.0 * c, start=start)
+    weighed = start.emission_.laws[0].coef_ * 3.0 * c.std()
+    expected = start.score(y, context=3.0 * c) - 2.5 * (weighed**2).sum()
+    assert again.history_[0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("options", PENALTIES, ids=lambda options: options["regularizer"])
 def test_penalties_weigh_coefficients_in_the_covariates_own_units(options: dict[str, Any]) -> None:
     """The prior is the documented one, and where learning ends no step in raw coefficients gains."""
     rng = np.random.default_rng(1)
@@ -108,7 +142,7 @@ def test_penalties_weigh_coefficients_in_the_covariates_own_units(options: dict[
     C = np.c_[c, rng.normal(size=(len(y), 2))] * [1.0, 0.1, 20.0] + [5.0, 0.0, 100.0]
     data = Sequences.from_arrays(y, covariates=C)
     weights = torch.ones(1, len(y), 1, dtype=torch.float64)
-    law = GLM(family="poisson", min_precision=0.0, **options)
+    law = GLM(family="poisson", min_precision=0.0, standardise=False, **options)
     law = law.initialise(data, torch.zeros(1, len(y), dtype=torch.int64), 1)
     for _ in range(3):
         law = law.maximise(data, weights)
@@ -161,8 +195,8 @@ def test_what_is_frozen_stays_to_the_bit_in_any_unit(frozen: str) -> None:
 
 def test_a_penalty_in_odd_units_is_said_to_be_one() -> None:
     y, c = _data("poisson")
-    with pytest.warns(hsmm.errors.DataWarning, match="standardise them"):
-        hsmm.GLMHMM(2, "Poisson").fit(1e-5 * c, y)
+    with pytest.warns(hsmm.errors.DataWarning, match="standardise=True"):
+        hsmm.GLMHMM(2, "Poisson", standardise=False).fit(1e-5 * c, y)
 
 
 def test_models_saved_without_units_are_read(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class GLM(OnCovariates, Emission):
     categorical response have a last axis of categories. ``scale`` is the variance of a Gaussian, 1 / shape of a gamma,
     and the α of a negative binomial's variance μ + α μ²; it is 1 elsewhere. ``centre`` and ``spread`` (R, K, F), equal
     in all states, are mean and standard deviation of the covariates last learnt from: learning goes on in these units,
-    so that it does not depend on those of the covariates, while coefficients and penalties are in the covariates' own.
+    so that it does not depend on those of the covariates, while coefficients are in the covariates' own.
 
     - ``family``: "bernoulli", "poisson", "gamma", "negative_binomial", "gaussian" or "categorical".
     - ``inverse_link``: how the predictor becomes the mean; by default logistic, exp, one_over_x, exp, identity,
@@ -53,6 +53,8 @@ class GLM(OnCovariates, Emission):
     - ``regularizer``, ``strength``: the penalty on coefficients, -log of their prior, in each state:
       "ridge" ½ s Σw², "lasso" s Σ|w|, "elastic_net" s Σ(½ (1 - ``mix``) w² + ``mix`` |w|), "group_lasso"
       s Σ √size ‖w_g‖₂ over the ``groups`` (one number for each column; -1 is free; by default one group of all).
+    - ``standardise``: whether w above are coefficients of standardised covariates, ``coef`` · ``spread``, so that no
+      unit of a covariate changes what is fitted; else they are ``coef`` itself.
     - ``tied``: which of "coef", "intercept" and "scale" all states share.
     - ``solver``: "newton" (proximal where the penalty has corners), "lbfgs" or "proximal_gradient".
     - ``min_precision``: of a normal prior on the coefficients of standardised covariates and on intercepts at their
@@ -72,6 +74,7 @@ class GLM(OnCovariates, Emission):
     strength: float = 1.0
     mix: float = 0.5
     groups: Sequence[int] | None = None
+    standardise: bool = True
     tied: Sequence[str] = ()
     solver: SolverName = "newton"
     min_precision: float = 1e-10
@@ -292,11 +295,11 @@ class GLM(OnCovariates, Emission):
             )
         spread = self._design(sequences, centred=True).spread
         odd = ((spread < _USUAL[0]) | (spread > _USUAL[1])).nonzero().flatten().tolist()
-        if odd and self.regularizer != "unregularized" and self.strength > 0:
+        if odd and not self.standardise and self.regularizer != "unregularized" and self.strength > 0:
             sizes = ", ".join(f"{float(spread[column]):.2g}" for column in odd[:5])
             found.append(
                 f"{self.regularizer} weighs coefficients in the covariates' own units, and columns {odd[:5]} have "
-                f"standard deviations of {sizes}: standardise them, or fit with regularizer 'unregularized'."
+                f"standard deviations of {sizes}: leave standardise=True, or fit with regularizer 'unregularized'."
             )
         return found
 
@@ -309,9 +312,10 @@ class GLM(OnCovariates, Emission):
 
     def log_prior(self) -> Tensor:
         penalty = self._penalty(torch.ones(self._layout.n_coordinates, dtype=torch.float64), 0.0)
-        coordinates, standard = self._coordinates(self._stacked()), self._coordinates(self._standard())
+        standard = self._coordinates(self._standard())
+        weighed = standard if self.standardise else self._coordinates(self._stacked())
         floor = 0.5 * self._floor * standard.square().sum(-1)
-        return -(penalty.smooth(coordinates) + penalty.rough(coordinates) + floor).sum((-1, -2))
+        return -(penalty.smooth(weighed) + penalty.rough(weighed) + floor).sum((-1, -2))
 
     @property
     def is_smooth(self) -> bool:
@@ -376,7 +380,8 @@ class GLM(OnCovariates, Emission):
 
     def _problem(self, sequences: Sequences, y: Tensor, weight: Tensor, held: Collection[str]) -> Problem:
         place, design = self._layout, self._design(sequences, centred=self._centres and "intercept" not in held)
-        unit = torch.where(place.feature == INTERCEPT, 1.0, design.spread[place.feature.clamp(min=0)])
+        size = self._design(sequences, centred=self._centres).spread if self.standardise else 1.0
+        unit = torch.where(place.feature == INTERCEPT, 1.0, (design.spread / size)[place.feature.clamp(min=0)])
         penalty, fixed = self._penalty(unit, self._floor), None
         if {"coef", "intercept"} & set(held):
             fixed = place.feature == INTERCEPT if "intercept" in held else place.feature != INTERCEPT
