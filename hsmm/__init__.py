@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 import hsmm._waiting  # noqa: F401
 from hsmm import inference, metrics, plot
 from hsmm.causality import Causality, check_causal
+from hsmm.components import context
 from hsmm.components import duration as durations
 from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
@@ -34,6 +35,7 @@ __all__ = [
     "StateMatch",
     "StreamState",
     "check_causal",
+    "context",
     "durations",
     "emissions",
     "inference",

@@ -66,6 +66,7 @@ class Sequences:
     - ``offsets`` (S + 1,): series s owns rows ``offsets[s]:offsets[s + 1]``
     - ``covariates`` (N, H) float64 or None
     - ``features`` (F,) the names of the columns, where they have any
+    - ``encoded`` (R, N, H) what a model's encoder makes of each row's context, while its tables are made
     """
 
     values: Values
@@ -73,6 +74,7 @@ class Sequences:
     offsets: Offsets
     covariates: Covariates | None = None
     features: tuple[str, ...] | None = None
+    encoded: Tensor | None = None
 
     @classmethod
     def from_arrays(

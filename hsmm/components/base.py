@@ -65,6 +65,10 @@ class Component(Spelled, ABC):
     def n_parameters(self) -> int:
         """Free parameters of one model, for the information criteria."""
 
+    def beside(self, sequences: Sequences) -> Self:
+        """This start of a fit with what it takes of the context of these series: its units, and no effect yet."""
+        return self
+
     def log_prior(self) -> Tensor:
         """(R,) log-density of the prior, up to a constant."""
         return next(iter(self.parameters.values())).new_zeros(self.n_restarts)

@@ -21,18 +21,19 @@ class OnCovariates(Component):
     columns: Sequence[int] | None = None
 
     def design(self, sequences: Sequences, n_columns: int | None = None) -> Tensor:
-        """(N, C) the covariates of every row; ``n_columns`` of them, if the component was fitted on so many.
+        """(N, C) the covariates of every row, or (R, N, C) what an encoder made of them; ``n_columns`` of them, if the
+        component was fitted on so many.
 
         Raises ``ValueError`` where there are none, or not as many.
         """
-        found = sequences.covariates
+        found = sequences.covariates if sequences.encoded is None else sequences.encoded
         if found is None:
             raise ValueError(f"the {self.name} component depends on covariates; give them as context=.")
         if self.columns is not None:
             last = max(self.columns)
-            if not 0 <= min(self.columns) <= last < found.shape[1]:
-                raise ValueError(f"columns are {list(self.columns)}, but the context has {found.shape[1]} columns.")
-            found = found[:, list(self.columns)]
-        if n_columns is not None and found.shape[1] != n_columns:
-            raise ValueError(f"the context has {found.shape[1]} columns for {self.name}, fitted on {n_columns}.")
+            if not 0 <= min(self.columns) <= last < found.shape[-1]:
+                raise ValueError(f"columns are {list(self.columns)}, but the context has {found.shape[-1]} columns.")
+            found = found[..., list(self.columns)]
+        if n_columns is not None and found.shape[-1] != n_columns:
+            raise ValueError(f"the context has {found.shape[-1]} columns for {self.name}, fitted on {n_columns}.")
         return found

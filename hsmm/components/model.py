@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from hsmm.components.base import Component
+from hsmm.components.context import Encoder
 from hsmm.components.duration import Duration, DurationTables
 from hsmm.components.emission import Emission
 from hsmm.components.initial import Initial
@@ -21,7 +23,10 @@ from hsmm.types import StateVector
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """R models of one structure; without a ``duration`` they are HMMs."""
+    """R models of one structure; without a ``duration`` they are HMMs.
+
+    What components read as the context is what the encoder ``context`` makes of it, where there is one.
+    """
 
     initial: Initial
     transition: Transition
@@ -29,29 +34,77 @@ class Model:
     emission: Emission
     left_censored: bool = False
     right_censored: bool = True
+    context: Encoder | None = None
 
     def __post_init__(self) -> None:
+        if self.context is not None:
+            self._check_heads(self.context)
         if self.duration is not None:
             self.transition.check_semi_markov()
-        if self.initial.follows_transition and self.transition.uses_covariates:
-            raise ValueError(
-                f"initial is {self.initial.name!r}, but {self.transition.name!r} transitions change with the context "
-                "and have no stationary law; choose another initial."
-            )
+        if self.initial.follows_transition:
+            changing = {"transition": self.transition, "duration": self.duration}
+            for kind, part in changing.items():
+                if part is not None and part.uses_covariates:
+                    raise ValueError(
+                        f"initial is {self.initial.name!r}, but {part.name!r} {kind}s change with the context and have "
+                        "no stationary law; choose another initial."
+                    )
 
-    def potentials(self, sequences: Sequences, log_emission: Tensor | None = None) -> Potentials:
-        """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given."""
+    def _check_heads(self, encoder: Encoder) -> None:
+        """Raise ``ValueError`` unless a component reads what the encoder makes, and each that does reads all of it."""
+        readers = {kind: part for kind, part in self.components().items() if part.uses_covariates}
+        if not readers:
+            raise ValueError(
+                f"context is the encoder {encoder.name!r}, but no component reads it; make one contextual, such as "
+                "transition='contextual'."
+            )
+        for kind, part in readers.items():
+            if type(part).beside is Component.beside:
+                raise ValueError(f"{part.name} {kind}s cannot read what an encoder makes; make it contextual.")
+            if part.columns is not None:
+                raise ValueError(
+                    f"the {kind} reads columns {list(part.columns)}, but an encoder reads all; leave them out."
+                )
+
+    def beside(self, sequences: Sequences, drop: torch.Generator | None = None) -> Sequences:
+        """The series with what the encoder makes of their context, some of it left out at random with ``drop``."""
+        return sequences if self.context is None else replace(sequences, encoded=self.context.features(sequences, drop))
+
+    def potentials(
+        self,
+        sequences: Sequences,
+        log_emission: Tensor | None = None,
+        *,
+        begun: bool = False,
+        drop: torch.Generator | None = None,
+    ) -> Potentials:
+        """All tables; that of the emissions is written into ``log_emission`` (R, N, K) where it is given.
+
+        ``begun`` says that the series go on where others ended, so that their first rows are no beginnings; ``drop`` is
+        what an encoder's dropout is drawn from.
+        """
+        sequences = self.beside(sequences, drop)
         tables = self.duration_tables(sequences)
-        return Potentials(
-            log_initial=self._log_initial(tables, sequences),
+        log_initial = self._log_initial(tables, sequences)
+        emitted = self.emission.log_potentials(sequences, log_emission)
+        if log_initial.ndim == 3:  # a law for each series is a part of its first row
+            first = sequences.offsets[:-1]
+            if not begun:
+                in_place = log_emission is not None
+                emitted = (emitted.index_add_ if in_place else emitted.index_add)(1, first, log_initial)
+            log_initial = torch.zeros_like(log_initial[:, 0])
+        p = Potentials(
+            log_initial=log_initial,
             log_transition=self.transition.log_potentials(sequences),
             log_duration=None if tables is None else tables.log_duration,
-            log_emission=self.emission.log_potentials(sequences, log_emission),
+            log_emission=emitted,
             offsets=sequences.offsets,
             log_tail=None if tables is None else tables.log_tail,
             left_censored=self.left_censored,
             right_censored=self.right_censored,
         )
+        by_row = self.left_censored and tables is not None and tables.log_duration.ndim == 4
+        return replace(p, log_residual=p.residual_law()) if by_row else p  # whose counts are those of each series
 
     def log_initial(self) -> StateVector:
         """(R, K) law of the first state; a stationary one is made anew of the other tables."""
@@ -148,7 +201,15 @@ class Model:
 
     @property
     def uses_covariates(self) -> bool:
+        """Whether it must be given a context."""
+        if self.context is not None:
+            return self.context.reads_context
         return any(part.uses_covariates for part in self.components().values())
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the tables of a row depend on rows up to it alone."""
+        return self.context is None or self.context.is_causal
 
     @property
     def is_countable(self) -> bool:
@@ -169,5 +230,11 @@ class Model:
 
     def components(self) -> dict[str, Any]:
         """The components that are present, by kind."""
-        parts = {"initial": self.initial, "transition": self.transition, "emission": self.emission}
-        return parts if self.duration is None else {**parts, "duration": self.duration}
+        parts: dict[str, Any] = {
+            "initial": self.initial,
+            "transition": self.transition,
+            "emission": self.emission,
+            "duration": self.duration,
+            "context": self.context,
+        }
+        return {kind: part for kind, part in parts.items() if part is not None}

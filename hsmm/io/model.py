@@ -24,6 +24,7 @@ _LONGEST_DURATION = 1 << 20
 _LARGEST_TABLE = 1 << 24
 _DEEPEST = 8
 _FLAGS = ("left_censored", "right_censored")
+_OPTIONAL = ("duration", "context")
 
 
 def save_model(folder: str | Path, model: Model, details: Mapping[str, Any]) -> Path:
@@ -52,7 +53,7 @@ def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
     parts = {kind: _component(kind, manifest["components"].get(kind), tables) for kind in KINDS}
     if tables:
         raise ValueError(f"{numbers} holds tables that no component owns: {', '.join(sorted(tables))}.")
-    missing = [kind for kind, part in parts.items() if part is None and kind != "duration"]
+    missing = [kind for kind, part in parts.items() if part is None and kind not in _OPTIONAL]
     if missing:
         raise ValueError(f"{described} lacks {', '.join(missing)}; it is not a complete model.")
     model = Model(**parts, **{flag: bool(manifest[flag]) for flag in _FLAGS})  # type: ignore[arg-type]

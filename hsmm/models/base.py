@@ -14,6 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from hsmm.components.context import Encoder
 from hsmm.components.emission import Emission
 from hsmm.components.initial import Initial
 from hsmm.components.model import Model
@@ -65,6 +66,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
     emission: str | Emission
     transition: str | Transition
     initial: str | Initial
+    context: str | Encoder | None = None
     n_init: int
     max_iter: int
     tol: float
@@ -281,7 +283,9 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
     def describe(self) -> dict[str, Any]:
         """What sets this candidate apart: number of states, the families' names, and the emission's particulars."""
         law = resolve("emission", self.emission)
-        return {"n_states": self.n_states, "emission": _name(self.emission), "duration": "none", **law.particulars()}
+        encoder = {} if self.context is None else {"context": _name(self.context)}
+        named = {"n_states": self.n_states, "emission": _name(self.emission), "duration": "none", **encoder}
+        return {**named, **law.particulars()}
 
     def for_rows(self, X: Any, y: Any) -> Self:  # noqa: ARG002 - what y is explained by has no further form here
         """This candidate, ready for packed rows of y beside X."""
@@ -294,8 +298,9 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
 
     @property
     def initial_prob_(self) -> np.ndarray:
-        """(K,) P(first state)."""
-        return self._fitted_model().initial.fitted("probability")
+        """(K,) P(first state); where it depends on context, that of the mean context in the fit."""
+        law = self._fitted_model().initial
+        return law.log_potentials()[0].exp().numpy() if law.uses_covariates else law.fitted("probability")
 
     @property
     def transition_prob_(self) -> np.ndarray:
@@ -352,7 +357,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         """The components and flags, without parameters."""
 
     def _shared_components(self) -> dict[str, Any]:
-        return {kind: resolve(kind, getattr(self, kind)) for kind in ("initial", "transition", "emission")}
+        kinds = ["initial", "transition", "emission", *(["context"] if self.context is not None else [])]
+        return {kind: resolve(kind, getattr(self, kind)) for kind in kinds}
 
     def _adopt(self, best: BestFit, structure: Model, objective: Objective) -> None:
         self._fitted_with = self.get_params()

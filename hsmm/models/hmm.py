@@ -8,11 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from hsmm.components.context import Encoder
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense, Transition
 from hsmm.models.base import Device, Estimator
+from hsmm.models.heads import with_heads
 from hsmm.models.parameters import RandomState
 from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
@@ -32,6 +34,7 @@ class HMM(Estimator):
         emission: str | Emission = "gaussian",
         transition: str | Transition = "dense",
         initial: str | Initial = "free",
+        context: str | Encoder | None = None,
         n_init: int = 16,
         max_iter: int = 1000,
         tol: float = 1e-8,
@@ -45,6 +48,7 @@ class HMM(Estimator):
         self.emission = emission
         self.transition = transition
         self.initial = initial
+        self.context = context
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
@@ -73,7 +77,7 @@ class HMM(Estimator):
     def _structure(self) -> Model:
         shared = self._shared_components()
         shared["transition"] = replace(shared["transition"], self_transitions=True)
-        return Model(**shared, duration=None)
+        return Model(**with_heads(shared), duration=None)
 
     def _default_columns(self) -> int:
         return 100

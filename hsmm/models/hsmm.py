@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from hsmm import inference
+from hsmm.components.context import Encoder
 from hsmm.components.duration import Categorical, Duration, DurationCounts
 from hsmm.components.duration.parametric import Parametric
 from hsmm.components.duration.predictive import predictive_probability
@@ -22,6 +23,7 @@ from hsmm.components.transition import Dense, Transition
 from hsmm.errors import DurationWallWarning, warn
 from hsmm.models import horizon
 from hsmm.models.base import Device, Estimator
+from hsmm.models.heads import with_heads
 from hsmm.models.horizon import AUTO
 from hsmm.models.parameters import RandomState, whole
 from hsmm.models.summary import mean_durations
@@ -56,6 +58,9 @@ class HSMM(Estimator):
         The name of a family, or an object of ``hsmm.transitions``.
     initial : str or Initial
         The name of a family, or an object of ``hsmm.initials``.
+    context : str, Encoder or None
+        What makes features of ``fit``'s ``context``, or of the series itself, for contextual components: the name of a
+        family, or an object of ``hsmm.context``. Where no component reads them, transitions and durations do.
     left_censored : bool
         Whether series begin in the midst of a segment (equilibrium law) rather than with a new one.
     right_censored : bool
@@ -90,6 +95,7 @@ class HSMM(Estimator):
         min_duration: int = 1,
         transition: str | Transition = "dense",
         initial: str | Initial = "free",
+        context: str | Encoder | None = None,
         left_censored: bool = False,
         right_censored: bool = True,
         n_init: int = 16,
@@ -108,6 +114,7 @@ class HSMM(Estimator):
         self.min_duration = min_duration
         self.transition = transition
         self.initial = initial
+        self.context = context
         self.left_censored = left_censored
         self.right_censored = right_censored
         self.n_init = n_init
@@ -224,9 +231,9 @@ class HSMM(Estimator):
                 raise ValueError(
                     f"{name} is {value} in the model but {own} in its duration; set it on the model alone."
                 )
+        parts = with_heads({**self._shared_components(), "duration": replace(duration, **wanted)})
         return Model(
-            **self._shared_components(),
-            duration=replace(duration, **wanted),
+            **parts,
             left_censored=bool(self.left_censored),
             right_censored=bool(self.right_censored),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,7 @@ class Queries(Framed, ABC):
         """
         p = self._query(X, lengths, context, groups)
         if lag is not None:
+            self._refuse_encoder()
             states = inference.smoothed(p, whole("lag", lag, 0))
             refuse_impossible(p, states.any(-1))
             return self._by_state(X, states[0])
@@ -129,16 +130,17 @@ class Queries(Framed, ABC):
         self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None
     ) -> Any:
         """p(state_t | the series up to t), causal: (n_samples, n_states)."""
-        known = self._causal(self._causal_query(X, lengths, context), ["filtered"], after)
+        known = self._causal(self._causal_query(X, lengths, context, after), ["filtered"], after)
         return self._by_state(X, known["filtered"][0])
 
     def log_density(self, X: Any, lengths: Any = None, *, context: Any = None, after: StreamState | None = None) -> Any:
         """log p(y_t | the series before t), causal, in nats: (n_samples,); -inf from the first impossible row on."""
-        known = self._causal(self._causal_query(X, lengths, context), ["log_density"], after)
+        known = self._causal(self._causal_query(X, lengths, context, after), ["log_density"], after)
         return self._answer(X, known["log_density"][0].numpy(), "log_density")
 
     def log_density_sequences(self, sequences: Sequences) -> Tensor:
         """(N,) :meth:`log_density` for packed data."""
+        self._refuse_encoder()
         return inference.log_density(self._potentials(sequences))[0]
 
     def elapsed_duration(
@@ -155,7 +157,7 @@ class Queries(Framed, ABC):
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         Counts steps within the series.
         """
-        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["elapsed"], after, columns)["elapsed"], columns)
 
     def remaining_duration(
@@ -171,7 +173,7 @@ class Queries(Framed, ABC):
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
         """
-        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
+        p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["remaining"], after, columns)["remaining"], columns)
 
     def filter_state(
@@ -191,7 +193,8 @@ class Queries(Framed, ABC):
         of the last row needs that of a row to come.
         """
         self._refuse_moves_by_context()
-        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
+        self._refuse_encoder(continues=True)
+        p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
         return self._stream_state(self._causal(p, ["filter_state"], after, columns))
 
     def decode(
@@ -212,7 +215,8 @@ class Queries(Framed, ABC):
         """
         if keep_state:
             self._refuse_moves_by_context()
-        p, columns = self._causal_query(X, lengths, context), self._columns(max_duration)
+            self._refuse_encoder(continues=True)
+        p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
         state: list[CausalName] = ["filter_state"] if keep_state else []
         known = self._causal(p, [*_TABLES, *state], after, columns)
         return Decoding(
@@ -238,8 +242,10 @@ class Queries(Framed, ABC):
         A model with context needs it for the steps ahead too: ``future_context`` (n_series · horizon, n_context).
         """
         steps = whole("horizon", horizon, 1)
+        self._refuse_encoder(continues=after is not None, ahead=steps)
         sequences = self._sequences(X, lengths, context, may_be_missing=True).extended(steps, future_context)
-        states = self._causal(self._potentials(sequences), ["filtered"], after)["filtered"][0]
+        p = self._potentials(sequences, begun=after is not None)
+        states = self._causal(p, ["filtered"], after)["filtered"][0]
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
         return states[ahead].numpy()
 
@@ -250,11 +256,18 @@ class Queries(Framed, ABC):
         """
         model = self._fitted_model()
         whole("n_samples", n_samples, 1)
+        self._refuse_encoder(ahead=n_samples)
         seed = seed_from(self.random_state if random_state is None else random_state)
         generator = torch.Generator().manual_seed(seed)
-        unseen = self._unseen(n_samples if model.uses_covariates else 1, context)
-        states = inference.simulate_states(self._potentials(unseen), n_samples, generator)
-        X = model.emission.sample(states, generator, unseen.covariates).numpy()
+        beside = any(part.uses_covariates for part in model.components().values())
+        unseen = self._unseen(n_samples if beside else 1, context)
+        p = self._potentials(unseen)
+        if model.initial.uses_covariates:
+            p = replace(p, log_initial=model.initial.log_potentials(unseen)[:, 0])
+        states = inference.simulate_states(p, n_samples, generator)
+        encoded = model.beside(unseen).encoded
+        covariates = unseen.covariates if encoded is None else encoded[0]
+        X = model.emission.sample(states, generator, covariates).numpy()
         return self._answer(None, X, self.feature_labels), self._answer(None, states.numpy(), "state")
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -282,15 +295,17 @@ class Queries(Framed, ABC):
         check_context(self._fitted_model(), sequences)
         return sequences
 
-    def _potentials(self, sequences: Sequences) -> Potentials:
-        return self._fitted_model().potentials(sequences)
+    def _potentials(self, sequences: Sequences, *, begun: bool = False) -> Potentials:
+        return self._fitted_model().potentials(sequences, begun=begun)
 
     def _query(self, X: Any, lengths: Any, context: Any, groups: Any = None) -> Potentials:
         return self._potentials(self._sequences(X, lengths, context, groups))
 
-    def _causal_query(self, X: Any, lengths: Any, context: Any) -> Potentials:
-        """Rows as they come: all of them may be missing."""
-        return self._potentials(self._sequences(X, lengths, context, may_be_missing=True))
+    def _causal_query(self, X: Any, lengths: Any, context: Any, after: StreamState | None = None) -> Potentials:
+        """Rows as they come, or as they come ``after`` others: all of them may be missing."""
+        self._refuse_encoder(continues=after is not None)
+        sequences = self._sequences(X, lengths, context, may_be_missing=True)
+        return self._potentials(sequences, begun=after is not None)
 
     def smooth_sequences(self, sequences: Sequences) -> Tensor:
         """(N, K) :meth:`predict_proba` for packed data."""
@@ -298,6 +313,7 @@ class Queries(Framed, ABC):
 
     def filter_sequences(self, sequences: Sequences) -> Tensor:
         """(N, K) :meth:`filter_proba` for packed data."""
+        self._refuse_encoder()
         return self._causal(self._potentials(sequences), ["filtered"], None)["filtered"][0]
 
     def decode_sequences(self, sequences: Sequences) -> Tensor:
@@ -350,6 +366,28 @@ class Queries(Framed, ABC):
         assert known.own.filter_state is not None
         wide = None if known.wide is known.own else known.wide.filter_state
         return StreamState.of(digest(self._fitted_model()), known.own.filter_state, wide)
+
+    def _refuse_encoder(self, *, continues: bool = False, ahead: int = 1) -> None:
+        """Raise ``ValueError`` where the encoder reads rows that a causal question, a later piece of a series, or steps
+        ``ahead`` of it do not have."""
+        encoder = self._fitted_model().context
+        if encoder is None:
+            return
+        if not encoder.is_causal:
+            raise ValueError(
+                f"the {encoder.name} encoder is bidirectional: what it makes of a row depends on rows after it, so no "
+                "answer would be causal. Ask predict or predict_proba, or fit with bidirectional=False."
+            )
+        if continues and (encoder.has_memory or encoder.source != "context"):
+            raise ValueError(
+                f"the {encoder.name} encoder reads the rows before, which no state of the filter holds; give all rows "
+                "of the series at once."
+            )
+        if ahead > 1 and encoder.source != "context":
+            raise ValueError(
+                f"the {encoder.name} encoder reads the series itself (source={encoder.source!r}), whose values more "
+                "than one step ahead are not known; ask for one step, or fit with source='context'."
+            )
 
     def _refuse_moves_by_context(self) -> None:
         if (law := self._fitted_model().transition).uses_covariates:

@@ -219,7 +219,7 @@ def _check(
         if chosen.counts_parameters and not candidate.is_countable:
             raise ValueError(
                 f"criterion is {criterion!r}, which counts parameters, but a candidate has components whose parameters "
-                f"do not count its freedom; choose one of {', '.join(_without_count())}."
+                f"do not count its freedom, as an encoder's do not; choose one of {', '.join(_without_count())}."
             )
     if sequences.covariates is not None and not any(candidate.uses_context for candidate in candidates):
         raise ValueError("context is given, but no candidate uses it; leave it out, or add one that does.")

@@ -44,7 +44,15 @@ class Curvature:
 
 
 def curvature(model: Model, objective: Objective) -> Curvature:
-    """Standard errors by the delta method, of a single model at the top of its objective."""
+    """Standard errors by the delta method, of a single model at the top of its objective.
+
+    Raises ``ValueError`` for a model whose encoder was learnt: its weights have no meaning of their own, nor a top.
+    """
+    if model.context is not None and "context" not in objective.frozen:
+        raise ValueError(
+            f"this model's encoder {model.context.name!r} was learnt with it, and stopped before the top, so the "
+            "curvature there says nothing; compare held-out likelihoods, or fit heads to a frozen='context' encoder."
+        )
     coordinates = Coordinates(model, objective.frozen)
     least = BOUNDARY / objective.sequences.n_rows
     origin, directions = coordinates.of(model), _directions(model, coordinates, least)

@@ -29,6 +29,7 @@ class Objective:
     - ``weight`` (S,) float64 > 0: how often each series counts; None counts each once
     - ``frozen``: tables ("emission") and parts of tables ("emission.mean") that keep their values
     - ``watch``: is told the objective of each restart that still climbs (r,), once an iteration
+    - ``drop``: what an encoder's dropout is drawn from; None leaves nothing out
     """
 
     sequences: Sequences
@@ -36,6 +37,7 @@ class Objective:
     weight: Tensor | None = None
     frozen: frozenset[str] = frozenset()
     watch: Watch | None = None
+    drop: torch.Generator | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -51,7 +53,7 @@ class Objective:
 
     def potentials(self, model: Model, log_emission: Tensor | None = None) -> Potentials:
         """The model's tables; a known state rules out all others."""
-        p = model.potentials(self.sequences, log_emission)
+        p = model.potentials(self.sequences, log_emission, drop=self.drop)
         if self.states is None:
             return p
         if log_emission is None:

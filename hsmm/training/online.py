@@ -74,7 +74,7 @@ class Averages:
 
 def check_averageable(model: Model, sequences: Sequences) -> None:
     """Raise ``ValueError`` for a model whose statistics of several batches cannot be added up."""
-    if model.uses_covariates:
+    if any(part.uses_covariates for part in model.components().values()):
         raise ValueError("a stream cannot teach components that depend on context; use fit on all rows.")
     emission = model.emission
     if not _is_additive(emission, sequences.n_features):

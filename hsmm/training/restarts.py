@@ -332,6 +332,8 @@ def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) 
     """``climb`` in chunks of restarts: enough to fill the lanes, then no more than share the caches of a CPU."""
     k = model.transition.n_states
     cells = sequences.n_rows * k * (1 + k * model.transition.uses_covariates)
+    if model.duration is not None and model.duration.uses_covariates:
+        cells += sequences.n_rows * k * model.duration.max_duration
     filling = -(-_LANES // sequences.n_series)
     size = filling * max(1, round(_FITTING_CELLS / (cells * filling)))
     most = _MOST_CELLS // cells

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hsmm.components.base import Component
 from hsmm.components.duration import Duration
 from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.model import Model
@@ -68,13 +69,19 @@ def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: 
     device = sequences.values.device
     n_restarts, n_states = starts.mean_dwell.shape
     generator = torch.Generator().manual_seed(seed % 2**63)
-    return replace(
-        structure,
-        initial=structure.initial.initialise(n_restarts, n_states),
-        transition=structure.transition.initialise(sequences, starts.mean_dwell, generator),
-        duration=None if structure.duration is None else _durations(structure.duration, starts.mean_dwell),
-        emission=structure.emission.initialise(sequences, starts.labels.to(device), n_states),
-    ).to(device)
+    if structure.context is not None:
+        encoder = structure.context.initialise(sequences, n_restarts, generator)
+        structure = replace(structure, context=encoder)
+        sequences = structure.beside(sequences)
+    parts: dict[str, Component] = {
+        "initial": structure.initial.initialise(n_restarts, n_states),
+        "transition": structure.transition.initialise(sequences, starts.mean_dwell, generator),
+        "emission": structure.emission.initialise(sequences, starts.labels.to(device), n_states),
+    }
+    if structure.duration is not None:
+        parts["duration"] = _durations(structure.duration, starts.mean_dwell)
+    begun = {kind: part.to(device).beside(sequences) for kind, part in parts.items()}
+    return replace(structure, **begun)  # type: ignore[arg-type]
 
 
 def _durations(bare: Duration, mean_dwell: Tensor) -> Duration:

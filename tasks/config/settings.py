@@ -102,15 +102,18 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _moves_know_their_context(self, info: ValidationInfo) -> Self:
-        if is_outline(info) or "transition" not in self.model.model_fields_set:
+    def _chains_know_their_context(self, info: ValidationInfo) -> Self:
+        if is_outline(info) or self.source.missing_context != "mark_missing":
             return self
-        movers = [label(c) for c in self.model.transition if reads_context("transition", c)]
-        if movers and self.source.missing_context == "mark_missing":
-            raise ValueError(
-                f'source.missing_context = "last_known" or "reject" with `model.transition` {movers[0]}, which reads '
-                "the context of every row, of those without values too"
-            )
+        for kind in ("transition", "duration"):
+            if kind not in self.model.model_fields_set:
+                continue
+            for choice in getattr(self.model, kind):
+                if reads_context(kind, choice):
+                    raise ValueError(
+                        f'source.missing_context = "last_known" or "reject" with `model.{kind}` {label(choice)}, which '
+                        "reads the context of every row, of those without values too"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ def weights(model: Any, scaling: Scaling, rows: pl.DataFrame) -> pl.DataFrame | 
     the log-likelihood, and NaN where the data do not determine them, or are too many to ask in passing.
     """
     parameters = getattr(model.emission_, "parameters", {})
-    if "coef" not in parameters:
+    if not parameters.keys() >= set(_KINDS):
         return None
     told = _with_intervals(model, scaling, rows)
     found = told if told is not None else _estimates(parameters)

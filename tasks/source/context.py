@@ -27,8 +27,11 @@ def with_context(rows: pl.DataFrame, settings: Settings, zone: str) -> tuple[pl.
     if source.missing_context == "mark_missing":
         rows = rows.with_columns(pl.when(~lacks).then(pl.col(settings.value_columns)))
     asked = pl.any_horizontal(pl.col(settings.value_columns).is_not_null())
-    if any(reads_context("transition", choice) for choice in settings.model.transition):
-        asked = pl.lit(value=True)
+    chain = (("transition", settings.model.transition), ("duration", settings.model.duration))
+    if any(reads_context(kind, choice) for kind, choices in chain for choice in choices):
+        asked = pl.lit(value=True)  # states change in gaps, too
+    if any(reads_context("initial", choice) for choice in settings.model.initial):
+        asked = asked | (pl.int_range(pl.len()).over("series_id") == 0)
     failed = (
         rows.filter(lacks & asked)
         .group_by("series_id", maintain_order=True)

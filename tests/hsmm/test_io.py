@@ -36,7 +36,7 @@ def models() -> list[Estimator]:
         ELLIPTICAL[name](covariance=kind)
         for name, kind in itertools.product(ELLIPTICAL, ["full", "diag", "tied", "spherical"])
     ]
-    durations = [DURATIONS[name]() for name in DURATIONS] + [hsmm.durations.Poisson(tail=False)]
+    durations = [law() for law in DURATIONS.values() if not law.uses_covariates] + [hsmm.durations.Poisson(tail=False)]
     return [
         *(hsmm.HMM(3, emission=emission, **quick) for emission in emissions),
         *(hsmm.HSMM(2, duration=law, max_duration=7, min_duration=2, **quick) for law in durations),

@@ -19,6 +19,7 @@ NAMES = {
     "StateMatch",
     "StreamState",
     "check_causal",
+    "context",
     "durations",
     "emissions",
     "inference",

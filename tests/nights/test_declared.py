@@ -69,10 +69,11 @@ def test_a_first_row_without_a_context_has_no_last_known_one(place_at, toy) -> N
     assert validate(ingest(settings), settings).quarantine["reason"].to_list() == ["missing_context"]
 
 
-def test_moves_that_read_a_context_need_it_in_gaps_too(place_at, toy) -> None:
+@pytest.mark.parametrize("law", ["transition=contextual", "duration={name='contextual', context=['w']}"])
+def test_chains_that_read_a_context_need_it_in_gaps_too(place_at, toy, law: str) -> None:
     place = place_at("one")
     trials(toy).filter(pl.int_range(pl.len()) != 40).write_parquet(place.source)
-    moving = ("model.transition=contextual", "model.n_states=2", "context.w={op='identity', column='w'}")
+    moving = (f"model.{law}", "model.n_states=2", "context.w={op='identity', column='w'}")
     for policy, reasons in (("reject", ["missing_context"]), ("last_known", [])):
         settings = place.settings(*moving, f"source.missing_context={policy}")
         assert validate(ingest(settings), settings).quarantine["reason"].to_list() == reasons

@@ -4,6 +4,7 @@ from hsmm.components.emission.base import EMISSIONS as EMISSIONS
 from hsmm.components.emission.base import Emission as Emission
 from hsmm.components.emission.bernoulli import Bernoulli as Bernoulli
 from hsmm.components.emission.categorical import Categorical as Categorical
+from hsmm.components.emission.contextual import Contextual as Contextual
 from hsmm.components.emission.elliptical import Gaussian as Gaussian
 from hsmm.components.emission.elliptical import StudentT as StudentT
 from hsmm.components.emission.exponential import Exponential as Exponential

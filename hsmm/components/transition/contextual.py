@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,9 +12,12 @@ from torch import Tensor
 
 from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.covariates import OnCovariates
+from hsmm.components.dirichlet import reordered
+from hsmm.components.head import check_penalty, standard, units, with_constant
+from hsmm.components.logistic import centred, newton_step
 from hsmm.components.transition.base import Transition
 from hsmm.components.transition.dense import Dense
-from hsmm.components.transition.logistic import centred, newton_step
+from hsmm.components.transition.masked import as_mask
 from hsmm.sequences import Sequences
 from hsmm.types import StateMatrix, StateMatrixSeries, StateVector
 
@@ -31,6 +34,9 @@ class Contextual(OnCovariates, Transition):
     ``penalty`` >= 0 is that of a ridge: penalty / 2 · Σ (coef - mean of its row)², in units of the context's standard
     deviations, which does not depend on the reference. A column that is constant in the fit has coefficients of 0.
 
+    ``allowed`` (K, K) rules moves out, as in :class:`~hsmm.components.transition.masked.Masked`. All logits are divided
+    by ``temperature``: above 1 the moves are less certain than logits within their bounds could make them.
+
     Parameters are in those units: ``bias`` (R, K, K) at the mean context, ``coef`` (R, K, K, C), both within
     ±:data:`LARGEST`, and ``centre``, ``spread`` (R, C) of the context; :attr:`intercept_` and :attr:`coef_` are in the
     context's own.
@@ -40,10 +46,15 @@ class Contextual(OnCovariates, Transition):
     state_axes: ClassVar = {"bias": (1, 2), "coef": (1, 2), "centre": (), "spread": ()}
 
     penalty: float = 0.0
+    temperature: float = 1.0
+    allowed: Sequence[Sequence[bool]] | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.penalty, (int, float)) and 0.0 <= self.penalty < float("inf")):
-            raise ValueError(f"penalty is {self.penalty!r}; expected a number >= 0 (0 is none).")
+        check_penalty(self.penalty)
+        if not (isinstance(self.temperature, (int, float)) and 0.0 < self.temperature < float("inf")):
+            raise ValueError(f"temperature is {self.temperature!r}; expected a number > 0 (1 changes nothing).")
+        if self.allowed is not None:
+            object.__setattr__(self, "allowed", as_mask(self.allowed))
 
     @classmethod
     def from_parameters(cls, intercept: Any, coef: Any, **hyperparameters: Any) -> Self:
@@ -64,6 +75,15 @@ class Contextual(OnCovariates, Transition):
     @property
     def n_states(self) -> int:
         return self.parameters["bias"].shape[-1]
+
+    @property
+    def n_absorbing(self) -> int:
+        possible = self._possible()
+        return int((possible.diagonal() & (possible.sum(-1) == 1)).sum())
+
+    @property
+    def is_exchangeable(self) -> bool:
+        return self.allowed is None
 
     @property
     def coef_(self) -> np.ndarray:
@@ -94,27 +114,24 @@ class Contextual(OnCovariates, Transition):
         return self._masked(self.parameters["bias"]).softmax(-1)
 
     def initialise(self, sequences: Sequences, mean_dwell: StateVector, generator: torch.Generator) -> Self:
-        k, context = mean_dwell.shape[1], self.design(sequences).cpu()
         moves = Dense(self_transitions=self.self_transitions).initialise(sequences, mean_dwell, generator).typical()
-        mean, spread = context.mean(0), context.std(0, unbiased=False)
-        constant = context.amin(0) == context.amax(0)
-        if not bool(spread.isfinite().all()):
-            raise ValueError(f"the context holds {float(context.abs().max()):.3g}, whose square overflows; rescale it.")
-        shape = (len(moves), -1)
-        made = self.with_parameters(
-            bias=torch.where(moves > 0, moves.clamp(min=1e-12).log(), 0.0),
-            coef=moves.new_zeros(*moves.shape, context.shape[1]),
-            centre=mean.expand(*shape).clone(),
-            spread=torch.where(constant, 0.0, spread).expand(*shape).clone(),
-        )
-        return made._referenced() if k > 1 else made
+        bias = torch.where(moves > 0, moves.clamp(min=1e-12).log(), 0.0)
+        return self.with_parameters(bias=bias).beside(sequences)
+
+    def beside(self, sequences: Sequences) -> Self:
+        bias = self.parameters["bias"]
+        centre, spread = (x.to(bias) for x in units(self.design(sequences), len(bias)))
+        coef = bias.new_zeros(*bias.shape, centre.shape[-1])
+        made = self.with_parameters(bias=bias, coef=coef, centre=centre, spread=spread)
+        return made._referenced() if self.n_states > 1 else made
 
     def maximise(self, sequences: Sequences, counts: StateMatrixSeries, held: Collection[str] = ()) -> Self:
         """A damped Newton step on the exact objective, never downhill; new counts are worth more than a second one."""
         context = self._standard(self._ahead(sequences))
-        design = torch.cat([context.new_ones(*context.shape[:-1], 1), context], -1)
+        design = with_constant(context)
         point, counts = self._point(), counts.movedim(1, -1).contiguous()
-        point = newton_step(point, design, counts, self._possible(), self._movable(), self.penalty, LARGEST)
+        colder = design / self.temperature
+        point = newton_step(point, colder, counts, self._possible(), self._movable(), self.penalty, LARGEST)
         return self.with_parameters(bias=point[..., 0].clone(), coef=point[..., 1:].clone())
 
     def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
@@ -134,7 +151,10 @@ class Contextual(OnCovariates, Transition):
         return self.with_parameters(**bounded)
 
     def permuted(self, order: Tensor) -> Self:
-        return super().permuted(order)._referenced()
+        moved = super().permuted(order)
+        if self.allowed is not None:
+            moved = replace(moved, allowed=reordered(self.allowed, order))
+        return moved._referenced()
 
     def log_prior(self) -> Tensor:
         return -0.5 * self.penalty * centred(self.parameters["coef"], self._possible()).square().flatten(1).sum(1)
@@ -152,14 +172,13 @@ class Contextual(OnCovariates, Transition):
     def _ahead(self, sequences: Sequences) -> Tensor:
         """(N, C) the context of the next row, or of a series' last row its own, which no step reads."""
         context = self.design(sequences, self.parameters["centre"].shape[-1])
-        following = torch.arange(1, len(context) + 1, device=context.device)
+        following = torch.arange(1, context.shape[-2] + 1, device=context.device)
         following[sequences.offsets[1:] - 1] -= 1
-        return context[following]
+        return context[..., following, :]
 
     def _standard(self, context: Tensor) -> Tensor:
         """(R, N, C) in standard deviations from the mean; 0 in columns that were constant in the fit."""
-        centre, spread = (self.parameters[name].unsqueeze(1) for name in ("centre", "spread"))
-        return torch.where(spread > 0, (context - centre) / spread.where(spread > 0, 1.0), 0.0)
+        return standard(context, self.parameters["centre"], self.parameters["spread"])
 
     def _log_table(self, context: Tensor) -> Tensor:
         """(R, N, K, K), column by column, so that no row's bits depend on the others."""
@@ -170,7 +189,7 @@ class Contextual(OnCovariates, Transition):
         return self._masked(logits).log_softmax(-1)
 
     def _masked(self, logits: Tensor) -> Tensor:
-        return logits.masked_fill(~self._possible(), -torch.inf)
+        return (logits / self.temperature).masked_fill(~self._possible(), -torch.inf)
 
     def _point(self) -> Tensor:
         return torch.cat([self.parameters["bias"].unsqueeze(-1), self.parameters["coef"]], -1)
@@ -179,12 +198,17 @@ class Contextual(OnCovariates, Transition):
         """(K, K) moves that can be made."""
         k, device = self.n_states, self.parameters["bias"].device
         stays = torch.eye(k, dtype=torch.bool, device=device)
-        return torch.ones_like(stays) if self.self_transitions or k == 1 else ~stays
+        known = torch.ones_like(stays) if self.allowed is None else torch.tensor(self.allowed, device=device)
+        if len(known) != k:
+            raise ValueError(f"allowed is a mask of {len(known)} states, but the model has {k}.")
+        moves = known & ~stays
+        return known if self.self_transitions else moves | (known & stays & ~moves.any(-1, keepdim=True))
 
     def _reference(self) -> Tensor:
         """(K,) the move of each state that the others are compared with."""
-        states = torch.arange(self.n_states, device=self.parameters["bias"].device)
-        return states if self.self_transitions or self.n_states == 1 else (states == 0).long()
+        possible = self._possible()
+        stays = torch.arange(self.n_states, device=possible.device)
+        return torch.where(possible.diagonal(), stays, possible.long().argmax(-1))
 
     def _movable(self) -> Tensor:
         """(K, K) possible moves but the references."""
@@ -193,7 +217,8 @@ class Contextual(OnCovariates, Transition):
 
     def _referenced(self) -> Self:
         """The same law with logits relative to the reference."""
-        states, reference, possible = torch.arange(self.n_states), self._reference(), self._possible()
+        reference, possible = self._reference(), self._possible()
+        states = torch.arange(self.n_states, device=possible.device)
         bias, coef = self.parameters["bias"], self.parameters["coef"]
         bias = torch.where(possible, bias - bias[:, states, reference].unsqueeze(-1), 0.0)
         coef = torch.where(possible.unsqueeze(-1), coef - coef[:, states, reference].unsqueeze(-2), 0.0)

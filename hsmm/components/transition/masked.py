@@ -27,7 +27,7 @@ class Masked(Dense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "allowed", _mask(self.allowed))
+        object.__setattr__(self, "allowed", as_mask(self.allowed))
 
     @classmethod
     def from_parameters(cls, probability: Any, **hyperparameters: Any) -> Self:
@@ -47,7 +47,8 @@ class Masked(Dense):
         return replace(super().permuted(order), allowed=reordered(self.allowed, order))
 
 
-def _mask(allowed: Any) -> tuple[tuple[bool, ...], ...]:
+def as_mask(allowed: Any) -> tuple[tuple[bool, ...], ...]:
+    """(K, K) of True and False. Raises ``ValueError`` for anything else, and for states without successor."""
     try:
         mask = np.asarray(allowed, dtype=np.float64)
     except (TypeError, ValueError):

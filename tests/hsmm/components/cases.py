@@ -91,16 +91,20 @@ class InitialCase(Case):
     component: Initial
 
     def started(self, seed: int) -> Initial:  # noqa: ARG002 - every start is the same
-        return self.component.initialise(N_RESTARTS, N_STATES)
+        return self.component.initialise(N_RESTARTS, N_STATES).beside(self.sequences)
 
     def statistics(self, seed: int) -> Statistics:
-        return {"counts": 9.0 * torch.rand((N_RESTARTS, N_STATES), generator=generator(seed), dtype=torch.float64)}
+        shape = self.started(seed).log_potentials(self.sequences).shape
+        return {"counts": 9.0 * torch.rand(shape, generator=generator(seed), dtype=torch.float64)}
 
     def counts(self, statistics: Statistics) -> Tensor:
         return statistics["counts"]
 
     def permuted(self, statistics: Statistics, order: Tensor) -> Statistics:
-        return {"counts": statistics["counts"][:, order]}
+        return {"counts": statistics["counts"][..., order]}
+
+    def log_table(self, component: Initial) -> Tensor:
+        return component.log_potentials(self.sequences).transpose(1, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +193,44 @@ class DurationCase(Case):
 
 
 @dataclass(frozen=True, eq=False)
+class ContextualDurationCase(DurationCase):
+    """Segments counted by the row they begin at; first residuals by series."""
+
+    def started(self, seed: int) -> Duration:
+        return super().started(seed).beside(self.sequences)
+
+    def statistics(self, seed: int) -> Statistics:
+        whole, drawn = super().statistics(seed), generator(seed)
+        r, k, d = whole["duration"].shape
+        of_row = torch.rand((r, N_ROWS, k, d), generator=drawn, dtype=torch.float64) ** 6
+        of_series = torch.rand((r, 3, 1, 1), generator=drawn, dtype=torch.float64)
+        by_row = whole["duration"].unsqueeze(1) * of_row
+        return {**whole, "duration": by_row, "residual": whole["residual"].unsqueeze(1) * of_series}
+
+    def expected(self, component: Duration, n_segments: float) -> Statistics:
+        tables = component.log_potentials(self.sequences)
+        stays = super().expected(component, n_segments * N_ROWS)
+        duration = n_segments * tables.log_duration.exp()
+        return {**stays, "duration": duration, "residual": torch.zeros_like(duration[:, :3])}
+
+    def log_likelihood(self, component: Duration, statistics: Statistics) -> Tensor:
+        tables = component.log_potentials(self.sequences)
+        value, stay = weighted(statistics["duration"], tables.log_duration).sum((1, 2, 3)), None
+        if tables.log_tail is not None:
+            stay = tables.log_tail.unsqueeze(1)
+            value = value + weighted(statistics["tail_stay"], tables.log_tail).sum(-1)
+            value = value + weighted(statistics["tail_leave"], log_one_minus_exp(tables.log_tail)).sum(-1)
+        law = equilibrium_residual(tables.log_duration[:, self.sequences.offsets[:-1]], stay)
+        return value + weighted(statistics["residual"], law).sum((1, 2, 3))
+
+    def permuted(self, statistics: Statistics, order: Tensor) -> Statistics:
+        return {name: x[..., order, :] if x.ndim == 4 else x[:, order] for name, x in statistics.items()}
+
+    def log_table(self, component: Duration) -> Tensor:
+        return component.log_potentials(self.sequences).log_duration.transpose(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
 class EmissionCase(Case):
     component: Emission
 
@@ -229,16 +271,21 @@ def emission_cases() -> list[EmissionCase]:
 
 def duration_cases() -> list[DurationCase]:
     return [
-        DurationCase(f"{label}-{residual=}", component, rows_of(), given.noise, residual)
+        (ContextualDurationCase if component.uses_covariates else DurationCase)(
+            f"{label}-{residual=}", component, rows_beside_context(), given.noise, residual
+        )
         for label, component, given in _made("duration")
         for residual in (False, True)
     ]
 
 
-def chain_cases() -> list[Case]:
-    beside = rows_of()
+def rows_beside_context() -> Sequences:
     drawn = torch.randn((N_ROWS, 3), generator=generator(9), dtype=torch.float64)
-    beside = beside.with_covariates(drawn * torch.tensor([1.0, 300.0, 0.0]) + 5.0)
+    return rows_of().with_covariates(drawn * torch.tensor([1.0, 300.0, 0.0]) + 5.0)
+
+
+def chain_cases() -> list[Case]:
+    beside = rows_beside_context()
     kinds = {"initial": InitialCase, "transition": TransitionCase}
     return [kinds[kind](*made[:2], beside, made[2].noise) for kind in kinds for made in _made(kind)]
 
@@ -262,7 +309,7 @@ def families_without_cases() -> list[str]:
     """What is wrong with the families that cannot be tried as they are registered."""
     found = []
     for kind, entry in KINDS.items():
-        for name, family in entry.families.items():
+        for name, family in entry.families.items() if kind != "context" else ():
             for given in _given(kind, name):
                 try:
                     made = family(**given.options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hsmm.components.duration import Geometric
 from hsmm.components.emission import Categorical, Gaussian, Mixture, Poisson, Product, StudentT
 from tests.hsmm.components.glm_cases import OPTIONS as REGRESSIONS
 
@@ -36,6 +37,7 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
     "initial": {
         "free": [given(), given(concentration=2.5), given(concentration=(0.9, 1.0, 3.0))],
         "fixed": [given(probability=(0.2, 0.5, 0.3))],
+        "contextual": [given(), given(columns=(1,))],
     },
     "transition": {
         "dense": [
@@ -48,12 +50,22 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
             given(self_transitions=False, allowed=MASK, concentration=CONCENTRATIONS),
         ],
         "left_to_right": [*_FOR_HMMS, given(self_transitions=True, max_step=1)],
-        "contextual": [*_FOR_HMMS, given(penalty=2.0), given(self_transitions=True, columns=(1, 2))],
+        "contextual": [
+            *_FOR_HMMS,
+            given(penalty=2.0, temperature=1.7),
+            given(self_transitions=True, columns=(1, 2)),
+            given(self_transitions=False, allowed=MASK, penalty=1.0),
+        ],
     },
     "duration": {
         "categorical": [*_EDGES, given(max_duration=8), given(min_duration=3, max_duration=8, concentration=1.5)],
         "geometric": [*_EDGES, *(given(min_duration=3, max_duration=8, tail=tail) for tail in (True, False))],
         "negative_binomial": [*_EDGES, given(max_duration=8), given(min_duration=3, max_duration=8, tail=False)],
+        "contextual": [
+            given(max_duration=5, family="poisson"),
+            given(min_duration=3, max_duration=8, columns=(1, 2), penalty=0.0, family=Geometric(tail=False)),
+            given(min_duration=2, max_duration=5, family="categorical", penalty=2.0),
+        ],
     },
     "emission": {
         "gaussian": _COVARIANCES,
@@ -63,6 +75,12 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
         "poisson": [given(missing=True), given(prior_shape=3.0, prior_rate=0.7)],
         "negative_binomial": [given(missing=True)],
         "gamma": [given(missing=True)],
+        "contextual": [
+            given(missing=True, noise=0.1, family="gaussian"),
+            given(missing=True, noise=0.1, family="student_t", columns=(1,)),
+            given(family="poisson", penalty=0.0),
+            *(given(family=name, columns=(0,)) for name in ("categorical", "gamma", "bernoulli")),
+        ],
         "multinomial": [given(missing=True), given(concentration=1.5, total=9)],
         "mixture": [
             given(missing=True),

@@ -29,6 +29,7 @@ DATA = {
     "negative_binomial": COUNTS[:, None],
     "gamma": RNG.gamma(2.0 + 3.0 * LEVEL)[:, None],
 }
+CONTEXT = RNG.normal(size=(80, 1))
 for table in DATA.values():
     table[::9, 0] = np.nan
 
@@ -88,8 +89,9 @@ class TestEveryStructure:
 
 def started(name: str):
     estimator, data = STRUCTURES[name]
-    fitted = estimator.clone().set_params(n_init=1, max_iter=2, tol=0.0).fit(DATA[data], LENGTHS)
-    return fitted._model, Objective(hsmm.Sequences.from_arrays(DATA[data], LENGTHS))
+    context = CONTEXT if estimator.uses_context else None
+    fitted = estimator.clone().set_params(n_init=1, max_iter=2, tol=0.0).fit(DATA[data], LENGTHS, context=context)
+    return fitted._model, Objective(hsmm.Sequences.from_arrays(DATA[data], LENGTHS, context))
 
 
 def test_nothing_to_learn_is_refused() -> None:

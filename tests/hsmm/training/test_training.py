@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWar
 
 COMPLETE = Sequences.from_arrays(regimes(missing=0.0), LENGTHS)
 GAPPY = Sequences.from_arrays(regimes(missing=0.2), LENGTHS)
+STATIC = {name: law for name, law in DURATIONS.items() if not law.uses_covariates}
 N_STATES = 3
 
 
@@ -58,10 +59,10 @@ STRUCTURES = {
         f"hmm floor {kind}": structure(emission=Gaussian(covariance=kind, min_covariance=0.2))
         for kind in ("full", "diag", "tied", "spherical")
     },
-    **{f"{name}": semi_markov(DURATIONS[name](max_duration=12, min_duration=2)) for name in DURATIONS},
+    **{f"{name}": semi_markov(law(max_duration=12, min_duration=2)) for name, law in STATIC.items()},
     **{
-        f"{name} left-censored": semi_markov(DURATIONS[name](max_duration=12), left_censored=True)
-        for name in DURATIONS
+        f"{name} left-censored": semi_markov(law(max_duration=12), left_censored=True)
+        for name, law in STATIC.items()
     },
     "categorical with priors": semi_markov(
         Categorical(max_duration=9, concentration=1.5), initial=FreeInitial(concentration=3.0), left_censored=True
