@@ -11,7 +11,7 @@ from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
 from hsmm.components import transition as transitions
 from hsmm.identity import StateMatch, match_states
-from hsmm.models import GLMHMM, HMM, HSMM, Estimator, StreamState, load, load_filter_state
+from hsmm.models import GLMHMM, HMM, HSMM, Estimator, FactorialHMM, StreamState, load, load_filter_state
 from hsmm.models.glm import options as regularizers
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, select_model
@@ -29,6 +29,7 @@ __all__ = [
     "HSMM",
     "Causality",
     "Estimator",
+    "FactorialHMM",
     "Potentials",
     "Selection",
     "Sequences",

@@ -180,3 +180,43 @@ def _matched_within(truths: np.ndarray, free: list[int], margin: int) -> int:
             free.remove(nearest)
             matched += 1
     return matched
+
+
+def energy_assigned(truth: Any, estimate: Any) -> float:
+    """Share of the total that is assigned to the right part, 1 - Σ|estimate - truth| / (2 Σ truth), at most 1.
+
+    ``truth`` and ``estimate`` (n_samples, n_parts) >= 0 are what each part takes at each row; rows with NaN on either
+    side are left out. Source: Kolter & Johnson (2011), *REDD: a public data set for energy disaggregation research*.
+    """
+    known, found = _parts(truth, estimate)
+    total = known.sum()
+    if not total > 0:
+        raise ValueError(f"truth sums to {total:g}; expected parts that take something.")
+    return float(1.0 - np.abs(found - known).sum() / (2.0 * total))
+
+
+def energy_error(truth: Any, estimate: Any) -> np.ndarray:
+    """(n_parts,) |Σ estimate - Σ truth| / Σ truth of each part, over all rows; NaN for a part that takes nothing."""
+    known, found = _parts(truth, estimate)
+    total = known.sum(0)
+    return np.abs(found.sum(0) - total) / np.where(total > 0, total, np.nan)
+
+
+def on_off_f1(truth: Any, estimate: Any, threshold: float) -> np.ndarray:
+    """(n_parts,) F1 of the rows in which each part takes more than ``threshold``; NaN where neither ever does."""
+    known, found = (part > threshold for part in _parts(truth, estimate))
+    both, either = (known & found).sum(0), known.sum(0) + found.sum(0)
+    return np.where(either > 0, 2.0 * both, np.nan) / np.maximum(either, 1)
+
+
+def _parts(truth: Any, estimate: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as (rows that are known on both sides, n_parts)."""
+    known, found = (np.asarray(side, dtype=np.float64) for side in (truth, estimate))
+    if known.ndim != 2 or known.shape != found.shape:
+        raise ValueError(
+            f"truth has shape {known.shape} and estimate {found.shape}; expected both (n_samples, n_parts)."
+        )
+    seen = np.isfinite(known).all(1) & np.isfinite(found).all(1)
+    if not seen.any():
+        raise ValueError("no row is known in truth and estimate; expected some without NaN.")
+    return known[seen], found[seen]

@@ -8,6 +8,7 @@ from typing import Any
 from hsmm.components.model import Model
 from hsmm.io import load_model
 from hsmm.models.base import Estimator
+from hsmm.models.factorial_hmm import FILE, FactorialHMM
 from hsmm.models.glm_hmm import GLMHMM
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
@@ -17,8 +18,10 @@ from hsmm.training.trainers import resolve_trainer
 ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
 
 
-def load(folder: str | Path) -> Estimator | GLMHMM:
+def load(folder: str | Path) -> Estimator | GLMHMM | FactorialHMM:
     """The fitted estimator that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
+    if (Path(folder) / f"{FILE}.json").exists():
+        return FactorialHMM.from_saved(folder)
     model, details = load_model(folder)
     kind, options = details.get("estimator"), details.get("options")
     if kind == GLMHMM.__name__:
@@ -44,4 +47,14 @@ def _glm_hmm(folder: str | Path, model: Model, details: dict[str, Any]) -> GLMHM
         raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
 
 
-__all__ = ["ESTIMATORS", "GLMHMM", "HMM", "HSMM", "Estimator", "StreamState", "load", "load_filter_state"]
+__all__ = [
+    "ESTIMATORS",
+    "GLMHMM",
+    "HMM",
+    "HSMM",
+    "Estimator",
+    "FactorialHMM",
+    "StreamState",
+    "load",
+    "load_filter_state",
+]

@@ -1,0 +1,1 @@
+"""Several chains whose levels add up: inference that is linear in their number, and the exact one beside it."""
