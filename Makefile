@@ -22,7 +22,7 @@ serve: $(VENV)/.package
 	@$(BIN)/python -m flows.serve --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test $(VENV)/.lint
 	@$(BIN)/ruff check .

@@ -122,6 +122,8 @@ def _night(
     for name, value in vars(nightly).items():
         if name.endswith("_task"):
             setattr(nightly, name, value.fn)
+    if point != "in the pictures":
+        nightly.pictures_task = _no_pictures
     _wrap(finished.hsmm, "select_model", after=_count_fit)
     if prepare is not None:
         prepare()
@@ -135,6 +137,10 @@ def _night(
     except Exception as error:
         said = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(), "status": 99}
     Path(f"said-{os.getpid()}.json").write_text(json.dumps(said, default=str))
+
+
+def _no_pictures(*_: object) -> list[str]:
+    return []
 
 
 def _count_fit() -> None:

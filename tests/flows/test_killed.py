@@ -20,13 +20,19 @@ _ENDLESS = ["--set", "fit.tol=0", "--set", "fit.max_iter=100000000"]
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to see who is left")
 
 
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Prefect keeps its database, which takes it longer to make than to use."""
+    return tmp_path_factory.mktemp("prefect")
+
+
 @pytest.fixture
-def at_work(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def at_work(tmp_path: Path, prefect_home: Path) -> Iterator[subprocess.Popen[str]]:
     """A run in the midst of its fits, whose server answers; output and errors share one pipe, as in a schedule."""
     walk("A", 1).write_parquet(tmp_path / "prices.parquet")
     (tmp_path / "toy.toml").write_text(CONFIG)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "HSMM_"))}
-    environment |= {"PYTHONPATH": str(_ROOT), "PREFECT_HOME": str(tmp_path / "prefect"), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(_ROOT), "PREFECT_HOME": str(prefect_home), "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(
         [sys.executable, "-c", "from flows.cli import main; main()", "run", "toy.toml", *_ENDLESS],
         cwd=tmp_path,

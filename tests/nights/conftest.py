@@ -26,7 +26,7 @@ import tasks.tracking.track
 from flows.cli import main
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle, load_bundle
-from tasks.registry.client import PREVIOUS, Version
+from tasks.registry.client import PREVIOUS, Version, _make_local_database
 from tests.commands import Outcome
 
 FIRST_DAY = date(2020, 1, 1)
@@ -207,9 +207,18 @@ def _no_server() -> Future[None]:
     return ready
 
 
+@pytest.fixture(scope="session")
+def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow's, which takes it seconds to make."""
+    made = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    _make_local_database(f"sqlite:///{made}")
+    return made
+
+
 @pytest.fixture
-def real_place(tmp_path: Path, plainly: None) -> Place:  # noqa: ARG001
+def real_place(tmp_path: Path, plainly: None, tracking_database: Path) -> Place:  # noqa: ARG001
     """A place whose registry is MLflow's."""
+    shutil.copy(tracking_database, tmp_path)
     return Place(tmp_path)
 
 
@@ -265,3 +274,11 @@ def day(n: int) -> date:
 def toy() -> Any:
     """The functions that make sources."""
     return type("Toy", (), {f.__name__: staticmethod(f) for f in (levels, sojourns, frame, day)})
+
+
+@pytest.fixture
+def place(place_at: Callable[[str], Place], toy: Any) -> Place:
+    """A place whose source holds a hundred and sixty days of two levels."""
+    here = place_at("here")
+    toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(here.source)
+    return here

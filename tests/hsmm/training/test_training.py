@@ -30,6 +30,7 @@ COMPLETE = Sequences.from_arrays(regimes(missing=0.0), LENGTHS)
 GAPPY = Sequences.from_arrays(regimes(missing=0.2), LENGTHS)
 STATIC = {name: law for name, law in DURATIONS.items() if not law.uses_covariates}
 N_STATES = 3
+N_STEPS = 15
 
 
 def structure(**changes: object) -> Model:
@@ -70,18 +71,21 @@ STRUCTURES = {
     "seen to its end": semi_markov(DURATIONS["poisson"](max_duration=30), right_censored=False),
     "truncated": semi_markov(DURATIONS["negative_binomial"](max_duration=20, tail=False)),
 }  # fmt: skip
+ROWS = {"complete": COMPLETE, "missing": GAPPY}
+# A law of durations does not see the rows, and so not whether they are complete.
+CLIMBS = [(name, rows) for rows in ROWS for name in STRUCTURES if rows == "missing" or not STRUCTURES[name].duration]
 
 
 @pytest.mark.parametrize("accelerate", [False, True])
-@pytest.mark.parametrize("sequences", [COMPLETE, GAPPY], ids=["complete", "missing"])
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize(("name", "rows"), CLIMBS)
 class TestEveryClimb:
-    def test_is_monotone_and_ends_at_its_likelihood(self, name: str, sequences: Sequences, accelerate: bool) -> None:
+    def test_is_monotone_and_ends_at_its_likelihood(self, name: str, rows: str, accelerate: bool) -> None:
+        sequences = ROWS[rows]
         start = started(STRUCTURES[name], sequences)
-        fit = expectation_maximisation(start, sequences, max_iter=25, tol=0.0, accelerate=accelerate)
+        fit = expectation_maximisation(start, sequences, max_iter=N_STEPS, tol=0.0, accelerate=accelerate)
         assert (fit.fall <= 1e-8).all()
         assert (fit.history.diff(dim=0) >= -1e-8 * fit.history[1:].abs()).all()
-        assert fit.n_iter.tolist() == [25] * 4
+        assert fit.n_iter.tolist() == [N_STEPS] * 4
         assert not fit.converged.any()
         reached = hsmm.inference.log_partition(fit.model.potentials(sequences)).sum(1)
         torch.testing.assert_close(fit.log_likelihood, reached, rtol=1e-12, atol=0.0)
@@ -204,7 +208,7 @@ DEGENERATE = {
 def test_degenerate_data_stay_finite_and_floored(name: str, covariance: str, emission: str) -> None:
     X = DEGENERATE[name]
     law = ELLIPTICAL[emission](covariance=covariance, min_covariance=1e-4)
-    model = hsmm.HMM(3, emission=law, n_init=5, max_iter=30).fit(X)
+    model = hsmm.HMM(3, emission=law, n_init=3, max_iter=20).fit(X)
     assert np.isfinite(model.log_likelihood_)
     assert model.score(X) == pytest.approx(model.log_likelihood_, rel=1e-9, abs=1e-9)
     assert np.isfinite(model.predict_proba(X)).all()
