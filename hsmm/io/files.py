@@ -64,6 +64,7 @@ def check_dtype(path: Path, name: str, value: Tensor, expected: torch.dtype = to
 
 def _replace(path: Path, write_to: Callable[[Path], object]) -> None:
     """Write beside ``path`` first, so that a crash leaves what was there."""
+    # `tasks.config.whole` is its own: a run that has nothing to do uses it, and any module of ours here loads PyTorch.
     new = path.with_name(f"{path.name}.new")
     write_to(new)
     new.replace(path)

@@ -23,14 +23,6 @@ from tasks.registry.client import Registry, check_local_database
 SET = ("--set", "model.n_states=2")
 
 
-@pytest.fixture
-def place(place_at, toy):
-    """A hundred and sixty days of two levels."""
-    here = place_at("here")
-    toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(here.source)
-    return here
-
-
 def run(place, toy, n: int, *more: str):
     return place.command("run", "--as-of", str(toy.day(n)), *SET, *more)
 

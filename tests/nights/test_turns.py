@@ -17,13 +17,6 @@ from tasks.tables.turns import in_turn
 SET = ("--set", "model.n_states=2")
 
 
-@pytest.fixture
-def place(place_at, toy):
-    here = place_at("here")
-    toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(here.source)
-    return here
-
-
 @pytest.mark.parametrize(("first", "second"), [(False, True), (True, False), (True, True)])
 def test_a_backfill_goes_alone(place, first: bool, second: bool) -> None:
     waits, entered = Event(), Event()

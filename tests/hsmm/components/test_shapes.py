@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import is_dataclass
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
-
 import pytest
 import torch
-from jaxtyping import AbstractArray, jaxtyped
-from torch import Tensor
 
 from hsmm.components.duration import Duration
 from hsmm.components.transition import Transition
 from hsmm.types import StateSeries, StateVector
 from tests.hsmm.components.cases import N_STATES, Case, EmissionCase, all_cases
+from tests.shapes import call
 
 CASES = list({(case.component.kind, case.component.name, case.name[-8:]): case for case in all_cases()}.values())
-
-
-def call(method: Callable[..., Any], *arguments: Any) -> Any:
-    """The method's answer, once arguments and answer have the shapes that its annotations give."""
-    hints = get_type_hints(method)
-    given = inspect.signature(method).bind(*arguments).arguments
-    with jaxtyped("context"):
-        for name, value in given.items():
-            check(hints.get(name), value, f"{method.__qualname__}({name})")
-        answer = method(*arguments)
-        check(hints.get("return"), answer, f"{method.__qualname__} -> ")
-    return answer
-
-
-def check(hint: Any, value: Any, where: str) -> None:
-    if is_dataclass(value) and type(value).__name__.startswith("Duration"):
-        for name, own in get_type_hints(type(value)).items():
-            check(own, getattr(value, name), f"{where}.{name}")
-    shapes = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    arrays = [shape for shape in shapes if inspect.isclass(shape) and issubclass(shape, AbstractArray)]
-    if isinstance(value, Tensor) and arrays:
-        assert any(isinstance(value, shape) for shape in arrays), f"{where} is {tuple(value.shape)}, not {hint}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
