@@ -15,7 +15,7 @@ from tasks.config.moments import parse_as_of
 from tasks.config.outcome import BackfillSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
-from tasks.registry.client import check_local_database
+from tasks.registry.local import check_local_database
 from tasks.tables.partitions import known_later, ledger, partitions, told
 from tasks.tables.turns import in_turn
 

@@ -16,7 +16,7 @@ from tasks.fitting.decode import decode_task
 from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
 from tasks.judgement.promote import follow_task
-from tasks.registry.client import check_local_database
+from tasks.registry.local import check_local_database
 from tasks.report.announce import announced
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.availability import available_later

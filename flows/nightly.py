@@ -21,7 +21,8 @@ from tasks.fitting.fit import Fitted, fit_task
 from tasks.judgement.champion import champion_at, check_followed, jumped_inputs, keep_champion, told_jumps
 from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task
-from tasks.registry.client import check_local_database, reach_registry
+from tasks.registry.client import reach_registry
+from tasks.registry.local import check_local_database
 from tasks.report.announce import announced
 from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task

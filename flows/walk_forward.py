@@ -22,7 +22,7 @@ from tasks.config.settings import Settings
 from tasks.fitting.candidates import check_candidates
 from tasks.fitting.finished import Store
 from tasks.judgement.promote import settle_task
-from tasks.registry.client import check_local_database
+from tasks.registry.local import check_local_database
 from tasks.report.summary import describe_fitted, describe_input
 from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key

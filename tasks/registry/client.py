@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +13,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.config.errors import TrackingError, UnreachableError, plainly
-from tasks.config.whole import appearing
+from tasks.config.errors import TrackingError, UnreachableError
+from tasks.registry.local import (
+    PATIENCE,
+    artifact_location,
+    check_local_database,
+    is_there,
+    make_local_database,
+    patient,
+)
+from tasks.registry.signature import as_pandas, signature
 
 if TYPE_CHECKING:
     import polars as pl
 
-_PATIENCE = 60  # seconds; as three requests to a server
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _MOST_BYTES = 1 << 30
 _PARENT = "mlflow.parentRunId"
-_SQLITE = "sqlite:///"
 _MOST_VERSIONS = 10_000
 _ALREADY = "RESOURCE_ALREADY_EXISTS"
 CHAMPION, PREVIOUS, ROLLED_BACK = "champion", "previous_champion", "rolled_back"
@@ -60,8 +64,8 @@ class Registry:
         with _one_sentence(uri):
             from mlflow import MlflowClient
 
-            _make_local_database(uri)
-            self._patient_uri = _patient(uri)
+            make_local_database(uri)
+            self._patient_uri = patient(uri)
             self._client = MlflowClient(tracking_uri=self._patient_uri, registry_uri=self._patient_uri)
             self.experiment_id = self._experiment(experiment, make=make)
 
@@ -186,8 +190,8 @@ class Registry:
                     name="model",
                     python_model=str(code),
                     artifacts={"bundle": str(bundle)},
-                    signature=_signature(columns, example),
-                    input_example=None if example is None else _as_pandas(example),
+                    signature=signature(columns, example),
+                    input_example=None if example is None else as_pandas(example),
                     pip_requirements=list(requirements),
                 )
             self._ensure_model(name)
@@ -301,7 +305,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            place = _artifact_location(self.uri, name)
+            place = artifact_location(self.uri, name)
             return str(self._client.create_experiment(name, place, tags={_KIND: _RUNS_AND_MODELS}))
         except MlflowException as error:
             found = self._client.get_experiment_by_name(name)
@@ -335,81 +339,6 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
         yield list(items[start : start + size])
 
 
-def _artifact_location(uri: str, experiment: str) -> str | None:
-    """Beside a SQLite file; a server knows its own place."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return (Path(uri.removeprefix(_SQLITE)).absolute().parent / "mlartifacts" / experiment).as_uri()
-
-
-def _signature(columns: Sequence[str], example: pl.DataFrame | None) -> Any:
-    from mlflow.models import ModelSignature, infer_signature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
-
-    inputs: list[Any] = [
-        ColSpec(DataType.string, "series_id"),
-        *(ColSpec(DataType.double, column) for column in columns),
-    ]
-    outputs: list[Any] = [ColSpec(DataType.long, "state"), ColSpec(Array(DataType.double), "p_filtered")]
-    taken = Schema(inputs) if example is None else infer_signature(_as_pandas(example)).inputs
-    return ModelSignature(inputs=taken, outputs=Schema(outputs))
-
-
-def _as_pandas(example: pl.DataFrame) -> Any:
-    """Numbers as doubles, which may be missing, and moments in UTC."""
-    import polars as pl
-    import polars.selectors as cs
-
-    moments = example.with_columns(
-        cs.date().cast(pl.Datetime("us")),
-        cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None),
-    )
-    return moments.with_columns(cs.numeric().cast(pl.Float64)).to_pandas()
-
-
-def _patient(uri: str) -> str:
-    """A SQLite database that another holds is waited for as long as a server that does not answer."""
-    return f"{uri}?timeout={_PATIENCE}" if uri.startswith(_SQLITE) and "?" not in uri else uri
-
-
-def check_local_database(uri: str) -> None:
-    """Raises ``TrackingError`` for a SQLite database that cannot be used, or that another holds for a minute.
-
-    SQLite itself is asked: mlflow would try for many minutes to open a file that cannot be opened.
-    """
-    if not uri.startswith(_SQLITE):
-        return
-    path = Path(uri.removeprefix(_SQLITE))
-    try:
-        if not path.exists():
-            with tempfile.TemporaryFile(dir=path.parent):
-                return
-        connection = sqlite3.connect(path, timeout=_PATIENCE)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError) as error:
-        raise TrackingError(f"tracking.uri: {uri!r} cannot be used: {plainly(error)}.") from None
-
-
-def _make_local_database(uri: str) -> None:
-    """A SQLite database that is not there yet appears with all its tables, whoever is killed or comes at once.
-
-    mlflow would make it table by table, and neither finish what was begun nor bear another that begins too.
-    """
-    path = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or path.exists():
-        return
-    from mlflow import MlflowClient
-
-    with appearing(path, keep=True) as made:  # another run may be faster
-        place = f"{_SQLITE}{made.absolute()}"
-        MlflowClient(tracking_uri=place, registry_uri=place)
-
-
 @contextmanager
 def _one_sentence(uri: str) -> Iterator[None]:
     _set_environment()
@@ -433,7 +362,7 @@ def _set_environment() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_PATIENCE // 3),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE // 3),
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "GIT_PYTHON_REFRESH": "quiet",
     }.items():
@@ -462,8 +391,3 @@ def existing_registry(uri: str, name: str) -> Registry:
     if not is_there(uri):
         raise TrackingError(f"tracking.uri: found nothing at {uri!r}; expected a database or a server with models.")
     return Registry(uri, name, make=False)
-
-
-def is_there(uri: str) -> bool:
-    """Whether there is anything to read; a SQLite file that does not exist would be made by opening it."""
-    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import Request, urlopen
 
-_SQLITE = "sqlite:///"
+from tasks.registry.local import SQLITE
+
 _PATIENCE = 5.0  # seconds for a server to answer; one that does not is asked again by the run itself
 _LARGEST = 1 << 22
 
@@ -19,8 +20,8 @@ _LARGEST = 1 << 22
 def registry_mark(uri: str, name: str) -> str | None:
     """Of a SQLite file, when it was written; of a server, what it says of the model. None where neither can be told."""
     with suppress(OSError, ValueError, HTTPException):
-        if uri.startswith(_SQLITE):
-            state = Path(uri.removeprefix(_SQLITE)).stat()
+        if uri.startswith(SQLITE):
+            state = Path(uri.removeprefix(SQLITE)).stat()
             return f"{state.st_ino} {state.st_size} {state.st_mtime_ns}"
         if uri.startswith(("http://", "https://")):
             return hashlib.sha256(_answer(uri, name)).hexdigest()

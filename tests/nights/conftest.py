@@ -26,7 +26,8 @@ import tasks.tracking.track
 from flows.cli import main
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle, load_bundle
-from tasks.registry.client import PREVIOUS, Version, _make_local_database
+from tasks.registry.client import PREVIOUS, Version
+from tasks.registry.local import make_local_database
 from tests.commands import Outcome
 
 FIRST_DAY = date(2020, 1, 1)
@@ -211,7 +212,7 @@ def _no_server() -> Future[None]:
 def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of MLflow's, which takes it seconds to make."""
     made = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    _make_local_database(f"sqlite:///{made}")
+    make_local_database(f"sqlite:///{made}")
     return made
 
 

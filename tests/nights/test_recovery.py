@@ -18,7 +18,8 @@ from deltalake import write_deltalake
 import flows.nightly
 import tasks.registry.client
 from tasks.config.errors import TrackingError
-from tasks.registry.client import Registry, check_local_database
+from tasks.registry.client import Registry
+from tasks.registry.local import check_local_database
 
 SET = ("--set", "model.n_states=2")
 
@@ -103,7 +104,7 @@ class TestTheRegistry:
             holder.result()
 
     def test_one_that_stays_locked_is_a_sentence(self, real_place, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tasks.registry.client, "_PATIENCE", 0)
+        monkeypatch.setattr(tasks.registry.local, "PATIENCE", 0)
         uri = f"sqlite:///{real_place.folder}/mlflow.db"
         Registry(uri, "toy")
         with closing(sqlite3.connect(f"{real_place.folder}/mlflow.db")) as other:

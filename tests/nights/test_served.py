@@ -75,12 +75,12 @@ def test_numbers_that_stand_as_text_are_taken_as_numbers(tmp_path: Path) -> None
 def test_what_it_takes_and_an_example_of_it_are_the_sources_columns(place) -> None:
     from mlflow.types import DataType
 
-    from tasks.registry.client import _as_pandas, _signature
+    from tasks.registry.signature import as_pandas, signature
 
     rows = example(place.settings())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        signature = _signature([], rows)
-    types = dict(zip(signature.inputs.input_names(), signature.inputs.input_types(), strict=True))
+        made = signature([], rows)
+    types = dict(zip(made.inputs.input_names(), made.inputs.input_types(), strict=True))
     assert types == {"x": DataType.double, "date": DataType.datetime, "symbol": DataType.string}
-    assert len(served(place, pl.from_pandas(_as_pandas(rows)))) == len(rows)
+    assert len(served(place, pl.from_pandas(as_pandas(rows)))) == len(rows)

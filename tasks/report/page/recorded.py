@@ -14,7 +14,8 @@ from tasks.config.meaning import meaning
 from tasks.config.outcome import PageSummary, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import load_bundle
-from tasks.registry.client import Registry, is_there
+from tasks.registry.client import Registry
+from tasks.registry.local import is_there
 from tasks.report.page.data import ChosenModel, PageData, chosen_models, page_data
 from tasks.report.page.quality import balance
 from tasks.report.page.render import write_page
