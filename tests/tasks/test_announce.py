@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks.config.settings import Settings
 from tasks.registry.client import Registry
 from tasks.report.announce import announced, as_markdown
+from tests.sources import tracked_at
 
 SUMMARY: Any = {
     "verdict": "PUBLISHED",
@@ -31,24 +31,18 @@ SUMMARY: Any = {
 }
 
 
-def settings(uri: str) -> Settings:
-    source = {"path": "own.csv", "time": "t"}
-    features = {"x": {"op": "identity", "column": "x"}}
-    return Settings(name="own", source=source, features=features, tracking={"uri": uri})  # type: ignore[arg-type]
-
-
 def test_links_lead_into_mlflow_where_it_has_an_address_and_show_no_password() -> None:
-    told = as_markdown(SUMMARY, settings("https://me:secret@mlflow.example:5000/"))
+    told = as_markdown(SUMMARY, tracked_at("https://me:secret@mlflow.example:5000/"))
     assert "mlflow.example:5000/#/experiments/7/runs/abc?workflowType=machine_learning)" in told
     assert "mlflow.example:5000/#/models/own/versions/4)" in told
     assert "secret" not in told
-    plain = as_markdown(SUMMARY, settings("sqlite:///mlflow.db"))
+    plain = as_markdown(SUMMARY, tracked_at("sqlite:///mlflow.db"))
     assert "#/" not in plain
     assert "`abc`" in plain
 
 
 def test_a_night_is_told_whole_and_names_are_no_markup() -> None:
-    told = as_markdown(SUMMARY, settings("sqlite:///mlflow.db"))
+    told = as_markdown(SUMMARY, tracked_at("sqlite:///mlflow.db"))
     head = "# PUBLISHED: 84 rows of 5 series as of 2024\\-05".replace("\\-", "-")
     assert told.startswith(head)
     for words in ("gate HOLD: dead\\_state, no\\_improvement", "1 of 6 series set aside", "1 stale", "bic", "12.5"):
@@ -59,7 +53,7 @@ def test_a_night_is_told_whole_and_names_are_no_markup() -> None:
 
 
 def test_outside_a_flow_a_summary_is_a_summary() -> None:
-    assert announced(SUMMARY, settings("sqlite:///mlflow.db")) is SUMMARY
+    assert announced(SUMMARY, tracked_at("sqlite:///mlflow.db")) is SUMMARY
 
 
 class _Client:

@@ -33,6 +33,7 @@ from tasks.report.page.view import because
 from tasks.source.ingest import ingest
 from tasks.source.validate import validate
 from tests.broken import Change, never_done, unloadable, with_parameters, with_value
+from tests.sources import tracked_at
 
 N_KEPT = 20  # rows that nothing is fitted on
 
@@ -135,7 +136,7 @@ def test_what_a_rule_must_stop_is_stopped_and_said_everywhere(
         "mlflow_run_id": None,
         "report": "out",
     }
-    print_run({**summary, **described}, "sqlite:///mlflow.db")
+    print_run({**summary, **described}, tracked_at("sqlite:///mlflow.db"))
     assert code in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ from tasks.config.errors import ConfigurationError, TrackingError
 from tasks.config.secrets import holds_secret, without_secrets
 from tasks.config.settings import read_settings
 from tasks.registry.client import existing_registry
+from tests.sources import tracked_at
 
 _CONFIG = """
 name = "toy"
@@ -103,5 +104,5 @@ def test_the_end_of_a_run_shows_no_password(capsys: pytest.CaptureFixture[str]) 
         "states_table": "out",
         "n_quarantined": 0,
     }
-    print_run(summary, "http://bob:hunter2@127.0.0.1:9")
+    print_run(summary, tracked_at("http://bob:hunter2@127.0.0.1:9"))
     assert "hunter2" not in capsys.readouterr().out
