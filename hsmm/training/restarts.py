@@ -180,7 +180,7 @@ class _Runner:
 
     def took_part(self, fit: Fit, position: int, collapsed: bool, standing: float) -> None:
         self.fit, self.position, self.collapsed, self.standing = fit, position, collapsed, standing
-        self.prospect = float(_prospect(fit.history[:, [position]])[0])
+        self.prospect = 0.0 if self.reached("converged") else float(_prospect(fit.history[:, [position]])[0])
         self.n_rounds += 1
         self.n_iter += int(fit.n_iter[position])
         self.fall = max(self.fall, float(fit.fall[position]))

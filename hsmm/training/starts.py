@@ -18,6 +18,7 @@ from hsmm.components.duration import Duration
 from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
+from hsmm.training.levels import Levels
 from hsmm.training.stretches import stretches
 
 _LLOYD_STEPS = 10
@@ -45,7 +46,9 @@ def draw_starts(
     smooth = {}
     labels, dwell = [], []
     kinds: list[str] = []
-    turns = _turns(n_states)
+    takes_any_number = emission is None or emission.takes_any_number(sequences.n_features)
+    levels = Levels(standard, sequences, n_states) if takes_any_number else None
+    turns = _turns(n_states, has_levels=levels is not None and levels.is_usable)
     for restart in range(n_restarts):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + restart) % 2**63)
         kind = turns[restart % len(turns)]
@@ -55,6 +58,9 @@ def draw_starts(
             if width not in smooth:
                 smooth[width] = _window_features(standard, sequences, width)
             labels.append(k_means(smooth[width], n_states, generator))
+        elif kind == "levels":
+            assert levels is not None
+            labels.append(levels.labels(turn))
         elif kind == "stretches":
             labels.append(stretches(standard, sequences, n_states, generator, turn))
         else:
@@ -76,12 +82,23 @@ def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: 
     parts: dict[str, Component] = {
         "initial": structure.initial.initialise(n_restarts, n_states),
         "transition": structure.transition.initialise(sequences, starts.mean_dwell, generator),
-        "emission": structure.emission.initialise(sequences, starts.labels.to(device), n_states),
+        "emission": _emission(structure.emission, sequences, starts, n_states),
     }
     if structure.duration is not None:
         parts["duration"] = _durations(structure.duration, starts.mean_dwell)
     begun = {kind: part.to(device).beside(sequences) for kind, part in parts.items()}
     return replace(structure, **begun)  # type: ignore[arg-type]
+
+
+def _emission(bare: Emission, sequences: Sequences, starts: Starts, n_states: int) -> Emission:
+    """Laws of the labels, those of levels as narrow as these are: a wider one would hold its neighbours, too."""
+    labels = starts.labels.to(sequences.values.device)
+    made = bare.initialise(sequences, labels, n_states)
+    narrow = torch.tensor([kind == "levels" for kind in starts.kinds], device=labels.device)
+    if not bool(narrow.any()):
+        return made
+    weights = torch.nn.functional.one_hot(labels, n_states).to(torch.float64)
+    return made.maximise(sequences, weights).where(narrow, made)
 
 
 def _durations(bare: Duration, mean_dwell: Tensor) -> Duration:
@@ -161,9 +178,12 @@ KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = 
 }
 
 
-def _turns(n_states: int) -> list[str]:
-    """Kinds in the order in which restarts begin with them: where states are many, one in three is of stretches."""
+def _turns(n_states: int, *, has_levels: bool = False) -> list[str]:
+    """Kinds in the order in which restarts begin with them: where rows are of a few tight groups, every other one
+    shares these out; where states are many, one in three is of stretches."""
     others = [kind for kind in KINDS if kind != "stretches"]
+    if has_levels:
+        return [kind for other in others for kind in ("levels", other)]
     if n_states < _MANY:
         return others
     pairs = [(others[i % len(others)], others[(i + 1) % len(others)]) for i in range(0, 2 * len(others), 2)]

@@ -11,15 +11,17 @@ import pytest
 import torch
 
 import hsmm
-from hsmm.components.emission import Gaussian, Mixture, Product, StudentT
+from hsmm.components.emission import Gaussian, Mixture, Poisson, Product, StudentT
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
 from hsmm.sequences import Sequences
 from hsmm.training.coordinates import Coordinates
-from hsmm.training.em import expectation_maximisation
+from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.gradient import slope
+from hsmm.training.levels import partitions
 from hsmm.training.objective import Objective
+from hsmm.training.restarts import _Runner
 from hsmm.training.starts import draw_starts, initial_model
 
 ALTERNATING = np.tile([1.0, 0.0], 15)
@@ -83,7 +85,55 @@ def _models(X: np.ndarray, n_restarts: int = 3) -> tuple[Model, Objective]:
     return initial_model(structure, sequences, starts, 0), Objective(sequences)
 
 
-def _fitted(estimator: Any, X: np.ndarray) -> Any:
+def _fitted(estimator: Any, X: np.ndarray, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return estimator.fit(X)
+        return estimator.fit(X, **options)
+
+
+def _five_levels(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.permutation(np.array([0.0, 1.0, 3.0, 4.0, 8.0]))[rng.integers(0, 5, 60)] + 1e-5 * rng.normal(size=60)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_are_shared_out_as_well_as_they_can_be(seed: int) -> None:
+    """Five levels and two states: no share of the levels, each climbed to its end, stands higher than the fit."""
+    X = _five_levels(seed)
+    fit = _fitted(hsmm.HMM(2), X)
+    known = hsmm.HMM(2, n_init=1)
+    for share in partitions(5, 2).numpy():
+        labels = share[np.unique(X.round(), return_inverse=True)[1]]
+        start = _fitted(known.clone(), X, states=labels)
+        assert fit._best.objective >= _fitted(known.clone(), X, start=start)._best.objective - 1e-6
+
+
+def test_a_climb_that_has_ended_promises_no_more() -> None:
+    """Climbs of few values leap, and a leap is no sign of another: the highest of those that have ended is kept."""
+    model, _ = _models(ALTERNATING, n_restarts=2)
+    leap = torch.tensor([-90.0, -80.0, -75.0, -72.0, -70.0, 60.0, 60.0], dtype=torch.float64)
+    reached, ended = torch.full((2,), 60.0, dtype=torch.float64), torch.tensor([True, False])
+    fit = Fit(model, reached, reached, leap[:, None].repeat(1, 2), torch.tensor([6, 6]), ended, torch.zeros(2))
+    runners = [_Runner(restart, "levels") for restart in range(2)]
+    for position, runner in enumerate(runners):
+        runner.took_part(fit, position, collapsed=False, standing=60.0)
+    assert runners[0].prospect == 0.0
+    assert runners[1].prospect > 100.0
+
+
+def test_every_partition_is_listed_once() -> None:
+    ways = partitions(5, 3).tolist()
+    assert len({tuple(way) for way in ways}) == len(ways) == 25  # Stirling's number of the second kind
+    assert all(set(way) == {0, 1, 2} for way in ways)
+
+
+def test_rows_without_tight_groups_have_no_levels() -> None:
+    rng = np.random.default_rng(0)
+    tails = np.r_[rng.uniform(-1.0, 1.0, 1000), -9.0, 9.0]
+    for X in (rng.normal(size=(80, 2)), tails, np.arange(12.0)[rng.integers(0, 12, 200)]):
+        rows = Sequences.from_arrays(X)
+        assert "levels" not in draw_starts(rows, 3, 12, 4, 0).kinds
+    rows = Sequences.from_arrays(_five_levels(0))
+    assert draw_starts(rows, 3, 12, 4, 0).kinds[::2] == ["levels"] * 6
+    counts = Sequences.from_arrays(_five_levels(0).round())
+    assert "levels" not in draw_starts(counts, 3, 12, 4, 0, Poisson()).kinds
