@@ -74,7 +74,7 @@ def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: flo
         square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * here.gradient**2
         spread = (square / (1.0 - _MEMORY[1] ** step)).sqrt() + _EPSILON
         vectors = vectors + learning_rate * mean / (1.0 - _MEMORY[0] ** step) / spread
-        vectors = _projected(coordinates, objective, vectors)
+        vectors = projected(coordinates, objective, vectors)
     return _fit(coordinates.model(vectors), objective, history, torch.full_like(history[0], n_steps).long())
 
 
@@ -98,7 +98,7 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
 
         before = here.value
         here = Slope(*ascent.step(at, here.vectors, here.value, here.gradient))
-        here = replace(here, vectors=_projected(own, objective, here.vectors))
+        here = replace(here, vectors=projected(own, objective, here.vectors))
         vectors[running] = here.vectors
         n_iter[running] += 1
         objective.tell(here.value)
@@ -118,7 +118,7 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
     return _fit(coordinates.model(vectors), objective, history, n_iter, converged)
 
 
-def _projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
+def projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
     """Where a floor was passed, the floor."""
     moved = coordinates.of(confined(coordinates.model(vectors), objective))
     return torch.where((moved - vectors).abs() > 1e-9 * vectors.abs().clamp(min=1.0), moved, vectors)
