@@ -21,6 +21,7 @@ from tasks.fitting.candidates import candidates
 from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fit_candidate
 from tasks.fitting.scaling import Scaling, scaling_for
 from tasks.source.validate import KNOWN, Validated
+from tasks.source.wild import without_far
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
     training = validated.rows.filter("trains")
     scaling = scaling_for(training, settings)
     units, failed = {}, {}
-    groups = unit_rows(training, settings.fit.pool)
+    groups = unit_rows(without_far(training, settings), settings.fit.pool)
     for done, (name, rows) in enumerate(groups.items()):
         try:
             units[name] = _fit_unit(name, rows, scaling, settings, (champions or {}).get(name), (done, len(groups)))
