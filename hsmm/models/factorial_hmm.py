@@ -322,7 +322,7 @@ class FactorialHMM(Parameters):
         return self._approximated(model, sequences)
 
     def _approximated(self, model: Additive, sequences: Sequences) -> Expected:
-        """Mean field from where it is led by falling noise, or from likely paths if that ends higher."""
+        """Mean field from nothing, or from likely paths if that ends higher."""
         first = mean_field.expected(model, sequences, sweeps=_SWEEPS, tol=_STILL)
         generator = torch.Generator().manual_seed(seed_from(self.random_state))
         paths = beam.likely(model, sequences) if len(model.base) <= _SEARCHED else _likely(first)

@@ -7,7 +7,6 @@ each other is lost. A sweep never lowers the bound.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,45 +16,33 @@ from hsmm.inference import Posterior
 from hsmm.models.factorial.additive import Additive, Expected
 from hsmm.sequences import Sequences
 
-_COOLED = 8  # sweeps
-
 
 def expected(
     model: Additive, sequences: Sequences, states: Sequence[Tensor] | None = None, *, sweeps: int, tol: float
 ) -> Expected:
     """Counts after at most ``sweeps`` over the chains, which end where none gains ``tol`` nats a row.
 
-    It begins with the posteriors ``states`` (R, N, K_c) of an earlier call; without, with sweeps under noise that falls
-    from the data's own spread to the model's, so that no chain is certain before the others have been heard.
+    It begins with the posteriors ``states`` (R, N, K_c) of an earlier call; without, chains add nothing at first, and
+    the first explains what it can.
     """
     means = _means(model, sequences, states)
     total, before = model.base.unsqueeze(1) + sum(means), None
     counts: dict[int, Posterior] = {}
     divergence: dict[int, Tensor] = {}
-    noises = [*(_cooling(model, sequences) if states is None else []), *[model.variance] * max(sweeps, 1)]
-    for variance in noises:
-        under = replace(model, variance=variance)
+    for _ in range(max(sweeps, 1)):
         for c, chain in enumerate(model.chains):
             rest = total - means[c]
-            evidence = under.log_evidence(chain.level, sequences, rest)
+            evidence = model.log_evidence(chain.level, sequences, rest)
             found = inference.expected_counts(chain.potentials(evidence, sequences.offsets))
             means[c] = found.state @ chain.level
             total, counts[c] = rest + means[c], found
             divergence[c] = (found.state * evidence).sum((-1, -2)) - found.log_likelihood.sum(-1)
-        if variance is not model.variance:
-            continue
         bound = _log_density(model, sequences, total, counts) - sum(divergence.values())
         if before is not None and bool((bound - before <= tol * sequences.n_rows).all()):
             break
         before = bound
     gram, cross = _moments(sequences, [found.state for found in counts.values()])
     return Expected(tuple(counts.values()), bound, gram, cross)
-
-
-def _cooling(model: Additive, sequences: Sequences) -> list[Tensor]:
-    """(R, F) variances of the noise, falling to the model's in equal ratios."""
-    warmest = torch.maximum(sequences.moments[1], model.variance)
-    return [model.variance * (warmest / model.variance) ** (1.0 - step / _COOLED) for step in range(_COOLED)]
 
 
 def _means(model: Additive, sequences: Sequences, states: Sequence[Tensor] | None) -> list[Tensor]:

@@ -17,6 +17,7 @@ from hsmm.components.initial import FreeInitial
 from hsmm.components.transition import Dense
 from hsmm.models.factorial import beam, conditional, exact, mean_field
 from hsmm.models.factorial.additive import Additive
+from hsmm.models.factorial.learning import in_order
 from hsmm.models.factorial.levels import with_levels
 from hsmm.models.factorial.starts import Structure, started
 from hsmm.sequences import Sequences
@@ -153,6 +154,37 @@ def test_a_climb_ends_where_no_chain_can_do_better_alone(duration: bool) -> None
         assert (joint[same] <= height + 1e-10).all()
     if not duration:
         assert torch.equal(found[0], paths[joint.argmax()])
+
+
+def test_one_chain_takes_over_from_another_of_nearly_its_level() -> None:
+    model, _ = small(n_restarts=1, noise=1.0)
+    levels = torch.tensor([[0.0], [100.0]]), torch.tensor([[0.0], [97.0], [200.0]])
+    chains = tuple(
+        replace(chain, level=level.double()[None]) for chain, level in zip(model.chains, levels, strict=True)
+    )
+    apart = Additive(chains, torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
+    sequences = Sequences.from_arrays(np.full(6, 97.0))
+    start = torch.tensor([[[1, 0]] * 6])
+    found = conditional.climb(apart, sequences, start, torch.Generator().manual_seed(0))
+    assert found[0].tolist() == [[0, 1]] * 6
+
+
+def test_an_order_of_states_and_chains_changes_no_law() -> None:
+    model, sequences = small(n_restarts=1)
+    ordered = in_order(model, chains_too=True)
+    torch.testing.assert_close(exact.expected(ordered, sequences).bound, exact.expected(model, sequences).bound)
+    for chain in ordered.chains:
+        assert (chain.level[0, 0] == 0).all()
+        assert (chain.level[0, :, 0].diff() >= 0).all()
+    assert ordered.chains[0].level[0, -1, 0] >= ordered.chains[1].level[0, -1, 0]
+
+
+def test_a_sum_without_noise_is_learnt() -> None:
+    _, on = house(9, 200, (100.0, 40.0))
+    X = on @ np.array([100.0, 40.0])
+    model = hsmm.FactorialHMM(2, 2, n_init=4).fit(X)
+    assert model.noise_[0] >= 1e-3 * X.std() * (1.0 - 1e-9)
+    np.testing.assert_allclose([level[1, 0] for level in model.levels_], [100.0, 40.0], atol=0.1)
 
 
 @pytest.mark.parametrize("duration", [False, True])
