@@ -1,6 +1,7 @@
 """Measure, print, and keep every figure; nothing is printed unless all is correct first.
 
 python -m benchmarks.run --suite cpu [--peers] [--install]
+python -m benchmarks.run --suite night [--sizes 100,300,1000]
 """
 
 # ruff: noqa: T201 - tables on standard output are what it is for
@@ -19,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, fits, gate, machine, memory, picture, report, scaling
+from benchmarks import accuracy, fits, gate, machine, memory, night, picture, report, scaling
 from benchmarks.peers import environments
 from benchmarks.peers.table import PEERS
 from benchmarks.regressions import make_regression
@@ -41,13 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong := gate.faults():
         print("Not measured, because what would be measured is wrong:", *wrong, sep="\n", file=sys.stderr)
         return 1
-    found = cpu_suite(options)
+    found = night_suite(options) if options.suite == "night" else cpu_suite(options)
     found["seconds"] = time.perf_counter() - started
     path = options.results / f"{date.today().isoformat()}-{options.suite}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"\nEvery figure: {_relative(path)}; the curves: {_relative(options.picture)}")
+    curves = "" if options.suite == "night" else f"; the curves: {_relative(options.picture)}"
+    print(f"\nEvery figure: {_relative(path)}{curves}")
     return 0
+
+
+def night_suite(options: argparse.Namespace) -> dict[str, Any]:
+    sizes = [int(size) for size in options.sizes.split(",")]
+    _say(f"nights of {', '.join(map(str, sizes))} series")
+    nights = night.measure(sizes, options.alone)
+    _print(night.table(nights))
+    whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
+    return {**whole, "gate": "passed", "nights": nights}
 
 
 def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
@@ -119,7 +130,9 @@ def install() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--suite", choices=["cpu"], default="cpu")
+    parser.add_argument("--suite", choices=["cpu", "night"], default="cpu")
+    parser.add_argument("--sizes", default="100,300,1000", help="numbers of series of the nights")
+    parser.add_argument("--alone", type=int, default=10, help="series fitted one after the other beside a night")
     parser.add_argument("--peers", action="store_true", help="measure the peers that are installed, side by side")
     parser.add_argument(
         "--install", action="store_true", help=f"install the peers below {environments.FOLDER} and stop"

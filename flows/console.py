@@ -22,7 +22,7 @@ from tasks.config.outcome import (
 )
 from tasks.config.rule_words import rule_sentences
 from tasks.config.secrets import without_secrets
-from tasks.config.telling import TRACKING_AWAY, told_gate
+from tasks.config.telling import told_gate
 
 if TYPE_CHECKING:
     from tasks.config.settings import Settings
@@ -52,9 +52,7 @@ def print_run(summary: RunSummary, settings: Settings) -> None:
         lines.append(f"pictures   {summary['report']}/states.png and others beside it")
     if summary["mlflow_run_id"]:
         run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
-        away = any(note.startswith(TRACKING_AWAY) for note in summary.get("notes", []))
-        where = "its server does not answer now" if away else f"to look at it: {_ui(settings.tracking.uri)}"
-        lines.append(f"MLflow     {run}; {where}")
+        lines.append(f"MLflow     {run}; to look at it: {_ui(settings.tracking.uri)}")
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
     if summary.get("n_stale"):
         lines.append(f"stale      {summary['n_stale']} series without values for long")
@@ -63,7 +61,6 @@ def print_run(summary: RunSummary, settings: Settings) -> None:
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         lines += _aside(summary)
-    lines += _wild(summary)
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     lines += [*_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))]
     _print_lines(lines, counted=settings.source.counts_steps)
@@ -100,7 +97,6 @@ def print_try(said: TrialSummary, *, counted: bool) -> None:
     lines.append(f"page       {said['report']}/report.html, and pictures beside it")
     if said["n_quarantined"]:
         lines += [f"set aside  {said['n_quarantined']} series", *_aside(said)]
-    lines += _wild(said)
     _print_lines(lines, counted=counted)
 
 
@@ -120,16 +116,6 @@ def _aside(summary: Mapping[str, Any]) -> list[str]:
     """The first series that were set aside, and why."""
     told = summary.get("quarantined", [])[:_MOST_TOLD]
     return [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
-
-
-def _wild(summary: Mapping[str, Any]) -> list[str]:
-    """Values that no state could be of: no model learns from them, and their rows say so."""
-    told = summary.get("wild", [])
-    if not told:
-        return []
-    first = [f"{one['feature']} of {one['series_id']} at {one['time']}: {one['value']:.4g}" for one in told]
-    lines = ["wild       values so far from all others, and so few, that nothing is learnt from them; true, or wrong?"]
-    return [*lines, *(f"           {one}" for one in first[:_MOST_TOLD])]
 
 
 def _score(score: float | None) -> str:

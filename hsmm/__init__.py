@@ -14,7 +14,7 @@ from hsmm.identity import StateMatch, match_states
 from hsmm.models import GLMHMM, HMM, HSMM, Estimator, FactorialHMM, StreamState, load, load_filter_state
 from hsmm.models.glm import options as regularizers
 from hsmm.potentials import Potentials
-from hsmm.selection import Selection, select_model
+from hsmm.selection import Selection, UnitSelection, select_model, select_units
 from hsmm.sequences import Sequences
 from hsmm.training import trainers
 
@@ -35,6 +35,7 @@ __all__ = [
     "Sequences",
     "StateMatch",
     "StreamState",
+    "UnitSelection",
     "check_causal",
     "context",
     "durations",
@@ -48,6 +49,7 @@ __all__ = [
     "plot",
     "regularizers",
     "select_model",
+    "select_units",
     "trainers",
     "transitions",
 ]

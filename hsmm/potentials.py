@@ -30,6 +30,8 @@ class Potentials:
     - ``log_tail`` (R, K) or None: makes the last column a *tail slot*. It then holds P(d >= D) and a segment in
       it stays there one more step with this log-probability, or else has D - 1 steps left
       (D = 1: ends). A table for durations 1..M with an extra slot for P(d > M) has D = M + 1 columns.
+    - ``owners`` (S,) int64 or None: the model that each series is of, in place of every series being of every model.
+      ``log_emission`` is then (1, N, K), and the other tables do not change with time.
     - ``log_residual`` (R, K, D), (R, S, K, D) or None: law of the steps left to a left-censored first segment, counting
       its first visible step; None means the equilibrium law P(d >= r) / E[d] of the first row's table.
     - ``left_censored``, ``right_censored``: may the first (last) segment of a series reach beyond its rows?
@@ -47,16 +49,19 @@ class Potentials:
     left_censored: bool | Tensor = False
     right_censored: bool | Tensor = True
     log_residual: Tensor | None = None
+    owners: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_dtypes(self)
         _check_emission(self.log_emission)
         _check_offsets(self.offsets, self.n_rows, self.log_emission.device)
         _check_shapes(self)
+        if self.owners is not None:
+            _check_owners(self)
 
     @property
     def n_restarts(self) -> int:
-        return self.log_emission.shape[0]
+        return self.log_emission.shape[0] if self.owners is None else self.log_initial.shape[0]
 
     @property
     def n_rows(self) -> int:
@@ -79,6 +84,15 @@ class Potentials:
     def is_stationary(self) -> bool:
         """Whether neither transitions nor durations change with time."""
         return self.log_transition.ndim == 3 and (self.log_duration is None or self.log_duration.ndim == 3)
+
+    @property
+    def of_pairs(self) -> tuple[int, int]:
+        """The shape of what every series has in every model that it is of: (R, S), or (1, S) where it has one."""
+        return (self.n_restarts if self.owners is None else 1), self.n_series
+
+    def by_pair(self, of_models: Tensor) -> Tensor:
+        """Numbers (R,) of the models, in a shape that broadcasts to :attr:`of_pairs`."""
+        return of_models[:, None] if self.owners is None else of_models[None, self.owners]
 
     @property
     def lengths(self) -> Tensor:
@@ -120,7 +134,8 @@ class Potentials:
         return replace(self, **{name: table.detach() for name, table in tables.items()})
 
     def take(self, restarts: Tensor) -> Potentials:
-        """The models at these indices of the restart axis."""
+        """The models at these indices of the restart axis, where each sees every series."""
+        assert self.owners is None
         return replace(self, **{name: table[restarts] for name, table in self.tables().items()})
 
     def with_dwell_times(self, max_duration: int) -> Potentials:
@@ -202,8 +217,23 @@ def _check_emission(log_emission: Tensor) -> None:
         raise ValueError(f"log_emission has shape {shape}; expected at least one restart and one state.")
 
 
+def _check_owners(p: Potentials) -> None:
+    assert p.owners is not None
+    fits = p.owners.dtype == torch.int64 and tuple(p.owners.shape) == (p.n_series,) and not p.owners.is_cuda
+    if not fits or int(p.owners.min()) < 0 or int(p.owners.max()) >= p.n_restarts:
+        raise ValueError(
+            f"owners are {p.owners.dtype} of shape {tuple(p.owners.shape)}; expected int64 of shape ({p.n_series},), "
+            f"each of the {p.n_restarts} models."
+        )
+    if not p.is_stationary or (p.log_residual is not None and p.log_residual.ndim == 4):
+        raise ValueError("series have owners, but a table changes with time; give one table for each model.")
+
+
 def _check_shapes(p: Potentials) -> None:
-    r, n, k = p.log_emission.shape
+    e, n, k = p.log_emission.shape
+    r = e if p.owners is None else p.n_restarts
+    if e != (p.of_pairs[0]):
+        raise ValueError(f"log_emission has {e} tables; expected one, as series have owners.")
     d = p.n_durations
     _expect("log_initial", p.log_initial, [(r, k)])
     _expect("log_transition", p.log_transition, [(r, k, k), (r, n, k, k)])

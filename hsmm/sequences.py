@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -108,6 +108,15 @@ class Sequences:
         return replace(self, covariates=packed)
 
     @property
+    def device(self) -> torch.device:
+        return self.values.device
+
+    @property
+    def owners(self) -> None:
+        """Every model sees every series."""
+        return
+
+    @property
     def n_rows(self) -> int:
         return self.values.shape[0]
 
@@ -122,6 +131,18 @@ class Sequences:
     @property
     def lengths(self) -> Tensor:
         return self.offsets.diff()
+
+    def table_size(self, n_models: int) -> tuple[int, int]:
+        """The leading axes of a table with a number for every row that each of so many models sees."""
+        return n_models, self.n_rows
+
+    def parts(self, table: Tensor) -> Iterator[tuple[Sequences, Tensor]]:
+        """The whole of a table: there is only this one unit."""
+        yield self, table
+
+    def summed(self, by_series: Tensor) -> Tensor:
+        """(R,) of each model, from numbers (R, S) of each series."""
+        return by_series.sum(1)
 
     @property
     def n_observed_rows(self) -> int:

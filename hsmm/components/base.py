@@ -91,10 +91,13 @@ class Component(Spelled, ABC):
         """The models at these indices of the restart axis."""
         return self._holding({name: value[restarts] for name, value in self.parameters.items()})
 
-    def joined(self, other: Self) -> Self:
-        """This component's models followed by the other's."""
+    def joined(self, *others: Self) -> Self:
+        """This component's models followed by the others'."""
         return self.with_parameters(
-            **{name: torch.cat([value, other.parameters[name]]) for name, value in self.parameters.items()}
+            **{
+                name: torch.cat([value, *(other.parameters[name] for other in others)])
+                for name, value in self.parameters.items()
+            }
         )
 
     def permuted(self, order: Tensor) -> Self:

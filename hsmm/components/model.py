@@ -102,6 +102,7 @@ class Model:
             log_tail=None if tables is None else tables.log_tail,
             left_censored=self.left_censored,
             right_censored=self.right_censored,
+            owners=sequences.owners,
         )
         by_row = self.left_censored and tables is not None and tables.log_duration.ndim == 4
         return replace(p, log_residual=p.residual_law()) if by_row else p  # whose counts are those of each series
@@ -132,7 +133,8 @@ class Model:
 
     def log_prior(self) -> Tensor:
         """(R,) log-density of the priors of all components."""
-        return torch.stack([component.log_prior() for component in self.components().values()]).sum(0)
+        first, *others = (component.log_prior() for component in self.components().values())
+        return sum(others, first)  # one after the other, however many models there are
 
     def n_parameters(self) -> int:
         """Free parameters of one model."""
@@ -172,10 +174,11 @@ class Model:
     def take(self, restarts: Tensor) -> Self:
         return replace(self, **{name: part.take(restarts) for name, part in self.components().items()})
 
-    def joined(self, other: Self) -> Self:
-        """This structure's models followed by the other's."""
-        theirs = other.components()
-        return replace(self, **{name: part.joined(theirs[name]) for name, part in self.components().items()})
+    def joined(self, *others: Self) -> Self:
+        """This structure's models followed by the others'."""
+        theirs = [other.components() for other in others]
+        parts = self.components().items()
+        return replace(self, **{name: part.joined(*(other[name] for other in theirs)) for name, part in parts})
 
     def where(self, restarts: Tensor, other: Self) -> Self:
         """This structure's models where ``restarts`` (R,) is True, the other's elsewhere."""

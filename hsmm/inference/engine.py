@@ -177,7 +177,11 @@ def choose(query: Query, p: Potentials, kernel: KernelName) -> Kernel:
 
 def _fastest(query: Query, p: Potentials) -> Kernel:
     if p.log_emission.device.type == "cpu":
-        return native if _native_is_available() and native.supports(p, query) else reference
+        if _native_is_available() and native.supports(p, query):
+            return native
+        if reference.supports(p, query):
+            return reference
+        raise ValueError(f"no kernel here can do {query} for series with owners; give each model all its series.")
     if gpu.supports(p, query):
         return gpu
     _warn_of_slow_device(query, p.log_emission.device.type)
@@ -210,13 +214,11 @@ def _check_wanted(want: Collection[CausalName]) -> None:
 
 
 def _check_weight(p: Potentials, weight: Tensor) -> None:
-    expected = (
-        f"expected finite floating-point numbers of shape {(p.n_restarts, p.n_series)} on {p.log_emission.device}."
-    )
+    expected = f"expected finite floating-point numbers of shape {p.of_pairs} on {p.log_emission.device}."
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         found = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"series_weight is {found}; {expected}")
-    if weight.shape != (p.n_restarts, p.n_series) or weight.device != p.log_emission.device:
+    if tuple(weight.shape) != p.of_pairs or weight.device != p.log_emission.device:
         raise ValueError(f"series_weight has shape {tuple(weight.shape)} on {weight.device}; {expected}")
     if not bool(weight.isfinite().all()):
         raise ValueError(f"series_weight holds NaN or infinity; {expected}")

@@ -36,12 +36,12 @@ from hsmm.models.summary import require_data, shares, state_table, with_std_erro
 from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.training.em import FALL_TOLERANCE
-from hsmm.training.encoded import fit_encoded
 from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit, fit_restarts
+from hsmm.training.restarts import BestFit, fitting_restarts
 from hsmm.training.supervision import known_states
+from hsmm.training.together import Fitting, alone
 from hsmm.training.trainers import Trainer, described, resolve_trainer
 
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
@@ -115,9 +115,9 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         sequences = Sequences.from_arrays(X, series_lengths(lengths, groups, X), context)
         known = known_states(states, sequences, self.n_states)
         weight = series_weight(sample_weight, sequences)
-        return self.fit_sequences(sequences, start=start, states=known, weight=weight, callback=callback)
+        return alone(self.fitting(sequences, start=start, states=known, weight=weight, callback=callback))
 
-    def fit_sequences(
+    def fitting(
         self,
         sequences: Sequences,
         *,
@@ -125,8 +125,11 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         states: Tensor | None = None,
         weight: Tensor | None = None,
         callback: Callback | None = None,
-    ) -> Self:
-        """:meth:`fit` for packed data, known ``states`` (N,) and the ``weight`` (S,) of each series."""
+    ) -> Fitting[Self]:
+        """:meth:`fit` for packed data, to be run alone or together with others.
+
+        ``states`` (N,) are the known states, ``weight`` (S,) is that of each series.
+        """
         self.check_options()
         structure = self._structure()
         check_context(structure, sequences)
@@ -140,7 +143,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
         try:
-            best = self._search(structure, packed, seed, None if start is None else start.model_for(structure))
+            first = None if start is None else start.model_for(structure)
+            best = yield from self._searching(structure, packed, seed, first)
         except ImpossibleDataError as error:
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
@@ -339,16 +343,9 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         """Objective (penalised log-likelihood) of the best restart before each M-step and at the end."""
         return self._best_fit().history.numpy()
 
-    @property
-    def curves_(self) -> pl.DataFrame:
-        """One row a look of the best restart of a model with an encoder: the objective of the rows that it learnt from,
-        and the log-likelihood "held_out" of the others, for which it was chosen. Empty for other models."""
-        return pl.DataFrame(self._best_fit().curves or {"objective": [], "held_out": []})
-
-    def _search(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> BestFit:
+    def _searching(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> Fitting[BestFit]:
         """The best of all restarts."""
-        fit = fit_restarts if structure.context is None or "context" in objective.frozen else fit_encoded
-        return fit(
+        return fitting_restarts(
             structure,
             objective,
             n_states=self.n_states,

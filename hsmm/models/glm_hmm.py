@@ -36,6 +36,7 @@ from hsmm.models.progress import Callback, check_verbose
 from hsmm.models.routing import Routed
 from hsmm.models.shown import Displayed, Shown
 from hsmm.sequences import Sequences, column_names
+from hsmm.training.together import Fitting, alone
 from hsmm.trials import Columns, columns_of, make_trials
 
 
@@ -226,9 +227,9 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
             X, y, session_starts, columns=form.columns, n_responses=None, strict_nan=bool(self.strict_nan)
         )
         start = None if init_params is None else checked_params(init_params, self._n_states())
-        return self._fit(trials.sequences, form, start, callback=callback)
+        return alone(self._fitting(trials.sequences, form, start, callback=callback))
 
-    def fit_sequences(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Self:
+    def fitting(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Fitting[Self]:
         """:meth:`fit` for packed responses beside their covariates, from the parameters of ``start``, a fitted model.
 
         ``states`` (N,) are those that are known, -1 where they are not.
@@ -238,7 +239,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         first = None
         if start is not None:
             first = as_params(start.model_for(self._structure()), form.columns, single=form.single)
-        return self._fit(sequences, form, first, states=states)
+        return (yield from self._fitting(sequences, form, first, states=states))
 
     def for_rows(self, X: Any, y: Any) -> Self:
         """An unfitted copy that takes packed rows for those of this X and y: names of designs, dimensions of y."""
@@ -256,7 +257,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         """The fitted model, to start one of this structure from. Raises ``ValueError`` where it is of another."""
         return self._fitted_chain().model_for(structure)
 
-    def _fit(
+    def _fitting(
         self,
         sequences: Sequences,
         form: _Form,
@@ -264,7 +265,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         *,
         states: Tensor | None = None,
         callback: Callback | None = None,
-    ) -> Self:
+    ) -> Fitting[Self]:
         self._columns, self._single = form.columns, form.single
         if sequences.n_rows < self._n_states():
             raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
@@ -274,7 +275,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         self._check_widths(start, sequences)
         chain = self._chain(seed)
         first = self._chain(seed)._adopt_loaded(start, None)
-        chain.fit_sequences(sequences, start=first, states=states, callback=callback)
+        yield from chain.fitting(sequences, start=first, states=states, callback=callback)
         self._remember_features(form.features)
         self._adopt(chain, sequences)
         return self

@@ -15,6 +15,7 @@ from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit
 from hsmm.training.supervision import known_runs
+from hsmm.training.together import Fitting
 
 AUTO: Final = "auto"
 FIRST = 100
@@ -29,13 +30,13 @@ def first_longest(duration: Duration, min_duration: int) -> int:
     return max(FIRST, 2 * min_duration) if duration.max_duration == 1 else duration.max_duration
 
 
-def search(
+def searching(
     structure: Model,
     objective: Objective,
     start: Model | None,
-    fit: Callable[[Model, Model | None], BestFit],
-    climb: Callable[[Model, Model], BestFit],
-) -> BestFit:
+    fit: Callable[[Model, Model | None], Fitting[BestFit]],
+    climb: Callable[[Model, Model], Fitting[BestFit]],
+) -> Fitting[BestFit]:
     """``fit`` with a table that is long enough: the best of all restarts with a short one climbs on with longer ones.
 
     A law without a tail cuts longer segments in pieces that press against no wall; how long they are it is told by a
@@ -43,11 +44,11 @@ def search(
     """
     least = _least(structure, objective, start)
     if start is None and objective.states is None and not objective.frozen and _ends(structure):
-        told = search(replace(structure, duration=_with_tail(structure)), objective, None, fit, climb)
+        told = yield from searching(replace(structure, duration=_with_tail(structure)), objective, None, fit, climb)
         least = max(least, _reach(told.model, objective))
-    best = fit(_resized(structure, least), None if start is None else _resized(start, least))
+    best = yield from fit(_resized(structure, least), None if start is None else _resized(start, least))
     while (longest := _longer(best.model, objective)) is not None:
-        further = climb(_resized(structure, longest), _resized(best.model, longest))
+        further = yield from climb(_resized(structure, longest), _resized(best.model, longest))
         best = replace(further, restarts=best.restarts, set_aside=best.set_aside, n_iter=best.n_iter + further.n_iter)
     return best
 

@@ -32,6 +32,7 @@ from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit
 from hsmm.training.supervision import known_runs
+from hsmm.training.together import Fitting
 from hsmm.training.trainers import Trainer
 
 _WIDER = 4  # times as long is the table of durations to be expected
@@ -268,12 +269,12 @@ class HSMM(Estimator):
             else int(self.max_duration)
         )
 
-    def _search(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> BestFit:
-        one = super()._search
+    def _searching(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> Fitting[BestFit]:
+        one = super()._searching
         if self.max_duration != AUTO or resolve("duration", self.duration).max_duration != 1:
             return one(structure, objective, seed, start)
-        single = super(HSMM, self.clone().set_params(n_init=1))._search
-        return horizon.search(
+        single = super(HSMM, self.clone().set_params(n_init=1))._searching
+        return horizon.searching(
             structure,
             objective,
             start,

@@ -21,6 +21,7 @@ from hsmm.training.coordinates import Coordinates
 from hsmm.training.information import curvature
 from hsmm.training.objective import Objective
 from hsmm.training.profile import profile
+from hsmm.training.together import Fitting, alone
 
 Method = Literal["information", "profile", "bootstrap"]
 METHODS = ("information", "profile", "bootstrap")
@@ -32,7 +33,7 @@ class Refittable(Protocol):
 
     def clone(self) -> Self: ...
     def set_params(self, **params: Any) -> Self: ...
-    def fit_sequences(self, sequences: Sequences, *, start: Any = None) -> Self: ...
+    def fitting(self, sequences: Sequences, *, start: Any = None) -> Fitting[Self]: ...
     def frozen_names(self) -> frozenset[str]: ...
     def permuted(self, order: Any) -> Self: ...
     def _fitted_model(self) -> Model: ...
@@ -84,7 +85,7 @@ def bootstrap_table(
         simulated = _simulated(model, sequences, generator)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            refit = again.clone().fit_sequences(simulated, start=estimator)
+            refit = alone(again.clone().fitting(simulated, start=estimator))
         X = torch.where(simulated.observed, simulated.values, torch.nan)
         lengths, context = simulated.lengths.numpy(), simulated.covariates
         match = match_states(estimator, refit, X, lengths, context=context)

@@ -9,7 +9,7 @@ HSMM_STRUCTURE(CountsOut,
     const double* series_weight;  // (R, S); null: every series counts once
     double* log_likelihood;       // (R, S)
     uint8_t* doubtful;            // (R, S) scaled arithmetic may have lost something: compute again elsewhere
-    void* state;                  // (R, N, K)
+    void* state;                  // (R, N, K), or as the emissions are
     double *initial, *transition, *duration, *residual, *tail_stay, *tail_leave;
 );
 
@@ -127,7 +127,7 @@ public:
     StateRows(const Group<F, N>& g, const CountsOut& out) : g_(g), factor_(broadcast<V>(F(1))), waiting_(block * g.Kp) {
         for (int l = 0; l < g.n_lanes; ++l) {
             const auto& p = g.view.p;
-            rows_[l] = static_cast<F*>(out.state) + (g.restart[l] * p.n_rows + p.offsets[g.series[l]]) * g.K;
+            rows_[l] = static_cast<F*>(out.state) + first_row(p, g.restart[l], g.series[l]) * g.K;
             if (out.series_weight) factor_[l] = F(out.series_weight[g.pair[l]]);
         }
     }

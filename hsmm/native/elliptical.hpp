@@ -406,4 +406,40 @@ inline void moments(const Rows& rows, const Law& law, const MomentsOut& out) {
     });
 }
 
+// Unrelated units, each seen by models of its own: tables of rows are packed unit after unit, in these model after model.
+HSMM_STRUCTURE(Units,
+    const void* rows;            // (n_units,) of Rows
+    const int64_t* n_models;     // (n_units,) of the restarts, in their order
+    const int64_t* first_model;  // (n_units,)
+    const int64_t* first_row;    // (n_units,) of the packed tables
+    int64_t n_units, n_threads;
+);
+
+// Calls work(rows, law, unit) for each unit, its law that of its own models.
+template <class Work>
+void for_each_unit(const Units& units, const Law& law, Work work) {
+    for_each_group(units.n_units, units.n_threads, [&](int64_t unit, InOrder&) {
+        Rows rows = static_cast<const Rows*>(units.rows)[unit];
+        if (rows.n_rows == 0 || units.n_models[unit] == 0) return;
+        rows.n_threads = 1;
+        Law own = law;
+        own.n_restarts = units.n_models[unit];
+        own.parameters += units.first_model[unit] * law.n_states * law.n_parameters;
+        work(rows, own, unit);
+    });
+}
+
+inline void log_density(const Units& units, const Law& law, const DensityOut& out) {
+    for_each_unit(units, law, [&](const Rows& rows, const Law& own, int64_t unit) {
+        log_density(rows, own, DensityOut{out.log_density + units.first_row[unit] * law.n_states});
+    });
+}
+
+inline void moments(const Units& units, const Law& law, const MomentsOut& out) {
+    for_each_unit(units, law, [&](const Rows& rows, const Law& own, int64_t unit) {
+        double* sums = out.sums + units.first_model[unit] * law.n_states * out.n_sums;
+        moments(rows, own, MomentsOut{out.weights + units.first_row[unit] * law.n_states, sums, out.n_sums});
+    });
+}
+
 }  // namespace hsmm::elliptical

@@ -21,12 +21,14 @@ HSMM_STRUCTURE(Problem,
     const void* tail_leave;  // (R, K), 1 - tail_stay
     // For backward passes: the same linear tables, positive entries raised so that none is lost in products.
     const void *initial_bound, *transition_bound, *duration_bound, *residual_bound, *tail_stay_bound, *tail_leave_bound;
-    const void* emission;    // (R, N, K), logarithms always
+    const void* emission;    // (R, N, K), logarithms always; (N, K) where series have owners
     const int64_t* offsets;  // (S + 1,)
+    const int64_t* owners;   // (S,) the model of each series, R = 1 table of emissions for all; null: all series of all
     const uint8_t* left_censored;   // (S,)
     const uint8_t* right_censored;  // (S,)
     const uint8_t* fragile;         // (R, S) 1: a table entry is positive but rounds to zero, 2: one may overflow
-    const int64_t* lanes;  // (n_groups, width): restart * n_series + series, longest first, -1 for an empty lane
+    const int64_t* lanes;  // (n_groups, width): restart * n_series + series, longest first, -1 for an empty lane;
+                           // a series alone where it has an owner, and so is the index of all that is (R, S) then
     int64_t n_groups;
     int64_t n_threads;
     int64_t transition_varies, duration_varies, residual_varies;  // a table for every row (residual: every series)
@@ -37,6 +39,15 @@ inline Problem bounded(Problem p) {
     p.initial = p.initial_bound, p.transition = p.transition_bound, p.duration = p.duration_bound;
     p.residual = p.residual_bound, p.tail_stay = p.tail_stay_bound, p.tail_leave = p.tail_leave_bound;
     return p;
+}
+
+inline int64_t restart_of(const Problem& p, int64_t pair) { return p.owners ? p.owners[pair] : pair / p.n_series; }
+
+inline int64_t series_of(const Problem& p, int64_t pair) { return p.owners ? pair : pair % p.n_series; }
+
+// Of a table with a row for every step of what a restart sees.
+inline int64_t first_row(const Problem& p, int64_t restart, int64_t series) {
+    return (p.owners ? 0 : restart * p.n_rows) + p.offsets[series];
 }
 
 inline bool have_same_tables(const Problem& p, const Problem& q) {
@@ -64,7 +75,7 @@ struct View {
     const F* tail_stay(int64_t r) const { return static_cast<const F*>(p.tail_stay) + r * K; }
     const F* tail_leave(int64_t r) const { return static_cast<const F*>(p.tail_leave) + r * K; }
     const F* emission(int64_t r, int64_t s) const {
-        return static_cast<const F*>(p.emission) + (r * p.n_rows + p.offsets[s]) * K;
+        return static_cast<const F*>(p.emission) + first_row(p, r, s) * K;
     }
 
 private:
@@ -91,14 +102,14 @@ struct Group {
         const int64_t* lanes = p.lanes + index * full_width<F>;
         for (int l = 0; l < N; ++l) {
             if (lanes[l] < 0) {
-                pair[l] = -1, restart[l] = lanes[0] / p.n_series, series[l] = lanes[0] % p.n_series, length[l] = 0;
+                pair[l] = -1, restart[l] = restart_of(p, lanes[0]), series[l] = series_of(p, lanes[0]), length[l] = 0;
                 left[l] = right[l] = false;
                 continue;
             }
             ++n_lanes;
             pair[l] = lanes[l];
-            restart[l] = lanes[l] / p.n_series;
-            series[l] = lanes[l] % p.n_series;
+            restart[l] = restart_of(p, lanes[l]);
+            series[l] = series_of(p, lanes[l]);
             length[l] = p.offsets[series[l] + 1] - p.offsets[series[l]];
             left[l] = p.left_censored[series[l]];
             right[l] = p.right_censored[series[l]];

@@ -13,7 +13,8 @@
 
 using namespace hsmm;
 using durations::DurationCounts, durations::DurationLaw, durations::DurationTable;
-using elliptical::DensityOut, elliptical::Law, elliptical::MomentsOut, elliptical::Rows;
+using elliptical::DensityOut, elliptical::Law, elliptical::MomentsOut, elliptical::Rows,
+    elliptical::Units;
 using repeats::Gathered, repeats::Linear, repeats::Shape, repeats::Spread;
 
 HSMM_FUNCTION(hsmm_expected_counts_f32, (const Problem* p, const CountsOut* out), { expected_counts<float>(*p, *out); });
@@ -39,6 +40,12 @@ HSMM_FUNCTION(hsmm_elliptical_density, (const Rows* rows, const Law* law, const 
 
 HSMM_FUNCTION(hsmm_elliptical_moments, (const Rows* rows, const Law* law, const MomentsOut* out),
               { elliptical::moments(*rows, *law, *out); });
+
+HSMM_FUNCTION(hsmm_elliptical_density_of_units, (const Units* units, const Law* law, const DensityOut* out),
+              { elliptical::log_density(*units, *law, *out); });
+
+HSMM_FUNCTION(hsmm_elliptical_moments_of_units, (const Units* units, const Law* law, const MomentsOut* out),
+              { elliptical::moments(*units, *law, *out); });
 
 HSMM_FUNCTION(hsmm_maximise_durations, (const DurationLaw* law, const DurationCounts* counts),
               { durations::maximise(*law, *counts); });
@@ -69,6 +76,7 @@ const char* hsmm_declaration(int64_t i) {
         elliptical::Law_declaration,
         elliptical::DensityOut_declaration,
         elliptical::MomentsOut_declaration,
+        elliptical::Units_declaration,
         durations::DurationLaw_declaration,
         durations::DurationCounts_declaration,
         durations::DurationTable_declaration,
@@ -87,6 +95,8 @@ const char* hsmm_declaration(int64_t i) {
         hsmm_sample_paths_declaration,
         hsmm_elliptical_density_declaration,
         hsmm_elliptical_moments_declaration,
+        hsmm_elliptical_density_of_units_declaration,
+        hsmm_elliptical_moments_of_units_declaration,
         hsmm_maximise_durations_declaration,
         hsmm_duration_tables_declaration,
         hsmm_spread_declaration,

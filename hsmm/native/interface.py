@@ -27,7 +27,7 @@ Problem = _structure(
     **dict.fromkeys(("initial", "transition", "duration", "residual", "tail_stay", "tail_leave"), POINTER),
     **dict.fromkeys(("initial_bound", "transition_bound", "duration_bound"), POINTER),
     **dict.fromkeys(("residual_bound", "tail_stay_bound", "tail_leave_bound"), POINTER),
-    **dict.fromkeys(("emission", "offsets", "left_censored", "right_censored", "fragile", "lanes"), POINTER),
+    **dict.fromkeys(("emission", "offsets", "owners", "left_censored", "right_censored", "fragile", "lanes"), POINTER),
     **dict.fromkeys(("n_groups", "n_threads", "transition_varies", "duration_varies", "residual_varies"), INT),
 )
 CountsOut = _structure(
@@ -60,6 +60,11 @@ Law = _structure(
 )
 DensityOut = _structure("DensityOut", log_density=POINTER)
 MomentsOut = _structure("MomentsOut", weights=POINTER, sums=POINTER, n_sums=INT)
+Units = _structure(
+    "Units",
+    **dict.fromkeys(("rows", "n_models", "first_model", "first_row"), POINTER),
+    **dict.fromkeys(("n_units", "n_threads"), INT),
+)
 
 DurationLaw = _structure(
     "DurationLaw",
@@ -94,6 +99,8 @@ FUNCTIONS: dict[str, tuple[Structure, ...]] = {
     "hsmm_sample_paths": (Problem, SamplesOut),
     "hsmm_elliptical_density": (Rows, Law, DensityOut),
     "hsmm_elliptical_moments": (Rows, Law, MomentsOut),
+    "hsmm_elliptical_density_of_units": (Units, Law, DensityOut),
+    "hsmm_elliptical_moments_of_units": (Units, Law, MomentsOut),
     "hsmm_maximise_durations": (DurationLaw, DurationCounts),
     "hsmm_duration_tables": (DurationLaw, DurationTable),
     "hsmm_spread": (Shape, Spread),

@@ -57,6 +57,8 @@ class LogCounts {
         return table + (s_.restart * p_.n_rows + s_.offset + t) * size;
     }
 
+    double* states() const { return static_cast<double*>(out_.state) + first_row(p_, s_.restart, s_.series) * s_.K; }
+
     void add_transition(double* out) const {
         for (int64_t i = 0; i < s_.K; ++i)
             for (int64_t j = 0; j < s_.K; ++j) out[i * s_.K + j] += weight_ * transition_[j * s_.Kp + i];
@@ -82,7 +84,7 @@ public:
     double* duration(int64_t t) { return (t == 0 && s_.left ? residual_ : duration_).data(); }
 
     void close_row(int64_t t, const double* state) {
-        double* out = row_of(static_cast<double*>(out_.state), t, s_.K);
+        double* out = states() + t * s_.K;
         for (int64_t j = 0; j < s_.K; ++j) out[j] = weight_ * std::min(1.0, std::max(0.0, state[j]));
         if (p_.transition_varies) {
             add_transition(row_of(out_.transition, t, s_.K * s_.K));
@@ -94,7 +96,7 @@ public:
         }
     }
 
-    void blank_state() const { std::fill_n(row_of(static_cast<double*>(out_.state), 0, s_.K), s_.length * s_.K, 0.0); }
+    void blank_state() const { std::fill_n(states(), s_.length * s_.K, 0.0); }
 
     // Adds to the sums over sequences.
     void commit(const double* began) const {

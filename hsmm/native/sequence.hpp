@@ -30,8 +30,8 @@ public:
     Sequence(const Problem& p, int64_t pair, bool continued = false)
         : p_(p), duration_(p.n_states * logs::padded(p.n_durations)), first_(p.n_states * logs::padded(p.n_durations)),
           transition_(p.n_states * logs::padded(p.n_states)), into_(p.n_states * logs::padded(p.n_states)),
-          view_{p}, pair(pair), restart(pair / p.n_series),
-          series(pair % p.n_series), offset(p.offsets[series]), length(p.offsets[series + 1] - offset), K(p.n_states),
+          view_{p}, pair(pair), restart(restart_of(p, pair)),
+          series(series_of(p, pair)), offset(p.offsets[series]), length(p.offsets[series + 1] - offset), K(p.n_states),
           D(p.n_durations), Kp(logs::padded(K)), Dp(logs::padded(D)), is_hmm(!p.duration),
           has_tail(p.tail_stay != nullptr), left(!is_hmm && !continued && p.left_censored[series]),
           right(is_hmm || p.right_censored[series]) {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Protocol, Self
 
 import polars as pl
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
+from hsmm.training.together import Climb, Fitting
 
 
 class Candidate(Protocol):
@@ -33,22 +36,33 @@ class Candidate(Protocol):
     def for_rows(self, X: Any, y: Any) -> Self: ...
     def describe(self) -> dict[str, Any]: ...
     def check_options(self) -> None: ...
-    def fit_sequences(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Self: ...
+    def fitting(self, sequences: Sequences, *, start: Any = None, states: Tensor | None = None) -> Fitting[Self]: ...
     def score_sequences(self, sequences: Sequences) -> float: ...
     def log_density_sequences(self, sequences: Sequences) -> Tensor: ...
     def log_joint(self, sequences: Sequences) -> float: ...
     def _fitted_model(self) -> Model: ...
 
 
-def fit_quietly(
+def fitting_quietly(
     candidate: Candidate, sequences: Sequences, start: Any = None, states: Tensor | None = None
-) -> tuple[Any, list[warnings.WarningMessage]]:
+) -> Fitting[tuple[Any, list[warnings.WarningMessage]]]:
     """The fitted copy, one of its restarts begun at ``start``, and what it warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        given = {name: value for name, value in (("start", start), ("states", states)) if value is not None}
-        model = candidate.clone().fit_sequences(sequences, **given)
-    return model, [warning for warning in caught if issubclass(warning.category, UserWarning)]
+    given = {name: value for name, value in (("start", start), ("states", states)) if value is not None}
+    fitting, caught = candidate.clone().fitting(sequences, **given), list[warnings.WarningMessage]()
+    step: Callable[[], Climb] = fitting.__next__
+    while True:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            try:
+                climb = step()
+            except StopIteration as stop:
+                told = [warning for warning in (*caught, *heard) if issubclass(warning.category, UserWarning)]
+                return stop.value, told
+        caught += heard
+        try:
+            step = partial(fitting.send, (yield climb))
+        except Exception as error:
+            step = partial(fitting.throw, error)
 
 
 def rows_for(candidate: Candidate, sequences: Sequences) -> Sequences:

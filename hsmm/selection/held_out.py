@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hsmm.selection.candidate import Candidate, fit_quietly
+from hsmm.selection.candidate import Candidate, fitting_quietly
 from hsmm.selection.splits import Fold
+from hsmm.training.together import Fitting
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +46,11 @@ class HeldOut:
         return _standard_error(other.log_density - self.log_density, self.n_rows)
 
 
-def held_out_scores(candidate: Candidate, folds: Iterable[Fold]) -> HeldOut:
+def held_out_scores(candidate: Candidate, folds: Iterable[Fold]) -> Fitting[HeldOut]:
     """Fit a copy in each fold and score the rows held out, causally."""
     sums, counts, numbers = [], [], []
     for number, fold in enumerate(folds):
-        model, _ = fit_quietly(candidate, fold.train)
+        model, _ = yield from fitting_quietly(candidate, fold.train)
         density = model.log_density_sequences(fold.scored)
         rows = fold.sums(torch.ones_like(density))
         kept = rows > 0

@@ -31,14 +31,23 @@ class Reason:
     detail: str
 
 
+def told_reasons(model: Any, caught: list[WarningMessage]) -> tuple[Reason, ...]:
+    """The doubts that a fit told of itself, by its warnings."""
+    return tuple(_of_warnings(model, caught))
+
+
 def reasons(model: Any, sequences: Sequences, caught: list[WarningMessage]) -> tuple[Reason, ...]:
-    """All doubts about a model fitted on these rows, those of its own warnings first.
+    """All doubts about a model fitted on these rows, those of its own warnings first."""
+    return (*told_reasons(model, caught), *tested_reasons(model, sequences))
+
+
+def tested_reasons(model: Any, sequences: Sequences) -> tuple[Reason, ...]:
+    """The doubts that tests of a model fitted on these rows bring up.
 
     A test that fails on a model says nothing against it, but for the doubt that it was not made ("not_tested").
     """
     tables = model._fitted_model()
     return (
-        *_of_warnings(model, caught),
         *_tested("dead states", lambda: _dead_states(tables, sequences)),
         *_tested("values at their bounds", lambda: _at_the_edge(tables, sequences)),
         *_tested("states alike", lambda: _states_alike(model, tables, sequences)),

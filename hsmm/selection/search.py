@@ -6,31 +6,31 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from torch import Tensor
 from torch.linalg import LinAlgError
 
-from hsmm.selection.candidate import Candidate, fit_quietly, rows_for
+from hsmm.selection.candidate import Candidate, fitting_quietly, rows_for
 from hsmm.selection.criteria import CRITERIA, Evidence
 from hsmm.selection.held_out import HeldOut, held_out_scores
 from hsmm.selection.ranking import RULES, Rule, chosen_first, ranked, with_errors
-from hsmm.selection.reasons import Reason, reasons
+from hsmm.selection.reasons import Reason, reasons, told_reasons
 from hsmm.selection.rows import rows_of_x, rows_of_y
 from hsmm.selection.splits import LastShare, Splitter
 from hsmm.selection.stability import share_that_reached
 from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.training.supervision import known_states
+from hsmm.training.together import Fitting, alone
 
+Doubts = Literal["all", "chosen", "told"]
 _SCHEMA: dict[str, Any] = {
     "n_parameters": pl.Int64,
     "n_iter": pl.Int64,
     "stability": pl.Float64,
-    "reasons": pl.String,
-    "warnings": pl.String,
 }
 
 
@@ -97,12 +97,39 @@ def select_model(
         sequences, kept = rows_of_y(X, y, candidates, lengths, context, session_starts)
         candidates = [candidate.for_rows(X, y) for candidate in candidates]
         states = np.asarray(states)[kept] if np.shape(states) == kept.shape else states
-    _check(candidates, criterion, rule, splits, sequences)
+    check_weighing(candidates, criterion, rule, splits, sequences)
     if starts is not None and len(starts) != len(candidates):
         raise ValueError(
             f"starts has {len(starts)} entries for {len(candidates)} candidates; give one for each, or None."
         )
-    folds = splits or LastShare()
+    how = Weighing(criterion, splits, rule)
+    return alone(selecting(sequences, candidates, how, starts=starts, states=states, progress=progress))
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What candidates are ranked by; ``doubts``: which are tested for what may be wrong with them, or only told it."""
+
+    criterion: str = "bic"
+    splits: Splitter | None = None
+    rule: Rule = "best"
+    doubts: Doubts = "all"
+
+    def tests(self, *, is_chosen: bool) -> bool:
+        """Whether a candidate is tested."""
+        return self.doubts == "all" or (self.doubts == "chosen" and is_chosen)
+
+
+def selecting(
+    sequences: Sequences,
+    candidates: Sequence[Candidate],
+    how: Weighing,
+    *,
+    starts: Sequence[Any] | None = None,
+    states: Any = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Fitting[Selection]:
+    """:func:`select_model` of packed data, to be run alone or together with others."""
     found: list[_Weighed] = []
     failure: Exception | None = None
     for index, candidate in enumerate(candidates):
@@ -113,7 +140,7 @@ def select_model(
             start = None if starts is None else starts[index]
             rows = rows_for(candidate, sequences)
             known = known_states(states, rows, described["n_states"])
-            weighed = _weigh(candidate, rows, folds if CRITERIA[criterion].on_held_out else None, start, known)
+            weighed = yield from _weighing(candidate, rows, how, start, known)
         except (ValueError, LinAlgError) as error:
             weighed, failure = _failed(error), error
         found.append(weighed)
@@ -125,32 +152,53 @@ def select_model(
         raise failure
     scores = [weighed.held_out for weighed in found]
     table = pl.DataFrame([weighed.row for weighed in found], schema_overrides=_SCHEMA, infer_schema_length=None)
-    table = with_errors(ranked(table, criterion), scores)
-    described_by = [name for candidate in candidates for name in candidate.describe()]
-    return Selection(
-        chosen_first(table, rule).select(_in_order(table.columns, described_by)),
-        models,
-        criterion,
-        [weighed.reasons for weighed in found],
-        scores,
+    table = chosen_first(with_errors(ranked(table, how.criterion), scores), how.rule)
+    chosen = table["candidate"][0]
+    doubts = [
+        weighed.doubts(rows_for(candidate, sequences), tested=how.tests(is_chosen=index == chosen))
+        for index, (candidate, weighed) in enumerate(zip(candidates, found, strict=True))
+    ]
+    words = [_words(own, weighed.told) for own, weighed in zip(doubts, found, strict=True)]
+    table = table.with_columns(
+        pl.Series(name, [words[candidate][name] for candidate in table["candidate"]], dtype=pl.String)
+        for name in ("reasons", "warnings")
     )
+    described_by = [name for candidate in candidates for name in candidate.describe()]
+    return Selection(table.select(_in_order(table.columns, described_by)), models, how.criterion, doubts, scores)
 
 
 @dataclass(frozen=True, eq=False)
 class _Weighed:
-    """One candidate, fitted and judged; ``row`` is its line of the table."""
+    """One candidate, fitted and judged; ``row`` is its line of the table, ``caught`` what it warned of."""
 
     model: Any
     row: dict[str, Any]
-    reasons: tuple[Reason, ...]
+    caught: list[warnings.WarningMessage]
     held_out: HeldOut | None = None
+    failure: tuple[Reason, ...] = ()
+
+    @property
+    def told(self) -> list[str]:
+        return [str(warning.message) for warning in self.caught]
+
+    def doubts(self, sequences: Sequences, *, tested: bool) -> tuple[Reason, ...]:
+        """What is doubtful about it: all that tests find, or what the fit told of itself."""
+        if self.model is None:
+            return self.failure
+        if not tested:
+            return told_reasons(self.model, self.caught)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return reasons(self.model, sequences, self.caught)
 
 
-def _weigh(
-    candidate: Candidate, sequences: Sequences, folds: Splitter | None, start: Any, states: Tensor | None
-) -> _Weighed:
-    model, caught = fit_quietly(candidate, sequences, start, states)
-    held_out = None if folds is None else held_out_scores(candidate, folds.split(sequences))
+def _weighing(
+    candidate: Candidate, sequences: Sequences, how: Weighing, start: Any, states: Tensor | None
+) -> Fitting[_Weighed]:
+    model, caught = yield from fitting_quietly(candidate, sequences, start, states)
+    held_out = None
+    if CRITERIA[how.criterion].on_held_out:
+        held_out = yield from held_out_scores(candidate, (how.splits or LastShare()).split(sequences))
     evidence = Evidence(
         log_likelihood=model.log_likelihood_,
         log_joint=model.log_joint(sequences),
@@ -158,10 +206,6 @@ def _weigh(
         n_observations=sequences.n_observed_rows,
         held_out=math.nan if held_out is None else held_out.mean,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        doubts = reasons(model, sequences, caught)
-    told = [str(warning.message) for warning in caught]
     row = {
         **{name: criterion.score(evidence) for name, criterion in CRITERIA.items()},
         "log_likelihood": evidence.log_likelihood,
@@ -169,14 +213,13 @@ def _weigh(
         "n_iter": model.n_iter_,
         "converged": model.converged_,
         "stability": share_that_reached(model, sequences),
-        **_words(doubts, told),
     }
-    return _Weighed(model, row, doubts, held_out)
+    return _Weighed(model, row, caught, held_out)
 
 
 def _failed(error: Exception) -> _Weighed:
     doubts = (Reason("failed", (), f"failed: {error}"),)
-    return _Weighed(None, {"converged": False, **_words(doubts, [])}, doubts)
+    return _Weighed(None, {"converged": False}, [], failure=doubts)
 
 
 def _words(doubts: tuple[Reason, ...], told: list[str]) -> dict[str, str]:
@@ -199,9 +242,10 @@ def _without_count() -> list[str]:
     return [name for name, criterion in CRITERIA.items() if not criterion.counts_parameters]
 
 
-def _check(
+def check_weighing(
     candidates: Sequence[Candidate], criterion: str, rule: str, splits: Splitter | None, sequences: Sequences
 ) -> None:
+    """Raise ``ValueError`` for options that do not fit each other, the candidates or the data."""
     if criterion not in CRITERIA:
         raise ValueError(
             f"criterion is {criterion!r}; expected one of {', '.join(CRITERIA)}{nearest(criterion, CRITERIA)}"

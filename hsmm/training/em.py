@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +64,7 @@ class _Climb:
     """The restarts still ``running`` with their models, counts and objective, and the ``record`` of those that left."""
 
     def __init__(self, model: Model, target: Objective, tol: float) -> None:
-        n_restarts, device = model.emission.n_restarts, target.sequences.values.device
+        n_restarts, device = model.emission.n_restarts, target.sequences.device
         self.target, self.tol = target, tol
         self.running = torch.arange(n_restarts, device=device)
         self.model = model
@@ -125,27 +126,26 @@ class _Climb:
 
     def result(self) -> Fit:
         order = torch.cat([restarts for restarts, _ in self.left]).argsort()
-        model = self.left[0][1]
-        for _, other in self.left[1:]:
-            model = model.joined(other)
+        model = self.left[0][1].joined(*(other for _, other in self.left[1:]))
         return Fit(model=model.take(order), history=torch.stack(self.history), **self.record)
 
     def _expected_counts(self) -> Posterior:
         """At the present models; the largest tables lie in the same place each time: they are dear to allocate."""
-        room = None if self.log_emission is None else self.log_emission[: len(self.running)]
+        n_states = self.model.transition.n_states
+        size = (*self.target.sequences.table_size(len(self.running)), n_states)
+        room = None if self.log_emission is None else self.log_emission[: math.prod(size)].view(size)
         p = self.target.potentials(self.model, room)
         if room is None:
-            self.log_emission = p.log_emission
+            self.log_emission = p.log_emission.flatten()
         return self.target.expected_counts(p, trial=self.leapt)
 
     def _retreat(self, counts: Posterior, accepted: Tensor) -> Posterior:
         """Where a leap lowered the objective, go back to the plain EM step."""
         self.model = self.model.where(accepted, self.path[-1])
         rejected = (~accepted).nonzero().flatten()
-        again = self.target.expected_counts(self.target.potentials(self.model.take(rejected)))
-        return Posterior(
-            **{name: value.index_copy(0, rejected, getattr(again, name)) for name, value in vars(counts).items()}
-        )
+        target = self.target.of_models(rejected)
+        again = target.expected_counts(target.potentials(self.model.take(rejected)))
+        return self.target.with_counts(counts, rejected, again)
 
     def _remember(self, objective: Tensor) -> None:
         row = objective
@@ -163,5 +163,6 @@ class _Climb:
         self.running, self.model = self.running[staying], self.model.take(staying)
         self.objective, self.fall = self.objective[staying], self.fall[staying]
         self.path = [model.take(staying) for model in self.path]
-        self.counts = Posterior(**{name: value[staying] for name, value in vars(self.counts).items()})
+        self.counts = self.target.counts_of(self.counts, staying)
+        self.target = self.target.of_models(staying)
         self.extrapolation.take(staying)

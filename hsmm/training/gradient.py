@@ -29,11 +29,23 @@ class Slope:
 
 
 def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Slope:
-    """The objective and its gradient by one forward and one backward pass; -inf where models cannot be computed."""
+    """The objective and its gradient by one forward and one backward pass; -inf where models cannot be computed.
+
+    Of emissions that say how they climb by the moments of their rows, no row takes part in the differentiation.
+    """
     point, (model, p), sound = _computable(coordinates, objective, vectors.detach())
     with torch.enable_grad():
         value = objective.total(inference.log_partition(p)) + model.log_prior()
-        (gradient,) = torch.autograd.grad(value[value.isfinite()].sum(), point)
+        height = value[value.isfinite()].sum()
+        if model.emission.takes_units:
+            of_others, weights = torch.autograd.grad(
+                height, [point, p.log_emission], retain_graph=True, allow_unused=True
+            )
+            climb = model.emission.climb(objective.sequences, weights).sum()
+            of_emission = torch.autograd.grad(climb, point)[0] if climb.requires_grad else None
+            gradient = sum((x for x in (of_others, of_emission) if x is not None), torch.zeros_like(point))
+        else:
+            (gradient,) = torch.autograd.grad(height, point)
     value = value.detach() if bool(sound.all()) else value.detach().masked_fill(~sound, -torch.inf)
     return Slope(vectors, value, gradient.nan_to_num(0.0, 0.0, 0.0))
 
@@ -53,11 +65,21 @@ def _computable(
             model = confined(coordinates.model(point), objective)
             fits = model.emission.is_proper() | ~sound
             if bool(fits.all()):
-                p = objective.potentials(model)
+                p = _tables(model, objective)
                 fits = inference.computable(p) | ~sound
                 if bool(fits.all()):
                     return point, (model, p), sound
         sound = sound & fits
+
+
+def _tables(model: Model, objective: Objective) -> Potentials:
+    """The potentials; a table of emissions that is a leaf of its own where these differentiate by moments."""
+    if not model.emission.takes_units:
+        return objective.potentials(model)
+    law = model.emission
+    still = law.with_parameters(**{name: value.detach() for name, value in law.parameters.items()})
+    p = objective.potentials(replace(model, emission=still))
+    return replace(p, log_emission=p.log_emission.requires_grad_())
 
 
 def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: float) -> Fit:
@@ -74,7 +96,7 @@ def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: flo
         square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * here.gradient**2
         spread = (square / (1.0 - _MEMORY[1] ** step)).sqrt() + _EPSILON
         vectors = vectors + learning_rate * mean / (1.0 - _MEMORY[0] ** step) / spread
-        vectors = projected(coordinates, objective, vectors)
+        vectors = _projected(coordinates, objective, vectors)
     return _fit(coordinates.model(vectors), objective, history, torch.full_like(history[0], n_steps).long())
 
 
@@ -88,24 +110,23 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
     idle = torch.zeros_like(running)
     here = slope(coordinates, objective, vectors)
     history = [here.value.clone()]
-    ascent = Ascent()
+    ascent, own, target = Ascent(), coordinates, objective
     for _ in range(n_steps):
-        own = coordinates.take(running)
 
-        def at(trial: Tensor, own: Coordinates = own) -> tuple[Tensor, Tensor, Tensor]:
-            found = slope(own, objective, trial)
+        def at(trial: Tensor, own: Coordinates = own, target: Objective = target) -> tuple[Tensor, Tensor, Tensor]:
+            found = slope(own, target, trial)
             return found.vectors, found.value, found.gradient
 
         before = here.value
         here = Slope(*ascent.step(at, here.vectors, here.value, here.gradient))
-        here = replace(here, vectors=projected(own, objective, here.vectors))
+        here = replace(here, vectors=_projected(own, target, here.vectors))
         vectors[running] = here.vectors
         n_iter[running] += 1
         objective.tell(here.value)
         row = torch.full_like(history[0], torch.nan)
         row[running] = here.value
         history.append(row)
-        small = here.value - before < tol * objective.n_observations
+        small = here.value - before < tol * target.n_observations
         idle = torch.where(small, idle + 1, 0)
         done = (idle >= _PATIENCE) & (tol > 0) | here.value.isneginf()
         converged[running[done]] = True
@@ -115,10 +136,12 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
         ascent.take(staying)
         if not len(running):
             break
+        if bool(done.any()):
+            own, target = own.take(staying), target.of_models(staying)
     return _fit(coordinates.model(vectors), objective, history, n_iter, converged)
 
 
-def projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
+def _projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
     """Where a floor was passed, the floor."""
     moved = coordinates.of(confined(coordinates.model(vectors), objective))
     return torch.where((moved - vectors).abs() > 1e-9 * vectors.abs().clamp(min=1.0), moved, vectors)

@@ -44,9 +44,7 @@ def neighbours(model: Model, objective: Objective, n_moves: int, generator: torc
     if not moves:
         return None
     made = [_moved(model, objective, counts, shares[way, :, split], split, pair) for way, split, pair in moves]
-    joined = made[0][0]
-    for other, _ in made[1:]:
-        joined = joined.joined(other)
+    joined = made[0][0].joined(*(other for other, _ in made[1:]))
     names = vars(counts)
     return objective.maximise(joined, Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names}))
 

@@ -30,7 +30,6 @@ class Objective:
     - ``frozen``: tables ("emission") and parts of tables ("emission.mean") that keep their values
     - ``watch``: is told the objective of each restart that still climbs (r,), once an iteration
     - ``drop``: what an encoder's dropout is drawn from; None leaves nothing out
-    - ``temperature``: emissions count by 1 / temperature, as annealing begins; 1 is the likelihood
     """
 
     sequences: Sequences
@@ -39,7 +38,6 @@ class Objective:
     frozen: frozenset[str] = frozenset()
     watch: Watch | None = None
     drop: torch.Generator | None = None
-    temperature: float = 1.0
 
     @property
     def is_plain(self) -> bool:
@@ -56,8 +54,6 @@ class Objective:
     def potentials(self, model: Model, log_emission: Tensor | None = None) -> Potentials:
         """The model's tables; a known state rules out all others."""
         p = model.potentials(self.sequences, log_emission, drop=self.drop)
-        if self.temperature != 1.0:
-            p = replace(p, log_emission=p.log_emission / self.temperature)
         if self.states is None:
             return p
         if log_emission is None:
@@ -74,8 +70,21 @@ class Objective:
         return inference.expected_counts(p, weight, checked=True, trial=trial)
 
     def total(self, log_likelihood: Tensor) -> Tensor:
-        """(R,) of each restart, from that of its series (R, S)."""
-        return log_likelihood.sum(1) if self.weight is None else (log_likelihood * self.weight).sum(1)
+        """(R,) of each restart, from that of its series."""
+        return self.sequences.summed(log_likelihood if self.weight is None else log_likelihood * self.weight)
+
+    def of_models(self, kept: Tensor) -> Objective:  # noqa: ARG002 - where each sees its own, this is less
+        """What the models at these rising indices, or where a mask (R,) is True, are judged by."""
+        return self
+
+    def counts_of(self, counts: Posterior, kept: Tensor) -> Posterior:
+        """Those of these models."""
+        return Posterior(**{name: value[kept] for name, value in vars(counts).items()})
+
+    def with_counts(self, counts: Posterior, models: Tensor, other: Posterior) -> Posterior:
+        """``counts`` with those of the models at these rising indices put in their place."""
+        pairs = vars(counts).items()
+        return Posterior(**{name: value.index_copy(0, models, getattr(other, name)) for name, value in pairs})
 
     def maximise(self, model: Model, counts: Posterior) -> Model:
         """The M-step of what is not frozen."""
@@ -98,28 +107,18 @@ class Objective:
             weight=None if self.weight is None else self.weight.to(device),
         )
 
-    def head(self, lengths: Tensor) -> Objective:
-        """The same of the first ``lengths`` (S,) rows of each series."""
-        of_series = torch.repeat_interleave(
-            torch.arange(self.sequences.n_series, device=lengths.device), self.sequences.lengths
-        )
-        place = torch.arange(self.sequences.n_rows, device=lengths.device) - self.sequences.offsets[of_series]
-        states = None if self.states is None else self.states[place < lengths[of_series]]
-        return replace(self, sequences=self.sequences.head(lengths), states=states)
-
     def present(self) -> Objective:
         """The same without the series of weight 0."""
         if self.weight is None or bool((self.weight > 0).all()):
             return self
-        return self.chosen((self.weight > 0).nonzero().flatten().tolist())
+        return self._series((self.weight > 0).nonzero().flatten().tolist())
 
     def in_canonical_order(self) -> Objective:
         """The same with its series in an order that depends on their content alone."""
         order = self.sequences.canonical_order()
-        return self if order == list(range(len(order))) else self.chosen(order)
+        return self if order == list(range(len(order))) else self._series(order)
 
-    def chosen(self, order: list[int]) -> Objective:
-        """The same of these series alone, in this order."""
+    def _series(self, order: list[int]) -> Objective:
         rows = torch.cat([torch.arange(*self.sequences.offsets[s : s + 2].tolist()) for s in order])
         return replace(
             self,

@@ -18,7 +18,8 @@ from hsmm.training.first import first_models
 from hsmm.training.moves import can_move, neighbours
 from hsmm.training.objective import Objective, objective_of
 from hsmm.training.standing import margin, sober_objective
-from hsmm.training.trainers import EM, Leg, Trainer
+from hsmm.training.together import Climb, Fitting, alone
+from hsmm.training.trainers import EM, LAST_STEPS, Leg, Trainer
 
 FEWEST = 2
 _MOVED_CELLS, _FEWEST_MOVES, _MOST_AT_ONCE = 15_000, 6, 8  # rows by states of the models that are tried at once
@@ -26,8 +27,6 @@ _TRIAL, _FEWER, _MOST_MOVES = (10, 15), 4, 20  # iterations; one in so many goes
 _SAME = 0.02  # nats between heights that are one
 _FEWEST_TO_AGREE = 4
 _SLOWEST = 0.8  # ratio of gains that a prospect reckons with
-_LANES = 8  # series of any restarts that the E-step works on side by side
-_FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of tables by row: for the caches, for the memory
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ class BestFit:
     """The best restart (a model with a restart axis of one), its climb, and how all restarts went.
 
     ``set_aside``: by how much the objective of another restart is higher, which owes it to a degenerate state; 0 where
-    it is not by more than single rows can give. ``curves``: of a climb that was judged by rows held back, the objective
-    of the others and what it made of these, at every look.
+    it is not by more than single rows can give.
     """
 
     model: Model
@@ -63,7 +61,6 @@ class BestFit:
     fall: float
     set_aside: float
     restarts: list[Restart]
-    curves: dict[str, list[float]] | None = None
 
 
 def fit_restarts(
@@ -78,6 +75,27 @@ def fit_restarts(
     start: Model | None = None,
     trainer: Trainer = EM(),  # noqa: B008 - immutable
 ) -> BestFit:
+    """The result of :func:`fitting_restarts`."""
+    return alone(
+        fitting_restarts(
+            structure, data, n_states=n_states, n_init=n_init, max_iter=max_iter, tol=tol, seed=seed, start=start,
+            trainer=trainer,
+        )
+    )  # fmt: skip
+
+
+def fitting_restarts(
+    structure: Model,
+    data: Sequences | Objective,
+    *,
+    n_states: int,
+    n_init: int,
+    max_iter: int,
+    tol: float,
+    seed: int,
+    start: Model | None = None,
+    trainer: Trainer = EM(),  # noqa: B008 - immutable
+) -> Fitting[BestFit]:
     """Fit ``structure`` from ``n_init`` starts and keep the best, what it owes to degenerate states not counted.
 
     Of several starts, states of the best are split and merged besides, where that leads higher. A ``start`` stands for
@@ -90,41 +108,42 @@ def fit_restarts(
     model, kinds = first_models(structure, target, n_states=n_states, n_init=n_init, seed=seed, start=start)
     race = _Race(kinds, seed)
 
-    def climb(model: Model, leg: Leg) -> None:
-        fit = _chunked(model, target.sequences, lambda chunk: trainer.climb(chunk, target, leg))
-        race.run(fit, target)
+    def climb(model: Model, leg: Leg) -> Fitting[None]:
+        race.run((yield Climb("climb", trainer, leg, model, target)), target)
 
     spent = 0
     for length, share in (*trainer.rounds, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
-        climb(model, Leg(max_iter - spent if last else length, tol, accelerate=spent > 0, is_last=last))
+        yield from climb(model, Leg(max_iter - spent if last else length, tol, accelerate=spent > 0, is_last=last))
         if last:
             break
         spent += length
         model = race.halve(max(FEWEST, int(len(race.alive) * share)))
     race.end()
     if n_init > 1 and tol > 0 and trainer.moves_states and not race.is_agreed:
-        _move_states(race, target, max_iter, tol, seed)
+        yield from _move_states(race, trainer, target, max_iter, tol, seed)
     while (again := race.second_chance()) is not None:
-        climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
+        yield from climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
         race.end()
     if (
         race.best.owes
         and structure.emission.takes_any_number(target.sequences.n_features)
         and (untied := replace(target, sequences=target.sequences.untied)).sequences is not target.sequences
     ):
-        beside = fit_restarts(
+        beside = yield from fitting_restarts(
             structure, untied, n_states=n_states, n_init=n_init, max_iter=max_iter, tol=tol, seed=seed, start=start,
             trainer=trainer,
         )  # fmt: skip
         race.consider(beside, target)
-    finish = Leg(max_iter - race.best.n_iter, tol, accelerate=False)
+    finish = Leg(min(max_iter - race.best.n_iter, LAST_STEPS), tol, accelerate=False)
     if race.best.is_sound and not race.best.is_settled and race.best.reached("converged") and finish.max_iter > 0:
-        race.finish(trainer.finish(race.best.model(), target, finish), target)
+        race.finish((yield Climb("finish", trainer, finish, race.best.model(), target)), target)
     return race.result(margin(target))
 
 
-def _move_states(race: _Race, target: Objective, max_iter: int, tol: float, seed: int) -> None:
+def _move_states(
+    race: _Race, trainer: Trainer, target: Objective, max_iter: int, tol: float, seed: int
+) -> Fitting[None]:
     """Split and merge states of the best for as long as that leads higher, or iterations are left."""
     generator = torch.Generator().manual_seed(seed % 2**63)
     for _ in range(_MOST_MOVES):
@@ -138,7 +157,8 @@ def _move_states(race: _Race, target: Objective, max_iter: int, tol: float, seed
             if near is None:
                 return
             leg = Leg(length, tol, accelerate=True)
-            fit = _chunked(near, target.sequences, lambda chunk, leg=leg: leg.em(chunk, target))  # type: ignore[misc]
+            fit = yield Climb("em", trainer, leg, near, target)
+            assert fit is not None
             prospect = _prospect(fit.history) + sober_objective(fit.model, fit.objective, target)
             order = prospect.nan_to_num(-math.inf).argsort(descending=True)
             ahead = order[: max(1, len(order) // _FEWER)]
@@ -146,7 +166,9 @@ def _move_states(race: _Race, target: Objective, max_iter: int, tol: float, seed
             near = fit.model.take(ahead) if len(ahead) else None
         if near is None:
             return
-        fit = Leg(max_iter, tol, accelerate=True).em(near.take(torch.zeros(1, dtype=torch.int64)), target)
+        first = near.take(torch.zeros(1, dtype=torch.int64))
+        fit = yield Climb("em", trainer, Leg(max_iter, tol, accelerate=True), first, target)
+        assert fit is not None
         if not race.replace_best(fit, target, tol * target.n_observations):
             return
 
@@ -180,9 +202,14 @@ class _Runner:
     position: int = 0
     prospect: float = 0.0
 
-    def took_part(self, fit: Fit, position: int, collapsed: bool, standing: float) -> None:
+    def took_part(
+        self, fit: Fit, position: int, collapsed: bool, standing: float, prospect: float | None = None
+    ) -> None:
         self.fit, self.position, self.collapsed, self.standing = fit, position, collapsed, standing
-        self.prospect = 0.0 if self.reached("converged") else float(_prospect(fit.history[:, [position]])[0])
+        if self.reached("converged"):
+            self.prospect = 0.0
+        else:
+            self.prospect = float(_prospect(fit.history[:, [position]])[0]) if prospect is None else prospect
         self.n_rounds += 1
         self.n_iter += int(fit.n_iter[position])
         self.fall = max(self.fall, float(fit.fall[position]))
@@ -217,12 +244,14 @@ class _Race:
         self.ended: list[_Runner] = []
         self.highest = -math.inf
 
-    def run(self, fit: Fit, target: Objective) -> None:
+    def run(self, fit: Fit | None, target: Objective) -> None:
+        assert fit is not None
         collapsed = fit.model.emission.collapsed(target.sequences).tolist()
         standing = sober_objective(fit.model, fit.objective, target).tolist()
         self.highest = max(self.highest, float(fit.objective.nan_to_num(-math.inf).max()))
+        prospect = _prospect(fit.history).tolist()
         for position, runner in enumerate(self.alive):
-            runner.took_part(fit, position, collapsed[position], standing[position])
+            runner.took_part(fit, position, collapsed[position], standing[position], prospect[position])
 
     def halve(self, n_kept: int) -> Model:
         """Let all but the best ``n_kept`` leave; the models that stay."""
@@ -328,37 +357,3 @@ def _row(runner: _Runner, seed: int) -> Restart:
     objective, likelihood = runner.reached("objective"), runner.reached("log_likelihood")
     why = "impossible" if objective == -math.inf else runner.stopped
     return Restart(runner.restart, seed, runner.kind, runner.n_iter, objective, likelihood, runner.collapsed, why)
-
-
-def _chunked(model: Model, sequences: Sequences, climb: Callable[[Model], Fit]) -> Fit:
-    """``climb`` in chunks of restarts: enough to fill the lanes, then no more than share the caches of a CPU."""
-    k = model.transition.n_states
-    cells = sequences.n_rows * k * (1 + k * model.transition.uses_covariates)
-    if model.duration is not None and model.duration.uses_covariates:
-        cells += sequences.n_rows * k * model.duration.max_duration
-    filling = -(-_LANES // sequences.n_series)
-    size = filling * max(1, round(_FITTING_CELLS / (cells * filling)))
-    most = _MOST_CELLS // cells
-    size = max(1, most if sequences.values.is_cuda else min(size, most))
-    chunks = torch.arange(model.emission.n_restarts, device=sequences.values.device).split(size)
-    fits = [climb(model.take(chunk)) for chunk in chunks]
-    return fits[0] if len(fits) == 1 else _join(fits)
-
-
-def _join(fits: list[Fit]) -> Fit:
-    longest = max(len(fit.history) for fit in fits)
-    model = fits[0].model
-    for fit in fits[1:]:
-        model = model.joined(fit.model)
-    padded = [
-        torch.nn.functional.pad(fit.history, (0, 0, 0, longest - len(fit.history)), value=torch.nan) for fit in fits
-    ]
-    return Fit(
-        model,
-        torch.cat([fit.log_likelihood for fit in fits]),
-        torch.cat([fit.objective for fit in fits]),
-        torch.cat(padded, 1),
-        torch.cat([fit.n_iter for fit in fits]),
-        torch.cat([fit.converged for fit in fits]),
-        torch.cat([fit.fall for fit in fits]),
-    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -12,14 +11,9 @@ from tasks.alerts.ledger import PENDING
 from tasks.alerts.step import as_json, check_alerts
 from tasks.config.moments import in_steps
 from tasks.config.settings import Settings
-from tasks.tables.alerts import judged_until, read_alerts
-from tasks.tables.names import read_names
+from tasks.tables.alerts import read_alerts
 from tasks.tables.output import check_output
 from tasks.tables.places import alerts_table
-from tasks.tables.publishes import read_publishes
-
-_OF_STATES = ("kind", "rule", "detail")
-_ID = re.compile(r"\d+")
 
 
 def listed_alerts(settings: Settings, *, series: str | None = None, every: bool = False) -> dict[str, Any]:
@@ -27,47 +21,19 @@ def listed_alerts(settings: Settings, *, series: str | None = None, every: bool 
     check_alerts(settings)
     check_output(settings.output.states)
     known = read_alerts(settings.output.states, settings.name)
-    shown = by_name(known if every else current(known), settings)
+    is_new = pl.col("as_of") == pl.col("as_of").max()
+    is_open = pl.col("released").is_null()
+    shown = known.filter(pl.lit(every) | is_open | is_new)
     if series is not None:
         shown = shown.filter(series_id=series)
     return {
         "model_name": settings.name,
         "alerts_table": alerts_table(settings.output.states),
         "n_alerts": len(known),
-        "n_open": known.filter(pl.col("released").is_null()).height,
+        "n_open": known.filter(is_open).height,
         "n_pending": known.filter(pl.col("delivery") == PENDING).height,
         "alerts": as_json(shown),
     }
-
-
-def current(known: pl.DataFrame) -> pl.DataFrame:
-    """The alerts that are open, and those of the newest night that had any."""
-    return known.filter(pl.col("released").is_null() | (pl.col("as_of") == pl.col("as_of").max()))
-
-
-def by_name(alerts: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """The alerts, those of states in the names that these bear now; what is noted of each are their ids."""
-    names = read_names(settings.output.states, settings.name)
-    told = [_detail(kind, rule, names) or detail for kind, rule, detail in alerts.select(*_OF_STATES).iter_rows()]
-    label = pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String)
-    return alerts.with_columns(label.alias("state_name"), pl.Series("detail", told, pl.String))
-
-
-def _detail(kind: str, rule: str, names: Mapping[int, str]) -> str | None:
-    """What happened to states, of which the rule's code says the ids; None of what is no state's."""
-    if kind not in ("state", "change"):
-        return None
-    labels = [names.get(int(state), f"state {state}") for state in _ID.findall(rule)]
-    return f"entered {labels[0]}" if kind == "state" else " -> ".join(labels)
-
-
-def noted_alerts(settings: Settings) -> pl.DataFrame | None:
-    """The :func:`current` alerts; ``None`` where there are publishes that alerts were not judged by yet."""
-    states, name = settings.output.states, settings.name
-    judged, publishes = judged_until(states, name), read_publishes(states, name)
-    if len(publishes) and (judged is None or judged.version < int(publishes["order"][-1])):
-        return None
-    return by_name(current(read_alerts(states, name)), settings)
 
 
 def alerts_as_text(said: dict[str, Any], *, counted: bool = False) -> str:

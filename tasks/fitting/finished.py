@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
 import hsmm
 import hsmm.io
 from hsmm import Estimator
-from hsmm.selection import SPLITTERS, HeldOut, Splitter
+from hsmm.selection import SPLITTERS, HeldOut, Splitter, selecting, tested_reasons
+from hsmm.training.together import Fitting
 from tasks.config.components import made as component
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
@@ -106,23 +107,29 @@ class Rows:
 
 @dataclass(frozen=True)
 class Weighing:
-    """What candidates are scored by, and on which rows where these are held out."""
+    """What candidates are scored by, and on which rows where these are held out.
+
+    Of the candidates of many units only the chosen are tested for what may be wrong: ``doubts`` is then "told".
+    """
 
     criterion: str
     splits: Splitter | None
+    doubts: Literal["all", "told"] = "all"
 
     @classmethod
     def of(cls, settings: Settings) -> Weighing:
         """That of a configuration."""
         criterion, chosen = settings.select.criterion, settings.select.splits
+        doubts: Literal["all", "told"] = "all" if settings.fit.pool == "pooled" else "told"
         if not hsmm.selection.CRITERIA[criterion].on_held_out:
-            return cls(criterion, None)
-        return cls(criterion, SPLITTERS[chosen]() if isinstance(chosen, str) else component("splits", chosen))
+            return cls(criterion, None, doubts)
+        splits = SPLITTERS[chosen]() if isinstance(chosen, str) else component("splits", chosen)
+        return cls(criterion, splits, doubts)
 
 
-def fit_candidate(
+def fitting_candidate(
     candidate: Candidate, rows: Rows, how: Weighing, champion: Estimator | None, store: Store
-) -> FittedCandidate:
+) -> Fitting[FittedCandidate]:
     """Fit and score one candidate, or take the finished fit from the store.
 
     A champion of the same structure begins one restart and says what is frozen; the first model learns everything.
@@ -134,7 +141,7 @@ def fit_candidate(
     found = store.load(key)
     if found is not None:
         return found
-    fitted = _fit(estimator, rows, how, start)
+    fitted = yield from _fitting(estimator, rows, how, start)
     fitted = replace(fitted, key=key, row={**fitted.row, **candidate.described})
     store.save(key, fitted)
     return fitted
@@ -153,20 +160,29 @@ def _families(model: Estimator) -> dict[str, str]:
     return {kind: repr(part) for kind, part in model._structure().components().items()}
 
 
-def _fit(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator | None) -> FittedCandidate:
+def tested(candidate: FittedCandidate, rows: Rows) -> FittedCandidate:
+    """The candidate with what tests of its model find in its row."""
+    sequences = hsmm.Sequences.from_arrays(rows.X, rows.lengths, rows.context)
+    doubts = [] if candidate.model is None else tested_reasons(candidate.model, sequences)
+    codes = dict.fromkeys([*candidate.row["reasons"].split(), *(doubt.code for doubt in doubts)])
+    words = [*filter(None, [candidate.row["warnings"]]), *(doubt.detail for doubt in doubts)]
+    return replace(candidate, row={**candidate.row, "reasons": " ".join(codes), "warnings": "; ".join(words)})
+
+
+def _fitting(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator | None) -> Fitting[FittedCandidate]:
     try:
-        selection = hsmm.select_model(
-            rows.X,
+        sequences = hsmm.Sequences.from_arrays(rows.X, rows.lengths, rows.context)
+        selection = yield from selecting(
+            sequences,
             [estimator],
-            rows.lengths,
-            context=rows.context,
+            hsmm.selection.Weighing(how.criterion, how.splits, doubts=how.doubts),
             states=rows.states,
-            criterion=how.criterion,
-            splits=how.splits,
             starts=[start],
         )
     except ValueError as error:
-        return FittedCandidate(None, {**estimator.describe(), "converged": False, "warnings": f"failed: {error}"})
+        return FittedCandidate(
+            None, {**estimator.describe(), "converged": False, "reasons": "failed", "warnings": f"failed: {error}"}
+        )
     row = selection.table.drop("candidate").row(0, named=True)
     model = selection.best
     return FittedCandidate(
@@ -181,6 +197,7 @@ def _key(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator | Non
         "lengths": list(map(int, rows.lengths)),
         "states": rows.states,
         "held_out": repr(how.splits),
+        "doubts": how.doubts,
         "criteria": list(hsmm.selection.CRITERIA),
         "start": None if start is None else hsmm.io.digest(start._model),
         "code": code_version(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import polars as pl
@@ -13,15 +14,16 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm import Estimator
 from hsmm.selection.ranking import chosen_first, ranked, with_errors
+from hsmm.selection.units import AT_ONCE
+from hsmm.training.together import Fitting, together
 from tasks.config.errors import FitError
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import ALL
-from tasks.fitting.candidates import candidates
-from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fit_candidate
+from tasks.fitting.candidates import Candidate, candidates
+from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fitting_candidate, tested
 from tasks.fitting.scaling import Scaling, scaling_for
 from tasks.source.validate import KNOWN, Validated
-from tasks.source.wild import without_far
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,22 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
     training = validated.rows.filter("trains")
     scaling = scaling_for(training, settings)
     units, failed = {}, {}
-    groups = unit_rows(without_far(training, settings), settings.fit.pool)
-    for done, (name, rows) in enumerate(groups.items()):
-        try:
-            units[name] = _fit_unit(name, rows, scaling, settings, (champions or {}).get(name), (done, len(groups)))
-        except (ValueError, MemoryError) as error:
-            failed[name] = str(error)
+    groups = unit_rows(training, settings.fit.pool)
+    wanted, names = candidates(settings), list(groups)
+    told = partial(_say_fit, iter(range(len(names) * len(wanted))), len(names) * len(wanted))
+    for first in range(0, len(names), AT_ONCE):
+        chunk = names[first : first + AT_ONCE]
+        fittings = [
+            _fitting_unit(name, groups[name], scaling, settings, wanted, (champions or {}).get(name), told)
+            for name in chunk
+        ]
+        for name, found in zip(chunk, together(fittings), strict=True):
+            if isinstance(found, FittedUnit):
+                units[name] = found
+            elif isinstance(found, (ValueError, MemoryError)):
+                failed[name] = str(found)
+            else:
+                raise found
     if not units:
         raise FitError(f"the candidates cannot be fitted: {next(iter(failed.values()))}")
     return Fitted(units, failed, scaling, settings.select.criterion, validated.train_start, validated.train_end)
@@ -107,24 +119,36 @@ def unit_rows(rows: pl.DataFrame, pool: str) -> dict[str, pl.DataFrame]:
     return {str(name): part for (name,), part in rows.group_by("series_id", maintain_order=True)}
 
 
-def _fit_unit(
+def _say_fit(places: Iterator[int], n_fits: int, text: str) -> None:
+    say("fit", next(places), n_fits, text)
+
+
+def _fitting_unit(
     name: str,
     rows: pl.DataFrame,
     scaling: Scaling,
     settings: Settings,
+    wanted: list[Candidate],
     champion: Estimator | None,
-    place: tuple[int, int],
-) -> FittedUnit:
-    wanted, fitted = candidates(settings), list[FittedCandidate]()
-    store, how = Store.of(settings), Weighing.of(settings)
-    for i, candidate in enumerate(wanted):
+    told: Callable[[str], None],
+) -> Fitting[FittedUnit]:
+    fitted, store, how = list[FittedCandidate](), Store.of(settings), Weighing.of(settings)
+    given: dict[bool, Rows] = {}
+    for candidate in wanted:
         text = ", ".join(str(value) for value in candidate.described.values())
-        say("fit", place[0] * len(wanted) + i, place[1] * len(wanted), f"{name} {text}".strip())
-        given = Rows(**scaling.given(rows, candidate.estimator), states=known_states(rows))
-        fitted.append(fit_candidate(candidate, given, how, champion, store))
+        told(f"{name} {text}".strip())
+        estimator = candidate.estimator
+        if estimator.uses_context not in given:
+            given[estimator.uses_context] = Rows(**scaling.given(rows, estimator), states=known_states(rows))
+        fit = yield from fitting_candidate(candidate, given[estimator.uses_context], how, champion, store)
+        fitted.append(fit)
     if all(candidate.model is None for candidate in fitted):
         raise ValueError(fitted[-1].row["warnings"].removeprefix("failed: "))
-    return FittedUnit([fitted[place] for place in _order(fitted, settings)])
+    best, *others = _order(fitted, settings)
+    chosen = fitted[best]
+    if how.doubts == "told":
+        chosen = tested(chosen, given[wanted[best].estimator.uses_context])
+    return FittedUnit([chosen, *(fitted[place] for place in others)])
 
 
 def _order(fitted: list[FittedCandidate], settings: Settings) -> list[int]:

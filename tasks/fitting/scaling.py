@@ -13,7 +13,6 @@ from hsmm import Estimator
 from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
 from tasks.source.run_key import feature_matrix
-from tasks.source.wild import NORMAL_SPREAD, SPREADS, without_far
 
 OTHERS = "*"  # of whom the scale is that of all: a series that was not in training
 
@@ -68,16 +67,6 @@ class Scaling:
         """(n_rows, n_features) standardised features, NaN where missing."""
         return (feature_matrix(rows, self.columns) - self._lookup(rows, "mean")) / self._lookup(rows, "scale")
 
-    def is_far(self, rows: pl.DataFrame) -> np.ndarray:
-        """(n_rows,) whether a row has a value ten spreads of a normal law from the mean, by its scale; false where
-        features stay in their own units.
-        """
-        scale, mean = self._lookup(rows, "scale"), self._lookup(rows, "mean")
-        is_scaled = (scale != 1.0) | (mean != 0.0)
-        apart = np.abs(feature_matrix(rows, self.columns) - mean) / scale
-        far: np.ndarray = (is_scaled & (apart > SPREADS * NORMAL_SPREAD)).any(axis=1)
-        return far
-
     def log_volume(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows,) what to subtract from a log density of scaled features to have it in the features' own units."""
         observed = ~np.isnan(feature_matrix(rows, self.columns))
@@ -105,10 +94,9 @@ def series_lengths(rows: pl.DataFrame) -> list[int]:
 
 
 def scaling_for(training: pl.DataFrame, settings: Settings) -> Scaling:
-    """What a configuration's models see these training rows by; values that are far and few bend no scale."""
+    """What a configuration's models see these training rows by."""
     columns, context = settings.value_columns, settings.context_columns
-    tame = without_far(training, settings)
-    return fit_scaling(tame, columns, settings.fit.scale, scaled_columns(settings), context)
+    return fit_scaling(training, columns, settings.fit.scale, scaled_columns(settings), context)
 
 
 def fit_scaling(

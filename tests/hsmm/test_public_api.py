@@ -18,6 +18,7 @@ NAMES = {
     "Sequences",
     "StateMatch",
     "StreamState",
+    "UnitSelection",
     "check_causal",
     "context",
     "durations",
@@ -31,6 +32,7 @@ NAMES = {
     "plot",
     "regularizers",
     "select_model",
+    "select_units",
     "trainers",
     "transitions",
 }

@@ -193,7 +193,7 @@ class NegativeBinomial(Parametric):
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         log_mean, log_r = shape[..., :1], shape[..., 1:]
         steps = durations - 1.0
-        log_odds = -torch.logaddexp(-log_r, -log_mean)
+        log_odds = -torch.stack([-log_r, -log_mean]).logsumexp(0)  # logaddexp rounds by an entry's place in memory
         return log_rising(log_r.exp(), steps) - torch.lgamma(durations) + steps * log_odds
 
     def natural(self) -> dict[str, Tensor]:

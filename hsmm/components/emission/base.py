@@ -29,6 +29,8 @@ class Emission(Component):
     """What values each feature may have."""
     is_location_scale: ClassVar[bool] = False
     """Whether the fit to features shifted and scaled is the fit to these, in other units."""
+    takes_units: ClassVar[bool] = False
+    """Whether :meth:`log_potentials`, :meth:`maximise` and :meth:`confined` also take :class:`hsmm.units.Units`."""
     sufficient: ClassVar[Sufficient] = "rows"
     """What of each state's rows the M-step looks at: their mean, mean and covariance ("moments"), or the rows."""
 
@@ -38,6 +40,11 @@ class Emission(Component):
 
         Written into ``out`` where it is given.
         """
+
+    def climb(self, sequences: Sequences, weights: StateSeries) -> Tensor:
+        """(R,) numbers whose slope in the parameters, at these, is that of Σ weights · log-density."""
+        density = self.log_potentials(sequences)
+        return torch.where(weights > 0, weights * density, 0.0).sum((1, 2))
 
     @abstractmethod
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.emission import native, reference
 from hsmm.components.emission.base import Emission, Sufficient
-from hsmm.components.emission.geometry import Geometry, Radial
+from hsmm.components.emission.geometry import Geometry, Moments, Radial
 from hsmm.components.emission.scatter import (
     CovarianceType,
     Measured,
@@ -30,6 +30,7 @@ from hsmm.components.emission.tails import Tails, normal_tails, student_tails
 from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.types import StateSeries
+from hsmm.units import Units
 
 _COVARIANCES: tuple[CovarianceType, ...] = ("full", "diag", "tied", "spherical")
 _EMPTY = 1e-8
@@ -52,6 +53,7 @@ class Elliptical(Emission):
     support: ClassVar[Support] = NUMBERS
     is_location_scale: ClassVar[bool] = True
     holdable: ClassVar = frozenset({"mean", "covariance"})
+    takes_units: ClassVar[bool] = True
 
     covariance: CovarianceType = "full"
     min_covariance: float = 1e-6
@@ -107,27 +109,54 @@ class Elliptical(Emission):
     def radial(self, n_observed: int) -> Radial:
         """The density's fall with distance in this many dimensions."""
 
-    def improved(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, Measured]:
+    def improved(self, sequences: Sequences | Units, weights: StateSeries) -> tuple[Self, Measured]:
         """This law with its shape parameters improved, and the moments of the rows under it."""
         return self, self.measured(sequences, self._geometries(sequences), weights)
 
-    def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
+    def log_potentials(self, sequences: Sequences | Units, out: StateSeries | None = None) -> StateSeries:
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
         mean = self.parameters["mean"]
-        density = mean.new_empty(mean.shape[0], sequences.n_rows, mean.shape[1]) if out is None else out
+        size = sequences.table_size(mean.shape[0])
+        density = mean.new_empty(*size, mean.shape[1]) if out is None else out
         if not sequences.is_complete:
             density.zero_()
         for geometry in self._geometries(sequences):
             _measures(sequences, geometry).fill_log_density(density, sequences, geometry, self._radial(geometry))
         return density
 
-    def measured(self, sequences: Sequences, geometries: list[Geometry], weights: StateSeries) -> Measured:
+    def measured(self, sequences: Sequences | Units, geometries: list[Geometry], weights: StateSeries) -> Measured:
         """Moments of each block of rows for posterior weights (R, N, K)."""
         return [
             (geometry, _measures(sequences, geometry).moments(sequences, geometry, self._radial(geometry), weights))
             for geometry in geometries
         ]
+
+    def climb(self, sequences: Sequences | Units, weights: StateSeries) -> Tensor:
+        """By the moments of the rows: docs/maths/em.md."""
+        here = self.with_parameters(**{name: value.detach() for name, value in self.parameters.items()})
+        total = weights.new_zeros(())
+        for geometry, sums in here.measured(sequences, here._geometries(sequences), weights):
+            total = total + self._radial_climb(geometry, sums) - 0.5 * self._scatter_climb(geometry, sums)
+        return total.sum(-1)
+
+    def _radial_climb(self, geometry: Geometry, sums: Moments) -> Tensor:
+        """(R, K) whose slope is that of the weighted density in the parameters of its shape."""
+        return sums.weight.new_zeros(())
+
+    def _scatter_climb(self, geometry: Geometry, sums: Moments) -> Tensor:
+        """(R, K) weighted squared distances and log-determinants, as they change with mean and covariance."""
+        mean, covariance = self.parameters["mean"], self.parameters["covariance"]
+        if self._by_axis:
+            shift = mean - geometry.mean
+            square = sums.second - 2.0 * shift * sums.first + sums.cell_scaled * shift**2
+            return (sums.cell_weight * covariance.log() + square / covariance).sum(-1)
+        moved = Geometry.by_matrices(geometry.block, mean, covariance)
+        shift, whitener = moved.mean - geometry.mean, moved.precision
+        cross = sums.first.unsqueeze(-1) * shift.unsqueeze(-2)
+        square = sums.second - cross - cross.mT
+        square = square + sums.scaled[..., None, None] * (shift.unsqueeze(-1) * shift.unsqueeze(-2))
+        return sums.weight * moved.log_variance.sum(-1) + ((whitener @ square) * whitener).sum((-2, -1))
 
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
         sequences = sequences.tamed
@@ -144,9 +173,8 @@ class Elliptical(Emission):
         spread = 0.9 * fitted.parameters["covariance"] + 0.1 * start.parameters["covariance"]
         return fitted.with_parameters(covariance=spread)
 
-    def maximise(self, sequences: Sequences, counts: StateSeries, held: Collection[str] = ()) -> Self:
-        if sequences.tamed is not sequences:
-            counts = counts.where(counts > _ROUNDING, 0.0)  # the square of a wild value makes much of rounding
+    def maximise(self, sequences: Sequences | Units, counts: StateSeries, held: Collection[str] = ()) -> Self:
+        counts = _without_rounding(sequences, counts)
         law, measured = (Elliptical if "dof" in held else type(self)).improved(self, sequences, counts)
         if not measured:
             return law
@@ -166,7 +194,7 @@ class Elliptical(Emission):
         new = self._floored(scatter / mass.clamp(min=_EMPTY), sequences)
         return law.with_parameters(mean=mean, covariance=torch.where(mass > _EMPTY, new, old))
 
-    def confined(self, sequences: Sequences) -> Self:
+    def confined(self, sequences: Sequences | Units) -> Self:
         return self.with_parameters(covariance=self._floored(self.parameters["covariance"], sequences))
 
     def is_proper(self) -> Tensor:
@@ -275,20 +303,21 @@ class Elliptical(Emission):
     def _by_axis(self) -> bool:
         return self.covariance in ("diag", "spherical")
 
-    def _floored(self, covariance: Tensor, sequences: Sequences) -> Tensor:
+    def _floored(self, covariance: Tensor, sequences: Sequences | Units) -> Tensor:
         """The likeliest scatter at or above the floor, given the likeliest of all."""
         if not self._by_axis:
             return floor_eigenvalues(covariance, sequences.floor_scale, self.min_covariance)
         return torch.maximum(covariance, self._least(sequences))
 
-    def _least(self, sequences: Sequences) -> Tensor:
-        """(F,) the least variance along each axis."""
+    def _least(self, sequences: Sequences | Units) -> Tensor:
+        """(F,) or (R, 1, F) the least variance along each axis."""
         square = sequences.floor_scale**2
-        return self.min_covariance * (square if self.covariance == "diag" else square.mean().expand_as(square))
+        own = square if self.covariance == "diag" else square.mean(-1, keepdim=True).expand_as(square)
+        return self.min_covariance * own
 
-    def _geometries(self, sequences: Sequences) -> list[Geometry]:
+    def _geometries(self, sequences: Sequences | Units) -> list[Geometry]:
         """Made once for the E-step and the M-step that follows it."""
-        made: tuple[Sequences, list[Geometry]] | None = self.__dict__.get("_made")
+        made: tuple[Sequences | Units, list[Geometry]] | None = self.__dict__.get("_made")
         if made is None or made[0] is not sequences:
             mean, covariance = self.parameters["mean"], self.parameters["covariance"]
             if self._by_axis:
@@ -381,7 +410,7 @@ class StudentT(Elliptical):
         centre, scale = (x[0].T for x in super().moments())
         return student_tails(sequences.values.unsqueeze(-1), centre, scale, self.parameters["dof"][0])
 
-    def improved(self, sequences: Sequences, weights: StateSeries) -> tuple[Self, Measured]:
+    def improved(self, sequences: Sequences | Units, weights: StateSeries) -> tuple[Self, Measured]:
         geometries = self._geometries(sequences)
         here = self.measured(sequences, geometries, weights)
         law = self.with_parameters(dof=self._proposed_dof(here))
@@ -404,6 +433,11 @@ class StudentT(Elliptical):
         gradient, bend = dof * slope, dof**2 * bend + dof * slope
         step = torch.where(bend < 0, -gradient / bend.clamp(max=-1e-12), gradient.sign()).clamp(-1.0, 1.0)
         return (dof.log() + step).exp().clamp(*self.dof_bounds)
+
+    def _radial_climb(self, geometry: Geometry, sums: Moments) -> Tensor:
+        dof, n = self.parameters["dof"], geometry.block.n_observed
+        here = dof.detach()
+        return _log_constant(dof, n) * sums.weight - 0.5 * dof * (sums.spread - (here + n) / here * sums.share)
 
     def _shape_value(self, measured: Measured) -> Tensor:
         """(R, K) weighted log-density, without what does not depend on the degrees of freedom."""
@@ -432,7 +466,18 @@ class StudentT(Elliptical):
         return self.with_parameters(mean=mean, covariance=covariance, dof=torch.full_like(mean[..., 0], 10.0))
 
 
-def _measures(sequences: Sequences, geometry: Geometry) -> ModuleType:
+def _without_rounding(sequences: Sequences | Units, weights: StateSeries) -> StateSeries:
+    """Where values are wild, no weights but those that are more than rounding, of which their squares make much."""
+    if all(one.tamed is one for one, _ in sequences.parts(weights)):
+        return weights
+    weights = weights.clone()
+    for one, own in sequences.parts(weights):
+        if one.tamed is not one:
+            own.masked_fill_(own <= _ROUNDING, 0.0)
+    return weights
+
+
+def _measures(sequences: Sequences | Units, geometry: Geometry) -> ModuleType:
     return native if native.supports(sequences, geometry) else reference
 
 

@@ -9,40 +9,46 @@ from torch import Tensor
 
 from hsmm.components.emission.geometry import Geometry, Moments, Radial
 from hsmm.native.interface import DensityOut, Law, MomentsOut, Rows
+from hsmm.native.interface import Units as UnitsOut
 from hsmm.native.library import available, call
-from hsmm.sequences import Sequences
+from hsmm.sequences import Block, Sequences
+from hsmm.units import SharedBlock, Units
 
 _OF_ROWS = ("weight", "scaled", "spread", "share", "share_squared")
 
 
-def supports(sequences: Sequences, geometry: Geometry) -> bool:
+def supports(sequences: Sequences | Units, geometry: Geometry) -> bool:
     """Whether the library is there, and nobody asks for derivatives."""
     learnt = geometry.mean.requires_grad or geometry.precision.requires_grad
+    if isinstance(sequences, Units):
+        return not learnt
     values = sequences.values
     return values.device.type == "cpu" and values.is_contiguous() and not learnt and available()
 
 
-def fill_log_density(density: Tensor, sequences: Sequences, geometry: Geometry, radial: Radial) -> None:
+def fill_log_density(density: Tensor, sequences: Sequences | Units, geometry: Geometry, radial: Radial) -> None:
     """Write the log-densities of the block's rows into ``density`` (R, N, K)."""
     parameters = _parameters(geometry, radial)
-    call(
+    _call(
         "hsmm_elliptical_density",
-        _rows(sequences, geometry),
+        sequences,
+        geometry,
         _law(geometry, radial, parameters),
         DensityOut(density.data_ptr()),
     )
 
 
-def moments(sequences: Sequences, geometry: Geometry, radial: Radial, weights: Tensor) -> Moments:
+def moments(sequences: Sequences | Units, geometry: Geometry, radial: Radial, weights: Tensor) -> Moments:
     """Moments of the block's rows for posterior weights (R, N, K) of all rows."""
     f = geometry.mean.shape[-1]
     sizes = [f, f if geometry.by_axis else f * (f + 1) // 2, 2 * f if geometry.block.is_gappy else 0]
     of_rows = _OF_ROWS[:1] if radial.dof is None else _OF_ROWS
     weights, parameters = weights.contiguous(), _parameters(geometry, radial)
     sums = weights.new_zeros(*geometry.mean.shape[:2], len(of_rows) + sum(sizes))
-    call(
+    _call(
         "hsmm_elliptical_moments",
-        _rows(sequences, geometry),
+        sequences,
+        geometry,
         _law(geometry, radial, parameters),
         MomentsOut(weights.data_ptr(), sums.data_ptr(), sums.shape[-1]),
     )
@@ -58,8 +64,34 @@ def moments(sequences: Sequences, geometry: Geometry, radial: Radial, weights: T
     )
 
 
-def _rows(sequences: Sequences, geometry: Geometry) -> ctypes.Structure:
-    block = geometry.block
+def _call(function: str, sequences: Sequences | Units, geometry: Geometry, *others: ctypes.Structure) -> None:
+    if isinstance(sequences, Units):
+        assert isinstance(geometry.block, SharedBlock)
+        call(f"{function}_of_units", _units(sequences, geometry.block), *others)
+    else:
+        call(function, _rows(sequences, geometry.block), *others)
+
+
+def _units(units: Units, block: SharedBlock) -> ctypes.Structure:
+    """Made once for all iterations, as what it points into lasts as long as the units."""
+    made = block.__dict__.get("_made")
+    if made is None:
+        rows = [_rows(one, own) for one, own in zip(units.sequences, block.of_units, strict=True)]
+        packed = (Rows * len(rows))(*rows)
+        n_models = torch.tensor(units.n_models)
+        made = block.__dict__["_made"] = (packed, n_models, units.first_model, units.first_row)
+    packed, n_models, first_model, first_row = made
+    return UnitsOut(
+        rows=ctypes.addressof(packed),
+        n_models=n_models.data_ptr(),
+        first_model=first_model.data_ptr(),
+        first_row=first_row.data_ptr(),
+        n_units=len(packed),
+        n_threads=torch.get_num_threads(),
+    )
+
+
+def _rows(sequences: Sequences, block: Block) -> ctypes.Structure:
     return Rows(
         values=sequences.values.data_ptr(),
         observed=sequences.observed.data_ptr() if block.is_gappy else None,

@@ -65,12 +65,14 @@ def _sum(parts: list[Tensor]) -> Tensor:
 
 
 def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor:
-    """Raise the eigenvalues of (..., F, F), in units of the features' ``scale`` (F,), to at least ``floor``, and to
-    what rounding leaves of the largest.
+    """Raise the eigenvalues of (R, K, F, F) to at least ``floor``, and to what rounding leaves of the largest.
+
+    They are in units of the features' ``scale``, (F,) or (R, 1, F).
 
     The maximiser under that constraint keeps the eigenvectors.
     """
-    standard = covariance / (scale[:, None] * scale)
+    scales = scale.unsqueeze(-1) * scale.unsqueeze(-2)
+    standard = covariance / scales
     values = torch.linalg.eigvalsh(standard)
     least = (_ROUNDING * values.amax(-1)).clamp(min=floor)
     low = values.amin(-1) < least
@@ -78,5 +80,5 @@ def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor
         return covariance
     values, vectors = torch.linalg.eigh(standard)
     raised = (vectors * torch.maximum(values, least.unsqueeze(-1)).unsqueeze(-2)) @ vectors.mT
-    raised = raised * (scale[:, None] * scale)
+    raised = raised * scales
     return torch.where(low[..., None, None], 0.5 * (raised + raised.mT), covariance)

@@ -20,7 +20,7 @@ _QUERIES = ("log_partition", "expected_counts", "viterbi")
 
 def supports(p: Potentials, query: Query) -> bool:
     """Whether ``p`` is on a GPU that the kernels can use, and has a plan for this query."""
-    if p.log_emission.device.type != "cuda" or query not in _QUERIES or complaint() is not None:
+    if p.owners is not None or p.log_emission.device.type != "cuda" or query not in _QUERIES or complaint() is not None:
         return False
     return plan_of(p, paths=query == "viterbi") is not None
 

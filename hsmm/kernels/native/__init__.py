@@ -13,10 +13,12 @@ from hsmm.kernels.protocol import Query
 from hsmm.native.library import available
 from hsmm.potentials import Potentials
 
+_OF_OWNERS = ("log_partition", "expected_counts")
 
-def supports(p: Potentials, query: Query) -> bool:  # noqa: ARG001 - every back end answers this question
-    """Whether the library is there and ``p`` is on the CPU."""
-    return p.log_emission.device.type == "cpu" and available()
+
+def supports(p: Potentials, query: Query) -> bool:
+    """Whether the library is there and ``p`` is on the CPU; where series have owners, it sums only."""
+    return p.log_emission.device.type == "cpu" and available() and (p.owners is None or query in _OF_OWNERS)
 
 
 __all__ = [

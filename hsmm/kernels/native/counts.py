@@ -21,7 +21,7 @@ _SAFE_DEFICIT = 500.0
 
 def log_partition(p: Potentials) -> PerSeries:
     p = p.detach()
-    log_likelihood = torch.empty(p.n_restarts, p.n_series, dtype=torch.float64)
+    log_likelihood = torch.empty(p.of_pairs, dtype=torch.float64)
     doubtful = None
     if p.is_stationary:
         doubtful = _scaled_log_partition(in_float64(p), log_likelihood)
@@ -56,7 +56,7 @@ def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
     arguments.run("hsmm_log_partition", out)
     if not bool(lost.any()):
         return lost.flatten().nonzero().squeeze(1)
-    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & _normalised(p)[:, None]
+    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & p.by_pair(_normalised(p))
     return (lost & ~harmless).flatten().nonzero().squeeze(1)
 
 
@@ -73,11 +73,11 @@ class _Sums(results.Sums):
 
     @classmethod
     def empty(cls, p: Potentials) -> _Sums:
-        r, s, k, d = p.n_restarts, p.n_series, p.n_states, p.n_durations
+        r, k, d = p.n_restarts, p.n_states, p.n_durations
         law = p.residual_law() if p.log_residual is None else p.log_residual
         duration = (r, k, d) if p.log_duration is None else p.log_duration.shape
         residual = (r, k, d) if law is None else law.shape
-        shapes = [(r, s), (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
+        shapes = [p.of_pairs, (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
         sizes = [math.prod(shape) for shape in shapes]
         zeros = torch.zeros(sum(sizes), dtype=torch.float64).split(sizes)
         likelihood, *counts = (zero.view(shape) for zero, shape in zip(zeros, shapes, strict=True))
@@ -86,7 +86,7 @@ class _Sums(results.Sums):
     def add_scaled(self, p: Potentials, weight: PerSeries | None, pairs: Tensor | None = None) -> Tensor:
         """Add sequences in scaled arithmetic; returns those that it may have got wrong, which are left out."""
         suffix = "f32" if p.log_emission.dtype == torch.float32 else "f64"
-        doubtful = torch.zeros(p.n_restarts, p.n_series, dtype=torch.bool)
+        doubtful = torch.zeros(p.of_pairs, dtype=torch.bool)
         self._add(f"hsmm_expected_counts_{suffix}", p, scaled(p, pairs), weight, pairs, doubtful)
         return doubtful.flatten().nonzero().squeeze(1)
 
@@ -126,7 +126,7 @@ class _Sums(results.Sums):
 
 def _rows(p: Potentials, pairs: Tensor | None) -> Tensor:
     """(R, N) whether a row belongs to one of the pairs."""
-    belongs = torch.full((p.n_restarts, p.n_series), pairs is None)
+    belongs = torch.full(p.of_pairs, pairs is None)
     if pairs is not None:
         belongs.view(-1)[pairs] = True
     return belongs.repeat_interleave(p.lengths, dim=1)

@@ -40,9 +40,10 @@ class Arguments:
             n_durations=p.n_durations,
             emission=self.point(p.log_emission),
             offsets=self.point(p.offsets),
+            owners=self.point(p.owners),
             left_censored=self.point(p.censored("left")),
             right_censored=self.point(p.censored("right")),
-            fragile=None if logarithmic else self.point(_fragile(log_tables, p.censored("left"))),
+            fragile=None if logarithmic else self.point(_fragile(p, log_tables)),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
             n_threads=torch.get_num_threads(),
@@ -103,7 +104,9 @@ def side_by_side(p: Potentials, pairs: Tensor | None = None) -> Tensor:
     The order of the series within a restart is the same whichever way the groups are cut.
     """
     width = library.lane_width(p.log_emission.element_size())
-    if pairs is not None:
+    if pairs is None and p.owners is not None:
+        lanes = _longest_first(p).unsqueeze(0)
+    elif pairs is not None:
         lanes = pairs[p.lengths[pairs % p.n_series].argsort(descending=True, stable=True)].unsqueeze(0)
     elif -(-p.n_series // width) * width <= _WASTE * p.n_series:
         lanes = _longest_first(p).view(p.n_series, p.n_restarts).T
@@ -117,6 +120,8 @@ def _longest_first(p: Potentials) -> Tensor:
     if p.n_series == 1:
         return torch.arange(p.n_restarts)
     by_length = p.lengths.argsort(descending=True, stable=True)
+    if p.owners is not None:
+        return by_length
     return (by_length[:, None] + p.n_series * torch.arange(p.n_restarts)).flatten()
 
 
@@ -160,17 +165,19 @@ def _apply(function: np.ufunc, table: Tensor) -> Tensor:
         return torch.from_numpy(function(table.resolve_neg().contiguous().numpy()))
 
 
-def _fragile(log_tables: dict[str, Tensor | None], left_censored: Tensor) -> Tensor:
-    """(R, S) 1 if an entry is positive but too small for its type, 2 if one is so large that products may overflow.
+def _fragile(p: Potentials, log_tables: dict[str, Tensor | None]) -> Tensor:
+    """(R, S), or (1, S) where series have owners: whether small or large entries may do harm.
+
+    1 if an entry is positive but too small for its type, 2 if one is so large that products may overflow.
 
     Only entries that the series uses, so that no other series of a batch decides how it is computed.
     """
     shared = _fragile_entries([table for name, table in log_tables.items() if name != "residual"], 1)
-    flags = shared.unsqueeze(1).expand(-1, len(left_censored))
+    flags = p.by_pair(shared).expand(p.of_pairs)
     if (law := log_tables["residual"]) is None:
         return flags
     first = _fragile_entries([law], law.ndim - 2)
-    return torch.maximum(flags, (first if law.ndim == 4 else first[:, None]) * left_censored)
+    return torch.maximum(flags, (first if law.ndim == 4 else p.by_pair(first)) * p.censored("left"))
 
 
 def _fragile_entries(log_tables: list[Tensor | None], n_axes: int) -> Tensor:

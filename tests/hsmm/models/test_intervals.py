@@ -15,6 +15,7 @@ from scipy.special import ndtri
 
 import hsmm
 from hsmm.errors import IntervalWarning
+from hsmm.training.together import Fitting
 
 RNG = np.random.default_rng(0)
 TRUTH = hsmm.HMM.from_parameters(
@@ -215,15 +216,15 @@ class TestProfile:
 def test_a_bootstrap_that_leaves_the_estimate_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     X = simulated(0)
     model = quick().fit(X, LENGTHS)
-    fit = hsmm.HMM.fit_sequences
+    fit = hsmm.HMM.fitting
 
-    def biased(self: hsmm.HMM, *arguments: Any, **options: Any) -> hsmm.HMM:
-        made = fit(self, *arguments, **options)
+    def biased(self: hsmm.HMM, *arguments: Any, **options: Any) -> Fitting[hsmm.HMM]:
+        made = yield from fit(self, *arguments, **options)
         mean = made._model.emission.parameters["mean"] + 0.7
         made._model = replace(made._model, emission=made._model.emission.with_parameters(mean=mean))
         return made
 
-    monkeypatch.setattr(hsmm.HMM, "fit_sequences", biased)
+    monkeypatch.setattr(hsmm.HMM, "fitting", biased)
     with pytest.warns(IntervalWarning, match="some intervals of .*emission.mean.* do not hold the estimate"):
         model.confidence_intervals(X, LENGTHS, method="bootstrap", n_samples=4, level=0.5)
 

@@ -127,14 +127,14 @@ def test_a_test_that_fails_is_a_doubt_and_ends_nothing(monkeypatch: pytest.Monke
 
 
 def test_a_fit_that_fails_in_its_algebra_is_a_candidate_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = hsmm.HMM.fit_sequences
+    whole = hsmm.HMM.fitting
 
     def broken(self: hsmm.HMM, *arguments: object, **options: object) -> hsmm.HMM:
         if self.n_states == 2:
             raise LinAlgError("no factor")
         return whole(self, *arguments, **options)
 
-    monkeypatch.setattr(hsmm.HMM, "fit_sequences", broken)
+    monkeypatch.setattr(hsmm.HMM, "fitting", broken)
     found = hsmm.select_model(levels(2), [hsmm.HMM(1), hsmm.HMM(2, **QUICK)])
     assert found.best.n_states == 1
     assert found.table["reasons"].to_list()[-1] == "failed"
