@@ -22,7 +22,7 @@ Constraint = Literal["real", "positive", "unit", "simplex", "matrix"]
 Bound = float | tuple[float, ...]
 
 LARGEST = 1e120
-"""Of a parameter: its square, times the largest value there may be in the data, does not overflow."""
+"""Of a parameter: neither its square nor its product with the largest value there may be in the data overflows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

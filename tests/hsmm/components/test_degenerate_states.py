@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hsmm.components.emission import GLM, Emission, Gamma, Gaussian, Mixture, Poisson, Product
+from hsmm.components.emission.spikes import widened_axes
 from hsmm.sequences import Sequences
 
 VARYING = Sequences.from_arrays([[1.0, 1.0], [2.0, 5.0], [4.0, 3.0]], covariates=torch.zeros(3, 1))
@@ -47,3 +48,15 @@ def test_a_state_at_its_floor_is_known(name: str) -> None:
     assert degenerate.joined(sound).collapsed(VARYING).tolist() == [True, False]
     if name != "mixture":
         assert degenerate.collapsed(CONSTANT).tolist() == [False]
+
+
+@pytest.mark.parametrize(("share", "keeps"), [(0.3, False), (0.36, False), (0.45, True)])
+def test_equal_values_are_a_regime_where_they_are_nearly_a_fair_share_of_all_rows(share: float, keeps: bool) -> None:
+    """Of two states, which one is owed half of the rows."""
+    n_equal = round(share * 200)
+    values = torch.cat([torch.zeros(n_equal), torch.randn(200 - n_equal, generator=torch.Generator().manual_seed(0))])
+    rows = Sequences.from_arrays(values.double())
+    variance, floor = torch.tensor([[[1e-6], [1.0]]]).double(), torch.tensor([1e-6]).double()
+    weights = torch.nn.functional.one_hot((torch.arange(200) >= n_equal).long(), 2).double()[None]
+    made = widened_axes(torch.zeros_like(variance), variance, floor, rows, weights)
+    assert (float(made[0, 0, 0]) < 2e-6) is keeps

@@ -1,0 +1,53 @@
+"""Durations to be expected are the law's, averaged over all the parameters that the segments allow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hsmm.components.duration import DURATIONS, DurationCounts
+from hsmm.components.duration.base import expected_log_likelihood
+from hsmm.components.duration.predictive import FORM_SPREAD, predictive_probability
+from tests.hsmm.components.cases import rows_of
+
+LONGEST = 40
+
+
+def counted(*lengths: int) -> DurationCounts:
+    """Segments of one state, seen from beginning to end."""
+    duration = torch.bincount(torch.tensor(lengths) - 1, minlength=LONGEST + 1).double().view(1, 1, -1)
+    nothing = torch.zeros(1, 1, dtype=torch.float64)
+    return DurationCounts(duration, torch.zeros_like(duration), nothing, nothing)
+
+
+@pytest.mark.parametrize("lengths", [(3, 9, 5, 14), (6,), (2, 4, 3) * 30])
+def test_a_geometric_law_is_averaged_over_all_its_parameters(lengths: tuple[int, ...]) -> None:
+    fitted = np.log(np.log1p(1.0 / (np.mean(lengths) - 1.0)))
+    law = DURATIONS["geometric"](max_duration=LONGEST, parameters={"shape": torch.full((1, 1, 1), fitted).double()})
+    found = predictive_probability(law, counted(*lengths), 4 * LONGEST)[0, 0].numpy()
+    hazard = np.exp(np.linspace(fitted - 6.0, fitted + 6.0, 4001))[:, None]
+    n_stays, steps = len(lengths), np.arange(4 * LONGEST)
+    weight = n_stays * np.log(-np.expm1(-hazard)) - (sum(lengths) - n_stays) * hazard
+    weight = np.exp(weight - weight.max())
+    expected = (weight * -np.expm1(-hazard) * np.exp(-hazard * steps)).sum(0) / weight.sum()
+    np.testing.assert_allclose(found[:-1], expected[:-1], rtol=0.02, atol=2e-4)
+    assert found.sum() == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("lengths", [(3, 9, 5, 14), (7, 8, 7, 6, 8, 9, 7, 7)])
+def test_a_law_with_a_form_is_averaged_over_that_too_under_its_prior(lengths: tuple[int, ...]) -> None:
+    law, counts = DURATIONS["negative_binomial"](max_duration=LONGEST), counted(*lengths)
+    law = law.initialise(torch.full((1, 1), float(np.mean(lengths)), dtype=torch.float64))
+    for _ in range(20):
+        law = law.maximise(rows_of(), counts)
+    centre = law.parameters["shape"][0, 0]
+    places = centre[0] + torch.linspace(-4.0, 4.0, 161, dtype=torch.float64)
+    forms = torch.linspace(-9.0, 9.0, 161, dtype=torch.float64)
+    grid = law.within_bounds("shape", torch.cartesian_prod(places, forms).unsqueeze(1))
+    one_each = law.with_parameters(shape=grid)
+    seen = expected_log_likelihood(one_each.log_potentials(), counts, law.min_duration)
+    weight = (seen - 0.5 * (grid[..., 1] / FORM_SPREAD).square()).softmax(0)
+    expected = (weight.unsqueeze(-1) * one_each.probability()).sum(0)
+    found = predictive_probability(law, counts, LONGEST)
+    torch.testing.assert_close(found[0], expected, rtol=0.0, atol=0.01)
