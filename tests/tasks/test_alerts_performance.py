@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import hsmm
@@ -67,6 +67,7 @@ paths = st.integers(1, 30).flatmap(
     st.lists(paths, min_size=1, max_size=3),
     st.sampled_from([EVERY, Rule((1,), (), LIMITS), Rule((2,), ((0, 1),), LIMITS)]),
 )
+@example([([0, 0, 1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0, 1, 1])], EVERY)  # a stay that is told twice
 def test_stays_and_false_alarms_are_counted_as_by_hand(series: list[tuple[list[int], list[int]]], rule: Rule) -> None:
     truth, seen = (np.concatenate([np.array(one[i]) for one in series]) for i in (0, 1))
     first = starts([len(one[0]) for one in series])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import hsmm
+from hsmm.components.duration import DURATIONS
 from hsmm.components.duration.reach import beyond
 from hsmm.components.model import Model
 from hsmm.errors import DurationWallWarning
@@ -36,6 +37,14 @@ def test_a_table_grows_until_a_hundredth_lies_beyond(found: hsmm.HSMM) -> None:
     assert found.max_duration_ > 300
     assert float(beyond(found.duration_).mass.max()) <= 0.01
     assert found.mean_duration_ == pytest.approx([300.0, 300.0], rel=0.05)
+
+
+@pytest.mark.parametrize("mean", [20.0, 60.0])
+def test_a_law_reaches_as_far_as_a_hundredth_and_a_thousandth_of_its_segments(mean: float) -> None:
+    law = DURATIONS["geometric"](max_duration=10).initialise(torch.full((1, 1), mean, dtype=torch.float64))
+    found = beyond(law)
+    for length, share in ((found.reach, 0.01), (found.farthest, 0.001)):
+        assert length.tolist() == [[int(np.ceil(np.log(share) / np.log1p(-1.0 / mean)))]]
 
 
 def test_it_is_the_fit_of_one_who_knew(found: hsmm.HSMM) -> None:
