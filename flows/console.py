@@ -61,6 +61,7 @@ def print_run(summary: RunSummary, settings: Settings) -> None:
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         lines += _aside(summary)
+    lines += _wild(summary)
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     lines += [*_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))]
     _print_lines(lines, counted=settings.source.counts_steps)
@@ -97,6 +98,7 @@ def print_try(said: TrialSummary, *, counted: bool) -> None:
     lines.append(f"page       {said['report']}/report.html, and pictures beside it")
     if said["n_quarantined"]:
         lines += [f"set aside  {said['n_quarantined']} series", *_aside(said)]
+    lines += _wild(said)
     _print_lines(lines, counted=counted)
 
 
@@ -116,6 +118,16 @@ def _aside(summary: Mapping[str, Any]) -> list[str]:
     """The first series that were set aside, and why."""
     told = summary.get("quarantined", [])[:_MOST_TOLD]
     return [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
+
+
+def _wild(summary: Mapping[str, Any]) -> list[str]:
+    """Values that no state could be of: no model learns from them, and their rows say so."""
+    told = summary.get("wild", [])
+    if not told:
+        return []
+    first = [f"{one['feature']} of {one['series_id']} at {one['time']}: {one['value']:.4g}" for one in told]
+    lines = ["wild       values so far from all others, and so few, that nothing is learnt from them; true, or wrong?"]
+    return [*lines, *(f"           {one}" for one in first[:_MOST_TOLD])]
 
 
 def _score(score: float | None) -> str:

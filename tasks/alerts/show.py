@@ -11,9 +11,10 @@ from tasks.alerts.ledger import PENDING
 from tasks.alerts.step import as_json, check_alerts
 from tasks.config.moments import in_steps
 from tasks.config.settings import Settings
-from tasks.tables.alerts import read_alerts
+from tasks.tables.alerts import judged_until, read_alerts
 from tasks.tables.output import check_output
 from tasks.tables.places import alerts_table
+from tasks.tables.publishes import read_publishes
 
 
 def listed_alerts(settings: Settings, *, series: str | None = None, every: bool = False) -> dict[str, Any]:
@@ -21,19 +22,31 @@ def listed_alerts(settings: Settings, *, series: str | None = None, every: bool 
     check_alerts(settings)
     check_output(settings.output.states)
     known = read_alerts(settings.output.states, settings.name)
-    is_new = pl.col("as_of") == pl.col("as_of").max()
-    is_open = pl.col("released").is_null()
-    shown = known.filter(pl.lit(every) | is_open | is_new)
+    shown = known if every else current(known)
     if series is not None:
         shown = shown.filter(series_id=series)
     return {
         "model_name": settings.name,
         "alerts_table": alerts_table(settings.output.states),
         "n_alerts": len(known),
-        "n_open": known.filter(is_open).height,
+        "n_open": known.filter(pl.col("released").is_null()).height,
         "n_pending": known.filter(pl.col("delivery") == PENDING).height,
         "alerts": as_json(shown),
     }
+
+
+def current(known: pl.DataFrame) -> pl.DataFrame:
+    """The alerts that are open, and those of the newest night that had any."""
+    return known.filter(pl.col("released").is_null() | (pl.col("as_of") == pl.col("as_of").max()))
+
+
+def noted_alerts(settings: Settings) -> pl.DataFrame | None:
+    """The :func:`current` alerts; ``None`` where there are publishes that alerts were not judged by yet."""
+    states, name = settings.output.states, settings.name
+    judged, publishes = judged_until(states, name), read_publishes(states, name)
+    if len(publishes) and (judged is None or judged.version < int(publishes["order"][-1])):
+        return None
+    return current(read_alerts(states, name))
 
 
 def alerts_as_text(said: dict[str, Any], *, counted: bool = False) -> str:

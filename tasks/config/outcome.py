@@ -100,6 +100,7 @@ class RunSummary(TypedDict, total=False):
     stale: list[dict[str, Any]]
     n_quarantined: int
     quarantined: list[dict[str, str]]
+    wild: list[dict[str, Any]]
     best: BestCandidate | None
     gate: GateOutcome
     identity: dict[str, Any]

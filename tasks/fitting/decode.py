@@ -157,6 +157,8 @@ def _decode_rows(
         .then(pl.lit("gap"))
         .when(missing)
         .then(pl.lit("no_value"))
+        .when(why.is_null() & pl.Series(scaling.is_far(rows)))
+        .then(pl.lit("wild_value"))
         .otherwise(why)
         .alias("reason"),
         pl.lit(version, pl.Int32).alias("model_version"),

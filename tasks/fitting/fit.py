@@ -24,6 +24,7 @@ from tasks.fitting.candidates import Candidate, candidates
 from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fitting_candidate, tested
 from tasks.fitting.scaling import Scaling, scaling_for
 from tasks.source.validate import KNOWN, Validated
+from tasks.source.wild import without_far
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
     training = validated.rows.filter("trains")
     scaling = scaling_for(training, settings)
     units, failed = {}, {}
-    groups = unit_rows(training, settings.fit.pool)
+    groups = unit_rows(without_far(training, settings), settings.fit.pool)
     wanted, names = candidates(settings), list(groups)
     told = partial(_say_fit, iter(range(len(names) * len(wanted))), len(names) * len(wanted))
     for first in range(0, len(names), AT_ONCE):

@@ -13,6 +13,7 @@ from hsmm import Estimator
 from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
 from tasks.source.run_key import feature_matrix
+from tasks.source.wild import NORMAL_SPREAD, SPREADS, without_far
 
 OTHERS = "*"  # of whom the scale is that of all: a series that was not in training
 
@@ -67,6 +68,15 @@ class Scaling:
         """(n_rows, n_features) standardised features, NaN where missing."""
         return (feature_matrix(rows, self.columns) - self._lookup(rows, "mean")) / self._lookup(rows, "scale")
 
+    def is_far(self, rows: pl.DataFrame) -> np.ndarray:
+        """(n_rows,) whether a row has a value ten spreads of a normal law from the mean, by its scale; false where
+        features stay in their own units.
+        """
+        scale, mean = self._lookup(rows, "scale"), self._lookup(rows, "mean")
+        is_scaled = (scale != 1.0) | (mean != 0.0)
+        apart = np.abs(feature_matrix(rows, self.columns) - mean) / scale
+        return np.where(is_scaled, apart > SPREADS * NORMAL_SPREAD, False).any(axis=1)
+
     def log_volume(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows,) what to subtract from a log density of scaled features to have it in the features' own units."""
         observed = ~np.isnan(feature_matrix(rows, self.columns))
@@ -94,9 +104,10 @@ def series_lengths(rows: pl.DataFrame) -> list[int]:
 
 
 def scaling_for(training: pl.DataFrame, settings: Settings) -> Scaling:
-    """What a configuration's models see these training rows by."""
+    """What a configuration's models see these training rows by; values that are far and few bend no scale."""
     columns, context = settings.value_columns, settings.context_columns
-    return fit_scaling(training, columns, settings.fit.scale, scaled_columns(settings), context)
+    tame = without_far(training, settings)
+    return fit_scaling(tame, columns, settings.fit.scale, scaled_columns(settings), context)
 
 
 def fit_scaling(

@@ -15,6 +15,7 @@ from tasks.fitting.fit import Fitted
 from tasks.judgement.champion import Champion
 from tasks.judgement.judge import Judged
 from tasks.source.validate import Validated
+from tasks.source.wild import told_far
 from tasks.tables.places import is_local
 
 _MOST_TOLD = 20
@@ -51,6 +52,7 @@ def describe_input(
         "n_published": 0,
         "n_held": 0,
         **describe_quarantine(validated),
+        "wild": told_far(validated.rows, settings)[:_MOST_TOLD],
         "best": None,
     }
 

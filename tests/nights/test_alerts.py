@@ -10,8 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+import flows.decoding
 import tasks.alerts.ledger
 import tasks.alerts.sequence
+from tasks.alerts.show import noted_alerts
+from tasks.report.page.recorded import recorded_page_data
+from tasks.report.page.render import page
 from tasks.tables.alerts import read_alerts
 
 N = 200
@@ -515,3 +519,20 @@ def test_what_the_rule_does_is_said_before_it_is_used(place_at, toy, pool: str) 
     assert "rule" in place.command("decode", "--as-of", str(toy.day(180)), *options).last_json
     again = place.command("run", "--as-of", str(toy.day(170)), *options).last_json
     assert again["rule"] == rule
+
+
+def test_the_page_and_the_command_know_the_same_alerts(made, night, toy) -> None:
+    """The page of a night that alerts are not judged by yet says so, and lists none."""
+    place = made("here")
+    night(place, 170)
+    listed = place.command("alerts", *TWO, "--json").last_json["alerts"]
+    settings = place.settings(TWO[1])
+    shown = noted_alerts(settings)
+    assert {alert["alert_id"] for alert in listed} == {*shown["alert_id"]}
+    assert len(listed) > 1
+    drawn = Path(place.command("report", *TWO, "--json").last_json["report"]).read_text()
+    section = drawn[drawn.index('<section id="alerts">') : drawn.index("<h3>Newest rows</h3>")]
+    assert section.count("<tr><td") == len(listed)
+    flows.decoding.decode_rows(settings, str(toy.day(175)))
+    assert noted_alerts(settings) is None
+    assert "are noted once it is published" in page(recorded_page_data(settings))

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks.source.wild import without_far
 from tasks.tables.states import read_states
 
 OPTIONS = ("model.n_states=2",)
@@ -142,6 +143,45 @@ def test_a_wild_value_stops_nobody_else(place, toy, scale: str, value: float) ->
     assert "2020-02-20T00:00:00Z" in said.last_json["quarantined"][0]["detail"]
     assert set(place.table()["series_id"]) == {"A", "B"}
     balanced(said.last_json, place)
+
+
+@pytest.mark.parametrize("options", [(), ("fit.scale=none",), ("fit.pool=per_series",)])
+def test_a_day_in_another_unit_teaches_nothing(place_at, toy, options) -> None:
+    """One value times a hundred: every other row is decoded as if it had not been there, and it is said."""
+    clean = [series(toy, "A"), series(toy, "B", seed=2), series(toy, "C", seed=1)]
+    (row,) = clean[2].with_row_index().filter(pl.col("x") > 3, pl.col("index") >= 50).head(1).rows(named=True)
+    wrong = clean[2].with_columns(x=pl.when(date=row["date"]).then(100 * pl.col("x")).otherwise("x"))
+    places = {name: place_at(name) for name in ("clean", "wild")}
+    write(places["clean"], *clean)
+    write(places["wild"], clean[0], clean[1], wrong)
+    told = {
+        name: place.command("run", *(f"--set={option}" for option in (*OPTIONS, *options)), "--json")
+        for name, place in places.items()
+    }
+    both = places["clean"].table().join(places["wild"].table(), on=["series_id", "time"], suffix=":wild")
+    others = both.filter(~((pl.col("series_id") == "C") & (pl.col("time").dt.date() == row["date"])))
+    assert (others["viterbi"] == others["viterbi:wild"]).mean() > 0.99
+    assert told["clean"].last_json["wild"] == []
+    (one,) = told["wild"].last_json["wild"]
+    assert (one["series_id"], one["feature"], one["value"]) == ("C", "x", pytest.approx(100 * row["x"]))
+    assert "nothing is learnt from them" in told["wild"].out
+    assert "wild  " not in told["clean"].out
+    if "fit.scale=none" not in options:
+        marked = places["wild"].table().filter(reason="wild_value")
+        assert marked["series_id"].to_list() == ["C"]
+        assert marked["status"].to_list() == ["OK"]
+
+
+@pytest.mark.parametrize(("n_far", "kept"), [(1, 0), (2, 0), (3, 3), (20, 20)])
+def test_what_a_state_could_be_of_is_learnt(place, toy, n_far: int, kept: int) -> None:
+    """At most one row in a hundred is left out, and none that is near."""
+    far = pl.int_range(pl.len()) % (200 // n_far) == 7
+    rows = series(toy, "A", 200).with_columns(x=pl.when(far).then(500.0).otherwise("x"))
+    settings = place.settings()
+    training = rows.select(pl.col("symbol").alias("series_id"), pl.col("date").alias("time"), "x")
+    tame = without_far(training, settings)
+    assert (tame["x"] == 500).sum() == kept
+    assert tame.filter(pl.col("x") < 500).equals(training.filter(pl.col("x") < 500))
 
 
 def test_a_series_that_ended_is_stale(place, toy) -> None:

@@ -24,7 +24,6 @@ from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
 from tasks.config.errors import OutputError
 from tasks.config.settings import Settings
 from tasks.fitting.scaling import Scaling
-from tasks.report.page.alerts import newest_rows
 from tasks.report.page.data import ChosenModel, PageData
 from tasks.report.page.evidence import recorded
 from tasks.report.page.plots import hazard_plot, numbers, survival_plot
@@ -33,6 +32,7 @@ from tasks.report.page.quality import balance, coverage
 from tasks.report.page.recorded import recorded_page_data, recorded_report
 from tasks.report.page.render import page, script_json, write_page
 from tasks.report.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
+from tasks.report.page.signs import newest_rows
 from tasks.report.page.text import number
 from tasks.report.page.units import MOST_UNITS
 from tasks.report.page.view import head, quality, ranking, standing
@@ -275,7 +275,7 @@ def test_the_page_says_of_every_row_whether_it_is_out_of_sample() -> None:
     assert dict(head(page_data_of(rows))["facts"])["Out of sample"] == "30 rows, 30.0 %"
 
 
-def test_series_with_alerts_are_drawn_before_others() -> None:
+def test_series_with_signs_are_drawn_before_others() -> None:
     rows = pl.concat([rows_of(f"s{i:03}", [0, 1]) for i in range(200)])
     alarming = [f"s{i:03}" for i in range(150, 175)]
     drawn = {series["name"] for series in sample(rows, ["level"], 2, alarming).series}
@@ -297,10 +297,10 @@ def test_series_with_alerts_are_drawn_before_others() -> None:
     ],
     ids=["calm", "changed", "one half", "above one half", "below", "within", "too few", "not of the newest publish"],
 )
-def test_alerts_are_what_they_say(rows: pl.DataFrame, expected: set[str]) -> None:
+def test_signs_are_what_they_say(rows: pl.DataFrame, expected: set[str]) -> None:
     found = newest_rows(pl.concat([rows, rows_of("other", PATH)])).filter(series_id="A").row(0, named=True)
     assert {kind for kind in ("changed", "ending", "surprising") if found[kind]} == expected
-    assert found["n_alerts"] == len(expected)
+    assert found["n_signs"] == len(expected)
 
 
 def test_a_missing_newest_row_is_no_surprise() -> None:
@@ -312,7 +312,7 @@ def test_alarming_series_come_first() -> None:
     shown = standing(page_data_of(pl.concat([rows_of("A", PATH), rows_of("B", [0] * 99 + [1])])))
     assert [row["series"] for row in shown["rows"]] == ["B", "A"]
     assert shown["rows"][0]["previous"] == "calm"
-    assert shown["alerted"] == ["B"]
+    assert shown["marked"] == ["B"]
 
 
 def test_series_in_are_published_held_or_quarantined() -> None:
@@ -332,6 +332,14 @@ def test_only_the_newest_run_has_set_aside() -> None:
     assert [series for series, *_ in quality(data)["details"]] == ["E"]
 
 
+def test_the_law_and_the_rows_of_a_state_are_told_apart(model: ChosenModel) -> None:
+    """Of one state the rows lie where the law does not say: both stand there, each under its name."""
+    far = rows_of("A", PATH).with_columns(level=pl.when(pl.col("viterbi") == 1).then(50.0).otherwise("level"))
+    row = states(page_data_of(far, models=[model]))["profile"][1]["features"][0]
+    assert (row["observed"], row["mean"] != "50.0") == ("50.0 ± 0.00", True)
+    assert states(page_data_of(far))["profile"][1]["features"][0]["observed"] == ""
+
+
 def test_what_the_rule_for_alerts_does_is_told() -> None:
     performance = {
         "n_rows": 100,
@@ -345,7 +353,7 @@ def test_what_the_rule_for_alerts_does_is_told() -> None:
     data = page_data_of(rows_of("A", PATH), summary={"run_key": "key", "rule": {"simulated": performance}})
     shown = Text(page(data)).text
     assert "simulated: stays noted after 1.2 rows, 90 % within 3, 50% missed; 0.7 false alarms in 1,000 rows" in shown
-    assert "[alerts]" not in Text(page(replace(data, summary={"run_key": "key"}))).text
+    assert "simulated" not in Text(page(replace(data, summary={"run_key": "key"}))).text
 
 
 def test_the_longest_gap_is_the_longest_stretch_of_missing_rows() -> None:

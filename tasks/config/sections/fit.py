@@ -18,7 +18,7 @@ class Fit(Section):
     """One model of all series together, or one for each."""
     scale: Literal["series", "pooled", "none"] = "series"
     """Whose mean and spread features are standardised by. Only those that every candidate describes by a location and
-    a scale are; counts, categories and positive quantities never.
+    a scale are; counts, categories and positive quantities never. Values that are far and few bend no scale.
     """
     train_window: Window = "all"
     """How far back the training rows reach, such as "10y" or "90d"; "all" is all."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tasks.alerts.show import noted_alerts
 from tasks.config.moments import in_steps
 from tasks.config.ops import OPS
 from tasks.config.outcome import RunSummary
@@ -101,6 +102,8 @@ class PageData:
         The features that are returns.
     ranked_by
         The criterion, where the summary names none.
+    alerts
+        The alerts that are open, and those of the newest night that had any; None where they are not judged yet.
     opens_with
         The series that is chosen at first; empty for the first of all.
     notes
@@ -121,6 +124,7 @@ class PageData:
     returns: Sequence[str] = ()
     opens_with: str = ""
     ranked_by: str = "bic"
+    alerts: pl.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -201,6 +205,7 @@ def page_data(
         step=settings.source.frequency if isinstance(settings.source.frequency, str) else "",
         counted=settings.source.counts_steps,
         ranked_by=settings.select.criterion,
+        alerts=noted_alerts(settings),
         notes=[in_steps(note) for note in notes] if settings.source.counts_steps else list(notes),
     )
 

@@ -40,7 +40,7 @@ def page(data: PageData) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     standing = view.standing(data)
-    first = [*([data.opens_with] if data.opens_with else []), *standing["alerted"]]
+    first = [*([data.opens_with] if data.opens_with else []), *standing["marked"]]
     units = unit_views(shown_units(data, first))
     drawn = sample(data.rows, [*data.levels, *data.units], data.n_states, first)
     figures = {f"{place}-{name}": plot for place, unit in enumerate(units) for name, plot in unit["figures"].items()}
@@ -48,6 +48,7 @@ def page(data: PageData) -> str:
         title=data.name,
         head=view.head(data),
         standing=standing,
+        alerts=view.alerts(data),
         units=units,
         n_units=count(max(len(data.models), 1)),
         legend=[(state, short(name)) for state, name in enumerate(data.state_names)],

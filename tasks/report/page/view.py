@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from hsmm.spelling import counted
 from tasks.config.rule_words import rule_sentences
 from tasks.judgement.judge import all_codes
 from tasks.judgement.rules import RULES
-from tasks.report.page.alerts import KINDS, newest_rows
 from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
 from tasks.report.page.quality import balance, by_reason, coverage, set_aside
+from tasks.report.page.signs import KINDS, newest_rows
 from tasks.report.page.text import NOTHING, count, number, plain, share, short
 
 MOST_ROWS = 60
@@ -77,7 +78,7 @@ def _steps(data: PageData) -> str:
 
 
 def standing(data: PageData) -> dict[str, Any]:
-    """Alerts and the newest row of every series."""
+    """The newest row of every series, and what is unusual in it."""
     found, names = newest_rows(data.rows), data.state_names
     rows = [
         {
@@ -100,10 +101,30 @@ def standing(data: PageData) -> dict[str, Any]:
         "rows": rows,
         "n_series": count(found.height),
         "rule": rule_sentences(data.summary.get("rule", {})),
-        "n_alerted": count(found.filter(pl.col("n_alerts") > 0).height),
+        "n_marked": count(found.filter(pl.col("n_signs") > 0).height),
         "kinds": [(words, count(int(found[kind].sum()))) for kind, words in KINDS.items()],
-        "alerted": found.filter(pl.col("n_alerts") > 0)["series_id"].to_list(),
+        "marked": found.filter(pl.col("n_signs") > 0)["series_id"].to_list(),
     }
+
+
+def alerts(data: PageData) -> dict[str, Any] | None:
+    """What ``hsmm alerts`` lists; ``None`` where alerts are not judged yet by these rows."""
+    if data.alerts is None:
+        return None
+    newest_first = data.alerts.sort("as_of", "time", "alert_id", descending=True)
+    rows = [
+        {
+            "series": short(row["series_id"]) or "all",
+            "kind": row["kind"],
+            "detail": row["detail"],
+            "value": "" if row["value"] is None else number(row["value"]),
+            "time": data.when(row["time"]),
+            "until": "open" if row["released"] is None else data.when(row["released"]),
+        }
+        for row in newest_first.head(MOST_ROWS).iter_rows(named=True)
+    ]
+    n_open = data.alerts.filter(pl.col("released").is_null()).height
+    return {"rows": rows, "n": data.alerts.height, "n_open": count(n_open)}
 
 
 def ranking(data: PageData) -> dict[str, Any] | None:
@@ -169,8 +190,16 @@ def quality(data: PageData) -> dict[str, Any]:
         "n_aside": aside.height,
         "reasons": [(reason, count(n)) for reason, n in by_reason(aside).iter_rows()],
         "details": details,
+        "wild": [
+            (short(one["series_id"]), short(one["feature"]), data.when(_moment(one["time"])), number(one["value"], 4))
+            for one in data.summary.get("wild", [])
+        ],
         "most": MOST_ROWS,
     }
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def evidence(data: PageData) -> dict[str, Any]:

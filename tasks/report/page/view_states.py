@@ -35,13 +35,14 @@ HAZARD_STEPS = (1, 5, 20)
 
 def states(data: PageData) -> dict[str, Any]:
     """A line of profile for every state, and the plots of how long they last and where they lead."""
-    found, curves, moments = decoded_runs(data.modelled), _curves(data), _features(data)
+    found, curves, rows = decoded_runs(data.modelled), _curves(data), observed_moments(data)
+    moments = _features(data, rows)
     known, shown = dict(list(moments.items())[:MOST_FEATURES]), own_states(data)
     common, per_year = shares(data.modelled, data.n_states), values_a_year(data)
     yearly = {name: moments[name] for name in data.returns if name in moments and np.isfinite(per_year)}
     return {
         "profile": [
-            _profile(data, state, found.of(state), known, curves, float(common[state]))
+            _profile(data, state, found.of(state), (known, rows), curves, float(common[state]))
             | {"yearly": [_yearly(law, state, per_year) for law in yearly.values()]}
             for state in shown
         ],
@@ -102,9 +103,9 @@ def _has_moments(data: PageData) -> bool:
     return data.model is not None and bool(laws(data.model))
 
 
-def _features(data: PageData) -> dict[str, Law]:
-    """The model's moments, and where it has none those of the rows."""
-    found = observed_moments(data)
+def _features(data: PageData, rows: dict[str, Law]) -> dict[str, Law]:
+    """The model's moments, and where it has none those of the ``rows``."""
+    found = dict(rows)
     if (model := data.model) is not None:
         for name, law in laws(model).items():
             found[name] = Law(*(model.placed(value, data.n_states) for value in vars(law).values()))
@@ -112,13 +113,14 @@ def _features(data: PageData) -> dict[str, Law]:
 
 
 def _profile(
-    data: PageData, state: int, own: Runs, known: dict[str, Law], curves: Curves, common: float
+    data: PageData, state: int, own: Runs, laws: tuple[dict[str, Law], dict[str, Law]], curves: Curves, common: float
 ) -> dict[str, Any]:
+    known, rows = laws
     died = data.names.filter((pl.col("state") == state) & pl.col("died").is_not_null())["died"]
     return {
         "state": state,
         "name": short(data.state_names[state]),
-        "features": [_moments(law, state) for law in known.values()],
+        "features": [_moments(law, rows.get(name, law), state) for name, law in known.items()],
         "freedom": NOTHING if curves.freedom is None else number(float(curves.freedom[state])),
         "share": share(common),
         "width": round(100 * common, 1),
@@ -130,8 +132,11 @@ def _profile(
     }
 
 
-def _moments(law: Law, state: int) -> dict[str, str]:
-    found = {"mean": number(float(law.mean[state])), "deviation": number(float(law.deviation[state]))}
+def _moments(law: Law, rows: Law, state: int) -> dict[str, str]:
+    """Of the law, and where that is the model's, of the decoded ``rows``."""
+    found = {"mean": number(float(law.mean[state])), "deviation": number(float(law.deviation[state])), "observed": ""}
+    if law is not rows and np.isfinite(rows.mean[state]):
+        found["observed"] = f"{number(float(rows.mean[state]))} ± {number(float(rows.deviation[state]))}"
     ends = (law.mean_range[state], law.deviation_range[state])
     means, deviations = (f"{number(float(low))} … {number(float(high))}" for low, high in ends)
     return {**found, "means": means if law.varies else "", "deviations": deviations if law.varies else ""}

@@ -1,4 +1,4 @@
-"""Where every series stands at its newest row, and what deserves a look."""
+"""Where every series stands at its newest row, and what is unusual in that; no rule for alerts has a part in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KINDS = {"changed": "state changed", "ending": "change likely", "surprising": "s
 
 
 def newest_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a series, those with alerts first: its newest row and why it is alarming.
+    """One row a series, those with signs first: its newest row and what is unusual in it.
 
     ``previous`` is the state of the row before; ``floor`` the 1 % quantile of the log densities before, null where
     fewer than 100 are known. ``changed``, ``ending`` (P(change within 5 steps) above one half) and ``surprising``
@@ -32,4 +32,4 @@ def newest_rows(rows: pl.DataFrame) -> pl.DataFrame:
     }
     found = newest.with_columns((fresh & flag).fill_null(value=False).alias(kind) for kind, flag in flags.items())
     order = pl.sum_horizontal(pl.col(list(KINDS)).cast(pl.Int8))
-    return found.with_columns(order.alias("n_alerts")).sort("n_alerts", descending=True, maintain_order=True)
+    return found.with_columns(order.alias("n_signs")).sort("n_signs", descending=True, maintain_order=True)
