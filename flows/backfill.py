@@ -43,9 +43,10 @@ def backfill(
     first, last = (parse_as_of(day, settings.source.timezone, counted=counted) for day in (start, end))
     moments = partitions(first, last, every, counted=counted)
     check_local_database(settings.tracking.uri)
-    with in_turn(settings, alone=True):
+    with in_turn(settings, alone=True) as turn:
         made = walk if walk_forward else _as_then
-        return {**made(settings, moments, new_lineage=new_lineage), "alerts": note_alerts(settings)}
+        said = made(settings, moments, new_lineage=new_lineage)
+        return {**said, "notes": [*turn, *said["notes"]], "alerts": note_alerts(settings)}
 
 
 def _as_then(settings: Settings, moments: Sequence[datetime], *, new_lineage: bool) -> BackfillSummary:

@@ -22,7 +22,7 @@ from tasks.config.outcome import (
 )
 from tasks.config.rule_words import rule_sentences
 from tasks.config.secrets import without_secrets
-from tasks.config.telling import told_gate
+from tasks.config.telling import TRACKING_AWAY, told_gate
 
 if TYPE_CHECKING:
     from tasks.config.settings import Settings
@@ -52,7 +52,9 @@ def print_run(summary: RunSummary, settings: Settings) -> None:
         lines.append(f"pictures   {summary['report']}/states.png and others beside it")
     if summary["mlflow_run_id"]:
         run = f"experiment {summary['model_name']}, run {summary['mlflow_run_id']}"
-        lines.append(f"MLflow     {run}; to look at it: {_ui(settings.tracking.uri)}")
+        away = any(note.startswith(TRACKING_AWAY) for note in summary.get("notes", []))
+        where = "its server does not answer now" if away else f"to look at it: {_ui(settings.tracking.uri)}"
+        lines.append(f"MLflow     {run}; {where}")
     lines.append(f'states     {table}; to read it: pl.read_delta("{table}")')
     if summary.get("n_stale"):
         lines.append(f"stale      {summary['n_stale']} series without values for long")

@@ -17,6 +17,7 @@ _WORDS = {
     "ingest": "reading the source",
     "validate": "checking the rows",
     "turn": "waiting for its turn after",
+    "no_turn": "no turn to wait for:",
     "fit": "fitting",
     "track": "logging to MLflow",
     "gate": "judging",
@@ -59,7 +60,7 @@ class _Lines:
 
     def __call__(self, stage: str, done: int = 0, total: int = 0, label: str = "") -> None:
         counted = stage in _COUNTED
-        line = f"{_WORDS[stage]} {done + 1}/{total}: {label}" if counted and done < total else _WORDS[stage]
+        line = f"{_WORDS[stage]} {f'{done + 1}/{total}: ' if counted else ''}{label}".strip()
         if line != self._last and (not counted or done < total):
             self._console.print(line, highlight=False, markup=False)
             self._last = line

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from hsmm.errors import UnknownOptionError
 
+_LIKE_ENOUGH = 0.75  # of names that begin otherwise: "lognormal" is no "multinomial"
 _ALSO_CALLED = {"normal": "gaussian", "t": "studentt"}
 
 
@@ -28,10 +29,16 @@ def closest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | No
     by_letters, written = {_letters(other): other for other in known}, _letters(str(name))
     written = _ALSO_CALLED.get(written, written)
     found = difflib.get_close_matches(written, by_letters, n=1, cutoff=cutoff)
+    if found and found[0][:1] != written[:1] and _likeness(written, found[0]) < _LIKE_ENOUGH:
+        found = []
     if not found:
         meant = [other for other in by_letters if _abbreviates(written, other)]
         found = meant if len(meant) == 1 else []
     return by_letters[found[0]] if found else None
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _letters(name: str) -> str:

@@ -11,7 +11,7 @@ from tasks.alerts.hysteresis import Hysteresis, beginnings, last_before
 from tasks.config.errors import ConfigurationError
 from tasks.config.sections.alerts import EVERY, Alerts
 from tasks.config.settings import Settings
-from tasks.config.settings_errors import nearest
+from tasks.config.settings_errors import ended, nearest
 from tasks.tables.names import read_names
 
 ANY = -1
@@ -94,7 +94,7 @@ class _Ids:
                 return identity
         if str(state).isdigit() and self._is_there(int(state)):
             return int(state)
-        raise ConfigurationError(f"{key}: found {state!r}; expected {self._expected(str(state))}.")
+        raise ConfigurationError(ended(f"{key}: found {state!r}; expected {self._expected(str(state))}"))
 
     def _is_there(self, state: int) -> bool:
         """Before the first night, ids are the places of the candidates' states."""

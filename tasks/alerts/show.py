@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -12,9 +13,13 @@ from tasks.alerts.step import as_json, check_alerts
 from tasks.config.moments import in_steps
 from tasks.config.settings import Settings
 from tasks.tables.alerts import judged_until, read_alerts
+from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.places import alerts_table
 from tasks.tables.publishes import read_publishes
+
+_OF_STATES = ("kind", "rule", "detail")
+_ID = re.compile(r"\d+")
 
 
 def listed_alerts(settings: Settings, *, series: str | None = None, every: bool = False) -> dict[str, Any]:
@@ -22,7 +27,7 @@ def listed_alerts(settings: Settings, *, series: str | None = None, every: bool 
     check_alerts(settings)
     check_output(settings.output.states)
     known = read_alerts(settings.output.states, settings.name)
-    shown = known if every else current(known)
+    shown = by_name(known if every else current(known), settings)
     if series is not None:
         shown = shown.filter(series_id=series)
     return {
@@ -40,13 +45,29 @@ def current(known: pl.DataFrame) -> pl.DataFrame:
     return known.filter(pl.col("released").is_null() | (pl.col("as_of") == pl.col("as_of").max()))
 
 
+def by_name(alerts: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The alerts, those of states in the names that these bear now; what is noted of each are their ids."""
+    names = read_names(settings.output.states, settings.name)
+    told = [_detail(kind, rule, names) or detail for kind, rule, detail in alerts.select(*_OF_STATES).iter_rows()]
+    label = pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String)
+    return alerts.with_columns(label.alias("state_name"), pl.Series("detail", told, pl.String))
+
+
+def _detail(kind: str, rule: str, names: Mapping[int, str]) -> str | None:
+    """What happened to states, of which the rule's code says the ids; None of what is no state's."""
+    if kind not in ("state", "change"):
+        return None
+    labels = [names.get(int(state), f"state {state}") for state in _ID.findall(rule)]
+    return f"entered {labels[0]}" if kind == "state" else " -> ".join(labels)
+
+
 def noted_alerts(settings: Settings) -> pl.DataFrame | None:
     """The :func:`current` alerts; ``None`` where there are publishes that alerts were not judged by yet."""
     states, name = settings.output.states, settings.name
     judged, publishes = judged_until(states, name), read_publishes(states, name)
     if len(publishes) and (judged is None or judged.version < int(publishes["order"][-1])):
         return None
-    return current(read_alerts(states, name))
+    return by_name(current(read_alerts(states, name)), settings)
 
 
 def alerts_as_text(said: dict[str, Any], *, counted: bool = False) -> str:

@@ -111,16 +111,17 @@ def _sentence(key: str, details: list[Any], known: list[str]) -> str:
         return f"{key}: {detail['msg']}"
     if detail["type"] == "option":
         option, found = detail["ctx"]["option"], detail["ctx"]["found"]
-        return f"{key}{'.' if option else ''}{option}: found {found}; expected {_ended(detail['msg'])}"
+        return f"{key}{'.' if option else ''}{option}: found {found}; expected {ended(detail['msg'])}"
     is_section = isinstance(detail["input"], Mapping | BaseModel)
     found = "" if is_section else f"found {detail['input']!r}; "
     expected = ", or ".join(dict.fromkeys(_expectation(one["msg"]) for one in fitting))
     if detail["type"] == "literal_error":
         expected += _meant(detail["input"], re.findall(r"'([^']*)'", expected))
-    return f"{key}: {found}expected {_ended(expected)}".removeprefix(": ")
+    return f"{key}: {found}expected {ended(expected)}".removeprefix(": ")
 
 
-def _ended(sentence: str) -> str:
+def ended(sentence: str) -> str:
+    """A sentence with its full stop, where it does not end in a question."""
     return sentence if sentence.endswith("?") else f"{sentence}."
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tasks.config.outcome import GateOutcome, RunSummary
 
+TRACKING_AWAY = "the tracking server does not answer"
+
 
 def told_in_a_line(summary: RunSummary) -> str:
     """Verdict, rows and series; what the gate said; what was set aside or has ended."""

@@ -75,7 +75,8 @@ class Scaling:
         scale, mean = self._lookup(rows, "scale"), self._lookup(rows, "mean")
         is_scaled = (scale != 1.0) | (mean != 0.0)
         apart = np.abs(feature_matrix(rows, self.columns) - mean) / scale
-        return np.where(is_scaled, apart > SPREADS * NORMAL_SPREAD, False).any(axis=1)
+        far: np.ndarray = (is_scaled & (apart > SPREADS * NORMAL_SPREAD)).any(axis=1)
+        return far
 
     def log_volume(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows,) what to subtract from a log density of scaled features to have it in the features' own units."""

@@ -16,6 +16,7 @@ from tasks.config.outcome import Promotion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.progress import say
 from tasks.config.settings import Settings
+from tasks.config.telling import TRACKING_AWAY
 from tasks.fitting.bundle import check_canary, load_bundle
 from tasks.judgement.champion import in_force_of, is_of
 from tasks.judgement.judge import all_codes
@@ -24,7 +25,7 @@ from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, Regi
 from tasks.tables.names import read_name_rows, rewrite_names
 from tasks.tables.publishes import newest_summary
 
-_UNSETTLED = "the tracking server does not answer: whether the champion is the newest that passed was not looked up"
+_UNSETTLED = f"{TRACKING_AWAY}: whether the champion is the newest that passed was not looked up"
 
 
 def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> Promotion:

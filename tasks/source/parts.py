@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import polars as pl
 from deltalake import DeltaTable
@@ -86,9 +86,8 @@ def unreadable(path: str, error: BaseException) -> SourceError:
     """What is wrong with a source that cannot be read, as one sentence."""
     said = str(error).strip()
     if isinstance(error, FileNotFoundError) or "expanded paths were empty" in said:
-        return SourceError(
-            f"source.path: found nothing at {path!r}; expected Parquet or CSV files, or a Delta table, there."
-        )
+        found = f"the folder {path!r} holds none" if Path(path).is_dir() else f"found nothing at {path!r}"
+        return SourceError(f"source.path: {found}; expected Parquet or CSV files, or a Delta table, there.")
     if isinstance(error, UnicodeDecodeError):
         said = f"it is no UTF-8 (byte {error.object[error.start]:#x}): save it as such"
     cause = said.splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if said else "no reason"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tasks.config.columns import STATE_COLUMNS
 from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
-from tasks.config.settings_errors import closest, nearest
+from tasks.config.settings_errors import closest, ended, nearest
 from tasks.tables.export import export_rows as write_rows
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_names, rewrite_names
@@ -97,7 +97,7 @@ def asked_columns(columns: str | None) -> list[str] | None:
     asked = [column.strip() for column in columns.split(",")]
     for place, column in enumerate(asked):
         if column not in STATE_COLUMNS:
-            raise ConfigurationError(f"--columns: found {column!r}; expected {nearest(column, STATE_COLUMNS)}.")
+            raise ConfigurationError(ended(f"--columns: found {column!r}; expected {nearest(column, STATE_COLUMNS)}"))
         if column in asked[:place]:
             raise ConfigurationError(f"--columns: found {column!r} twice; expected each column once.")
     return asked
@@ -134,9 +134,22 @@ def rename(settings: Settings, assignments: Sequence[str]) -> None:
         if not equals or not state.strip().isdigit() or not label.strip() or len(label) > _LONGEST_NAME:
             raise ConfigurationError(f"found {assignment!r}; expected state=name, such as 0=calm.")
         names[int(state)] = label.strip()
+    _refuse_twice(named_states(settings) | names, names)
     if not names:
         raise ConfigurationError("found no names; expected some, such as 0=calm 2=crisis.")
     rewrite_names(settings.output.states, settings.name, names)
+
+
+def _refuse_twice(names: Mapping[int, str], given: Mapping[int, str]) -> None:
+    """Raises ``ConfigurationError`` where two states would bear one name, of which at least one was ``given`` it."""
+    for state, name in given.items():
+        other = next((one for one, borne in names.items() if borne == name and one != state), None)
+        if other is not None:
+            first, second = sorted((state, other))
+            raise ConfigurationError(
+                f"found {name!r} for the states {first} and {second}; expected a name for each, by which alerts and "
+                "readers tell them apart."
+            )
 
 
 def named_states(settings: Settings) -> dict[int, str]:

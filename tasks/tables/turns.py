@@ -15,17 +15,25 @@ from tasks.config.settings import Settings
 from tasks.tables.output import check_output
 from tasks.tables.places import is_local
 
+_NO_TURN = (
+    "the table is not on this machine, so no night waits for a backfill: let none run meanwhile, or what it publishes "
+    "of the days to come keeps its later moment."
+)
+
 
 @contextmanager
-def in_turn(settings: Settings, *, alone: bool = False) -> Iterator[None]:
+def in_turn(settings: Settings, *, alone: bool = False) -> Iterator[list[str]]:
     """Waits until nobody is at work at this model's rows who must not be, and keeps the turn within this context.
 
-    The system gives up the turn of a process that is killed. A table that is not on this machine has no turns.
+    The system gives up the turn of a process that is killed. A table that is not on this machine has no turns: whoever
+    wants one ``alone`` is told so, at once and as a note in the list that this context gives.
     """
     states = settings.output.states
     check_output(states)
     if not is_local(states):
-        yield
+        if alone:
+            say("no_turn", label=_NO_TURN)
+        yield [_NO_TURN] if alone else []
         return
     table = Path(states.rstrip("/"))
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -36,4 +44,4 @@ def in_turn(settings: Settings, *, alone: bool = False) -> Iterator[None]:
         except BlockingIOError:
             say("turn", label="a run of the same rows" if alone else "a backfill of the same rows")
             fcntl.flock(turn, wanted)
-        yield
+        yield []

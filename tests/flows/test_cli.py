@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -53,3 +54,18 @@ def test_wrong_use_is_status_2_and_said_on_standard_error(
     assert said.out == ""
     assert words.lower() in said.err.lower()
     assert "Traceback" not in said.err
+
+
+def test_the_orchestrators_services_are_silent_too() -> None:
+    """Their loggers bear names of their own, which no level of Prefect's reaches."""
+    code = """
+import logging
+from flows.commands.flow import hush
+hush()
+import prefect.logging.configuration
+prefect.logging.configuration.setup_logging()
+logging.getLogger("EventsWorker").warning("Still processing")
+"""
+    quiet = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=quiet)
+    assert done.stdout + done.stderr == ""

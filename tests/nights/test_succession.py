@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +12,7 @@ import flows.nightly
 import tasks.fitting.finished
 import tasks.tracking.track
 from flows.cli import main
-from tasks.config.errors import PublishError, TrackingError
+from tasks.config.errors import ConfigurationError, PublishError, TrackingError
 from tasks.judgement.promote import rollback
 from tasks.registry.client import Registry
 from tasks.tables.show import named_states, rename
@@ -135,6 +137,41 @@ def test_a_name_stays_with_its_state(place, toy) -> None:
     later = place.table().filter(pl.col("as_of") > pl.lit(toy.day(121)))
     assert set(later.select("state", "state_name").unique().rows()) <= {(0, "calm"), (1, "wild")}
     assert named_states(place.settings()) == {0: "calm", 1: "wild"}
+
+
+@pytest.mark.parametrize("names", [["0=wild"], ["0=same", "1=same"], ["1=state 0"]])
+def test_two_states_never_bear_one_name(place, toy, names) -> None:
+    place.night(toy.day(120), *OPTIONS)
+    rename(place.settings(), ["1=wild"])
+    with pytest.raises(ConfigurationError, match="for the states 0 and 1; expected a name for each"):
+        rename(place.settings(), names)
+    assert named_states(place.settings()) == {0: "state 0", 1: "wild"}
+    rename(place.settings(), ["0=wild", "1=calm"])
+    assert named_states(place.settings()) == {0: "wild", 1: "calm"}
+
+
+def test_names_of_states_of_many_models_are_met_everywhere(place, toy) -> None:
+    """Units with models of their own: what is named once is called so in table, page and alerts of each."""
+    rows = [toy.frame(toy.levels(toy.sojourns(200, 2, seed=s), distance=6.0, seed=s), symbol=f"S{s}") for s in (1, 2)]
+    pl.concat(rows).write_parquet(place.source)
+    options = [f"--set={option}" for option in (*OPTIONS, "fit.scale=none", "fit.pool=per_series")]
+    place.command("run", "--as-of", str(toy.day(120)), *options)
+    assert place.command("name", "0=calm", "1=wild").status == 0
+    place.command("run", *options)
+    table = place.table().filter(pl.col("as_of") > pl.lit(toy.day(121)))
+    assert {*table.select("series_id", "state_name").unique().rows()} == {
+        (name, state) for name in ("S1", "S2") for state in ("calm", "wild")
+    }
+    shown = place.command("states", "--json", *options).last_json["rows"]
+    assert {row["state_name"] for row in shown} == {"calm", "wild"}
+    told = place.command("alerts", "--every", "--json", *options).last_json["alerts"]
+    changes = [alert for alert in told if alert["kind"] == "change"]
+    assert {(alert["series_id"], alert["detail"]) for alert in changes} == {
+        (name, change) for name in ("S1", "S2") for change in ("calm -> wild", "wild -> calm")
+    }
+    drawn = Path(place.command("report", "--json", *options).last_json["report"]).read_text()
+    assert "state 0" not in drawn
+    assert drawn.count("background:#") >= drawn.count(">calm</span>") > 2
 
 
 def test_a_held_night_publishes_with_the_older_version(place, toy) -> None:

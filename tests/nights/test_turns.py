@@ -10,6 +10,7 @@ import pytest
 import flows.backfill
 import flows.decoding
 import flows.nightly
+import tasks.tables.turns
 from tasks.config.errors import ModelError
 from tasks.config.progress import listening
 from tasks.tables.turns import in_turn
@@ -81,3 +82,14 @@ def test_days_that_a_later_night_has_published_are_said(place, toy) -> None:
     (note,) = said.last_json["notes"]
     assert note.startswith(f"10 rows of these days are published as of {toy.day(150)} or later, and stay; ")
     assert note in said.out
+
+
+def test_where_there_are_no_turns_a_backfill_says_so_before_it_begins(place, monkeypatch) -> None:
+    """A table elsewhere: what could come between is said at once, and again with the outcome; a night says nothing."""
+    monkeypatch.setattr(tasks.tables.turns, "is_local", lambda _: False)
+    said = place.command("backfill", "--start", "2020-04-29", "--end", "2020-04-30", "--every", "1d", *SET, "--json")
+    told = " ".join(said.err.split())
+    assert told.index("no night waits for a backfill") < told.index("partition 1/2")
+    assert [note for note in said.last_json["notes"] if "no night waits" in note]
+    night = place.command("run", *SET, "--json")
+    assert "no night waits" not in night.out + night.err

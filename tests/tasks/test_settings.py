@@ -72,6 +72,7 @@ def config(tmp_path: Path) -> Path:
         ("select={criterion='held_out', splits={name='k_fold', n_split=3}}", ["n_split", "'n_splits'?"]),
         ("select.criterion=BIC", ["select.criterion", "'BIC'", "did you mean 'bic'?"]),
         ("model.emission=negbin", ["'negbin'", "did you mean 'negative_binomial'?"]),
+        ("model.emission=lognormal", ["'lognormal'", "zero_inflated_gamma."]),
         ("fit.pool=per", ["fit.pool", "did you mean 'per_series'?"]),
         ("model.estimator=HMM", ["model.estimator: ", "did you mean 'hmm'?"]),
         ("model.n_states=[2, 0]", ["--set: model.n_states: found 0;"]),
@@ -240,3 +241,13 @@ def test_a_section_that_is_wrong_as_a_whole_is_not_recited(config: Path, assignm
     assert said in message
     assert "{" not in message
     assert ": :" not in message
+
+
+def test_a_question_ends_no_sentence_twice() -> None:
+    """What was meant is asked, with one mark at its end."""
+    from tasks.tables.show import asked_columns
+
+    with pytest.raises(ConfigurationError, match=r"did you mean 'state_name'\?$"):
+        asked_columns("state_nam")
+    with pytest.raises(ConfigurationError, match=r"'xyz'; expected one of .*\w\.$"):
+        asked_columns("xyz")

@@ -28,6 +28,11 @@ _LARGEST_COUNT = 30.0
 _SAME = 0.95
 _MOST_MISSING = 0.8
 _MOST = 3
+_IF_WILD = (
+    "# wrong: mend or empty them in the source",
+    "# true: leave the line; rows so far out and so few are decoded, teach the model nothing, and are said at each run",
+    "# source.wild_spreads, in these spreads, says from where on a night sets the series aside (10000)",
+)
 _PRICES = re.compile(r"(^|_)(close|price|px|last|settle|adj|nav|value|index)(_|$)")
 _EMISSIONS: dict[Kind, tuple[list[str], str]] = {
     "continuous": (["gaussian", "student_t"], "the second bears outliers"),
@@ -71,7 +76,7 @@ def choose_features(choices: Choices, rows: pl.DataFrame, columns: Sequence[str]
     chosen, spare = _distinct(rows, [one for one in seen if one.kind == kind], zone)
     for one in chosen:
         why = one.why if not one.wild else f"{one.why}. {one.wild}"
-        choices.add(f"features.{one.name}", one.value, why, is_open=bool(one.wild))
+        choices.add(f"features.{one.name}", one.value, why, *(_IF_WILD if one.wild else ()), is_open=bool(one.wild))
     for one, why in [
         *spare,
         *((one, f"it is a {one.kind}, which needs a law of its own") for one in seen if one.kind != kind),

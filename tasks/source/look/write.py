@@ -62,10 +62,11 @@ def _summary(look: Look) -> str:
 def _standing(look: Look, path: str) -> str:
     if look.open:
         keys = ", ".join(choice.key for choice in look.open)
-        return (
-            f"DECIDE: {keys}; the lines below say between what. Or give the answer to another look: `hsmm init "
-            f"{look.path} --set {look.open[0].key}=…`."
-        )
+        told = f"DECIDE: {keys}; the lines below say between what."
+        of_source = [choice.key for choice in look.open if choice.key.startswith("source.")]
+        if not of_source:
+            return told
+        return f"{told} Or give the answer to another look: `hsmm init {look.path} --set {of_source[0]}=…`."
     return f"`hsmm try {path}` fits and draws and publishes nothing; `hsmm run {path}` publishes."
 
 
