@@ -276,3 +276,26 @@ def test_a_click_on_a_head_ranks_the_states(browser: Browser, page_file: Path) -
     browser.ask(click)
     assert rising == sorted(rising)
     assert browser.ask(column) == rising[::-1]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_title_of_the_time_axis_is_not_printed_over_years(browser: Browser, page_file: Path, width: int) -> None:
+    """Dates take two lines below their ticks, which the axis has room for before its title."""
+    browser.open(page_file, width)
+    room = "(axis => [axis._size, axis.gap + axis.ticks.size + 2 * 12 * 1.5])"
+    there, needed = browser.ask(f"{room}(document.getElementById('known-plot').chart.axes[0])")
+    assert there >= needed
+    assert browser.ask("document.getElementById('known-plot').chart.axes[0].label") == "time (UTC)"
+
+
+def test_what_a_hand_has_no_room_for_is_hinted_at_and_not_cut(browser: Browser, page_file: Path) -> None:
+    """A table that goes on to the right has a shadow there; numbers below a scale leave each other room."""
+    browser.open(page_file, 390)
+    hidden = "[...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth)"
+    assert browser.ask(f"{hidden}.length") > 1
+    assert browser.ask(f"{hidden}.every(s => getComputedStyle(s).backgroundImage.includes('gradient'))")
+    overprinted = """[...document.querySelectorAll('.spread .ticks .track')].flatMap(track => {
+        const marks = [...track.querySelectorAll('em')].map(em => em.getBoundingClientRect()).filter(r => r.width);
+        return marks.slice(1).filter((r, i) => r.left < marks[i].right);
+    }).length"""
+    assert browser.ask(overprinted) == 0

@@ -156,7 +156,7 @@
     chart(document.getElementById("known-plot"), {
       tzDate: utc, cursor, legend: { show: false }, hooks: { setCursor: [read] },
       scales: { x: time, y: { range: [0, 1] } },
-      axes: [along(page.counted ? "step" : "time (UTC)"), upright("probability", { splits: () => [0, 0.5, 1] })],
+      axes: [page.counted ? along("step") : along("time (UTC)", { size: 46 }), upright("probability", { splits: () => [0, 0.5, 1] })],
       series: [{}, ...states.map((state) => ({ stroke: "transparent", width: 0, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }), fill: state ? undefined : colour(0) }))],
       bands: states.slice(1).map((state) => ({ series: [state + 1, state], fill: colour(state) })),
     }, [seconds, ...sums]);

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from hsmm.plot.runs import Runs, observed_survival
+from hsmm.spelling import counted
 from tasks.report.page.data import PageData
 from tasks.report.page.plots import Figure, hazard_plot, survival_plot
 from tasks.report.page.profile import (
@@ -56,7 +57,7 @@ def states(data: PageData) -> dict[str, Any]:
         "hazard_steps": HAZARD_STEPS,
         "spreads": spreads(data, shown),
         "dwells": [
-            (f"dwell-{state}", state, short(data.state_names[state]), count(len(found.of(state).length)))
+            (f"dwell-{state}", state, short(data.state_names[state]), counted(len(found.of(state).length), "run"))
             for state in shown[:MOST_STATES]
         ],
         "n_states": len(shown),
