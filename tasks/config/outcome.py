@@ -66,11 +66,14 @@ class Performance(TypedDict):
 
 
 class RuleStatement(TypedDict, total=False):
-    """What the rule for states is to be expected to do: in rows ``simulated`` from the models in force, and on rows
-    with known states, where there are any; the share of these that the parameters have seen.
+    """What the rule for states is to be expected to do: in rows ``simulated`` from the models in force, taken as
+    true; on the data's own rows, against the path that ``hindsight`` finds most probable; and on rows with known
+    states, where there are any. The shares of the last two that the parameters have seen.
     """
 
     simulated: Performance
+    hindsight: Performance
+    hindsight_in_sample: float
     measured: Performance
     in_sample: float
 

@@ -6,10 +6,13 @@ from tasks.config.outcome import Performance, RuleStatement
 
 
 def rule_sentences(said: RuleStatement) -> list[str]:
-    """In rows simulated from the model, and where there are some on rows of known states."""
+    """In rows simulated from the model, on the data's own, and where there are some on rows of known states."""
     told = []
     if "simulated" in said:
-        told.append(f"simulated: {_performance(said['simulated'])}")
+        told.append(f"simulated, as if the model were true: {_performance(said['simulated'])}")
+    if "hindsight" in said:
+        seen = f"{said['hindsight']['n_rows']} rows of the data, {said['hindsight_in_sample']:.0%} of them in sample"
+        told.append(f"on {seen}, against the path in hindsight: {_performance(said['hindsight'])}")
     if "measured" in said:
         seen = f"{said['measured']['n_rows']} rows of known states, {said['in_sample']:.0%} of them in sample"
         told.append(f"on {seen}: {_performance(said['measured'])}")

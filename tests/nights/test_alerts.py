@@ -508,7 +508,7 @@ def test_what_the_rule_does_is_said_before_it_is_used(place_at, toy, pool: str) 
     said = place.command("run", "--as-of", str(toy.day(170)), *options)
     assert said.status == 0, said.err
     rule = said.last_json["rule"]
-    assert "rule       simulated: stays noted after" in said.out
+    assert "rule       simulated, as if the model were true: stays noted after" in said.out
     assert "on 340 rows of known states" in said.out
     assert rule["simulated"]["n_rows"] > 15_000
     assert rule["measured"]["n_rows"] == 340

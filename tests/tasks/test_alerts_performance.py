@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import hsmm
+from tasks.alerts import statement
 from tasks.alerts.hysteresis import Hysteresis
 from tasks.alerts.performance import judged, together
 from tasks.alerts.rule import ANY, Rule
@@ -157,3 +159,50 @@ def test_simulated_rows_are_the_models_and_the_same_of_the_same_seed() -> None:
     assert np.array_equal(one.X, other.X)
     assert sum(one.lengths) == len(one.X) == len(one.states) == 5000
     assert [one.X[one.states == k].mean() for k in range(2)] == pytest.approx([0.0, 3.0], abs=0.1)
+
+
+def test_rows_without_a_value_confirm_nothing_and_are_passed_over() -> None:
+    """What is stated of rows of which a share is missing is what one long series with such gaps shows."""
+    model = semi()
+    member = Member(model, (1, 0), 2, 1, datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC))
+    rule = Rule((), ((ANY, ANY),), Hysteresis(0.9, 0.5, 1))
+    whole = together([of_model(member, rule, 20_000, seed=1)])
+    said = together([of_model(member, rule, 20_000, seed=1, missing=0.3)])
+    X, states = model.sample(20_000, 7)
+    seen = np.random.default_rng(5).random(20_000) >= 0.3
+    causal = model.filter_proba(np.where(seen[:, None], X, np.nan))[seen]
+    first = starts([int(seen.sum())])
+    shown = together([judged(rule, rule.found(causal, first), np.asarray(states)[seen], first)])
+    for name, chance in (("delay_mean", 0.15), ("missed", 0.15), ("false_per_1000", 0.4)):
+        assert said[name] == pytest.approx(shown[name], rel=chance)
+    assert said["n_rows"] == pytest.approx(14_000, rel=0.03)
+    assert said["missed"] > 1.1 * whole["missed"]
+
+
+def decoded(path: list[int], shown: list[int], in_sample: list[bool], status: str = "OK") -> pl.DataFrame:
+    n = len(path)
+    return pl.DataFrame(
+        {
+            "series_id": ["A"] * n,
+            "status": [status] * n,
+            "p_filtered": np.eye(2)[shown].tolist(),
+            "viterbi": pl.Series(path, dtype=pl.Int16),
+            "in_sample": in_sample,
+        }
+    )
+
+
+def test_the_datas_own_rows_are_judged_by_hindsight() -> None:
+    """Those that the parameters have not seen where these hold ten stays, else all."""
+    path = [state for state in [0, 1] * 12 for _ in range(5)]
+    flickers = [*path]
+    flickers[2], flickers[72] = 1, 1
+    rule = Rule((), ((ANY, ANY),), Hysteresis(0.6, 0.4, 1))
+    seen = [row < 60 for row in range(120)]
+    half = statement._in_hindsight(rule, decoded(path, flickers, seen))
+    assert (half["hindsight"]["n_rows"], half["hindsight_in_sample"]) == (60, 0.0)
+    assert half["hindsight"]["false_per_1000"] == pytest.approx(1000 * 2 / 60)
+    whole = statement._in_hindsight(rule, decoded(path, flickers, [row < 100 for row in range(120)]))
+    assert (whole["hindsight"]["n_rows"], whole["hindsight_in_sample"]) == (120, pytest.approx(100 / 120))
+    assert whole["hindsight"]["false_per_1000"] == pytest.approx(1000 * 3 / 120)
+    assert statement._in_hindsight(rule, decoded(path, flickers, seen, "MISSING")) == {}
