@@ -12,8 +12,7 @@ from tasks.config.errors import PipelineError
 Said = TypeVar("Said")
 
 _QUIET = {
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",  # its services log under names of their own
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # of Prefect's loggers and its services'
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
@@ -24,7 +23,12 @@ _QUIET = {
 
 
 def hush() -> None:
-    """Keep services from speaking on the user's terminal; what the environment says already stands."""
+    """Keep services from speaking on the user's terminal; what the environment says already stands.
+
+    A server that outlives the command keeps the run's log.
+    """
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
 
 

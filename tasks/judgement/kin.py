@@ -45,23 +45,24 @@ class Kinship:
         own are kin to those that follow.
         """
         kinds, first_own = self._kinds(model, scaling, rows) if new else {}, self._free
-        given, ids = set(identity.ids) - new, list[int]()
-        for state, before in enumerate(identity.ids):
-            own = kinds.get(state)
-            if before not in new:
-                own = before
-            elif own is None or own in given:
-                own, self._free = self._free, self._free + 1
-            given.add(own)
-            ids.append(own)
-        order = np.argsort(ids)
-        renamed = dict(zip(identity.ids, ids, strict=True))
-        births = tuple(sorted(renamed[state] for state in identity.births))
-        settled = replace(identity, ids=tuple(sorted(ids)), next_id=self._free, births=births)
-        model = model if (np.diff(ids) > 0).all() else model.permuted(order)
+        renamed = self._renamed(identity.ids, new, kinds)
+        ids, births = [*renamed.values()], sorted(renamed[state] for state in identity.births)
+        settled = replace(identity, ids=tuple(sorted(ids)), next_id=self._free, births=tuple(births))
+        model = model if ids == sorted(ids) else model.permuted(np.argsort(ids))
         if len(self._kin) < _MOST_KIN and (not self._kin or self._free > first_own):
             self._kin.append(Kin(model, settled.ids, scaling, rows))
         return model, settled
+
+    def _renamed(self, ids: Sequence[int], new: set[int], kinds: Mapping[int, int]) -> dict[int, int]:
+        """By id of each state, in their order, the id that it is to bear."""
+        renamed, given = dict[int, int](), {*ids} - new
+        for state, before in enumerate(ids):
+            own = before if before not in new else kinds.get(state)
+            if own is None or (before in new and own in given):
+                own, self._free = self._free, self._free + 1
+            given.add(own)
+            renamed[before] = own
+        return renamed
 
     def _kinds(self, model: Estimator, scaling: Scaling, rows: pl.DataFrame) -> dict[int, int]:
         """State of the model to the id of the kin's state that it is like; earlier kin before later."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.config.settings import Settings
-from tasks.fitting.bundle import Bundle
 from tasks.fitting.reading import add_reading
 from tasks.judgement.champion import Kept, kept_champion
 from tasks.registry.client import PREVIOUS, SERVED_MODEL, Registry
@@ -39,39 +38,33 @@ def repaired(registry: Registry, settings: Settings) -> Repair:
         return Repair()
     found = f"tracking.uri: {registry.uri!r} knows {name} up to version {there or 'none'}, the table up to {last}"
     kept = kept_champion(settings)
-    if kept is None or kept.version.number <= there:
-        registry.pass_over(name, last)
-        first = max(read_names(states, name), default=-1) + 1
-        return Repair(
-            (f"{found}; no copy of a later one lies beside the table: numbers and ids go on after it.",), first
-        )
-    if there < kept.version.number - 1:
-        registry.pass_over(name, kept.version.number - 1)
-    made = _registered_again(registry, settings, kept)
+    if kept is not None and kept.version.number > there:
+        made, first_id = _registered_again(registry, settings, kept, there), 0
+        done = f"version {made} was registered again from the copy beside the table"
+    else:
+        made, first_id = there, max(read_names(states, name), default=-1) + 1
+        done = "no copy of a later one lies beside the table: numbers and ids go on after it"
     if made < last:
         registry.pass_over(name, last)
-    return Repair((f"{found}; version {made} was registered again from the copy beside the table.",))
+    return Repair((f"{found}; {done}.",), first_id)
 
 
-def _registered_again(registry: Registry, settings: Settings, kept: Kept) -> int:
+def _registered_again(registry: Registry, settings: Settings, kept: Kept, there: int) -> int:
+    """The number that the copy bears again, which is greater than those that are ``there``."""
     name = settings.name
+    if there < kept.version.number - 1:
+        registry.pass_over(name, kept.version.number - 1)
     known = {str(version.number) for version in registry.versions(name)}
     tags = {tag: said for tag, said in kept.version.tags.items() if tag != PREVIOUS or said in known}
     run = registry.start_run(f"{name} version {kept.version.number}, registered again", tags)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(shutil.copytree(kept.folder, Path(folder) / "bundle"))
         add_reading(settings, bundle)
-        columns, told = (
-            _columns(kept.bundle),
-            f"Registered again, as it was version {kept.version.number} that was lost.",
-        )
+        columns = [*kept.bundle.scaling.columns, *kept.bundle.scaling.context]
+        told = f"Registered again, as it was version {kept.version.number} that was lost."
         made = registry.register_model(
             run, name, bundle, SERVED_MODEL, columns, requirements(), tags, told, example(settings)
         )
     registry.end_run(run)
     registry.move_champion(name, made)
     return made
-
-
-def _columns(bundle: Bundle) -> list[str]:
-    return [*bundle.scaling.columns, *bundle.scaling.context]

@@ -83,7 +83,9 @@ def _facts(summary: RunSummary, settings: Settings) -> Iterator[tuple[str, str]]
         yield "gate", _plain(told_gate(gate))
     yield from _links(summary, settings)
     yield "table", f"`{summary['states_table']}`"
-    yield "page", f"`{Path(summary['report']).absolute() / 'report.html'}`"
+    page = Path(summary["report"]).absolute() / "report.html"
+    if page.is_file():
+        yield "page", f"`{page}`"
 
 
 def _links(summary: RunSummary, settings: Settings) -> Iterator[tuple[str, str]]:

@@ -56,8 +56,9 @@ def test_wrong_use_is_status_2_and_said_on_standard_error(
     assert "Traceback" not in said.err
 
 
-def test_the_orchestrators_services_are_silent_too() -> None:
-    """Their loggers bear names of their own, which no level of Prefect's reaches."""
+@pytest.mark.parametrize("server", [{}, {"PREFECT_API_URL": "http://127.0.0.1:9/api"}])
+def test_the_orchestrator_and_its_services_are_silent(server: dict[str, str]) -> None:
+    """Services' loggers bear names of their own. A server that outlives the command keeps what the run logs."""
     code = """
 import logging
 from flows.commands.flow import hush
@@ -65,7 +66,8 @@ hush()
 import prefect.logging.configuration
 prefect.logging.configuration.setup_logging()
 logging.getLogger("EventsWorker").warning("Still processing")
+print(logging.getLogger("prefect.flow_runs").isEnabledFor(logging.INFO))
 """
     quiet = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=quiet)
-    assert done.stdout + done.stderr == ""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=quiet | server)
+    assert (told.stdout.strip(), told.stderr) == (str(bool(server)), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_a_night_is_told_whole_and_names_are_no_markup() -> None:
     assert "\\[x\\]\\(http://evil\\)\\|\\<b\\>" in told
     assert "the \\`same\\` value" in told
     assert "a \\*note\\*" in told
+
+
+def test_a_page_is_named_where_there_is_one(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    summary = {**SUMMARY, "report": str(tmp_path)}
+    assert "report.html" not in as_markdown(summary, tracked_at("sqlite:///mlflow.db"))
+    page.touch()
+    assert f"`{page}`" in as_markdown(summary, tracked_at("sqlite:///mlflow.db"))
 
 
 def test_outside_a_flow_a_summary_is_a_summary() -> None:
