@@ -151,7 +151,8 @@ def _part(files: Sequence[SourceFile], schema: pl.Schema, mark: str) -> Part:
         scanned = pl.scan_csv(
             first, infer_schema=False, separator=mark, glob=False, row_index_name=ROW, row_index_offset=1
         )
-        scanned = scanned.select(*inside, ROW).with_columns(pl.lit(first).alias(FILE))
+        blank = pl.all_horizontal(pl.col(inside).is_null())  # an empty line is no row
+        scanned = scanned.select(*inside, ROW).filter(~blank).with_columns(pl.lit(first).alias(FILE))
     else:
         scanned = pl.scan_parquet(
             [file.path for file in files],

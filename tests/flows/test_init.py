@@ -352,3 +352,16 @@ def test_bytes_that_are_no_utf_8_are_said_to_be_none() -> None:
     status, _, err = hsmm("init", "own.csv")
     assert status == 2
     assert "no UTF-8 (byte 0xf6)" in err
+
+
+def test_empty_lines_of_a_text_are_no_rows() -> None:
+    """One at the end, as editors and exports leave it, and one within: neither is a row without a time or an id."""
+    shops = [shop for shop in "ab" for _ in DAYS]
+    source = table("day,shop,x", DAYS * 2, shops, NOISE[: 2 * N])
+    lines = Path(source).read_text().splitlines()
+    for place, text in ((2, [*lines[:7], "", ",,", *lines[7:], "", ""]), (1, [*lines, ",,,"[:2]])):
+        Path(source).write_text("\n".join(text) + "\n")
+        found = look(source, "--output", f"{place}.toml")
+        assert (found.said["decide"], found.said["n_quarantined"]) == ({}, 0)
+        assert found.source["series"] == "shop"
+        assert found.read().rows.height == 2 * N
