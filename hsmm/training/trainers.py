@@ -134,6 +134,7 @@ class Hybrid(EM):
     """EM until it has found its basin, then L-BFGS to the top."""
 
     name: ClassVar[str] = "hybrid"
+    takes_units: ClassVar = False
 
     em_iterations: int = 50
 

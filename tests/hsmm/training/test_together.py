@@ -19,6 +19,7 @@ from hsmm.training.gradient import slope
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit, fitting_restarts
 from hsmm.training.together import Climb, Fitting, alone, together
+from hsmm.training.trainers import Hybrid
 from hsmm.training.units import ObjectiveOfUnits
 from hsmm.units import Units
 from tests.hsmm.selection.planted import levels
@@ -112,7 +113,7 @@ def test_neither_order_nor_neighbours_nor_threads_change_a_bit() -> None:
 
 
 def test_what_cannot_be_packed_is_fitted_beside_the_rest(packed: list[int]) -> None:
-    """Another number of states, another family, known states: each is a fit like any other."""
+    """Another number of states, another family or trainer, known states: each is a fit like any other."""
     units = data(4)
     first = hsmm.HSMM(2, max_duration=20)
     counts = [Sequences.from_arrays(np.abs(one.values.numpy()).round() % 50) for one in units[:2]]
@@ -126,6 +127,9 @@ def test_what_cannot_be_packed_is_fitted_beside_the_rest(packed: list[int]) -> N
     for (model, one), fitted in zip(wanted, together([fit(one, model) for model, one in wanted]), strict=True):  # type: ignore[arg-type]
         assert_same(fitted, alone(fit(one, model)))  # type: ignore[arg-type]
     assert max(packed) == 2
+    mixed = Hybrid(em_iterations=6)
+    for one, fitted in zip(units, together([fit(one, first, trainer=mixed) for one in units]), strict=True):
+        assert_same(fitted, alone(fit(one, first, trainer=mixed)))
 
 
 def test_a_unit_that_fails_fails_alone(packed: list[int]) -> None:
