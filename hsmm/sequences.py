@@ -203,6 +203,11 @@ class Sequences:
         return torch.where(variance > 0, variance, 1.0).sqrt()
 
     @cached_property
+    def logarithms(self) -> Sequences:
+        """The same rows of positive numbers, in logarithms; 0 where missing."""
+        return Sequences(torch.where(self.observed, self.values, 1.0).log(), self.observed, self.offsets)
+
+    @cached_property
     def floor_scale(self) -> Tensor:
         """(F,) the scale that least variances refer to: that of the rows, or of their densest part if far less.
 
@@ -388,6 +393,8 @@ def _spread_ties(values: Tensor) -> Tensor:
         rows = (level == tie).nonzero().flatten()
         n_near = min(-(-len(rows) * len(levels) // len(values)) + 1, len(levels))
         reach = (levels - levels[tie]).abs().kthvalue(n_near).values
+        if bool(levels[0] > 0):  # and is to stay so
+            reach = reach.clamp(max=0.99 * float(levels[tie]))
         place = torch.arange(len(rows), dtype=values.dtype, device=values.device) * _GOLDEN % 1.0
         made[rows] = levels[tie] + reach * (2.0 * place - 1.0)
     return made

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
-from hsmm.components.emission.support import NUMBERS, Support
+from hsmm.components.emission.support import NUMBERS, POSITIVE, Support
 from hsmm.components.emission.tails import Tails
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
@@ -76,7 +76,7 @@ class Emission(Component):
 
     def takes_any_number(self, n_features: int) -> bool:
         """Whether values may be moved a little and still be values of the law."""
-        return all(law.support is NUMBERS for law in self.governing(n_features))
+        return all(law.support in (NUMBERS, POSITIVE) for law in self.governing(n_features))
 
     def example(self, n_rows: int, generator: torch.Generator) -> Sequences:
         """Rows from the support, two features unless the family says how many: what its tests are run on."""
@@ -108,8 +108,11 @@ class Emission(Component):
 
     @property
     def judges_spikes(self) -> bool:
-        """Whether :meth:`sobered` takes back what a degenerate state gains, so that restarts compare without it."""
-        return False
+        """Whether :meth:`sobered` takes back what a degenerate state gains, so that restarts compare without it.
+
+        By default of a family that has no degenerate states: there is nothing to take back.
+        """
+        return type(self).collapsed is Emission.collapsed
 
     def suspects(self, sequences: Sequences) -> Tensor:
         """(R,) models with a state so narrow that :meth:`sobered` might widen it."""

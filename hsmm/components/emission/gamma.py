@@ -15,9 +15,11 @@ from hsmm.components.emission.base import standardised
 from hsmm.components.emission.columnwise import Column
 from hsmm.components.emission.positive import Positive, ascended, averages, weighted_sums
 from hsmm.components.emission.repeats import linear
+from hsmm.components.emission.spikes import narrow_axes, widened_axes
 from hsmm.components.emission.support import POSITIVE, Support
 from hsmm.components.emission.tails import Tails, gamma_tails
 from hsmm.sequences import Sequences
+from hsmm.types import StateSeries
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,13 +95,26 @@ class Gamma(Positive):
 
     def points(self, sequences: Sequences) -> Tensor:
         self.check_values(sequences)
-        logs = torch.where(sequences.observed, sequences.values, 1.0).log()
-        return standardised(Sequences(logs, sequences.observed, sequences.offsets))
+        return standardised(sequences.logarithms)
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's shape lies at its upper bound although the data vary."""
         varying = sequences.moments[1] > 0
         return (self.parameters["shape"][..., varying] >= 0.99 * self.shape_bounds[1]).any(-1).any(-1)
+
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        return narrow_axes(1.0 / self.parameters["shape"], sequences.logarithms).flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Judged by logarithms, whose variance is about 1 / shape."""
+        mean, shape = self.parameters["mean"], self.parameters["shape"]
+        least = torch.full_like(shape[0, 0], 1.0 / self.shape_bounds[1])
+        wide = widened_axes(mean.log(), 1.0 / shape, least, sequences.logarithms, weights)
+        return self.with_parameters(shape=torch.where(wide > 1.0 / shape, 1.0 / wide, shape))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         mean, shape = self.parameters["mean"], self.parameters["shape"]

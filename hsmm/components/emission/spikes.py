@@ -35,18 +35,36 @@ def widened_axes(mean: Tensor, variance: Tensor, floor: Tensor, sequences: Seque
 
     ``floor`` (F,) are the least variances, ``weights`` (R, N, K) the posterior weights of rows.
     """
-    made, scale = variance.clone(), sequences.tamed.scale
+    made, scale = widened_about(mean.unsqueeze(1), variance, floor, sequences, weights), sequences.tamed.scale
     floored = variance <= AT_FLOOR * floor
-    for where in narrow_axes(variance, sequences).nonzero().tolist():
-        restart, state, feature = where
-        seen = sequences.observed[:, feature]
-        distance = sequences.values[seen, feature] - mean[restart, state, feature]
-        mass = float(weights[restart, seen, state].sum())
-        own, fewest = float(variance[tuple(where)]) ** 0.5, _FEWEST if floored[tuple(where)] else 1
-        made[tuple(where)] = _width(distance, mass, weights.shape[-1], own, fewest) ** 2
     for restart, state, width in _lone(mean / scale, sequences.values / scale, sequences, weights, floored.any(-1)):
         made[restart, state] = torch.maximum(made[restart, state], (width * scale) ** 2)
     return made
+
+
+def widened_about(
+    centre: Tensor, variance: Tensor, floor: Tensor, sequences: Sequences, weights: Tensor, n_slopes: int = 0
+) -> Tensor:
+    """(R, K, F) the variances about centres (R, N, K, F), or (R, 1, K, F), that ``n_slopes`` numbers besides the level
+    have been fitted for, none narrower than its distinct values allow."""
+    made, floored = variance.clone(), variance <= AT_FLOOR * floor
+    for where in narrow_axes(variance, sequences).nonzero().tolist():
+        restart, state, feature = where
+        seen = sequences.observed[:, feature]
+        values = sequences.values[seen, feature]
+        distance = (sequences.values[:, feature] - centre[restart, :, state, feature])[seen]
+        own, fewest = float(variance[tuple(where)]) ** 0.5, _FEWEST if floored[tuple(where)] else 1
+        mass = float(weights[restart, seen, state].sum())
+        levels = distinct_values(distance).abs() if centre.shape[1] == 1 else _nearest(values, distance)
+        width = _width(levels, len(values), mass, weights.shape[-1], own, fewest + n_slopes)
+        made[tuple(where)] = width**2
+    return made
+
+
+def _nearest(values: Tensor, distance: Tensor) -> Tensor:
+    """(U,) how near each distinct value comes to its centre."""
+    levels, of_row = values.unique(return_inverse=True)
+    return distance.new_full((len(levels),), torch.inf).scatter_reduce(0, of_row, distance.abs(), "amin")
 
 
 def widened_matrices(
@@ -65,7 +83,8 @@ def widened_matrices(
         mass = float(weights[restart, whole, state].sum())
         own = float(sizes[tuple(where)].clamp(min=0.0)) ** 0.5
         fewest = _FEWEST if floored[restart, state] else 1
-        sizes[tuple(where)] = _width(distance, mass, weights.shape[-1], own, fewest) ** 2
+        levels = distinct_values(distance).abs()
+        sizes[tuple(where)] = _width(levels, len(distance), mass, weights.shape[-1], own, fewest) ** 2
     for restart, state, width in _lone(centres, rows, sequences, weights, floored):
         sizes[restart, state] = sizes[restart, state].clamp(min=width**2)
     made = (directions * sizes.unsqueeze(-2)) @ directions.mT * (scale[:, None] * scale)
@@ -77,13 +96,12 @@ def _standard(covariance: Tensor, sequences: Sequences) -> Tensor:
     return covariance / (scale[:, None] * scale)
 
 
-def _width(distance: Tensor, mass: float, n_states: int, own: float, fewest: int) -> float:
-    """The spread of a state with ``mass`` rows, its own or a wider one; ``distance`` (N,) of all rows from its
-    centre."""
-    if mass >= max(_FAIR / n_states, _LARGE) * len(distance):
+def _width(levels: Tensor, n_rows: int, mass: float, n_states: int, own: float, fewest: int) -> float:
+    """The spread of a state with ``mass`` of ``n_rows`` rows, its own or a wider one; ``levels`` (U,) are distances of
+    all distinct values from its centre."""
+    if mass >= max(_FAIR / n_states, _LARGE) * n_rows:
         return own
-    levels = distinct_values(distance).abs()
-    due = max(0.5 * mass * len(levels) / len(distance), fewest)
+    due = max(0.5 * mass * len(levels) / n_rows, fewest)
     fair = max(len(levels) // n_states, 1)
     if int((levels <= 1.001 * own).sum()) >= min(int(due), fair):
         return own

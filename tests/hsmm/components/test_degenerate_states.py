@@ -60,3 +60,19 @@ def test_equal_values_are_a_regime_where_they_are_nearly_a_fair_share_of_all_row
     weights = torch.nn.functional.one_hot((torch.arange(200) >= n_equal).long(), 2).double()[None]
     made = widened_axes(torch.zeros_like(variance), variance, floor, rows, weights)
     assert (float(made[0, 0, 0]) < 2e-6) is keeps
+
+
+def test_what_a_regression_leaves_of_ties_is_no_spread_of_values() -> None:
+    """A slope of next to nothing makes the residuals of one value differ; other values that are met count."""
+    generator = torch.Generator().manual_seed(0)
+    c = torch.randn(200, 1, generator=generator, dtype=torch.float64)
+    spread = torch.randn(200, 1, generator=generator, dtype=torch.float64)
+    tied, straight = spread.clone(), spread.clone()
+    tied[:20], straight[:20] = 1.3, 1.3 + 0.5 * c[:20] + 1e-4 * spread[:20]
+    weights = torch.zeros(1, 200, 2, dtype=torch.float64)
+    weights[:, :20, 1] = weights[:, 20:, 0] = 1.0
+    for rows, slope, is_narrow in ((tied, 1e-5, False), (straight, 0.5, True)):
+        law = GLM.from_parameters([[0.0], [slope]], [0.0, 1.3], [1.0, 1e-8], family="gaussian")
+        scale = law.sobered(Sequences.from_arrays(rows, covariates=c), weights).scale_
+        assert scale[0] == 1.0
+        assert (scale[1, 0] < 1e-3) == is_narrow

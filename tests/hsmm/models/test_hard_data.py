@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,10 @@ def two_regimes() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(0).normal(4 * states, 1), states
 
 
-def fitted(model: hsmm.HMM, X: np.ndarray) -> hsmm.HMM:
+def fitted(model: hsmm.HMM, X: np.ndarray, **options: Any) -> hsmm.HMM:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(X)
+        return model.fit(X, **options)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -89,6 +90,54 @@ def test_a_restart_that_is_set_aside_is_said() -> None:
     assert f"{higher:.2f}" in str(caught[0].message)
     assert f"{model._best.objective:.2f}" in str(caught[0].message)
     assert higher > model.log_likelihood_
+
+
+def _tied(law: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Two lasting regimes of this law beside a covariate; a tenth of the rows hold one value."""
+    rng = np.random.default_rng(5)
+    states, c = np.tile(np.repeat([0, 1], 25), 8), rng.normal(size=400)
+    if isinstance(law, hsmm.emissions.Gamma):
+        y = rng.gamma(6.0, np.array([1.0, 5.0])[states] / 6.0)
+    else:
+        centre = np.array([0.0, 2.0])[states] + np.array([0.8, -0.8])[states] * c
+        y = centre + 0.5 * rng.normal(size=400) if law.family == "gaussian" else rng.gamma(8.0, np.exp(centre) / 8.0)
+    y[rng.choice(400, 40, replace=False)] = 1.3
+    return y, c[:, None]
+
+
+SPIKED = {
+    "gamma": hsmm.emissions.Gamma(),
+    "gaussian regression": hsmm.emissions.GLM(family="gaussian"),
+    "gamma regression": hsmm.emissions.GLM(family="gamma", inverse_link="exp"),
+}
+
+
+@pytest.mark.parametrize("name", SPIKED)
+def test_ties_are_no_regime_of_any_density(name: str) -> None:
+    law = SPIKED[name]
+    y, c = _tied(law)
+    model = fitted(hsmm.HMM(3, emission=law), y, context=c if law.uses_covariates else None)
+    assert not model._best.collapsed
+    assert model._best.set_aside > 50.0
+
+
+def test_a_state_at_rest_beside_counts_is_a_regime() -> None:
+    """A product is judged by its parts; counts have nothing to be judged for."""
+    rng = np.random.default_rng(3)
+    states = np.tile(np.repeat([0, 1], [60, 40]), 5)
+    X = np.c_[np.where(states == 0, 0.0, rng.normal(0.0, 30.0, 500)), rng.poisson(3.0, 500)]
+    model = fitted(hsmm.HMM(2, emission=hsmm.emissions.Product(["gaussian", "poisson"])), X)
+    assert aligned_accuracy(states, model.predict(X)) > 0.99
+
+
+def test_one_wild_response_is_one_row() -> None:
+    rng = np.random.default_rng(5)
+    states, c = np.tile(np.repeat([0, 1], 25), 8), rng.normal(size=400)
+    y = np.where(states == 0, 3.0 * c, 1.0 - 2.0 * c) + 0.1 * rng.normal(size=400)
+    y[7] = 1e6
+    model = fitted(hsmm.HMM(3, emission=hsmm.emissions.GLM(family="gaussian")), y, context=c[:, None])
+    found = np.delete(model.predict(y, context=c[:, None]), 7)
+    assert aligned_accuracy(np.delete(states, 7), found) > 0.95
 
 
 @pytest.mark.parametrize("unit", [(1e-6, 0.0), (1e6, 0.0), (3.0, -1e4)])

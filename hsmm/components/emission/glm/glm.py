@@ -19,6 +19,7 @@ from hsmm.components.emission.glm.penalties import REGULARIZERS, Penalty, Regula
 from hsmm.components.emission.glm.problem import Design, Problem, standardised, unstandardised
 from hsmm.components.emission.glm.responses import RESPONSES, Response
 from hsmm.components.emission.glm.solvers import SOLVERS, SolverName
+from hsmm.components.emission.spikes import narrow_axes, widened_about
 from hsmm.components.emission.support import Support
 from hsmm.components.emission.tails import Tails
 from hsmm.numerics import ordered_sum
@@ -28,6 +29,7 @@ from hsmm.types import StateSeries
 
 FamilyName: TypeAlias = Literal["bernoulli", "poisson", "gamma", "negative_binomial", "gaussian", "categorical"]
 ROUGH: tuple[RegularizerName, ...] = ("lasso", "elastic_net", "group_lasso")
+_DENSITIES = ("gaussian", "gamma")  # families whose likelihood grows without end where responses are met exactly
 _TIES = ("coef", "intercept", "scale")
 _UNBOUNDED = ("identity", "one_over_x")
 _EMPTY = 1e-8
@@ -60,7 +62,7 @@ class GLM(OnCovariates, Emission):
     - ``min_precision``: of a normal prior on the coefficients of standardised covariates and on intercepts at their
       mean, too weak to matter but where data are separable: there it stops the rows nearest to the boundary at a
       predictor of about ± log(rows / min_precision), some 25. Not used with the links identity and one_over_x.
-    - ``min_scale``: floor of a Gaussian's variance, relative to that of each response.
+    - ``min_scale``: floor of a Gaussian's variance, relative to that of each response or of its densest part.
     - ``n_categories``: by default, as many as the data show.
     """
 
@@ -241,10 +243,34 @@ class GLM(OnCovariates, Emission):
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's dispersion lies at its floor although the responses vary."""
         scale = self.parameters["scale"]
-        if self.family not in ("gaussian", "gamma"):
+        if self.family not in _DENSITIES:
             return torch.zeros(self.n_restarts, dtype=torch.bool, device=scale.device)
         low = scale <= 1.01 * self._bounded(torch.zeros_like(scale), sequences)
         return (low & (sequences.moments[1] > 0)).flatten(1).any(1)
+
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        if self.family not in _DENSITIES or "scale" in self.tied:
+            return super().suspects(sequences)
+        return narrow_axes(self.parameters["scale"], self._levelled(sequences)).flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Judged by what the regression leaves; a gamma's by logarithms, whose variance is about its scale."""
+        if self.family not in _DENSITIES or "scale" in self.tied:
+            return self
+        scale, n_columns = self.parameters["scale"], self.parameters["coef"].shape[2]
+        mean = self._link.mean(self._predictor(self.design(sequences, n_columns))).squeeze(3).permute(0, 3, 2, 1)
+        centre = mean if self.family == "gaussian" else mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+        least = self._bounded(torch.zeros_like(scale), sequences)[0, 0]
+        wide = widened_about(centre, scale, least, self._levelled(sequences), weights, n_slopes=n_columns)
+        return self.with_parameters(scale=torch.maximum(scale, wide))
+
+    def _levelled(self, sequences: Sequences) -> Sequences:
+        """The responses where what is left of them has about the same spread whatever their mean."""
+        return sequences if self.family == "gaussian" else sequences.logarithms
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         mean = self.means(covariates)
@@ -457,7 +483,7 @@ class GLM(OnCovariates, Emission):
 
     def _bounded(self, scale: Tensor, sequences: Sequences) -> Tensor:
         if self.family == "gaussian":
-            return torch.maximum(scale, self.min_scale * sequences.scale**2)
+            return torch.maximum(scale, self.min_scale * sequences.floor_scale**2)
         return scale.clamp(min=self._response.least_scale) if self._response.has_scale else scale
 
     def _flat_start(self, sequences: Sequences, n_restarts: int, n_states: int) -> Self:
