@@ -36,6 +36,7 @@ from hsmm.models.summary import require_data, shares, state_table, with_std_erro
 from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.training.em import FALL_TOLERANCE
+from hsmm.training.encoded import fitting_encoded
 from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
 from hsmm.training.objective import Objective
@@ -343,9 +344,17 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
         """Objective (penalised log-likelihood) of the best restart before each M-step and at the end."""
         return self._best_fit().history.numpy()
 
+    @property
+    def curves_(self) -> pl.DataFrame:
+        """One row a look of the best restart of a model with an encoder: the objective of the rows that it learnt from,
+        and the log-likelihood "held_out" of the others, for which it was chosen. Empty for other models."""
+        return pl.DataFrame(self._best_fit().curves or {"objective": [], "held_out": []})
+
     def _searching(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> Fitting[BestFit]:
         """The best of all restarts."""
-        return fitting_restarts(
+        learns = structure.context is not None and "context" not in objective.frozen
+        fitting = fitting_encoded if learns else fitting_restarts
+        return fitting(
             structure,
             objective,
             n_states=self.n_states,

@@ -41,7 +41,7 @@ def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Sl
             of_others, weights = torch.autograd.grad(
                 height, [point, p.log_emission], retain_graph=True, allow_unused=True
             )
-            climb = model.emission.climb(objective.sequences, weights).sum()
+            climb = model.emission.climb(objective.sequences, weights / objective.temperature).sum()
             of_emission = torch.autograd.grad(climb, point)[0] if climb.requires_grad else None
             gradient = sum((x for x in (of_others, of_emission) if x is not None), torch.zeros_like(point))
         else:
@@ -96,7 +96,7 @@ def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: flo
         square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * here.gradient**2
         spread = (square / (1.0 - _MEMORY[1] ** step)).sqrt() + _EPSILON
         vectors = vectors + learning_rate * mean / (1.0 - _MEMORY[0] ** step) / spread
-        vectors = _projected(coordinates, objective, vectors)
+        vectors = projected(coordinates, objective, vectors)
     return _fit(coordinates.model(vectors), objective, history, torch.full_like(history[0], n_steps).long())
 
 
@@ -119,7 +119,7 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
 
         before = here.value
         here = Slope(*ascent.step(at, here.vectors, here.value, here.gradient))
-        here = replace(here, vectors=_projected(own, target, here.vectors))
+        here = replace(here, vectors=projected(own, target, here.vectors))
         vectors[running] = here.vectors
         n_iter[running] += 1
         objective.tell(here.value)
@@ -141,7 +141,7 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
     return _fit(coordinates.model(vectors), objective, history, n_iter, converged)
 
 
-def _projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
+def projected(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Tensor:
     """Where a floor was passed, the floor."""
     moved = coordinates.of(confined(coordinates.model(vectors), objective))
     return torch.where((moved - vectors).abs() > 1e-9 * vectors.abs().clamp(min=1.0), moved, vectors)

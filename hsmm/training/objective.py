@@ -30,6 +30,7 @@ class Objective:
     - ``frozen``: tables ("emission") and parts of tables ("emission.mean") that keep their values
     - ``watch``: is told the objective of each restart that still climbs (r,), once an iteration
     - ``drop``: what an encoder's dropout is drawn from; None leaves nothing out
+    - ``temperature``: emissions count by 1 / temperature, as annealing begins; 1 is the likelihood
     """
 
     sequences: Sequences
@@ -38,6 +39,7 @@ class Objective:
     frozen: frozenset[str] = frozenset()
     watch: Watch | None = None
     drop: torch.Generator | None = None
+    temperature: float = 1.0
 
     @property
     def is_plain(self) -> bool:
@@ -54,6 +56,8 @@ class Objective:
     def potentials(self, model: Model, log_emission: Tensor | None = None) -> Potentials:
         """The model's tables; a known state rules out all others."""
         p = model.potentials(self.sequences, log_emission, drop=self.drop)
+        if self.temperature != 1.0:
+            p = replace(p, log_emission=p.log_emission / self.temperature)
         if self.states is None:
             return p
         if log_emission is None:
@@ -107,18 +111,28 @@ class Objective:
             weight=None if self.weight is None else self.weight.to(device),
         )
 
+    def head(self, lengths: Tensor) -> Objective:
+        """The same of the first ``lengths`` (S,) rows of each series."""
+        of_series = torch.repeat_interleave(
+            torch.arange(self.sequences.n_series, device=lengths.device), self.sequences.lengths
+        )
+        place = torch.arange(self.sequences.n_rows, device=lengths.device) - self.sequences.offsets[of_series]
+        states = None if self.states is None else self.states[place < lengths[of_series]]
+        return replace(self, sequences=self.sequences.head(lengths), states=states)
+
     def present(self) -> Objective:
         """The same without the series of weight 0."""
         if self.weight is None or bool((self.weight > 0).all()):
             return self
-        return self._series((self.weight > 0).nonzero().flatten().tolist())
+        return self.chosen((self.weight > 0).nonzero().flatten().tolist())
 
     def in_canonical_order(self) -> Objective:
         """The same with its series in an order that depends on their content alone."""
         order = self.sequences.canonical_order()
-        return self if order == list(range(len(order))) else self._series(order)
+        return self if order == list(range(len(order))) else self.chosen(order)
 
-    def _series(self, order: list[int]) -> Objective:
+    def chosen(self, order: list[int]) -> Objective:
+        """The same of these series alone, in this order."""
         rows = torch.cat([torch.arange(*self.sequences.offsets[s : s + 2].tolist()) for s in order])
         return replace(
             self,

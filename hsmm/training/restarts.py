@@ -48,7 +48,8 @@ class BestFit:
     """The best restart (a model with a restart axis of one), its climb, and how all restarts went.
 
     ``set_aside``: by how much the objective of another restart is higher, which owes it to a degenerate state; 0 where
-    it is not by more than single rows can give.
+    it is not by more than single rows can give. ``curves``: of a climb that was judged by rows held back, the objective
+    of the others and what it made of these, at every look.
     """
 
     model: Model
@@ -61,6 +62,7 @@ class BestFit:
     fall: float
     set_aside: float
     restarts: list[Restart]
+    curves: dict[str, list[float]] | None = None
 
 
 def fit_restarts(

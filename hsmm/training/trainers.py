@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from hsmm.components.model import Model
+from hsmm.inference import log_partition
 from hsmm.spelling import Spelled, nearest
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.freezing import frozen_parts
 from hsmm.training.gradient import adam, l_bfgs
+from hsmm.training.held_back import Judge, Learnt, Looks, held_back, stopped_early
 from hsmm.training.objective import Objective
+from hsmm.training.walk import SCHEDULES, Schedule, Stride, Walk
 
 OPTIMISERS = ("adam", "lbfgs")
 LAST_STEPS = 40
 """The most steps with which a climb by EM ends."""
 _LAST_TOLERANCE = 0.01
+_HELD_OUT, _PATIENCE = 0.2, 6
+_LOOK = 5  # iterations
+_DECAY, _MAX_NORM = 0.01, 50.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,21 @@ class Trainer(Spelled, ABC):
 
     def check(self, structure: Model, frozen: frozenset[str]) -> None:
         """Raise ``ValueError`` where it cannot keep what is frozen."""
+
+    @property
+    def held_back_share(self) -> float:
+        """Of the rows, while a model with an encoder is learnt, which could follow any."""
+        return _HELD_OUT
+
+    def learn(self, model: Model, seen: Objective, judge: Judge, leg: Leg, seed: int) -> Learnt:  # noqa: ARG002
+        """What becomes of models on the rows ``seen``, each as it was where it foretold those held back best."""
+
+        def advance(model: Model) -> tuple[Model, Tensor, int]:
+            fit = self.climb(model, seen, replace(leg, max_iter=min(_LOOK, leg.max_iter), tol=0.0, accelerate=False))
+            return fit.model, fit.objective, int(fit.n_iter.max())
+
+        n_looks = -(-leg.max_iter // _LOOK)
+        return stopped_early(model, advance, judge, n_looks, _PATIENCE, leg.tol * seen.n_observations)
 
 
 @dataclass(frozen=True)
@@ -128,10 +151,97 @@ class Gradient(Trainer):
             return adam(model, objective, n_steps=self.n_steps, learning_rate=self.learning_rate)
         return l_bfgs(model, objective, n_steps=self.n_steps, tol=leg.tol)
 
+    def learn(self, model: Model, seen: Objective, judge: Judge, leg: Leg, seed: int) -> Learnt:
+        if self.optimiser == "adam":
+            walker = AdamW(
+                learning_rate=self.learning_rate, n_steps=self.n_steps, weight_decay=0.0, schedule="constant"
+            )
+            return walker.learn(model, seen, judge, leg, seed)
+        short = replace(self, n_steps=min(_LOOK, self.n_steps))
+        return Trainer.learn(short, model, seen, judge, replace(leg, max_iter=self.n_steps), seed)
+
+
+@dataclass(frozen=True)
+class AdamW(Trainer):
+    """AdamW on the exact marginal likelihood and log-prior, over minibatches of series; stopped early.
+
+    Each of ``n_steps`` steps takes ``batch`` series (None: all), cuts a restart's gradient to ``max_norm``, and moves
+    by ``learning_rate``, which follows the ``schedule``, "constant", "cosine" or "one_cycle"; an encoder's weights
+    shrink by ``weight_decay``. Emissions begin at ``temperature`` >= 1 and are at 1 from the middle on, as they are
+    wherever anything is scored. Each ``every`` steps a share ``held_out`` of the rows, which it does not learn from, is
+    foretold, and each restart is returned as it was where that went best, once ``patience`` looks were no better. In
+    the folder ``checkpoint`` a fit that was broken off is gone on with.
+    """
+
+    name: ClassVar[str] = "adamw"
+    limit: ClassVar[str] = "the trainer's n_steps"
+
+    learning_rate: float = 0.02
+    n_steps: int = 400
+    weight_decay: float = _DECAY
+    batch: int | None = None
+    max_norm: float = _MAX_NORM
+    schedule: Schedule = "cosine"
+    temperature: float = 1.0
+    held_out: float = _HELD_OUT
+    every: int = 10
+    patience: int = _PATIENCE
+    checkpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "every", "patience", *(["batch"] if self.batch is not None else [])):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected a whole number >= 1.")
+        for name, least in (("learning_rate", 0.0), ("max_norm", 0.0)):
+            if not getattr(self, name) > least:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a number > 0.")
+        if not self.weight_decay >= 0.0:
+            raise ValueError(f"weight_decay is {self.weight_decay!r}; expected a number >= 0.")
+        if not self.temperature >= 1.0:
+            raise ValueError(f"temperature is {self.temperature!r}; expected a number >= 1 (1 does not anneal).")
+        if not 0.0 < self.held_out < 1.0:
+            raise ValueError(f"held_out is {self.held_out!r}; expected a share between 0 and 1.")
+        if self.schedule not in SCHEDULES:
+            known = ", ".join(SCHEDULES)
+            raise ValueError(
+                f"schedule is {self.schedule!r}; expected one of {known}{nearest(self.schedule, SCHEDULES)}"
+            )
+
+    def climb(self, model: Model, objective: Objective, leg: Leg) -> Fit:
+        seen, judge = held_back(objective, self.held_out)
+        return fit_of(self.learn(model, seen, judge, leg, 0), objective)
+
+    @property
+    def held_back_share(self) -> float:
+        return self.held_out
+
+    def learn(self, model: Model, seen: Objective, judge: Judge, leg: Leg, seed: int) -> Learnt:
+        walk = Walk(model, seen, self._stride(), seed)
+        path = None if self.checkpoint is None else Path(self.checkpoint) / f"walk-{seed}.safetensors"
+        looks = walk.resumed(path) if path is not None and path.exists() else None
+
+        def advance(_: Model) -> tuple[Model, Tensor, int]:
+            n_more = min(self.every, self.n_steps - walk.step)
+            return *walk.advance(n_more), n_more
+
+        def keep(looks: Looks) -> None:
+            if path is not None:
+                walk.save(path, looks)
+
+        n_looks, tol = -(-self.n_steps // self.every), leg.tol * seen.n_observations
+        return stopped_early(walk.model(), advance, judge, n_looks, self.patience, tol, looks, keep)
+
+    def _stride(self) -> Stride:
+        return Stride(
+            self.n_steps, self.learning_rate, self.weight_decay, self.max_norm, self.batch, self.schedule,
+            self.temperature,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Hybrid(EM):
-    """EM until it has found its basin, then L-BFGS to the top."""
+    """EM until it has found its basin, then L-BFGS to the top; with an encoder, turns of EM and of Adam."""
 
     name: ClassVar[str] = "hybrid"
     takes_units: ClassVar = False
@@ -150,8 +260,20 @@ class Hybrid(EM):
             fall=torch.maximum(first.fall, then.fall),
         )
 
+    def learn(self, model: Model, seen: Objective, judge: Judge, leg: Leg, seed: int) -> Learnt:
+        walk = Walk(model, seen, AdamW(n_steps=max(leg.max_iter, 1), schedule="constant")._stride(), seed)
 
-TRAINERS: dict[str, type[Trainer]] = {trainer.name: trainer for trainer in (EM, Gradient, Hybrid)}
+        def advance(model: Model) -> tuple[Model, Tensor, int]:
+            fit = replace(leg, max_iter=_LOOK, tol=0.0, accelerate=False).em(model, seen)
+            walk.restart_at(fit.model)
+            found, reached = walk.advance(_LOOK)
+            return found, reached, 2 * _LOOK
+
+        n_looks = -(-leg.max_iter // (2 * _LOOK))
+        return stopped_early(model, advance, judge, n_looks, _PATIENCE, leg.tol * seen.n_observations)
+
+
+TRAINERS: dict[str, type[Trainer]] = {trainer.name: trainer for trainer in (EM, Gradient, Hybrid, AdamW)}
 
 
 def resolve_trainer(choice: Any) -> Trainer:
@@ -171,3 +293,13 @@ def resolve_trainer(choice: Any) -> Trainer:
 def described(trainer: Trainer | str) -> str | dict[str, Any]:
     """A trainer as plain values."""
     return trainer if isinstance(trainer, str) else {"name": trainer.name, **asdict(trainer)}
+
+
+def fit_of(learnt: Learnt, objective: Objective) -> Fit:
+    """The same models beside all that is known of them on all rows."""
+    reached = objective.total(log_partition(objective.potentials(learnt.model)))
+    last = reached + learnt.model.log_prior()
+    return Fit(
+        learnt.model, reached, last, torch.cat([learnt.history, last[None]]), learnt.n_iter, learnt.settled,
+        torch.zeros_like(last),
+    )  # fmt: skip

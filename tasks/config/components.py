@@ -78,7 +78,8 @@ def named_columns(choice: Choice, which: str) -> list[str]:
 def reads_context(kind: str, choice: Choice) -> bool:
     """Whether this family's tables depend on the context."""
     named = {"name": choice} if isinstance(choice, str) else choice
-    return bool(_object(kind, named, _in_order_of_appearance()).uses_covariates)
+    law = _object(kind, named, _in_order_of_appearance())
+    return bool(law.reads_context if kind == "context" else law.uses_covariates)
 
 
 def checked(kind: str) -> Callable[[Any, ValidationInfo], Choice]:
@@ -202,5 +203,6 @@ Emissions = _several("emission")
 Durations = _several("duration")
 Transitions = _several("transition")
 Initials = _several("initial")
+Encoders = _several("context")
 TrainerChoice = _one("trainer")
 SplitsChoice = _one("splits")

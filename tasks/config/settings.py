@@ -105,7 +105,7 @@ class Settings(Section):
     def _chains_know_their_context(self, info: ValidationInfo) -> Self:
         if is_outline(info) or self.source.missing_context != "mark_missing":
             return self
-        for kind in ("transition", "duration"):
+        for kind in ("transition", "duration", "context"):
             if kind not in self.model.model_fields_set:
                 continue
             for choice in getattr(self.model, kind):

@@ -15,15 +15,16 @@ from hsmm.components.emission import Product
 from hsmm.components.initial import Initial
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
+from hsmm.selection import CRITERIA
 from hsmm.training.trainers import resolve_trainer
 from tasks.config.components import Choice, label, made
 from tasks.config.errors import ConfigurationError
 from tasks.config.laws import emission_of
 from tasks.config.settings import Settings
 
-NAMED = ("n_states", "emission", "duration", "transition", "initial")
-"""The columns of a ranking that name a candidate; the last two are there where candidates differ in them."""
-_LISTS = ("estimator", "n_states", "emission", "duration", "transition", "initial")
+NAMED = ("n_states", "emission", "duration", "transition", "initial", "context")
+"""The columns of a ranking that name a candidate; the last three are there where candidates differ in them."""
+_LISTS = ("estimator", "n_states", "emission", "duration", "transition", "initial", "context")
 
 
 def naming(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def check_candidates(settings: Settings) -> None:
         for candidate in candidates(settings):
             candidate.estimator.check_options()
             _check_sizes(candidate.estimator)
+            _check_encoder(candidate.estimator, settings.select.criterion)
         _check_context([candidate.estimator for candidate in candidates(settings)], settings)
         for choice in settings.model.emission:
             _check_width(choice, settings)
@@ -61,8 +63,11 @@ def check_candidates(settings: Settings) -> None:
 def _combinations(settings: Settings) -> Iterator[Candidate]:
     model = settings.model
     varied = {name for name in _LISTS if len(getattr(model, name)) > 1}
-    for kind, n_states, emission, duration, transition, initial in product(*(getattr(model, x) for x in _LISTS)):
+    lists = (getattr(model, name) or (None,) for name in _LISTS)
+    for kind, n_states, emission, duration, transition, initial, encoder in product(*lists):
         choices = {"transition": transition, "initial": initial}
+        if encoder is not None:
+            choices["context"] = encoder
         described: dict[str, Any] = {"n_states": n_states, "emission": label(emission), "duration": "none"}
         if kind == "hsmm":
             described["duration"] = label(duration)
@@ -101,11 +106,29 @@ def _check_sizes(estimator: hsmm.Estimator) -> None:
         transition.initialise(blank, torch.full((1, k), 2.0, dtype=torch.float64), torch.Generator().manual_seed(0))
 
 
+def _check_encoder(estimator: hsmm.Estimator, criterion: str) -> None:
+    """The state table says what was known at each row: nothing that reads later rows can fill it. And where parameters
+    do not count a model's freedom, only rows that it has not seen can rank it."""
+    encoder = estimator._structure().context
+    if encoder is not None and not encoder.is_causal:
+        raise ValueError(
+            f"the {encoder.name} encoder is bidirectional, so states would depend on rows to come, and the state table "
+            "is causal; leave bidirectional out."
+        )
+    if encoder is not None and CRITERIA[criterion].counts_parameters:
+        raise ValueError(
+            f"select.criterion is {criterion!r}, which counts parameters, and those of the {encoder.name} encoder do "
+            'not say how closely it can follow data; choose "held_out".'
+        )
+
+
 def _check_context(estimators: list[hsmm.Estimator], settings: Settings) -> None:
     """A context is declared where a candidate reads one, and only there."""
     readers = [estimator for estimator in estimators if estimator.uses_context]
     if readers and not settings.context:
-        part = next(p for p in readers[0]._structure().components().values() if p.uses_covariates)
+        structure = readers[0]._structure()
+        heads = (part for part in structure.components().values() if part.uses_covariates)
+        part = structure.context or next(heads)
         raise ValueError(f"{part.name} reads a context, but none is declared; add its columns under [context].")
     if settings.context and not readers:
         raise ValueError("[context] is declared, but no candidate reads it; leave it out, or add one that does.")

@@ -27,8 +27,8 @@ def with_context(rows: pl.DataFrame, settings: Settings, zone: str) -> tuple[pl.
     if source.missing_context == "mark_missing":
         rows = rows.with_columns(pl.when(~lacks).then(pl.col(settings.value_columns)))
     asked = pl.any_horizontal(pl.col(settings.value_columns).is_not_null())
-    chain = (("transition", settings.model.transition), ("duration", settings.model.duration))
-    if any(reads_context(kind, choice) for kind, choices in chain for choice in choices):
+    chain = ("transition", "duration", "context")
+    if any(reads_context(kind, choice) for kind in chain for choice in getattr(settings.model, kind)):
         asked = pl.lit(value=True)  # states change in gaps, too
     if any(reads_context("initial", choice) for choice in settings.model.initial):
         asked = asked | (pl.int_range(pl.len()).over("series_id") == 0)

@@ -90,6 +90,10 @@ def test_chains_that_read_a_context_need_it_in_gaps_too(place_at, toy, law: str)
     [
         ([GLM[0]], "add its columns under"),
         ([GLM[1]], "no candidate reads it"),
+        (["model.context=gru", "select.criterion=held_out"], "gru reads a context, but none is declared"),
+        (["model.context=gru", GLM[1]], "not say how closely"),
+        (["model.context={name='gru', bidirectional=true}", GLM[1]], "the state table is causal"),
+        (["model.context=grru", GLM[1]], "gru"),
     ],
 )
 def test_a_context_is_declared_where_it_is_read(place_at, toy, assignments: list[str], words: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from tasks.config.components import Durations, Emissions, Initials, Transitions
+from tasks.config.components import Durations, Emissions, Encoders, Initials, Transitions
 from tasks.config.sections.section import Count, Section, as_candidates, distinct
 
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(as_candidates), AfterValidator(distinct)]
@@ -38,6 +38,8 @@ class Model(Section):
     """Laws of the next state."""
     initial: Initials = ("free",)
     """Laws of the first state."""
+    context: Encoders = ()
+    """Encoders of the context, or with `source = "x"` of the series itself, that contextual laws share."""
     max_duration: LongestDuration = "auto"
     """The longest duration with a probability of its own, in steps; laws with a tail go on beyond it. "auto" begins
     with 100 and grows until at most a hundredth of a state's segments last longer, or the tail is the law's own.
