@@ -202,12 +202,16 @@ def test_paths_are_drawn_from_their_posterior(duration: bool) -> None:
 
 
 def test_the_search_along_time_finds_the_likeliest_paths() -> None:
-    X, on = house(5, 200, (100.0, 40.0, 15.0, 60.0))
-    model = hsmm.FactorialHMM(4, 2, n_init=4, inference="mean_field").fit(X, on * np.array([100.0, 40.0, 15.0, 60.0]))
+    levels = (100.0, 40.0, 15.0, 60.0)
+    X, on = house(5, 200, levels)
     crowded = int(on.sum(1).argmax())
     assert on[crowded].sum() >= 3
-    rows = np.r_[X[crowded:], np.nan, X[:crowded]]
-    sequences = Sequences.from_arrays(rows, [200 - crowded, crowded + 1])
+    order, lengths = np.r_[crowded:200, :crowded], [200 - crowded, crowded]
+    model = hsmm.FactorialHMM(4, 2, n_init=4, inference="mean_field")
+    model.fit(X[order], (on * np.array(levels))[order], lengths=lengths)
+    rows = X[order]
+    rows[50] = np.nan
+    sequences = Sequences.from_arrays(rows, lengths)
     found = beam.likely(model._model, sequences)
     assert torch.equal(found[0], exact.viterbi(model._model, sequences))
 
