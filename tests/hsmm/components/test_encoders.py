@@ -26,6 +26,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "attention": [{"window": 5, "heads": 2}],
     "gru": [{"layers": 2, "layer_norm": True}],
     "cnn": [{"kernel_size": 2, "layers": 3}],
+    "mlp": [{"hidden": 48}],
 }
 CASES = [(name, {**SMALL, **options}) for name in ENCODERS for options in OPTIONS.get(name, [{}])]
 
