@@ -147,4 +147,5 @@ def _is_sibling(key: list[str], where: list[str]) -> bool:
 def _expectation(message: str) -> str:
     for prefix in ("Value error, ", "Input should be ", "Input should "):
         message = message.removeprefix(prefix)
+    message = message.split(", unable to parse")[0].replace("a valid integer", "a whole number")
     return message[:1].lower() + message[1:]

@@ -194,8 +194,9 @@ def at_the_end(values: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarr
         (at_the_end(lambda x: x / 100.0), ["spread"]),
         (at_the_end(lambda x: x + 50.0), ["level"]),
         (at_the_end(lambda x: np.where(np.arange(30) % 2, x, np.nan)), ["missing"]),
+        (at_the_end(lambda x: np.where(np.arange(30) % 2, x + 50.0, np.nan)), ["level", "missing"]),
     ],
-    ids=["as before", "times 100", "by 100", "moved", "half missing"],
+    ids=["as before", "times 100", "by 100", "moved", "half missing", "half missing and moved"],
 )
 def test_inputs_that_are_no_longer_what_they_were_are_seen(walk, change, reasons: list[str]) -> None:
     found = drifted(walk(change), ["x"], Drift(window=30))

@@ -73,6 +73,7 @@ def config(tmp_path: Path) -> Path:
         ("select.criterion=BIC", ["select.criterion", "'BIC'", "did you mean 'bic'?"]),
         ("model.emission=negbin", ["'negbin'", "did you mean 'negative_binomial'?"]),
         ("model.emission=lognormal", ["'lognormal'", "zero_inflated_gamma."]),
+        ("fit.n_init=many", ["fit.n_init", "'many'; expected a whole number."]),
         ("fit.pool=per", ["fit.pool", "did you mean 'per_series'?"]),
         ("model.estimator=HMM", ["model.estimator: ", "did you mean 'hmm'?"]),
         ("model.n_states=[2, 0]", ["--set: model.n_states: found 0;"]),
