@@ -37,6 +37,13 @@ class Fit:
     converged: Tensor
     fall: Tensor
 
+    def take(self, restart: Tensor) -> Fit:
+        """The climb of one restart alone."""
+        one = restart.view(1)
+        names = ("log_likelihood", "objective", "n_iter", "converged", "fall")
+        parts = {name: getattr(self, name)[one] for name in names}
+        return Fit(self.model.take(one), history=self.history[:, one], **parts)
+
 
 def expectation_maximisation(
     model: Model,

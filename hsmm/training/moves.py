@@ -1,7 +1,8 @@
 """Neighbours of a fitted model: one state split in two, two states made one (Ueda, Nakano, Ghahramani & Hinton 2000).
 
 A climb by small steps cannot carry a state from where there are too many to where there are too few. Which states to
-split is judged by a mixture of two laws on a state's own rows; which to merge, by how their posterior weights overlap.
+split is judged by a mixture of two laws on a state's own rows and on the states before and after these; which to merge,
+by how their posterior weights overlap, and by what one such law loses to two.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from hsmm.training.objective import Objective
 _REFINEMENTS = 4
 _SEPARATION = 3.0
 _PAIRS = 3  # a state
+_POWERS = 20  # of a spread, applied to any direction
+_EVEN = 0.1  # of the moves of a split state, shared by its halves by their size alone
 _REPEATS = 3  # of a split, or of a merge
 
 
@@ -38,23 +41,42 @@ def neighbours(model: Model, objective: Objective, n_moves: int, generator: torc
     """The most promising splits with merges of one model, at most ``n_moves`` models after one M-step; None without."""
     counts = objective.expected_counts(objective.potentials(model))
     density = model.emission.log_potentials(objective.sequences)[0]
-    shares, gains = _splits(model, objective, counts.state, density, generator)
-    pairs, losses = _merges(model, objective, counts.state[0], density)
+    around = _around(counts.state[0], objective)
+    shares, gains = _splits(model, objective, counts.state, density, around, generator)
+    pairs, losses = _merges(model, objective, counts.state[0], density, around)
     moves = _ranked_moves(gains, pairs, losses, n_moves)
     if not moves:
         return None
-    made = [_moved(model, objective, counts, shares[way, :, split], split, pair) for way, split, pair in moves]
+    made = [_moved(model, counts, around, shares[way, :, split], split, pair) for way, split, pair in moves]
     joined = made[0][0].joined(*(other for other, _ in made[1:]))
     names = vars(counts)
     return objective.maximise(joined, Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names}))
 
 
+def _around(weights: Tensor, objective: Objective) -> Tensor:
+    """(2, N, K) the weights of the states one row before and one row after, none beyond the ends of a series."""
+    before, after = weights.roll(1, 0), weights.roll(-1, 0)
+    before[objective.sequences.offsets[:-1]] = 0.0
+    after[objective.sequences.offsets[1:] - 1] = 0.0
+    return torch.stack([before, after])
+
+
+def _log_context(weights: Tensor, around: Tensor) -> Tensor:
+    """(..., N, M) the log-probability of what is around each row, by the laws of rows of these weights (..., N, M)."""
+    total = torch.zeros_like(weights)
+    for beside in around:
+        met = weights.mT @ beside + 1.0 / beside.shape[1]
+        total = total + beside @ (met / met.sum(-1, keepdim=True)).log().mT
+    return total
+
+
 def _splits(
-    model: Model, objective: Objective, weights: Tensor, own: Tensor, generator: torch.Generator
+    model: Model, objective: Objective, weights: Tensor, own: Tensor, around: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(S, N, K) the share of each row that the second half of its state takes, in S ways, and (S, K) nats gained."""
     n_states, law = weights.shape[-1], model.emission
-    start = _halves(model, objective, weights[0], generator)
+    start = _halves(model, objective, weights[0], around, generator)
+    whole = own + _log_context(weights[0], around)
     n_ways = len(start)
     twice = torch.arange(n_states, device=weights.device).repeat_interleave(2)
     pairs = law.permuted(twice).take(twice.new_zeros(n_ways))
@@ -62,26 +84,41 @@ def _splits(
     for _ in range(_REFINEMENTS):
         halves = torch.stack([weights * (1.0 - share), weights * share], -1)
         mixing = (halves.sum(1) / weights.sum(1).unsqueeze(-1).clamp(min=1e-300)).clamp(min=1e-300).log()
-        pairs = pairs.maximise(objective.sequences, halves.flatten(2).contiguous())
-        density = pairs.log_potentials(objective.sequences).unflatten(2, (n_states, 2)) + mixing.unsqueeze(1)
+        halves = halves.flatten(2).contiguous()
+        pairs = pairs.maximise(objective.sequences, halves)
+        density = pairs.log_potentials(objective.sequences) + _log_context(halves, around)
+        density = density.unflatten(2, (n_states, 2)) + mixing.unsqueeze(1)
         share = (density[..., 1] - density[..., 0]).sigmoid().nan_to_num(0.5)
-    gain = torch.where(weights > 1e-12, weights * (density.logsumexp(-1) - own), 0.0).sum(1)
+    gain = torch.where(weights > 1e-12, weights * (density.logsumexp(-1) - whole), 0.0).sum(1)
     return share, gain.nan_to_num(-torch.inf)
 
 
-def _halves(model: Model, objective: Objective, weights: Tensor, generator: torch.Generator) -> Tensor:
-    """(S, N, K) rough halves of each state's rows: along their widest direction, by fit, and along any direction."""
+def _halves(model: Model, objective: Objective, weights: Tensor, around: Tensor, generator: torch.Generator) -> Tensor:
+    """(S, N, K) rough halves of each state's rows.
+
+    Along their widest direction, by fit, along any direction, and along that in which what is around them differs most.
+    """
     points = model.emission.points(objective.sequences).to(weights)
     mass = weights.sum(0).clamp(min=1e-300)
-    centre = weights.mT @ points / mass.unsqueeze(-1)
-    away = points.unsqueeze(1) - centre
+    away = points.unsqueeze(1) - weights.mT @ points / mass.unsqueeze(-1)
     spread = torch.einsum("nk,nki,nkj->kij", weights, away, away) / mass[:, None, None]
-    widest = torch.linalg.eigh(spread)[1][..., -1]
-    along = torch.einsum("nki,ki->nk", away, widest)
-    drawn = torch.randn(widest.shape, generator=generator, dtype=points.dtype).to(points.device)
+    along = torch.einsum("nki,ki->nk", away, torch.linalg.eigh(spread)[1][..., -1])
+    drawn = torch.randn((len(mass), points.shape[1]), generator=generator, dtype=points.dtype).to(points.device)
     across = torch.einsum("nki,ki->nk", away, drawn)
     fit = -model.emission.log_potentials(objective.sequences)[0]
-    return torch.stack([_soft(height, weights, mass) for height in (along, fit, across)])
+    beside = _along_context(torch.cat([*around], 1), weights, mass, generator)
+    return torch.stack([_soft(height, weights, mass) for height in (along, fit, across, beside)])
+
+
+def _along_context(beside: Tensor, weights: Tensor, mass: Tensor, generator: torch.Generator) -> Tensor:
+    """(N, K) how far what is beside each row (N, 2K) lies along about the widest direction of each state's rows."""
+    centre = weights.mT @ beside / mass.unsqueeze(-1)
+    way = torch.randn(centre.shape, generator=generator, dtype=centre.dtype).to(centre.device)
+    for _ in range(_POWERS):
+        height = beside @ way.mT - (centre * way).sum(-1)
+        way = (weights * height).mT @ beside - (weights * height).sum(0).unsqueeze(-1) * centre
+        way = way / way.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+    return beside @ way.mT - (centre * way).sum(-1)
 
 
 def _soft(height: Tensor, weights: Tensor, mass: Tensor) -> Tensor:
@@ -92,7 +129,9 @@ def _soft(height: Tensor, weights: Tensor, mass: Tensor) -> Tensor:
     return (_SEPARATION * (height - mean) / size.clamp(min=1e-300)).sigmoid().nan_to_num(0.5)
 
 
-def _merges(model: Model, objective: Objective, weights: Tensor, own: Tensor) -> tuple[list[tuple[int, int]], Tensor]:
+def _merges(
+    model: Model, objective: Objective, weights: Tensor, own: Tensor, around: Tensor
+) -> tuple[list[tuple[int, int]], Tensor]:
     """The pairs of states most alike, and (P,) the nats that one law on their rows loses to a mixture of their two."""
     product = weights.mT @ weights
     size = product.diagonal().clamp(min=1e-300).sqrt()
@@ -104,10 +143,12 @@ def _merges(model: Model, objective: Objective, weights: Tensor, own: Tensor) ->
     merged = model.emission.permuted(first).maximise(objective.sequences, joint[None].contiguous())
     mass = weights.sum(0).clamp(min=1e-300)
     total = mass[first] + mass[second]
+    own = own + _log_context(weights, around)
     mixture = torch.logaddexp(
         own[:, first] + (mass[first] / total).log(), own[:, second] + (mass[second] / total).log()
     )
-    loss = torch.where(joint > 1e-12, joint * (mixture - merged.log_potentials(objective.sequences)[0]), 0.0).sum(0)
+    one = merged.log_potentials(objective.sequences)[0] + _log_context(joint, around)
+    loss = torch.where(joint > 1e-12, joint * (mixture - one), 0.0).sum(0)
     return every, loss.nan_to_num(torch.inf)
 
 
@@ -132,7 +173,7 @@ def _ranked_moves(
 
 
 def _moved(
-    model: Model, objective: Objective, counts: Posterior, share: Tensor, split: int, pair: tuple[int, int]
+    model: Model, counts: Posterior, around: Tensor, share: Tensor, split: int, pair: tuple[int, int]
 ) -> tuple[Model, Posterior]:
     """The model with ``split`` copied to the second of a pair, and counts by which that is the second half of it."""
     first, freed = pair
@@ -147,9 +188,17 @@ def _moved(
     sharing[split, split], sharing[split, freed] = 1.0 - part, part
     spread = mixing @ sharing
     transition = torch.einsum("ia,rij,jb->rab", spread, counts.transition, spread)
-    inside = (mixing.mT @ counts.transition[0] @ mixing)[split, split]
+    merged = mixing.mT @ counts.transition[0] @ mixing
     block = torch.tensor([split, freed], device=share.device)
-    transition[:, block[:, None], block] = inside * _within(whole[0], share, objective)
+    halves = torch.stack([whole[0] * (1.0 - share), whole[0] * share])
+    parts = halves.sum(1, keepdim=True) / halves.sum().clamp(min=1e-300)
+    met = (halves @ around @ mixing).clamp(min=1e-300)
+    into, out = torch.lerp(met / met.sum(1, keepdim=True), parts.expand_as(met), _EVEN)
+    transition[:, block] = merged[split] * out
+    transition[:, :, block] = (merged[:, split] * into).mT
+    after = halves.roll(-1, 1) * (around[1].sum(1) > 0)
+    within = halves @ after.mT
+    transition[:, block[:, None], block] = merged[split, split] * within / within.sum().clamp(min=1e-300)
     changed = {
         "state": state,
         "initial": counts.initial @ spread,
@@ -161,17 +210,6 @@ def _moved(
     order = torch.arange(n_states, device=share.device)
     order[freed] = split
     return _with_rows(model.permuted(order)), replace(counts, **changed)
-
-
-def _within(weight: Tensor, share: Tensor, objective: Objective) -> Tensor:
-    """(2, 2) how a step that stays in a split state divides over its halves."""
-    last = torch.zeros_like(weight, dtype=torch.bool)
-    last[objective.sequences.offsets[1:] - 1] = True
-    both = (weight * torch.cat([weight[1:], weight[:1]])).masked_fill(last, 0.0)
-    halves = torch.stack([1.0 - share, share])
-    after = torch.cat([halves[:, 1:], halves[:, :1]], 1)
-    table = (halves * both) @ after.mT
-    return table / table.sum().clamp(min=1e-300)
 
 
 def _with_rows(model: Model) -> Model:

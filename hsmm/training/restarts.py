@@ -22,8 +22,10 @@ from hsmm.training.together import Climb, Fitting, alone
 from hsmm.training.trainers import EM, LAST_STEPS, Leg, Trainer
 
 FEWEST = 2
-_MOVED_CELLS, _FEWEST_MOVES, _MOST_AT_ONCE = 15_000, 6, 8  # rows by states of the models that are tried at once
-_TRIAL, _FEWER, _MOST_MOVES = (10, 15), 4, 20  # iterations; one in so many goes on; times
+_CHEAP = 1_000_000  # steps of a recursion that take no longer than what surrounds them
+_FEWEST_MOVES, _MOST_AT_ONCE = 6, 30
+_TRIAL, _FEWER, _MOST_MOVES = (10, 15, 25), 4, 30  # iterations; one in so many goes on; times
+_LOOSER = 100.0  # times the tolerance, as long as the best is not known
 _SAME = 0.02  # nats between heights that are one
 _FEWEST_TO_AGREE = 4
 _SLOWEST = 0.8  # ratio of gains that a prospect reckons with
@@ -113,17 +115,24 @@ def fitting_restarts(
     def climb(model: Model, leg: Leg) -> Fitting[None]:
         race.run((yield Climb("climb", trainer, leg, model, target)), target)
 
-    spent = 0
+    spent, searches = 0, n_init > 1 and tol > 0 and trainer.moves_states
+    loose = tol * _LOOSER if searches else tol
+    at_once = _CHEAP // _steps(structure, target, n_states)
     for length, share in (*trainer.rounds, (max_iter, 0.0)):
         last = len(race.alive) <= FEWEST or spent + length >= max_iter
-        yield from climb(model, Leg(max_iter - spent if last else length, tol, accelerate=spent > 0, is_last=last))
+        yield from climb(model, Leg(max_iter - spent if last else length, loose, accelerate=spent > 0, is_last=last))
         if last:
             break
         spent += length
-        model = race.halve(max(FEWEST, int(len(race.alive) * share)))
+        model = race.halve(max(FEWEST, int(len(race.alive) * share), at_once))
+        at_once = 0
     race.end()
-    if n_init > 1 and tol > 0 and trainer.moves_states and not race.is_agreed:
-        yield from _move_states(race, trainer, target, max_iter, tol, seed)
+    if searches:
+        if not race.is_agreed:
+            yield from _move_states(race, trainer, target, max_iter, loose, seed)
+        if (ahead := race.last(max_iter)) is not None:
+            yield from climb(ahead, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
+            race.end()
     while (again := race.second_chance()) is not None:
         yield from climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
         race.end()
@@ -149,30 +158,44 @@ def _move_states(
     """Split and merge states of the best for as long as that leads higher, or iterations are left."""
     generator = torch.Generator().manual_seed(seed % 2**63)
     for _ in range(_MOST_MOVES):
-        best = race.best
-        if not math.isfinite(best.standing) or not can_move(best.model(), target) or max_iter <= sum(_TRIAL):
+        model = race.best.model()
+        if not math.isfinite(race.best.standing) or not can_move(model, target) or max_iter <= sum(_TRIAL):
             return
-        cells = target.sequences.n_rows * best.model().transition.n_states
-        n_moves = min(max(_MOVED_CELLS // cells, _FEWEST_MOVES), _MOST_AT_ONCE)
-        near = neighbours(best.model(), target, n_moves, generator)
-        for length in _TRIAL:
-            if near is None:
-                return
-            leg = Leg(length, tol, accelerate=True)
-            fit = yield Climb("em", trainer, leg, near, target)
-            assert fit is not None
-            prospect = _prospect(fit.history) + sober_objective(fit.model, fit.objective, target)
-            order = prospect.nan_to_num(-math.inf).argsort(descending=True)
-            ahead = order[: max(1, len(order) // _FEWER)]
-            ahead = ahead[prospect[ahead] > best.standing + _SAME]
-            near = fit.model.take(ahead) if len(ahead) else None
+        at_once = _CHEAP // _steps(model, target, model.transition.n_states)
+        n_moves = min(max(at_once, _FEWEST_MOVES), _MOST_AT_ONCE)
+        near = neighbours(model, target, n_moves, generator)
         if near is None:
             return
-        first = near.take(torch.zeros(1, dtype=torch.int64))
-        fit = yield Climb("em", trainer, Leg(max_iter, tol, accelerate=True), first, target)
-        assert fit is not None
-        if not race.replace_best(fit, target, tol * target.n_observations):
+        least = race.best.standing + _SAME
+        fit = yield from _furthest(near, least, trainer, target, max_iter, tol, at_once)
+        if fit is None or not race.replace_best(fit, target, tol * target.n_observations):
             return
+
+
+def _furthest(
+    near: Model, least: float, trainer: Trainer, target: Objective, max_iter: int, tol: float, at_once: int
+) -> Fitting[Fit | None]:
+    """The climb that ends highest of those from ``near`` which promise more than ``least``; None where none does."""
+    for length in _TRIAL:
+        leg = Leg(length, tol, accelerate=True)
+        fit = yield Climb("em", trainer, leg, near, target)
+        assert fit is not None
+        prospect = (_prospect(fit.history) + sober_objective(fit.model, fit.objective, target)).nan_to_num(-math.inf)
+        order = prospect.argsort(descending=True)
+        ahead = order[: max(1, len(order) // _FEWER, at_once)]
+        near = fit.model.take(ahead)
+    if not bool((prospect > least).any()):
+        return None
+    near = near.take((prospect[ahead] > least).nonzero().flatten()[: max(1, at_once)])
+    fit = yield Climb("em", trainer, Leg(max_iter, tol, accelerate=True), near, target)
+    assert fit is not None
+    return fit.take(sober_objective(fit.model, fit.objective, target).argmax())
+
+
+def _steps(model: Model, target: Objective, n_states: int) -> int:
+    """About how many steps a recursion over all rows takes."""
+    longest = 0 if model.duration is None else model.duration.max_duration
+    return target.sequences.n_rows * n_states * (n_states + longest)
 
 
 def _prospect(history: Tensor) -> Tensor:
@@ -256,28 +279,54 @@ class _Race:
             runner.took_part(fit, position, collapsed[position], standing[position], prospect[position])
 
     def halve(self, n_kept: int) -> Model:
-        """Let all but the best ``n_kept`` leave; the models that stay."""
-        order = _ranked(self.alive, lambda runner: runner.standing + runner.prospect)
-        for runner in order[n_kept:]:
-            runner.stopped = "halved"
-        return self._restricted(order[:n_kept])
+        """Let all but ``n_kept`` leave, at most; the models that stay.
+
+        They are in turn the most promising and the highest, but of those that come to one height only one, and of the
+        last two none that promises less than the other has.
+        """
+        single: list[_Runner] = []
+        for runner in _ranked(self.alive):
+            if not any(abs(_promise(runner) - _promise(other)) < _SAME for other in single):
+                single.append(runner)
+        pairs = zip(_ranked(single, _promise), single, strict=True)
+        kept = list(dict.fromkeys(runner for pair in pairs for runner in pair))[:n_kept]
+        if len(kept) == FEWEST and kept[0].n_rounds > 1 and _promise(kept[1]) < kept[0].standing:
+            del kept[1]
+        for runner in self.alive:
+            if runner not in kept:
+                runner.stopped = "halved"
+        return self._restricted(kept)
 
     @property
     def is_agreed(self) -> bool:
-        """Whether half of the restarts that went beyond the first round came to one height: no other need be sought."""
-        further = [runner for runner in self.runners if runner.n_rounds > 1]
-        near = sum(runner.standing + runner.prospect > self.best.standing - _SAME for runner in further)
+        """Whether half of the restarts that went beyond the first round came to one height: no other need be sought.
+
+        Those that left because another was at that height count as well.
+        """
+        best = self.best.standing
+        same = [runner for runner in self.runners if abs(_promise(runner) - best) < _SAME]
+        further = [runner for runner in self.runners if runner.n_rounds > 1 or runner in same]
+        near = sum(_promise(runner) > best - _SAME for runner in further)
         return len(further) >= _FEWEST_TO_AGREE and 2 * near >= len(further)
 
     def end(self) -> None:
         """All that are alive have climbed to their end."""
         for runner in self.alive:
             runner.stopped = "converged" if runner.reached("converged") else "max_iter"
-        self.ended += self.alive
+        self.ended = list(dict.fromkeys([*self.ended, *self.alive]))
+
+    def last(self, max_iter: int) -> Model | None:
+        """The best alone, alive again, if it has iterations left."""
+        best = self.best
+        for runner in self.ended:
+            if runner is not best:
+                runner.stopped = "halved"
+        return self._restricted([best]) if best.n_iter < max_iter else None
 
     def second_chance(self) -> Model | None:
         """Where all that climbed to their end have collapsed: those that left last while sound, alive again."""
-        resting = [runner for runner in self.runners if runner.stopped == "halved" and runner.is_sound]
+        beside = [runner for runner in self.runners if runner not in self.ended]
+        resting = [runner for runner in beside if runner.stopped == "halved" and runner.is_sound]
         if not resting or not all(runner.owes for runner in self.ended):
             return None
         latest = max(runner.n_rounds for runner in resting)
@@ -347,6 +396,10 @@ class _Race:
         fit = self.alive[0].fit
         assert fit is not None
         return fit.model.take(torch.tensor([runner.position for runner in self.alive], device=fit.objective.device))
+
+
+def _promise(runner: _Runner) -> float:
+    return runner.standing + runner.prospect
 
 
 def _ranked(

@@ -20,8 +20,9 @@ from hsmm.inference import Posterior
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
 
-_STEPS = 3
-_STEP_SIZES = (1.0, 0.5, 0.2, 0.05, 0.005)
+_STEPS = 1
+_SHARES = (1.0, 0.5, 0.2, 0.05, 0.005)  # of the way to where each table would go alone
+_STEP_SIZES = (1.0, 0.2)
 _LONGEST = 2.0  # of a step in a free coordinate
 
 _Objective = Callable[[Any], Tensor]
@@ -94,7 +95,7 @@ def _between(here: Component, goal: Component, value: _Objective) -> Component:
     def trial(size: float) -> Component:
         return goal if size == 1.0 else here.with_free({name: _lerp(start[name], end[name], size) for name in start})
 
-    return longest_step(here, value(here), trial, value, _STEP_SIZES, _choose, rounding=0.0)[0]
+    return longest_step(here, value(here), trial, value, _SHARES, _choose, rounding=0.0)[0]
 
 
 def _climbed(here: Component, value: _Objective, weights: Tensor, held: Collection[str], n_steps: int) -> Component:

@@ -92,12 +92,12 @@ class Trainer(Spelled, ABC):
 class EM(Trainer):
     """Expectation-maximisation; after its first round it leaps ahead where that climbs (SQUAREM).
 
-    Its steps become short far from the top where states overlap; a few of L-BFGS finish the best restart, after states
-    of it were split and merged as long as that led higher.
+    States of the best restart are split and merged as long as that leads higher, all by a looser tolerance. Then it
+    climbs on by its own; and since EM's steps become short far from the top, a few of L-BFGS finish it.
     """
 
     name: ClassVar[str] = "em"
-    rounds: ClassVar = ((10, 0.5), (15, 0.5), (25, 0.5))
+    rounds: ClassVar = ((10, 0.5), (15, 0.25))
     moves_states: ClassVar = True
     takes_units: ClassVar[bool] = True
 

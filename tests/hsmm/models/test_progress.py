@@ -42,7 +42,7 @@ def test_a_race_has_fewer_restarts_at_its_end() -> None:
     told: list[Progress] = []
     hsmm.HMM(2, n_init=8, max_iter=40, tol=0.0).fit(X, LENGTHS, callback=told.append)
     assert told[0].n_restarts == 8
-    assert told[-1].n_restarts == 2
+    assert 1 <= told[-1].n_restarts <= 2
 
 
 def test_verbose_writes_each_or_every_tenth_iteration(capsys: pytest.CaptureFixture[str]) -> None:
