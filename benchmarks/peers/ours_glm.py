@@ -22,7 +22,7 @@ class Adapter:
     def fit(self) -> float:
         """The log-likelihood that a fit from the start reaches."""
         task = self.task
-        model = hsmm.GLMHMM(len(task.initial), tol=task.tol, maxiter=task.max_iter, standardise=False)
+        model = hsmm.GLMHMM(len(task.initial), tol=task.tol, maxiter=task.max_iter)
         start = (task.coef, task.intercept, np.ones_like(task.intercept), task.initial, task.transition)
         model.fit(task.X, task.y, init_params=start)
         self.n_iter = model.n_iter_

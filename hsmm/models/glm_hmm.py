@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from hsmm.components.emission.glm import Standardise
 from hsmm.components.model import Model
 from hsmm.errors import NotFittedError
 from hsmm.models.glm import options as words
@@ -75,8 +76,9 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         or after ``maxiter``.
     seed : the same as ``random_state``, and stronger: an int, or an array of such as JAX makes keys of.
     hmm_initialization_funcs, model_initialization_funcs : see :meth:`setup`.
-    standardise : whether penalties weigh the coefficients of standardised covariates, so that no unit changes the fit;
-        else those of the covariates as they are, as nemos does.
+    standardise : what penalties weigh. "decade": coefficients for covariates in the unit, of those a power of ten
+        apart, that makes them the size of one: nemos' own where they are, and the same for seconds and milliseconds.
+        True: those of standardised covariates, so that no unit changes the fit. False: those of covariates as they are.
     n_init : starts; the first is made by the initialisers, the others are drawn. With more than one the states are
         numbered by their predictors at the mean of X, with one they keep the order of the start.
     random_state : seed, a ``numpy.random.Generator``, or None; the same seed and data give the same bits on the same
@@ -107,7 +109,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         hmm_initialization_funcs: dict[str, Any] | None = None,
         model_initialization_funcs: dict[str, Any] | None = None,
         *,
-        standardise: bool = True,
+        standardise: Standardise = "decade",
         n_init: int = 1,
         random_state: RandomState = 123,
         strict_nan: bool = False,
@@ -152,9 +154,10 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         check_random_state(self.random_state)
         check_stopping(self.maxiter, self.tol)
         check_verbose(self.verbose)
-        for name in ("standardise", "strict_nan"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise TypeError(f"{name} is {getattr(self, name)!r}; expected True or False.")
+        if not isinstance(self.strict_nan, (bool, np.bool_)):
+            raise TypeError(f"strict_nan is {self.strict_nan!r}; expected True or False.")
+        if not isinstance(self.standardise, (bool, np.bool_)) and self.standardise != "decade":
+            raise TypeError(f"standardise is {self.standardise!r}; expected True, False or 'decade'.")
         if self.solver_kwargs:
             raise ValueError(
                 f"solver_kwargs are {self.solver_kwargs!r}; expected none: the solvers run until rounding ends them."

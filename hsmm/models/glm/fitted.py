@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hsmm.components.emission.glm import Standardise
 from hsmm.components.model import Model
 from hsmm.errors import NotFittedError
 from hsmm.models.frames import Framed
@@ -29,7 +30,7 @@ class Fitted(Framed, Parameters):
     inverse_link_function: Any
     regularizer: Any
     regularizer_strength: Any
-    standardise: bool
+    standardise: Standardise
     dirichlet_initial_proba: Any
     dirichlet_transition_proba: Any
     solver_name: str | None

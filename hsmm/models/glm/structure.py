@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hsmm.components.emission.glm import GLM
+from hsmm.components.emission.glm import GLM, Standardise
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
@@ -19,7 +19,7 @@ def structure_of(
     inverse_link_function: Any,
     regularizer: Any,
     regularizer_strength: Any,
-    standardise: bool,
+    standardise: Standardise,
     solver_name: Any,
     dirichlet_initial_proba: Any,
     dirichlet_transition_proba: Any,
@@ -37,7 +37,7 @@ def structure_of(
         regularizer=kind.name,  # type: ignore[arg-type]
         groups=kind.groups() if isinstance(kind, words.GroupLasso) else None,
         solver=words.solver(solver_name, kind),  # type: ignore[arg-type]
-        standardise=bool(standardise),
+        standardise=standardise if isinstance(standardise, str) else bool(standardise),
         strength=strength,
         mix=mix,
     )

@@ -79,7 +79,7 @@ class TestParity:
         np.testing.assert_array_equal(model.decode_state(X, y).argmax(1), FIXTURE["vit"])
 
     def test_an_em_step_stays(self) -> None:
-        model, X, y = GLMHMM(2, standardise=False), FIXTURE["X"], FIXTURE["y"]
+        model, X, y = GLMHMM(2), FIXTURE["X"], FIXTURE["y"]
         state = model.initialize_optimizer_and_state(PARAMS, X, y)
         moved, state = model.update(PARAMS, state, X, y)
         for before, after in zip(PARAMS, moved, strict=True):
@@ -89,7 +89,7 @@ class TestParity:
 
     def test_a_fit_finds_the_same_optimum(self) -> None:
         X, y = FIXTURE["X"], FIXTURE["y"]
-        model = GLMHMM(2, standardise=False, tol=1e-12, n_init=4).fit(X, y)
+        model = GLMHMM(2, tol=1e-12, n_init=4).fit(X, y)
         order = np.argsort(FIXTURE["intercept"])
         np.testing.assert_allclose(model.coef_, FIXTURE["coef"][:, order], atol=1e-4)
         np.testing.assert_allclose(model.intercept_, FIXTURE["intercept"][order], atol=1e-4)

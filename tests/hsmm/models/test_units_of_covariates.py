@@ -94,10 +94,28 @@ def test_every_solver_reaches_the_same_top_in_any_unit(solver: str, unit: str) -
 def test_one_start_of_a_glm_hmm_is_as_good_in_any_unit(regularizer: str, unit: str) -> None:
     y, c = _data("poisson")
     factor, origin = UNITS[unit]
-    plain = hsmm.GLMHMM(2, "Poisson", regularizer=regularizer).fit(c, y)
-    moved = hsmm.GLMHMM(2, "Poisson", regularizer=regularizer).fit(factor * c + origin, y)
+    model = hsmm.GLMHMM(2, "Poisson", regularizer=regularizer, standardise=True)
+    plain, moved = model.clone().fit(c, y), model.clone().fit(factor * c + origin, y)
     assert moved.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=1e-5)
     assert moved.history_[-1] == pytest.approx(plain.history_[-1], abs=1e-5)
+
+
+def test_a_penalty_is_nemos_where_covariates_are_of_the_size_of_one_and_in_no_unit_ten_times_another() -> None:
+    y, c = _data("poisson")
+    c = 2.0 * c / c.std()
+    own = hsmm.GLMHMM(2, "Poisson", regularizer_strength=50.0)
+    raw, standard = (own.clone().set_params(standardise=rule).fit(c, y) for rule in (False, True))
+    found = own.fit(c, y)
+    assert found.log_likelihood_ == pytest.approx(raw.log_likelihood_, abs=1e-9)
+    assert found.log_likelihood_ != pytest.approx(standard.log_likelihood_, abs=1e-3)
+    for factor, origin in ((1e-4, 0.0), (1e6, 0.0), (1.0, 1e5), (1e5, 1.7e9)):
+        moved = own.clone().fit(factor * c + origin, y)
+        assert moved.history_[-1] == pytest.approx(found.history_[-1], abs=1e-5)
+        np.testing.assert_allclose(moved.coef_ * factor, found.coef_, atol=1e-4)
+    with pytest.raises(TypeError, match="expected True, False or 'decade'"):
+        hsmm.GLMHMM(2, standardise="decades").fit(c[:, None], y)
+    with pytest.raises(ValueError, match="expected True, False or 'decade'"):
+        GLM(standardise=None)
 
 
 def test_a_penalty_of_raw_coefficients_has_their_unit_but_no_origin() -> None:

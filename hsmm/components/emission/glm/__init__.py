@@ -1,5 +1,5 @@
 """Emissions that depend on covariates: generalised linear models."""
 
-from hsmm.components.emission.glm.glm import GLM
+from hsmm.components.emission.glm.glm import GLM, Standardise
 
-__all__ = ["GLM"]
+__all__ = ["GLM", "Standardise"]

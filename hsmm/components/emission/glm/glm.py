@@ -27,6 +27,7 @@ from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.types import StateSeries
 
+Standardise: TypeAlias = bool | Literal["decade"]
 FamilyName: TypeAlias = Literal["bernoulli", "poisson", "gamma", "negative_binomial", "gaussian", "categorical"]
 ROUGH: tuple[RegularizerName, ...] = ("lasso", "elastic_net", "group_lasso")
 _DENSITIES = ("gaussian", "gamma")  # families whose likelihood grows without end where responses are met exactly
@@ -56,7 +57,9 @@ class GLM(OnCovariates, Emission):
       "ridge" ½ s Σw², "lasso" s Σ|w|, "elastic_net" s Σ(½ (1 - ``mix``) w² + ``mix`` |w|), "group_lasso"
       s Σ √size ‖w_g‖₂ over the ``groups`` (one number for each column; -1 is free; by default one group of all).
     - ``standardise``: whether w above are coefficients of standardised covariates, ``coef`` · ``spread``, so that no
-      unit of a covariate changes what is fitted; else they are ``coef`` itself.
+      unit of a covariate changes what is fitted; else they are ``coef`` itself. With "decade" they are ``coef`` times
+      the power of ten nearest to ``spread``: ``coef`` itself where covariates are of the size of one, and the same in
+      milli- and kilo-units.
     - ``tied``: which of "coef", "intercept" and "scale" all states share.
     - ``solver``: "newton" (proximal where the penalty has corners), "lbfgs" or "proximal_gradient".
     - ``min_precision``: of a normal prior on the coefficients of standardised covariates and on intercepts at their
@@ -76,7 +79,7 @@ class GLM(OnCovariates, Emission):
     strength: float = 1.0
     mix: float = 0.5
     groups: Sequence[int] | None = None
-    standardise: bool = True
+    standardise: Standardise = True
     tied: Sequence[str] = ()
     solver: SolverName = "newton"
     min_precision: float = 1e-10
@@ -91,6 +94,8 @@ class GLM(OnCovariates, Emission):
         ):
             if found not in known:
                 raise ValueError(f"{name} is {found!r}; expected one of {', '.join(known)}{nearest(found, known)}")
+        if not isinstance(self.standardise, (bool, np.bool_)) and self.standardise != "decade":
+            raise ValueError(f"standardise is {self.standardise!r}; expected True, False or 'decade'.")
         if isinstance(self.tied, str) or set(self.tied) - set(_TIES):
             raise ValueError(f"tied is {self.tied!r}; expected a list of some of {', '.join(_TIES)}.")
         if not self.strength >= 0.0 or not np.isfinite(self.strength):
@@ -339,7 +344,8 @@ class GLM(OnCovariates, Emission):
     def log_prior(self) -> Tensor:
         penalty = self._penalty(torch.ones(self._layout.n_coordinates, dtype=torch.float64), 0.0)
         standard = self._coordinates(self._standard())
-        weighed = standard if self.standardise else self._coordinates(self._stacked())
+        centre, spread = self._units()
+        weighed = self._coordinates(standardised(self._stacked(), centre, self._unit_of(spread)))
         floor = 0.5 * self._floor * standard.square().sum(-1)
         return -(penalty.smooth(weighed) + penalty.rough(weighed) + floor).sum((-1, -2))
 
@@ -406,7 +412,7 @@ class GLM(OnCovariates, Emission):
 
     def _problem(self, sequences: Sequences, y: Tensor, weight: Tensor, held: Collection[str]) -> Problem:
         place, design = self._layout, self._design(sequences, centred=self._centres and "intercept" not in held)
-        size = self._design(sequences, centred=self._centres).spread if self.standardise else 1.0
+        size = self._unit_of(self._design(sequences, centred=self._centres).spread)
         unit = torch.where(place.feature == INTERCEPT, 1.0, (design.spread / size)[place.feature.clamp(min=0)])
         penalty, fixed = self._penalty(unit, self._floor), None
         if {"coef", "intercept"} & set(held):
@@ -424,6 +430,12 @@ class GLM(OnCovariates, Emission):
             n_coordinates=place.n_coordinates,
             held=fixed,
         )
+
+    def _unit_of(self, spread: Tensor) -> Tensor:
+        """What coefficients are multiplied with before the penalty weighs them, of covariates of this spread."""
+        if self.standardise == "decade":
+            return torch.where(spread > 0, 10.0 ** spread.clamp(min=1e-300).log10().round(), 1.0)
+        return spread if self.standardise else torch.ones_like(spread)
 
     def _stacked(self) -> Tensor:
         """(R, Y, K, M, P) intercept and coefficients."""
