@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -34,7 +35,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "after the run was noted": ("tasks.tables.publish", "append_run", "after"),
     "while the champion's copy is replaced": ("tasks.judgement.champion", "save_bundle", "after"),
     "after the champion was read": ("flows.nightly", "champion_at", "after"),
-    "after a fit that is not kept yet": ("tasks.fitting.finished", "_fit", "after"),
+    "after a fit that is not kept yet": ("tasks.fitting.finished", "_fitting", "after"),
     "between two candidates": ("tasks.fitting.finished", "Store.save", "after"),
     "after fit": ("flows.nightly", "fit_task", "after"),
     "after gate": ("flows.nightly", "judge_task", "after"),
@@ -124,7 +125,7 @@ def _night(
             setattr(nightly, name, value.fn)
     if point != "in the pictures":
         nightly.pictures_task = _no_pictures
-    _wrap(finished.hsmm, "select_model", after=_count_fit)
+    _wrap(finished, "_fitting", after=_count_fit)
     if prepare is not None:
         prepare()
     if point is not None:
@@ -175,6 +176,13 @@ def _wrap(
     original = getattr(owner, name)
 
     @functools.wraps(original)
+    def to_the_end(*args: Any, **kwargs: Any) -> Any:
+        result = yield from original(*args, **kwargs)
+        if after is not None:
+            after()
+        return result
+
+    @functools.wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if before is not None:
             before(*args, **kwargs) if before is _write_half else before()
@@ -183,7 +191,7 @@ def _wrap(
             after()
         return result
 
-    setattr(owner, name, wrapped)
+    setattr(owner, name, to_the_end if inspect.isgeneratorfunction(original) else wrapped)
 
 
 def content(folder: Path) -> dict[str, Any]:

@@ -207,8 +207,8 @@ def test_what_was_fitted_while_the_registry_was_away_is_not_fitted_again(place, 
         raise TrackingError("no server answers")
 
     fits: list[object] = []
-    fit = tasks.fitting.finished._fit
-    monkeypatch.setattr(tasks.fitting.finished, "_fit", lambda *given: fits.append(given) or fit(*given))
+    fit = tasks.fitting.finished._fitting
+    monkeypatch.setattr(tasks.fitting.finished, "_fitting", lambda *given: fits.append(given) or fit(*given))
     place.night(toy.day(120), *OPTIONS)
     with monkeypatch.context() as outage:
         outage.setattr(flows.nightly, "reach_registry", lambda *_: None)

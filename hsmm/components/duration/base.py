@@ -15,14 +15,14 @@ from hsmm.components.register import KINDS
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
-from hsmm.types import DurationTable, StateVector
+from hsmm.types import DurationTable, DurationTablePerSeries, DurationTableSeries, StateVector
 
 
 @dataclass(frozen=True, eq=False)
 class DurationTables:
-    """``log_duration`` (R, K, D) and, where the last column is the tail slot, ``log_tail`` (R, K)."""
+    """``log_duration`` (R, K, D), by row (R, N, K, D), and where its last column is a tail slot ``log_tail`` (R, K)."""
 
-    log_duration: DurationTable
+    log_duration: DurationTable | DurationTableSeries
     log_tail: StateVector | None = None
 
     def mean(self) -> StateVector:
@@ -49,8 +49,8 @@ class DurationTables:
 class DurationCounts:
     """Expected counts in the shapes of :class:`DurationTables`: segments, first residuals, steps in the tail slot."""
 
-    duration: DurationTable
-    residual: DurationTable
+    duration: DurationTable | DurationTableSeries
+    residual: DurationTable | DurationTablePerSeries
     tail_stay: StateVector
     tail_leave: StateVector
 

@@ -20,6 +20,7 @@ from hsmm.components.emission.positive import Positive, averages, weighted_sums
 from hsmm.components.emission.support import COUNTS, ZERO_OR_POSITIVE, Support
 from hsmm.components.emission.tails import Tails, poisson_tails
 from hsmm.sequences import Sequences
+from hsmm.types import StateSeries
 
 SMALLEST_SHARE = 1e-10
 """Of zeros, and of what is none, beside a law that has no zeros: a state without either would exclude it for ever."""
@@ -172,6 +173,12 @@ class ZeroInflatedGamma(ZeroInflated, Gamma):
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         return Gamma.collapsed(self, _positive_cells(sequences))
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        return Gamma.suspects(self, _positive_cells(sequences))
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        return Gamma.sobered(self, _positive_cells(sequences), weights)
 
     def _law_tails(self, sequences: Sequences) -> Tails:
         return Gamma.tails(self, sequences)

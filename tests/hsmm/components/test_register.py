@@ -42,7 +42,7 @@ def write(folder: Path, module: str, name: str) -> str:
 
 
 def test_every_kind_has_the_families_of_its_package() -> None:
-    assert set(KINDS) == {"initial", "transition", "duration", "emission"}
+    assert set(KINDS) == {"initial", "transition", "duration", "emission", "context"}
     for kind, entry in KINDS.items():
         assert entry.families
         for name, family in entry.families.items():
