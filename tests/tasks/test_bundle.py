@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import struct
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,14 +148,10 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_bundle_is_one_sentence_within_a_second(
-    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hostile_bundle_is_one_sentence(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     HOSTILE[name](folder)
     monkeypatch.chdir(folder.parent)
-    began = time.process_time()
     with pytest.raises(ModelError) as refusal:
         check_canary(load_bundle(folder), folder)
-    assert time.process_time() - began < 1.0
     assert len(str(refusal.value).splitlines()) == 1
     assert not Path("executed").exists()

@@ -17,7 +17,7 @@ from hsmm.selection.splits import LastShare
 
 STARTS = [0, 150, 300]
 LENGTHS = [150, 150, 100]
-GLM = hsmm.emissions.GLM(family="bernoulli", regularizer="ridge", strength=1.0)
+GLM = hsmm.emissions.GLM(family="bernoulli", regularizer="ridge", strength=1.0, standardise="decade")
 
 
 def choices() -> tuple[np.ndarray, np.ndarray]:
