@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_PLAIN = {"a valid integer": "a whole number", "a valid tuple": "a list", "a valid list": "a list"}
 _OF_ANOTHER_KIND = frozenset({"string_type", "int_type", "int_from_float", "dict_type"})
 
 
@@ -147,5 +148,9 @@ def _is_sibling(key: list[str], where: list[str]) -> bool:
 def _expectation(message: str) -> str:
     for prefix in ("Value error, ", "Input should be ", "Input should "):
         message = message.removeprefix(prefix)
-    message = message.split(", unable to parse")[0].replace("a valid integer", "a whole number")
+    message = message.split(", unable to parse")[0]
+    if "should match pattern" in message:  # there is one: that of names
+        return "lower-case letters, digits and _, a letter first, at most 63 of them"
+    for theirs, ours in _PLAIN.items():
+        message = message.replace(theirs, ours)
     return message[:1].lower() + message[1:]

@@ -77,6 +77,8 @@ def config(tmp_path: Path) -> Path:
         ("fit.pool=per", ["fit.pool", "did you mean 'per_series'?"]),
         ("model.estimator=HMM", ["model.estimator: ", "did you mean 'hmm'?"]),
         ("model.n_states=[2, 0]", ["--set: model.n_states: found 0;"]),
+        ("name=Prices", ["name: found 'Prices'; expected lower-case letters, digits and _, a letter first"]),
+        ("alerts.states=crash", ["alerts.states: found 'crash'; expected a list."]),
         ("source.frequency=0", ["source.frequency: found 0; expected greater than"]),
         ("source.frequency={A=3}", ["source.frequency: found 3; expected a valid string"]),
         ("features.r.columns=['a']", ["features.r.columns: missing; expected more of them"]),
