@@ -21,7 +21,7 @@ from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
 from hsmm.errors import ConvergenceWarning, NotFittedError, warn
-from hsmm.io.files import read_manifest, read_tables, write
+from hsmm.io.files import check_dtype, read_manifest, read_tables, write
 from hsmm.io.model import load_model, save_model
 from hsmm.models.factorial import beam, conditional, exact, mean_field
 from hsmm.models.factorial.additive import Additive, Chain, Expected
@@ -35,6 +35,8 @@ from hsmm.sequences import Sequences
 Inference = Literal["auto", "exact", "mean_field"]
 FILE = "factorial"
 _FORMAT = 1
+_FIT = {"log_likelihood": float, "n_iter": int, "converged": bool}
+_MOST_CHAINS = 1000
 _SMALL = 64  # states of the product, up to which "auto" is exact
 _SWEEPS, _FEW_SWEEPS, _STILL = 30, 3, 1e-7
 _FLOOR = 1e-6  # of a feature's variance
@@ -218,7 +220,7 @@ class FactorialHMM(Parameters):
         options = {name: getattr(self, name) for name in ("inference", "n_init", "max_iter", "tol", "random_state")}
         if not isinstance(self.random_state, (int, type(None))):
             options["random_state"] = None
-        fit = {"log_likelihood": self.log_likelihood_, "n_iter": self.n_iter_, "converged": self.converged_}
+        fit = {name: getattr(self, f"{name}_") for name in _FIT}
         manifest = {"format": _FORMAT, "n_chains": len(model.chains), "options": options, "fit": fit}
         for c in range(len(model.chains)):
             save_model(path / f"chain_{c}", self._alone(model, c)._fitted_model(), {})
@@ -227,28 +229,38 @@ class FactorialHMM(Parameters):
 
     @classmethod
     def from_saved(cls, folder: str | Path) -> Self:
-        """The model that :meth:`save` wrote."""
+        """The model that :meth:`save` wrote. Raises ``ValueError`` for anything that is not such a model."""
         path = Path(folder)
         manifest = read_manifest(path / f"{FILE}.json", _FORMAT, {"n_chains": int, "options": dict, "fit": dict})
-        tables = read_tables(path / f"{FILE}.safetensors")
-        chains = []
-        for c in range(manifest["n_chains"]):
-            model, _ = load_model(path / f"chain_{c}")
-            chains.append(Chain(model.initial, model.transition, model.duration, model.emission.parameters["mean"]))
-        duration = chains[0].duration
-        made = cls(
-            len(chains),
-            [chain.n_states for chain in chains],
-            duration=None if duration is None else duration.name,
-            max_duration=100 if duration is None else duration.max_duration,
-            transition=chains[0].transition.name,
-            initial=chains[0].initial.name,
-            **manifest["options"],
+        if not 1 <= manifest["n_chains"] <= _MOST_CHAINS:
+            raise ValueError(f"{folder} has n_chains = {manifest['n_chains']}; expected 1 to {_MOST_CHAINS}.")
+        loaded = [load_model(path / f"chain_{c}")[0] for c in range(manifest["n_chains"])]
+        chains = tuple(
+            Chain(one.initial, one.transition, one.duration, one.emission.parameters["mean"])
+            for one in loaded
+            if isinstance(one.emission, Gaussian)
         )
-        made._model = Additive(tuple(chains), tables["base"], tables["variance"])
+        if len(chains) != len(loaded):
+            raise ValueError(f"{folder} holds chains without levels; expected gaussian ones.")
+        tables = _checked(path / f"{FILE}.safetensors", len(chains), chains[0].level.shape[2])
+        first = chains[0]
+        families = {"initial": first.initial, "transition": first.transition, "duration": first.duration}
+        options: dict[str, Any] = {kind: None if part is None else part.bare() for kind, part in families.items()}
+        try:
+            made = cls(
+                len(chains),
+                [chain.n_states for chain in chains],
+                max_duration=100 if first.duration is None else first.duration.max_duration,
+                **options,
+                **manifest["options"],
+            )
+            made._structure()
+            for name, kind in _FIT.items():
+                setattr(made, f"{name}_", kind(manifest["fit"][name]))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
+        made._model = Additive(chains, tables["base"], tables["variance"])
         made.offset_ = tables["offset"].numpy()
-        for name, value in manifest["fit"].items():
-            setattr(made, f"{name}_", value)
         return made
 
     def _structure(self) -> Structure:
@@ -346,6 +358,20 @@ class FactorialHMM(Parameters):
         if sequences.n_features != model.base.shape[1]:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {model.base.shape[1]}.")
         return model, sequences
+
+
+def _checked(path: Path, n_chains: int, n_features: int) -> dict[str, Tensor]:
+    """The tables beside the chains, if they fit these and are numbers to compute with."""
+    tables, row = read_tables(path), (1, n_features)
+    shapes = {"base": row, "variance": row, "offset": (n_chains, n_features)}
+    found = {name: tuple(table.shape) for name, table in tables.items()}
+    if found != shapes:
+        raise ValueError(f"{path} holds tables of shapes {found}; expected {shapes}.")
+    for name, table in tables.items():
+        check_dtype(path, name, table)
+        if not bool(table.isfinite().all()) or (name == "variance" and not bool((table > 0).all())):
+            raise ValueError(f"{path}: {name} holds numbers that cannot be; expected finite ones, variances above 0.")
+    return tables
 
 
 def _states(expected: Expected) -> list[Tensor]:

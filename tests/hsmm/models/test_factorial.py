@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import hsmm
@@ -277,6 +281,33 @@ def test_a_fitted_model_goes_through_files(tmp_path: Path) -> None:
         assert np.array_equal(found.disaggregate(X), model.disaggregate(X))
         assert found.log_likelihood_ == model.log_likelihood_
         assert np.array_equal(found.sample(30)[0], model.sample(30)[0])
+
+
+@pytest.mark.parametrize(
+    ("lie", "message"),
+    [
+        (lambda saved: saved.told.update(n_chains=10**9), "n_chains = 1000000000; expected 1 to 1000"),
+        (lambda saved: saved.told["options"].update(n_int=3), "options that do not fit"),
+        (lambda saved: saved.told["options"].update(inference="magic"), "inference is 'magic'"),
+        (lambda saved: saved.told["fit"].pop("n_iter"), "options that do not fit"),
+        (lambda saved: saved.tables.update(variance=-saved.tables["variance"]), "variances above 0"),
+        (lambda saved: saved.tables.update(base=saved.tables["base"] * torch.nan), "base holds numbers that cannot be"),
+        (lambda saved: saved.tables.update(base=saved.tables["base"][:, :0]), "tables of shapes"),
+        (lambda saved: saved.tables.update(base=saved.tables["base"].float()), "float32"),
+        (lambda saved: saved.tables.pop("offset"), "tables of shapes"),
+    ],
+)
+def test_a_folder_that_lies_is_refused(tmp_path: Path, lie: Callable[[SimpleNamespace], object], message: str) -> None:
+    X, _ = house(6, 120, (100.0, 40.0))
+    folder = hsmm.FactorialHMM(2, n_init=1).fit(X).save(tmp_path)
+    told = json.loads((folder / "factorial.json").read_text())
+    saved = SimpleNamespace(told=told, tables=load_file(folder / "factorial.safetensors"))
+    lie(saved)
+    (folder / "factorial.json").write_text(json.dumps(told))
+    tables = {name: table.contiguous() for name, table in saved.tables.items()}
+    save_file(tables, folder / "factorial.safetensors")
+    with pytest.raises(ValueError, match=message):
+        hsmm.load(folder)
 
 
 def test_samples_are_the_model_s() -> None:
