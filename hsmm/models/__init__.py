@@ -8,7 +8,8 @@ from typing import Any
 from hsmm.components.model import Model
 from hsmm.io import load_model
 from hsmm.models.base import Estimator
-from hsmm.models.factorial_hmm import FILE, FactorialHMM
+from hsmm.models.factorial import stored
+from hsmm.models.factorial_hmm import FactorialHMM
 from hsmm.models.glm_hmm import GLMHMM
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
@@ -20,7 +21,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
 
 def load(folder: str | Path) -> Estimator | GLMHMM | FactorialHMM:
     """The fitted estimator that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
-    if (Path(folder) / f"{FILE}.json").exists():
+    if (Path(folder) / f"{stored.FILE}.json").exists():
         return FactorialHMM.from_saved(folder)
     model, details = load_model(folder)
     kind, options = details.get("estimator"), details.get("options")

@@ -50,20 +50,31 @@ def potentials(model: Additive, sequences: Sequences, rest: Tensor | None = None
 def expected(model: Additive, sequences: Sequences) -> Expected:
     """Counts and log-likelihood of each of the R models."""
     joint = inference.expected_counts(potentials(model, sequences))
-    index = torch.cartesian_prod(*(torch.arange(k) for k in model.n_states)).view(-1, len(model.chains))
-    hot = [torch.nn.functional.one_hot(index[:, c], k).double() for c, k in enumerate(model.n_states)]
+    hot = _members(model)
     counts = tuple(_of_chain(joint, own) for own in hot)
-    features = torch.cat([torch.ones(len(index), 1, dtype=torch.float64), *hot], -1)
+    features = torch.cat([torch.ones(len(hot[0]), 1, dtype=torch.float64), *hot], -1)
     weight = sequences.observed.double().T @ joint.state
     gram = features.T @ (weight.unsqueeze(-1) * features)
     cross = (sequences.values.T @ joint.state) @ features
     return Expected(counts, joint.log_likelihood.sum(-1), gram, cross)
 
 
+def filtered(model: Additive, sequences: Sequences) -> list[Tensor]:
+    """For each chain (R, N, K) P(state | rows up to here)."""
+    joint = inference.filtered(potentials(model, sequences))
+    return [joint @ own for own in _members(model)]
+
+
 def viterbi(model: Additive, sequences: Sequences) -> Tensor:
     """(N, C) the likeliest paths of the first model."""
     joint = inference.viterbi(potentials(model.take(torch.tensor([0])), sequences)).states[0]
     return torch.stack(torch.unravel_index(joint, model.n_states), -1)
+
+
+def _members(model: Additive) -> list[Tensor]:
+    """For each chain (ΠK, K) which of its states a state of the product holds."""
+    index = torch.cartesian_prod(*(torch.arange(k) for k in model.n_states)).view(-1, len(model.chains))
+    return [torch.nn.functional.one_hot(index[:, c], k).double() for c, k in enumerate(model.n_states)]
 
 
 def _of_chain(joint: Posterior, hot: Tensor) -> Posterior:

@@ -212,7 +212,7 @@ def test_the_search_along_time_finds_the_likeliest_paths() -> None:
     assert on[crowded].sum() >= 3
     order, lengths = np.r_[crowded:200, :crowded], [200 - crowded, crowded]
     model = hsmm.FactorialHMM(4, 2, n_init=4, inference="mean_field")
-    model.fit(X[order], (on * np.array(levels))[order], lengths=lengths)
+    model.fit(X[order], lengths, parts=(on * np.array(levels))[order])
     rows = X[order]
     rows[50] = np.nan
     sequences = Sequences.from_arrays(rows, lengths)
@@ -232,9 +232,33 @@ def test_chains_are_found_in_their_sum(inference: str) -> None:
     assert shares.shape == (600, 3)
     assert hsmm.metrics.energy_assigned(on * np.array([100.0, 40.0, 15.0]), shares) > 0.98
     assert abs(shares.sum(1) + model.base_ - X).mean() < 2.5
-    assert model.score(X) == pytest.approx(model.log_likelihood_, abs=1.0)
+    assert model.score(X) == pytest.approx(model.lower_bound_, abs=1.0, rel=1e-9 if inference == "exact" else 0.0)
+    assert hasattr(model, "log_likelihood_") == (inference == "exact")
     assert model.lower_bound(X) <= model.score(X) + 1e-6
     assert model.lower_bound(X) == pytest.approx(model.score(X), abs=1.0)
+
+
+def test_a_fit_tells_how_it_climbed() -> None:
+    X, _ = house(0, 200)
+    model = hsmm.FactorialHMM(2, 2, n_init=8, max_iter=60, tol=1e-3).fit(X)
+    told = model.restarts_
+    assert told["restart"].to_list() == list(range(8))
+    assert (told["stopped"] == "set aside").sum() == 6
+    assert told["objective"].max() == model.lower_bound_ == model.log_likelihood_ == pytest.approx(model.score(X))
+    assert model.lower_bound_ == model.history_[-1]
+    assert told["iterations"].max() >= model.n_iter_ == len(model.history_) - 1
+    assert (np.diff(model.history_) >= -1e-8 * abs(model.lower_bound_)).all()
+    assert "converged" in told.filter(told["objective"] == model.lower_bound_)["stopped"].to_list()
+
+
+@pytest.mark.parametrize("n_states", [(2, 2), (2, 3)])
+def test_filtered_states_are_those_of_what_was_seen(n_states: tuple[int, ...]) -> None:
+    X, _ = house(1, 60, (100.0, 40.0))
+    model = hsmm.FactorialHMM(2, n_states, n_init=2, max_iter=30, tol=1.0).fit(X)
+    filtered = model.filter_proba(X)
+    for row in (0, 17, 59):
+        for law, seen in zip(filtered, model.predict_proba(X[: row + 1]), strict=True):
+            np.testing.assert_allclose(law[row], seen[-1], atol=1e-10)
 
 
 def test_durations_of_chains_are_learnt() -> None:
@@ -249,13 +273,17 @@ def test_durations_of_chains_are_learnt() -> None:
         np.testing.assert_allclose(found, [20.0, expected], rtol=0.15)
     with pytest.raises(ValueError, match="no exact inference here; use lower_bound"):
         model.score(X)
-    assert model.sample_states(X[:50], 3, burn_in=1).shape == (3, 50, 2)
+    with pytest.raises(ValueError, match="use predict_proba, which looks ahead"):
+        model.filter_proba(X)
+    with pytest.raises(AttributeError, match="use lower_bound_"):
+        model.log_likelihood_  # noqa: B018
+    assert model.sample_states(X[:50], n=3, burn_in=1).shape == (3, 50, 2)
 
 
 def test_what_parts_stand_by_with_is_theirs() -> None:
     X, on = house(3, 300, (100.0, 40.0))
     parts = on * np.array([100.0, 40.0]) + np.array([5.0, 0.0])
-    model = hsmm.FactorialHMM(2, 2, n_init=4).fit(X + 5.0, parts)
+    model = hsmm.FactorialHMM(2, 2, n_init=4).fit(X + 5.0, parts=parts)
     np.testing.assert_allclose(model.offset_[:, 0], [5.0, 0.0], atol=0.1)
     np.testing.assert_allclose(model.base_, [20.0], atol=1.0)
     np.testing.assert_allclose(model.disaggregate(X + 5.0).mean(0), parts.mean(0), rtol=0.02)
@@ -279,7 +307,9 @@ def test_a_fitted_model_goes_through_files(tmp_path: Path) -> None:
         assert repr(found.get_params()["n_states"]) == "[2, 3]"
         assert np.array_equal(found.predict(X), model.predict(X))
         assert np.array_equal(found.disaggregate(X), model.disaggregate(X))
-        assert found.log_likelihood_ == model.log_likelihood_
+        assert found.lower_bound_ == model.lower_bound_
+        with pytest.raises(AttributeError, match="knows its restarts"):
+            found.restarts_  # noqa: B018
         assert np.array_equal(found.sample(30)[0], model.sample(30)[0])
 
 
@@ -327,7 +357,7 @@ def test_what_does_not_fit_is_refused() -> None:
         "inference is 'gibbs'": lambda: hsmm.FactorialHMM(inference="gibbs").fit(X),
         "chains with a duration have none": lambda: hsmm.FactorialHMM(inference="exact", duration="poisson").fit(X),
         "make 1,024 states together": lambda: hsmm.FactorialHMM(10, inference="exact", n_init=1).fit(X),
-        "parts has shape": lambda: hsmm.FactorialHMM(3).fit(X, on),
+        "parts has shape": lambda: hsmm.FactorialHMM(3).fit(X, parts=on),
         "is not fitted yet": lambda: hsmm.FactorialHMM().predict(X),
         "X has 2 features": lambda: hsmm.FactorialHMM(n_init=2).fit(X).predict(np.c_[X, X]),
     }
