@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,9 +13,10 @@ import polars as pl
 if TYPE_CHECKING:
     from tasks.config.sections.feature import Feature
 
-Option = Literal["window", "lag", "half_life", "low", "high"]
+Option = Literal["window", "lag", "half_life", "low", "high", "period", "dates"]
 Gap = Literal["missing", "skipped", "none"]
 Change = Literal["difference", "return"]
+Period = Literal["day", "week", "year"]
 Reach: TypeAlias = "Callable[[Feature], Sequence[int]]"
 
 GAPS: Mapping[Gap, str] = MappingProxyType(
@@ -76,8 +78,19 @@ def _standardised(values: pl.Expr, window: int) -> pl.Expr:
     return pl.when(spread > 0).then((values - values.rolling_mean(window)) / spread)
 
 
+def _elapsed(time: pl.Expr, period: Period | None) -> pl.Expr:
+    """The share of the period that has passed by the clock on the wall."""
+    day = (time.dt.hour() + (time.dt.minute() + time.dt.second() / 60.0) / 60.0) / 24.0
+    if period == "week":
+        return (time.dt.weekday() - 1.0 + day) / 7.0
+    if period == "year":
+        return (time.dt.ordinal_day() - 1.0 + day) / (365.0 + time.dt.is_leap_year().cast(pl.Float64))
+    return day
+
+
 _WINDOW: frozenset[Option] = frozenset({"window"})
 _HALF_LIFE: frozenset[Option] = frozenset({"half_life"})
+_PERIOD: frozenset[Option] = frozenset({"period"})
 _BOUNDS: frozenset[Option] = frozenset({"low", "high"})
 
 OPS: Mapping[str, Op] = MappingProxyType(
@@ -167,6 +180,38 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "the hour of the row's time, in the source's zone: 0 to 23",
             "hour of the day",
             n_columns=0,
+            gap="none",
+        ),
+        "month": Op(
+            lambda x, _: x[0].dt.month().cast(pl.Float64),
+            "the month of the row's time, in the source's zone: 1 to 12",
+            "month of the year",
+            n_columns=0,
+            gap="none",
+        ),
+        "cosine": Op(
+            lambda x, f: (2.0 * math.pi * _elapsed(x[0], f.period)).cos(),
+            "1 as the `period` (`day`, `week` or `year`, in the source's zone) begins, -1 in its middle: with `sine`, "
+            "what comes round with it, without a jump at its end",
+            "of 1",
+            n_columns=0,
+            needs=_PERIOD,
+            gap="none",
+        ),
+        "sine": Op(
+            lambda x, f: (2.0 * math.pi * _elapsed(x[0], f.period)).sin(),
+            "1 after a quarter of the `period`, -1 after three",
+            "of 1",
+            n_columns=0,
+            needs=_PERIOD,
+            gap="none",
+        ),
+        "holiday": Op(
+            lambda x, f: x[0].dt.date().is_in(list(f.dates or ())).cast(pl.Float64),
+            "1 on the days in `dates`, in the source's zone, otherwise 0",
+            "yes or no",
+            n_columns=0,
+            needs=frozenset({"dates"}),
             gap="none",
         ),
     }

@@ -97,7 +97,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _counted_steps_have_no_calendar(self) -> Self:
         for feature in (*self.features.values(), *self.context.values()):
-            if self.source.counts_steps and feature.op in ("day_of_week", "hour"):
+            if self.source.counts_steps and not feature.inputs:
                 raise ValueError(f'op = "{feature.op}" with times that have one, not with counted steps')
         return self
 

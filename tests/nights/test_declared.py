@@ -174,6 +174,7 @@ def test_whole_numbers_are_a_clock(place_at, toy) -> None:
     [
         ("source.timezone=UTC", "without `time_format`, `timezone`"),
         ("features.h={op='hour'}", "not with counted steps"),
+        ("features.h={op='month'}", "not with counted steps"),
         ("source.frequency=0", "greater than or equal to 1"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from tasks.config.sections.feature import Feature
 from tasks.source.features import add_features
 
 _OPTIONS = {"window": 5, "lag": 3, "half_life": 4.0, "low": 0.4, "high": 2.5}
+_OPTIONS |= {"period": "day", "dates": (date(2024, 1, 8),)}
 _COLUMNS = ({}, {"column": "close"}, {"columns": ("high", "close")})
 HOLE = 17
 
@@ -69,10 +70,27 @@ def test_each_op_is_its_formula() -> None:
         "ewm_std": [None, np.sqrt(0.5), _ewm_std([1.0, 2.0, 8.0], weighted)],
         "day_of_week": [6.0, 0.0, 0.0],
         "hour": [23.0, 0.0, 1.0],
+        "month": [1.0, 1.0, 1.0],
+        "cosine": np.cos(2.0 * np.pi * np.array([23.0, 0.0, 1.0]) / 24.0),
+        "sine": np.sin(2.0 * np.pi * np.array([23.0, 0.0, 1.0]) / 24.0),
+        "holiday": [0.0, 1.0, 1.0],
     }
     assert expected.keys() <= OPS.keys()
     for name, values in expected.items():
         assert made[name].to_list() == pytest.approx(list(values), nan_ok=True), name
+
+
+@pytest.mark.parametrize(
+    ("period", "middle"),
+    [("day", (2024, 1, 9, 12)), ("week", (2024, 1, 11, 12)), ("year", (2024, 7, 2)), ("year", (2023, 7, 2, 12))],
+)
+def test_what_comes_round_has_its_middle_half_a_round_away(period: str, middle: tuple[int, ...]) -> None:
+    times = [datetime(*middle) - timedelta(seconds=1), datetime(*middle), datetime(*middle) + timedelta(seconds=1)]
+    frame = pl.DataFrame({"series_id": "A", "time": times}).with_columns(pl.col("time").dt.replace_time_zone("UTC"))
+    wave = {op: Feature(op=op, period=period) for op in ("cosine", "sine")}
+    made = add_features(frame, wave)
+    assert made["cosine"][1] == pytest.approx(-1.0)
+    assert made["sine"][0] > 0.0 > made["sine"][2]
 
 
 def _ewm_std(values: list[float], mean: float) -> float:

@@ -169,7 +169,7 @@ LIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "an encrypted footer": (lambda: b"PARE" + b"\0" * 40 + b"\x04\0\0\0PARE", "encrypted"),
     "nothing": (lambda: b"", "0 bytes"),
 }
-_A_GIBIBYTE, _SECONDS = 1 << 30, 1.0
+_A_GIBIBYTE, _SECONDS = 1 << 30, 20.0
 
 
 def _in_little_memory(path: str, settings: Any, said: Any) -> None:

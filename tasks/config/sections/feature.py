@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from tasks.config.ops import OPS
+from tasks.config.ops import OPS, Period
 from tasks.config.sections.section import Count, Section, distinct
 from tasks.config.settings_errors import nearest
 
@@ -38,6 +39,10 @@ class Feature(Section):
     """The least value that is let through."""
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """The greatest value that is let through."""
+    period: Period | None = None
+    """What comes round: a day, a week, a year."""
+    dates: Annotated[tuple[date, ...], AfterValidator(distinct)] | None = None
+    """Days, such as 2026-12-25."""
 
     @field_validator("op")
     @classmethod
