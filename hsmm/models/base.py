@@ -24,6 +24,7 @@ from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, No
 from hsmm.io import save_model
 from hsmm.models.devices import Device, check_device, torch_device
 from hsmm.models.diagnostics import Diagnostics
+from hsmm.models.effects import Effects
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
@@ -48,7 +49,7 @@ from hsmm.training.trainers import Trainer, described, resolve_trainer
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
 
 
-class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Displayed):
+class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displayed):
     """Base of the estimators: parameters by introspection, fitting by EM from many starts, and every query.
 
     X is (n_samples, n_features): NumPy, torch, polars or pandas; one dimension is one feature, NaN is missing.

@@ -13,11 +13,8 @@ from hsmm.components.emission import Emission, Product
 from hsmm.components.model import Model
 from hsmm.errors import NotFittedError
 from hsmm.sequences import Sequences
-from hsmm.training.coordinates import Coordinates
-from hsmm.training.information import Curvature, curvature
+from hsmm.training.information import curvature, std_errors
 from hsmm.training.objective import Objective
-
-_STEP = 1e-4  # of a standard deviation, for the slopes of what is derived from parameters
 
 
 def mean_durations(model: Model) -> Tensor:
@@ -43,7 +40,12 @@ def with_std_errors(
     table: pl.DataFrame, model: Model, sequences: Sequences, frozen: frozenset[str], features: list[str]
 ) -> pl.DataFrame:
     """The table with a column "…_se" beside each: by the delta method, NaN for what the data do not determine."""
-    errors = _std_errors(model, curvature(model, Objective(sequences, frozen=frozen)), frozen, features)
+    found = curvature(model, Objective(sequences, frozen=frozen))
+
+    def of(moved: Model) -> np.ndarray:
+        return np.stack(list(_quantities(moved, features).values()))
+
+    errors = dict(zip(_quantities(model, features), std_errors(of, model, found, frozen), strict=True))
     names = [part for name in table.columns for part in (name, *([f"{name}_se"] if name in errors else []))]
     return table.with_columns(**{f"{name}_se": pl.Series(error) for name, error in errors.items()}).select(names)
 
@@ -76,26 +78,6 @@ def _parameters(emission: Emission) -> Iterator[tuple[str, np.ndarray]]:
 
 def _quantities(model: Model, features: list[str]) -> dict[str, np.ndarray]:
     return {"mean_duration": mean_durations(model)[0].numpy(), **emission_columns(model.emission, features)}
-
-
-def _std_errors(model: Model, found: Curvature, frozen: frozenset[str], features: list[str]) -> dict[str, np.ndarray]:
-    coordinates = Coordinates(model, frozen)
-    origin = coordinates.of(model)
-    names = list(_quantities(model, features))
-
-    def at(vectors: Tensor) -> np.ndarray:
-        return np.stack(list(_quantities(coordinates.model(vectors).settled(), features).values()))
-
-    def slopes(moves: Tensor) -> np.ndarray:
-        ahead, behind = ([at(origin + sign * _STEP * move) for move in moves.mT] for sign in (1.0, -1.0))
-        if not ahead:
-            return np.zeros((0, *at(origin).shape))
-        with np.errstate(invalid="ignore"):  # stays without end
-            return (np.stack(ahead) - np.stack(behind)) / (2.0 * _STEP)
-
-    errors = np.linalg.norm(slopes(found.spread), axis=0)
-    undetermined = (np.abs(slopes(found.loose)) > 1e-8).any(0)
-    return dict(zip(names, np.where(undetermined, np.nan, errors), strict=True))
 
 
 def shares(weights: Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ BOUNDARY = 0.01
 """A probability of fewer events than this in all rows lies on its boundary, where its estimate has no normal law."""
 
 _STEP = 1e-5
+_SHARE = 1e-4  # of a standard deviation, for the slopes of what is derived from parameters
 _FLAT, _LOOSE = 1e-6, 1e-4
 _KINK = 0.1  # a change of slope by this share: a bound or a floor
 _CELLS = 1_000_000
@@ -98,6 +100,28 @@ def curvature(model: Model, objective: Objective) -> Curvature:
         spread=moves[:, curved] / size[curved].sqrt(),
         loose=torch.cat([moves[:, ~curved], beyond], 1),
     )
+
+
+def std_errors(
+    quantities: Callable[[Model], np.ndarray], model: Model, found: Curvature, frozen: frozenset[str]
+) -> np.ndarray:
+    """Of what is derived from the parameters of a single model, in its shape: by the delta method, NaN for what the
+    data do not determine."""
+    coordinates = Coordinates(model, frozen)
+    origin = coordinates.of(model)
+
+    def at(vectors: Tensor) -> np.ndarray:
+        return quantities(coordinates.model(vectors).settled())
+
+    def slopes(moves: Tensor) -> np.ndarray:
+        ahead, behind = ([at(origin + sign * _SHARE * move) for move in moves.mT] for sign in (1.0, -1.0))
+        if not ahead:
+            return np.zeros((0, *at(origin).shape))
+        with np.errstate(invalid="ignore"):  # stays without end
+            return (np.stack(ahead) - np.stack(behind)) / (2.0 * _SHARE)
+
+    errors = np.linalg.norm(slopes(found.spread), axis=0)
+    return np.where((np.abs(slopes(found.loose)) > 1e-8).any(0), np.nan, errors)
 
 
 def _along(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -65,6 +65,10 @@ class Emission(Component):
     def moments(self) -> tuple[Tensor, Tensor] | None:
         """(R, K, F) mean and standard deviation of each feature; None where numbers are names, or not all is given."""
         return None
+
+    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
+        """(R, N, K) the mean, in the context of each row, of every feature that depends on it, by its column."""
+        return {}
 
     def particulars(self) -> dict[str, Any]:
         """What tells laws of this name apart in a table of candidates, each a column: text or numbers."""

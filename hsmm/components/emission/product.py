@@ -155,6 +155,10 @@ class Product(Emission):
                 whole[..., columns] = part
         return found[0], found[1]
 
+    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
+        found = zip(self.laws, self._views(sequences), self._columns, strict=True)
+        return {columns[f]: mean for law, view, columns in found for f, mean in law.means_at(view).items()}
+
     def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return self._merged(part.bounds() for part in self._families)
 

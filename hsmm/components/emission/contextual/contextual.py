@@ -79,6 +79,14 @@ class Contextual(LinearHead, Emission):
     def moments(self) -> tuple[Tensor, Tensor] | None:
         return self.typical().moments()
 
+    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
+        numbers = self._limited(self.numbers(self.standard(sequences)))
+        of_rows = [self._law.with_parameters(**self._own_parameters(row)).moments() for row in numbers.unbind(1)]
+        if not all(of_rows):
+            return {}
+        mean = torch.stack([moments[0] for moments in of_rows if moments is not None], 1)
+        return dict(enumerate(mean.unbind(-1)))
+
     def order(self) -> Tensor:
         return self.typical().order()
 

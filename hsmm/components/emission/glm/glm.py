@@ -284,6 +284,12 @@ class GLM(OnCovariates, Emission):
         scale = self.parameters["scale"][0][states].T.unsqueeze(1)
         return self._response.draw(chosen.contiguous(), scale, generator).squeeze(1).T
 
+    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
+        if self.family == "categorical":
+            return {}
+        predictor = self._predictor(self.design(sequences, self.parameters["coef"].shape[2]))
+        return dict(enumerate(self._link.mean(predictor).squeeze(3).permute(1, 0, 3, 2)))
+
     def means(self, covariates: Tensor | None) -> Tensor:
         """(N, K, Y) mean responses in each state of the first model; (N, K, Y, M) probabilities of categories."""
         if covariates is None:
