@@ -45,6 +45,7 @@ from tasks.tables.publish import (
 from tasks.tables.publishes import published_summary
 from tasks.tables.states import unpublished
 from tasks.tables.turns import in_turn
+from tasks.tracking.results import Results, results
 from tasks.tracking.track import TrackedRun, log_outcome, track_task, tracked_run
 
 
@@ -106,11 +107,12 @@ def fit_and_judge(
 
 def register(
     run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str, line: str
-) -> tuple[int, Bundle]:
-    """The version under which the run's models are registered, and the models in force from then on."""
+) -> tuple[int, Bundle, Results]:
+    """The version of the run's models, those in force from then on, and the table of what was found."""
     check_followed(run.registry, settings, validated.as_of, key, judged.champion, line)
-    version = track_task(run, fitted, judged, validated, settings, key, line)
-    return version, require_model(judged, run.run_id)
+    found = results(fitted, judged, validated, settings, key)
+    version = track_task(run, fitted, judged, validated, settings, key, line, found)
+    return version, require_model(judged, run.run_id), found
 
 
 def _fit_and_publish(
@@ -119,7 +121,7 @@ def _fit_and_publish(
     line, notes = summary["lineage"], [*asked]
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
-        version, in_force = register(run, fitted, judged, validated, settings, key, line)
+        version, in_force, found = register(run, fitted, judged, validated, settings, key, line)
         validated = with_unserved(validated, in_force, judged.decisions)
         names = read_names(settings.output.states, settings.name)
         decoded = decode_task(
@@ -137,7 +139,7 @@ def _fit_and_publish(
         if summary["occasion"] == "night":
             summary["rule"] = stated_task(in_force, decoded, validated, settings)
         say("publish")
-        published = publish_task(decoded, validated, settings, key, summary)
+        published = publish_task(decoded, validated, settings, key, summary, found)
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
@@ -146,7 +148,7 @@ def _fit_and_publish(
         say("report")
         with afterwards("pictures and page are not all there", notes):
             data = report_data(decoded, validated, fitted, judged, settings)
-            drawn = pictures_task(data, report_folder(settings, key))
+            drawn = pictures_task(data, report_folder(settings, key), found)
             page = page_task(settings, summary, validated, fitted.ranking(), in_force)
             log_outcome(run, summary, [*drawn, page])
     Store.of(settings).forget(fitted.keys)

@@ -31,6 +31,7 @@ from tasks.tables.lineage import lineage
 from tasks.tables.output import check_output
 from tasks.tables.partitions import ledger, told
 from tasks.tables.publish import require_series
+from tasks.tables.results import append_results
 from tasks.tables.states import require_out_of_sample
 from tasks.tracking.track import tracked_run
 
@@ -107,8 +108,9 @@ def _fit(settings: Settings, as_of: datetime, notes: list[str], *, new: bool) ->
     require_series(validated, settings, key)
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
-        version, _ = register(run, fitted, judged, validated, settings, key, line)
+        version, _, found = register(run, fitted, judged, validated, settings, key, line)
         summary = describe_input(settings, validated, key, line)
         summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
+        append_results(settings.output.states, found, key)
         settle_task(settings, summary, run.registry)
     Store.of(settings).forget(fitted.keys)

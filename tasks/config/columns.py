@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Literal
 
-Kind = Literal["string", "timestamp", "int16", "int32", "double", "doubles", "bool"]
+Kind = Literal["string", "timestamp", "int16", "int32", "double", "doubles", "int16s", "bool"]
 
 STATE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
     {
@@ -100,6 +100,40 @@ DRIFT_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
         "value": "double",
         "least": "double",
         "most": "double",
+        "as_of": "timestamp",
+        "model_name": "string",
+        "run_key": "string",
+    }
+)
+
+RESULT_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "series_id": "string",
+        "candidate": "int16",
+        "chosen": "bool",
+        "n_states": "int16",
+        "emission": "string",
+        "duration": "string",
+        "transition": "string",
+        "initial": "string",
+        "context": "string",
+        "criterion": "string",
+        "score": "double",
+        "aic": "double",
+        "bic": "double",
+        "hqc": "double",
+        "icl": "double",
+        "held_out": "double",
+        "log_likelihood": "double",
+        "n_parameters": "int32",
+        "n_iter": "int32",
+        "converged": "bool",
+        "reasons": "string",
+        "warnings": "string",
+        "verdict": "string",
+        "gate_reasons": "string",
+        "state_ids": "int16s",
+        "parameters": "string",
         "as_of": "timestamp",
         "model_name": "string",
         "run_key": "string",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,8 @@ class Fitted:
         Units that no candidate could be fitted to, and why.
     train_start, train_end
         The first and the last row that the parameters have seen.
+    seconds
+        How long it took.
     """
 
     units: dict[str, FittedUnit]
@@ -64,6 +67,7 @@ class Fitted:
     criterion: str
     train_start: datetime
     train_end: datetime
+    seconds: float
 
     @property
     def keys(self) -> list[str]:
@@ -72,11 +76,12 @@ class Fitted:
 
     def ranking(self) -> pl.DataFrame:
         """All units' rankings, one below the other."""
-        tables = [
-            unit.ranking if name == ALL else unit.ranking.select(pl.lit(name).alias("series_id"), pl.all())
+        rows = [
+            {**({} if name == ALL else {"series_id": name}), "candidate": rank, **candidate.row}
             for name, unit in self.units.items()
+            for rank, candidate in enumerate(unit.candidates)
         ]
-        return pl.concat(tables, how="diagonal_relaxed")
+        return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estimator] | None = None) -> Fitted:
@@ -86,7 +91,7 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
     """
     assert validated.train_start is not None
     assert validated.train_end is not None
-    training = validated.rows.filter("trains")
+    began, training = time.monotonic(), validated.rows.filter("trains")
     scaling = scaling_for(training, settings)
     units, failed = {}, {}
     groups = unit_rows(without_far(training, settings), settings.fit.pool)
@@ -107,7 +112,10 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
                 raise found
     if not units:
         raise FitError(f"the candidates cannot be fitted: {next(iter(failed.values()))}")
-    return Fitted(units, failed, scaling, settings.select.criterion, validated.train_start, validated.train_end)
+    seconds = time.monotonic() - began
+    return Fitted(
+        units, failed, scaling, settings.select.criterion, validated.train_start, validated.train_end, seconds
+    )
 
 
 fit_task = task(name="fit", cache_policy=NO_CACHE)(fit)

@@ -153,8 +153,8 @@ class Registry:
         with _one_sentence(self.uri):
             self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
-    def log_files(self, run_id: str, paths: Sequence[Path], folder: str) -> None:
-        """Files as artifacts of a run."""
+    def log_files(self, run_id: str, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Files as artifacts of a run, in a folder of them if one is named."""
         with _one_sentence(self.uri):
             for path in paths:
                 self._client.log_artifact(run_id, str(path), folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tasks.fitting.decode import default_name
 from tasks.report.data import ReportData
 from tasks.report.figures.dwell import dwell_times
 from tasks.report.figures.features import features_by_state
+from tasks.report.figures.models import models
 from tasks.report.figures.ranking import ranking
 from tasks.report.figures.restarts import restarts
 from tasks.report.figures.series import SeriesRows, overview, portrait, series_rows
@@ -40,18 +42,18 @@ MOST_SERIES = 12
 DOTS_PER_INCH = 130
 
 
-def pictures(units: Sequence[ReportData], folder: Path) -> list[Path]:
+def pictures(units: Sequence[ReportData], folder: Path, results: pl.DataFrame | None = None) -> list[Path]:
     """Draws the run into PNG files under ``folder``, created if missing; the main picture comes first.
 
     The first 12 series are drawn, or where each has a model of its own, the first 12 with their models; with more, the
-    page and the table are the place to look.
+    page and the table are the place to look. Of the ``results`` of many models, one picture shows how they spread.
     """
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with mpl.rc_context(STYLE):
-        for name, figure in _figures(units):
+        for name, figure in chain(_figures(units), _spread(results)):
             paths.append(folder / f"{name}.png")
             _lay_out(figure)
             with appearing(paths[-1]) as made:
@@ -106,6 +108,11 @@ def _figures(units: Sequence[ReportData]) -> Iterator[tuple[str, Figure]]:
         suffix = f"-{_file_name(unit.unit)}" if unit.unit else ""
         for name, figure in _of_unit(unit, series):
             yield f"{name}{suffix}", figure
+
+
+def _spread(results: pl.DataFrame | None) -> Iterator[tuple[str, Figure]]:
+    if results is not None and results["chosen"].sum() > 1:
+        yield "models", models(results)
 
 
 def _of_unit(unit: ReportData, series: list[SeriesRows]) -> Iterator[tuple[str, Figure]]:

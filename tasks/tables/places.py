@@ -10,6 +10,7 @@ from tasks.config.columns import (
     DRIFT_COLUMNS,
     NAME_COLUMNS,
     QUARANTINE_COLUMNS,
+    RESULT_COLUMNS,
     RUN_COLUMNS,
     STATE_COLUMNS,
     Kind,
@@ -41,6 +42,11 @@ def drift_table(states: str) -> str:
     return f"{states.rstrip('/')}_drift"
 
 
+def results_table(states: str) -> str:
+    """The table of what was fitted, beside the state table."""
+    return f"{states.rstrip('/')}_results"
+
+
 def every_table(states: str) -> dict[str, Mapping[str, Kind]]:
     """The state table and its companions, and the columns of each."""
     return {
@@ -50,6 +56,7 @@ def every_table(states: str) -> dict[str, Mapping[str, Kind]]:
         runs_table(states): RUN_COLUMNS,
         alerts_table(states): ALERT_COLUMNS,
         drift_table(states): DRIFT_COLUMNS,
+        results_table(states): RESULT_COLUMNS,
     }
 
 

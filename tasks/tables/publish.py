@@ -21,6 +21,7 @@ from tasks.source.validate import Validated
 from tasks.tables.findings import append_quarantine, read_quarantine
 from tasks.tables.names import append_names
 from tasks.tables.publishes import newest_summary
+from tasks.tables.results import append_results
 from tasks.tables.runs import append_run, close_run
 from tasks.tables.states import publish_states, unpublished
 
@@ -38,15 +39,25 @@ class Published:
 
 
 def publish(
-    decoded: pl.DataFrame, validated: Validated, settings: Settings, key: str, summary: RunSummary
+    decoded: pl.DataFrame,
+    validated: Validated,
+    settings: Settings,
+    key: str,
+    summary: RunSummary,
+    results: pl.DataFrame | None = None,
 ) -> Published:
-    """Write the rows not yet published for this model. The state table comes last: its commit is the publish."""
+    """Write the rows not yet published for this model, and what was fitted for them, if anything was.
+
+    The state table comes last: its commit is the publish.
+    """
     states = settings.output.states
     append_quarantine(states, quarantine_rows(validated, settings, key), key)
     if unpublished(states, decoded, settings.name, summary.get("lineage")).is_empty():
         return _nothing_new(validated, settings, key, summary)
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
     append_names(states, names, settings.name, validated.as_of, key)
+    if results is not None:
+        append_results(states, results, key)
     n_rows = publish_states(states, decoded, settings.name, key, {**summary, "verdict": "PUBLISHED"})
     return Published("PUBLISHED", n_rows) if n_rows else _nothing_new(validated, settings, key, summary)
 

@@ -23,6 +23,7 @@ DTYPES: dict[Kind, pl.DataType] = {
     "int32": pl.Int32(),
     "double": pl.Float64(),
     "doubles": pl.List(pl.Float64()),
+    "int16s": pl.List(pl.Int16()),
     "bool": pl.Boolean(),
 }
 _DELTA_TYPES: dict[Kind, str] = {
@@ -32,6 +33,7 @@ _DELTA_TYPES: dict[Kind, str] = {
     "int32": "integer",
     "double": "double",
     "doubles": "array of double",
+    "int16s": "array of short",
     "bool": "boolean",
 }
 

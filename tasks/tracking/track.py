@@ -1,4 +1,4 @@
-"""Log a run: one parent, a nested run for every candidate, the data it was fitted on, the registered model."""
+"""Log a run: the data it was fitted on, its table of results, the registered model; of few models, nested runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -32,9 +33,12 @@ from tasks.registry.requirements import requirements
 from tasks.source.ingest import example
 from tasks.source.run_key import code_version, data_digest
 from tasks.source.validate import Validated
+from tasks.tracking.results import spread
 
 _NOTHING_LOST = "What was fitted is kept: the same run, made again, goes on from there."
 _LONGEST_TAG = 5000
+RESULTS = "results.parquet"
+"""The artifact of a run that holds its table of results."""
 _COUNTS = ("n_series", "n_published", "n_held", "n_stale", "n_quarantined")
 _OVER_NIGHTS = {"improvement": "improvement", "margin": "margin", "share": "smallest_share", "held_out": "held_out"}
 _UNLOGGED: dict[str, Any] = {"tracking": True, "alerts": {"hook": True}}
@@ -75,9 +79,19 @@ def tracked_run(settings: Settings, validated: Validated, key: str) -> Iterator[
 
 
 def track(
-    run: TrackedRun, fitted: Fitted, judged: Judged, validated: Validated, settings: Settings, key: str, lineage: str
+    run: TrackedRun,
+    fitted: Fitted,
+    judged: Judged,
+    validated: Validated,
+    settings: Settings,
+    key: str,
+    lineage: str,
+    found: pl.DataFrame,
 ) -> int:
-    """Log data, settings, candidates, verdict and models; returns the version under which these are registered."""
+    """Log data, settings, what was ``found`` (the table of results), verdict and models.
+
+    Returns the version under which the models are registered.
+    """
     registry, run_id = run.registry, run.run_id
     digest = data_digest(validated)
     schema = json.dumps({name: str(dtype) for name, dtype in validated.rows.schema.items()})
@@ -85,19 +99,30 @@ def track(
     registry.log_dataset(run_id, settings.name, digest, settings.source.path, schema, profile)
     tags = {"data_digest": digest, "device": device_name(settings.fit.device)}
     registry.log(run_id, _flat(settings.model_dump(mode="json", exclude=_UNLOGGED)), {}, {}, tags)
-    for unit, fits in fitted.units.items():
-        _log_candidates(run, unit, fits)
+    if len(fitted.units) <= settings.tracking.nested_up_to:
+        for unit, fits in fitted.units.items():
+            _log_candidates(run, unit, fits)
     if len(fitted.units) == 1:
         (fits,) = fitted.units.values()
         registry.log(run_id, _prefixed("best", naming(fits.best.row)), _numbers(fits.best.row), _curve(fits.best))
-    registry.log_text(run_id, fitted.ranking().write_csv(), "ranking.csv")
+    else:
+        each = fitted.seconds / len(fitted.units)
+        registry.log(run_id, {}, {**spread(found), "fit_seconds": fitted.seconds, "fit_seconds.each": each})
+    _log_results(run, found)
     registry.log_text(run_id, json.dumps(judged.summary(), indent=1), "gate.json")
     if len(judged.decisions) == 1:
         (decision,) = judged.decisions.values()
         passed = _prefixed("gate.passed", {code: float(passes) for code, passes in decision.passed.items()})
-        found = {name: float(value) for name, value in decision.evidence.items() if isinstance(value, int | float)}
-        registry.log(run_id, {}, passed | _prefixed("gate", found))
+        numbers = {name: float(value) for name, value in decision.evidence.items() if isinstance(value, int | float)}
+        registry.log(run_id, {}, passed | _prefixed("gate", numbers))
     return _register(run, judged, validated, settings, key, lineage, _described(fitted, judged, validated, settings))
+
+
+def _log_results(run: TrackedRun, found: pl.DataFrame) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / RESULTS
+        found.write_parquet(path)
+        run.registry.log_files(run.run_id, [path])
 
 
 def _described(fitted: Fitted, judged: Judged, validated: Validated, settings: Settings) -> str:

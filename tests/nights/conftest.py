@@ -66,6 +66,7 @@ class FolderRegistry:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.texts: dict[str, str] = {}
+        self.files: dict[str, bytes] = {}
         self._versions: dict[int, Version] = {}
         self._alias: int | None = None
         self._passed = 0
@@ -88,7 +89,8 @@ class FolderRegistry:
 
     def log_dataset(self, *_: object) -> None: ...
 
-    def log_files(self, *_: object) -> None: ...
+    def log_files(self, run_id: str, paths: Sequence[Path], folder: str | None = None) -> None:  # noqa: ARG002
+        self.files |= {path.name: path.read_bytes() for path in paths if path.is_file()}
 
     def log_text(self, run_id: str, text: str, name: str) -> None:  # noqa: ARG002
         self.texts[name] = text
@@ -140,6 +142,9 @@ class FolderRegistry:
 
     def download(self, name: str, version: int, folder: Path) -> Path:  # noqa: ARG002
         return Path(shutil.copytree(self.folder / str(version), folder / "bundle"))
+
+    def results(self) -> pl.DataFrame:
+        return pl.read_parquet(self.files["results.parquet"])
 
     def bundle(self, version: int) -> Bundle:
         return load_bundle(self.folder / str(version))

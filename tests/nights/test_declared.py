@@ -219,7 +219,7 @@ def test_a_rule_needs_pieces_that_differ(place_at, toy) -> None:
     said = place.night(
         None, "model.n_states=[2, 3]", "select.criterion=held_out", "select.rule=one_standard_error", splits
     )
-    ranking = pl.read_csv(place.registry.texts["ranking.csv"].encode())
+    ranking = place.registry.results()
     assert said["best"]["criterion"] == "held_out"
     assert ranking["held_out_se"].is_not_nan().all()
 
@@ -230,6 +230,6 @@ def test_a_gradient_finds_the_states_too(place_at, toy) -> None:
     place.night(
         None, "fit.trainer={name='gradient', optimiser='lbfgs', n_steps=300}", "model.estimator=['hmm', 'hsmm']"
     )
-    ranking = pl.read_csv(place.registry.texts["ranking.csv"].encode())
+    ranking = place.registry.results()
     assert sorted(ranking["duration"]) == ["geometric", "none"]
     assert (place.table().sort("time")["viterbi"].to_numpy() == path).mean() > 0.98

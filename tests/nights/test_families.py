@@ -17,6 +17,7 @@ from tasks.fitting.decode import decode
 from tasks.report.pictures import page
 from tasks.source.ingest import ingest
 from tasks.source.validate import validate
+from tasks.tracking.results import ranking_of
 
 N_ROWS = 150
 OPTIONS = {
@@ -69,5 +70,5 @@ def test_a_family_is_a_name_in_a_configuration(place_at, kind: str, name: str) -
     assert name in str(bundle.members[""].model._fitted_model().components()[kind].name)
     again = decode(bundle, validated, name="toy", version=1, key=said["run_key"], state_names={})
     assert again.equals(place.table().sort("time").select(again.columns))
-    written = page(settings, said, validated, pl.read_csv(place.registry.texts["ranking.csv"].encode()), bundle)
+    written = page(settings, said, validated, ranking_of(place.registry.results()), bundle)
     assert said["best"]["emission"] in Path(written).read_text()

@@ -555,7 +555,8 @@ def test_what_cannot_be_had_is_said_and_costs_no_page(published: Settings, tmp_p
     assert (summary["n_series"], summary["n_quarantined"]) == (2, 1)
     shown = Text(Path(summary["report"]).read_text()).text
     assert "The features cannot be shown: source.path" in shown
-    assert "The model and the ranking cannot be shown: tracking.uri" in shown
+    assert "The ranking cannot be shown: the table of results" in shown
+    assert "The model cannot be shown: tracking.uri" in shown
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -18,6 +18,7 @@ import hsmm
 from hsmm.plot.runs import Runs, model_survival, observed_survival, runs
 from hsmm.plot.style import PALETTE, colour
 from tasks.report.data import ReportData
+from tasks.report.figures.models import models
 from tasks.report.figures.ranking import ranking
 from tasks.report.figures.series import portrait, series_rows
 from tasks.report.figures.weights import weights_by_state
@@ -67,6 +68,28 @@ def test_the_survival_of_an_hmm_is_geometric() -> None:
     hmm = SimpleNamespace(transition_prob_=np.array([[0.9, 0.1], [0.5, 0.5]]))
     hsmm = SimpleNamespace(duration_prob_=np.array([[0.1 * 0.9**d for d in range(400)]]))
     assert model_survival(hmm, 40)[0] == pytest.approx(model_survival(hsmm, 400)[0, :40])
+
+
+def test_models_of_many_series_are_counted_whole() -> None:
+    results = pl.DataFrame(
+        [
+            {
+                "series_id": f"s{i}",
+                "candidate": rank,
+                "chosen": rank == 0,
+                "n_states": 2 + i % 2,
+                "emission": "gaussian",
+            }
+            | {"duration": "geometric", "criterion": "bic", "score": 10.0 * i + rank, "n_iter": 5 + i}
+            | {"verdict": None if rank else "PROMOTE"}
+            for i in range(7)
+            for rank in (0, 1)
+        ]
+    )
+    figure = models(results)
+    shown = [sum(patch.get_width() for patch in axis.patches) for axis in figure.axes[:3]]
+    assert shown == [7, 7, 7]
+    assert [sum(patch.get_height() for patch in axis.patches) for axis in figure.axes[3:]] == [7, 7, 7]
 
 
 def report_data(n_series: int = 2, n_states: int = 3, n_rows: int = 200) -> ReportData:

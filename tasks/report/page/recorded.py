@@ -23,9 +23,9 @@ from tasks.report.summary import report_folder
 from tasks.source.ingest import ingest
 from tasks.source.validate import validate
 from tasks.tables.publishes import newest_summary
+from tasks.tables.results import read_results
 from tasks.tables.show import known_rows
-
-_LARGEST_RANKING = 1 << 24
+from tasks.tracking.results import ranking_of
 
 
 def recorded_report(settings: Settings, series: str | None = None) -> PageSummary:
@@ -60,7 +60,8 @@ def recorded_page_data(settings: Settings) -> PageData:
     summary = newest_summary(settings.output.states, settings.name) or {}
     notes = [] if summary else ["The newest publish left no summary: verdict and counts are not recorded."]
     features = _features(settings, summary, notes)
-    ranking, models = _from_registry(settings, summary, rows, notes)
+    ranking = _ranking(settings, summary, notes)
+    models = _models(settings, rows, notes) if summary else []
     return page_data(settings, summary, rows, features, ranking, models, notes)
 
 
@@ -76,34 +77,31 @@ def _features(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.D
         return None
 
 
-def _from_registry(
-    settings: Settings, summary: RunSummary, rows: pl.DataFrame, notes: list[str]
-) -> tuple[pl.DataFrame | None, list[ChosenModel]]:
-    uri, run_id, version = settings.tracking.uri, summary.get("mlflow_run_id"), newest_version(rows)
-    if not summary:
-        return None, []
+def _ranking(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.DataFrame | None:
+    """What the newest publish chose among; none where it fitted nothing."""
+    if not summary or summary.get("mlflow_run_id") is None:
+        return None
+    found = read_results(settings.output.states, settings.name).filter(run_key=summary["run_key"])
+    if found.is_empty():
+        notes.append("The ranking cannot be shown: the table of results has no rows of this run.")
+        return None
+    return ranking_of(found)
+
+
+def _models(settings: Settings, rows: pl.DataFrame, notes: list[str]) -> list[ChosenModel]:
+    uri, version = settings.tracking.uri, newest_version(rows)
     if not is_there(uri):
-        notes.append(f"The model and the ranking cannot be shown: tracking.uri: found nothing at {uri!r}.")
-        return None, []
-    ranking, models = None, list[ChosenModel]()
+        notes.append(f"The model cannot be shown: tracking.uri: found nothing at {uri!r}.")
+        return []
+    if version is None:
+        return []
     with tempfile.TemporaryDirectory() as folder:
         try:
-            registry = Registry(uri, settings.name)
-            if run_id is not None:
-                ranking = _ranking(registry.download_artifact(run_id, "ranking.csv", Path(folder)))
-            if version is not None:
-                bundle = load_bundle(registry.download(settings.name, version, Path(folder) / "bundle"))
-                models = chosen_models(bundle, rows)
-        except (PipelineError, ValueError, OSError, KeyError, pl.exceptions.PolarsError) as error:
-            what = "the model" if ranking is not None else "the ranking and the model"
-            notes.append(f"Of the registry, {what} cannot be shown: {error}")
-    return ranking, models
-
-
-def _ranking(path: Path) -> pl.DataFrame:
-    if path.stat().st_size > _LARGEST_RANKING:
-        raise ValueError(f"ranking.csv has {path.stat().st_size} bytes; at most {_LARGEST_RANKING} are read.")
-    return pl.read_csv(path, schema_overrides={"warnings": pl.String})
+            downloaded = Registry(uri, settings.name).download(settings.name, version, Path(folder))
+            return chosen_models(load_bundle(downloaded), rows)
+        except (PipelineError, ValueError, OSError, KeyError) as error:
+            notes.append(f"Of the registry, the model cannot be shown: {error}")
+            return []
 
 
 def newest_version(rows: pl.DataFrame) -> int | None:
