@@ -21,6 +21,7 @@ from tasks.report.page.glossary import glossary
 from tasks.report.page.profile import values_a_year
 from tasks.report.page.render import page
 from tasks.report.page.view_columns import columns
+from tasks.report.page.view_effects import effects
 from tasks.report.page.view_states import states
 from tasks.report.page.view_weights import regression
 from tasks.source.ingest import ingest
@@ -152,6 +153,48 @@ def test_weights_of_a_regression_are_those_that_made_the_data_and_bold_where_the
 def test_a_model_without_regressions_has_no_weights() -> None:
     model = ChosenModel(gaussian([[0.0], [6.0]], [[1.0], [1.0]]), plain_scaling(["load"]))
     assert regression(page_data_of(rows_of({"load": np.zeros(9)}, np.zeros(9, dtype=int)), model)) is None
+
+
+@pytest.fixture(scope="module")
+def followed() -> tuple[hsmm.HSMM, pl.DataFrame]:
+    """Stays that are shorter where it is hot, whatever the noise."""
+    rng = np.random.default_rng(0)
+    heat, path, row = np.repeat(rng.normal(size=40), 8), np.zeros(320, dtype=int), 0
+    for turn in range(320):
+        stop = row + 1 + rng.poisson(4 if heat[min(row, 319)] > 0 else 10)
+        path[row:stop], row = turn % 2, stop
+    values = {"load": 4.0 * path + rng.normal(size=320), "noise": rng.normal(size=320), "heat": heat}
+    law = hsmm.durations.Contextual(family="poisson", columns=(1,))
+    model = hsmm.HSMM(2, duration=law, max_duration=20, n_init=2, tol=1e-6)
+    model.fit(values["load"], context=np.column_stack([values["noise"], heat]))
+    return model, rows_of(values, path)
+
+
+def test_curves_of_the_context_bear_the_names_of_its_columns_and_of_the_states(followed) -> None:
+    model, rows = followed
+    found = effects(page_data_of(rows, ChosenModel(model, plain_scaling(["load"], ["noise", "heat"]), (1, 0))))
+    assert found is not None
+    assert [(row["name"], row["width"] > 50) for row in found["worth"]] == [("heat", True), ("noise", False)]
+    assert [caption for _, caption in found["curves"]] == ["expected stay, by heat"]
+    (plot,) = found["figures"].values()
+    told = {drawn["tint"]: drawn["y"] for drawn in plot["lines"] if drawn["look"] == "line"}
+    given = np.column_stack([np.zeros(len(plot["x"])), plot["x"]])
+    for state, mean in zip((1, 0), model.duration_.mean_at(given[:, 1:]).T, strict=True):
+        assert told[state] == pytest.approx(list(mean), rel=1e-2)
+        assert told[state][0] > told[state][-1]
+    upper, lower = plot["bands"][0]
+    assert all(a > b for a, b in zip(plot["lines"][upper]["y"], plot["lines"][lower]["y"], strict=True))
+
+
+def test_a_model_that_follows_no_context_shows_no_effect(regressed: PageData) -> None:
+    model = ChosenModel(gaussian([[0.0], [6.0]], [[1.0], [1.0]]), plain_scaling(["load"], ["heat"]))
+    assert (
+        effects(page_data_of(rows_of({"load": np.zeros(9), "heat": np.zeros(9)}, np.zeros(9, dtype=int)), model))
+        is None
+    )
+    found = effects(regressed)
+    assert found is not None
+    assert [caption for _, caption in found["curves"]] == ["mean of load, by speed", "mean of load, by other"]
 
 
 def test_the_glossary_of_the_page_is_that_of_the_documentation() -> None:

@@ -153,6 +153,14 @@ class PageData:
         """The rows that the first model speaks of."""
         return self.rows if self.model is None else self.rows.filter(self.model.serves())
 
+    @cached_property
+    def trained(self) -> pl.DataFrame:
+        """Of these, those that the parameters in force have seen."""
+        if self.modelled.is_empty():
+            return self.modelled
+        window = self.modelled.sort("as_of", maintain_order=True).row(-1, named=True)
+        return self.modelled.filter(pl.col("time").is_between(window["train_start"], window["train_end"]))
+
     @property
     def has_calendar(self) -> bool:
         """Whether a step is a stretch of time, the same or a day or month of a calendar."""

@@ -10,6 +10,7 @@ from tasks.report.page.series import sampled
 from tasks.report.page.text import short
 from tasks.report.page.view_calibration import calibration
 from tasks.report.page.view_columns import columns
+from tasks.report.page.view_effects import effects
 from tasks.report.page.view_states import states
 from tasks.report.page.view_weights import regression
 
@@ -30,15 +31,16 @@ def unit_views(units: list[PageData]) -> list[dict[str, Any]]:
 
 
 def _unit_view(unit: PageData) -> dict[str, Any]:
-    shown, tested = states(unit), calibration(unit)
+    shown, tested, moved = states(unit), calibration(unit), effects(unit)
     return {
         "name": _name(unit),
         "states": shown,
         "calibration": tested,
         "columns": columns(unit),
         "regression": regression(unit),
+        "effects": moved,
         "ranking": view.ranking(unit),
-        "figures": shown["figures"] | tested["figures"],
+        "figures": shown["figures"] | tested["figures"] | (moved or {"figures": {}})["figures"],
     }
 
 

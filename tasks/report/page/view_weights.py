@@ -19,11 +19,9 @@ def regression(data: PageData) -> dict[str, Any] | None:
     model = data.model
     if model is None or not {*model.scaling.columns, *model.scaling.context} <= set(data.rows.columns):
         return None
-    rows = data.modelled
-    if rows.is_empty():
+    trained = data.trained
+    if trained.is_empty():
         return None
-    window = rows.sort("as_of", maintain_order=True).row(-1, named=True)
-    trained = rows.filter(pl.col("time").is_between(window["train_start"], window["train_end"]))
     table = weights(model.estimator, model.scaling, trained)
     if table is None:
         return None
