@@ -66,6 +66,7 @@ class Sequences:
     - ``offsets`` (S + 1,): series s owns rows ``offsets[s]:offsets[s + 1]``
     - ``covariates`` (N, H) float64 or None
     - ``features`` (F,) the names of the columns, where they have any
+    - ``before`` (S, B, F) the rows that came before those of each series, the last one last; NaN where missing or none
     - ``encoded`` (R, N, H) what a model's encoder makes of each row's context, while its tables are made
     """
 
@@ -74,6 +75,7 @@ class Sequences:
     offsets: Offsets
     covariates: Covariates | None = None
     features: tuple[str, ...] | None = None
+    before: Tensor | None = None
     encoded: Tensor | None = None
 
     @classmethod
@@ -247,7 +249,8 @@ class Sequences:
         key = tuple(columns)
         if key not in made:
             cells, seen = self.values[:, key].contiguous(), self.observed[:, key]
-            made[key] = replace(self, values=cells, observed=seen, features=None)
+            before = None if self.before is None else self.before[..., key]
+            made[key] = replace(self, values=cells, observed=seen, features=None, before=before)
         return made[key]
 
     @cached_property
@@ -291,7 +294,7 @@ class Sequences:
         row = torch.arange(self.n_rows) + horizon * torch.arange(self.n_series).repeat_interleave(self.lengths)
         values = self.values.new_zeros(int(offsets[-1]), self.n_features).index_copy(0, row, self.values)
         observed = self.observed.new_zeros(values.shape).index_copy(0, row, self.observed)
-        made = Sequences(values, observed, offsets)
+        made = Sequences(values, observed, offsets, before=self.before)
         if self.covariates is None:
             return made
         ahead = torch.from_numpy(_matrix(covariates, "future_context"))
@@ -301,6 +304,20 @@ class Sequences:
         joined = values.new_empty(len(values), ahead.shape[1]).index_copy(0, row, self.covariates)
         beyond = torch.ones(len(values), dtype=torch.bool).index_fill(0, row, False).nonzero().flatten()
         return made.with_covariates(joined.index_copy(0, beyond, ahead))
+
+    def last(self, n_rows: int) -> Tensor:
+        """(S, n_rows, F) the last rows of each series and, where it is shorter, those before; NaN where missing or none."""
+        place = self.offsets[1:, None] + torch.arange(-n_rows, 0, device=self.device)
+        inside = place >= self.offsets[:-1, None]
+        at = place.clamp(min=0)
+        kept = torch.where(self.observed[at] & inside.unsqueeze(-1), self.values[at], torch.nan)
+        if self.before is None:
+            return kept
+        n_before = self.before.shape[1]
+        earlier = place - self.offsets[:-1, None] + n_before
+        series = torch.arange(self.n_series, device=self.device)[:, None]
+        reached = (~inside & (earlier >= 0)).unsqueeze(-1)
+        return torch.where(reached, self.before[series, earlier.clamp(0, n_before - 1)], kept)
 
     def canonical_order(self) -> list[int]:
         """The series' indices ordered by a digest of their content."""

@@ -14,27 +14,38 @@ from hsmm.io.files import check_dtype, read_manifest, read_tables, write
 
 FORMAT = 1
 NAME = "filter_state"
+_ROWS = "rows"
 _FIELDS = tuple(field.name for field in fields(FilterState))
 
 
-def save_states(folder: str | Path, model: str, states: Mapping[str, FilterState]) -> Path:
-    """Write states of the model with this digest into ``folder``, which is made if need be."""
+def save_states(
+    folder: str | Path, model: str, states: Mapping[str, FilterState], rows: Tensor | None = None
+) -> Path:
+    """Write states of the model with this digest, and the last ``rows`` (S, B, F) where it reads them, into ``folder``,
+    which is made if need be."""
     tables = {f"{name}.{key}": getattr(state, key) for name, state in states.items() for key in _FIELDS}
+    tables |= {} if rows is None else {_ROWS: rows}
     return write(folder, NAME, {"format": FORMAT, "model": model}, tables)
 
 
-def load_states(folder: str | Path) -> tuple[str, dict[str, FilterState]]:
-    """The model's digest and the states that :func:`save_states` wrote.
+def load_states(folder: str | Path) -> tuple[str, dict[str, FilterState], Tensor | None]:
+    """The model's digest, the states and the last rows that :func:`save_states` wrote.
 
     Raises ``FileNotFoundError`` where a file is missing and ``ValueError`` for anything that is not such a state.
     """
     described, numbers = (Path(folder) / f"{NAME}.{kind}" for kind in ("json", "safetensors"))
     manifest = read_manifest(described, FORMAT, {"model": str})
     own: dict[str, dict[str, Tensor]] = {}
-    for key, value in read_tables(numbers).items():
+    tables = read_tables(numbers)
+    rows = tables.pop(_ROWS, None)
+    if rows is not None:
+        check_dtype(numbers, _ROWS, rows)
+        if rows.ndim != 3 or 0 in rows.shape or bool(rows.isinf().any()):
+            raise ValueError(f"{numbers}: {_ROWS} has shape {tuple(rows.shape)}; expected (S, B, F) of finite numbers.")
+    for key, value in tables.items():
         name, _, field = key.partition(".")
         own.setdefault(name, {})[field] = value
-    return manifest["model"], {name: _state(numbers, name, tables) for name, tables in own.items()}
+    return manifest["model"], {name: _state(numbers, name, found) for name, found in own.items()}, rows
 
 
 def _state(path: Path, name: str, tables: dict[str, Tensor]) -> FilterState:

@@ -194,8 +194,9 @@ class Queries(Framed, ABC):
         """
         self._refuse_moves_by_context()
         self._refuse_encoder(continues=True)
-        p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
-        return self._stream_state(self._causal(p, ["filter_state"], after, columns))
+        sequences, columns = self._causal_sequences(X, lengths, context, after), self._columns(max_duration)
+        p = self._potentials(sequences, begun=after is not None)
+        return self._stream_state(self._causal(p, ["filter_state"], after, columns), sequences)
 
     def decode(
         self,
@@ -216,7 +217,8 @@ class Queries(Framed, ABC):
         if keep_state:
             self._refuse_moves_by_context()
             self._refuse_encoder(continues=True)
-        p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
+        sequences, columns = self._causal_sequences(X, lengths, context, after), self._columns(max_duration)
+        p = self._potentials(sequences, begun=after is not None)
         state: list[CausalName] = ["filter_state"] if keep_state else []
         known = self._causal(p, [*_TABLES, *state], after, columns)
         return Decoding(
@@ -224,7 +226,7 @@ class Queries(Framed, ABC):
             log_density=self._answer(X, known["log_density"][0].numpy(), "log_density"),
             elapsed_duration=self._by_steps(X, known["elapsed"], columns),
             remaining_duration=self._by_steps(X, known["remaining"], columns),
-            filter_state=self._stream_state(known) if keep_state else None,
+            filter_state=self._stream_state(known, sequences) if keep_state else None,
         )
 
     def forecast(
@@ -243,7 +245,7 @@ class Queries(Framed, ABC):
         """
         steps = whole("horizon", horizon, 1)
         self._refuse_encoder(continues=after is not None, ahead=steps)
-        sequences = self._sequences(X, lengths, context, may_be_missing=True).extended(steps, future_context)
+        sequences = self._causal_sequences(X, lengths, context, after).extended(steps, future_context)
         p = self._potentials(sequences, begun=after is not None)
         states = self._causal(p, ["filtered"], after)["filtered"][0]
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
@@ -302,10 +304,16 @@ class Queries(Framed, ABC):
         return self._potentials(self._sequences(X, lengths, context, groups))
 
     def _causal_query(self, X: Any, lengths: Any, context: Any, after: StreamState | None = None) -> Potentials:
+        return self._potentials(self._causal_sequences(X, lengths, context, after), begun=after is not None)
+
+    def _causal_sequences(self, X: Any, lengths: Any, context: Any, after: StreamState | None) -> Sequences:
         """Rows as they come, or as they come ``after`` others: all of them may be missing."""
         self._refuse_encoder(continues=after is not None)
         sequences = self._sequences(X, lengths, context, may_be_missing=True)
-        return self._potentials(sequences, begun=after is not None)
+        if after is None:
+            return sequences
+        check_state(after, digest(self._fitted_model()), sequences.n_series)
+        return replace(sequences, before=after.rows)
 
     def smooth_sequences(self, sequences: Sequences) -> Tensor:
         """(N, K) :meth:`predict_proba` for packed data."""
@@ -333,12 +341,6 @@ class Queries(Framed, ABC):
         check_context(model, sequences)
         return sequences
 
-    def _own(self, after: StreamState | None, p: Potentials) -> FilterState | None:
-        if after is None:
-            return None
-        check_state(after, digest(self._fitted_model()), p.n_series)
-        return after.own()
-
     def _columns(self, max_duration: int | None) -> int:
         return self._default_columns() if max_duration is None else whole("max_duration", max_duration, 1)
 
@@ -351,7 +353,7 @@ class Queries(Framed, ABC):
         self, p: Potentials, want: list[CausalName], after: StreamState | None, columns: int | None = None
     ) -> _Known:
         """What is wanted of the forward pass, by steps in tables that tell ``columns`` - 1 of them apart."""
-        before = self._own(after, p)
+        before = None if after is None else after.own()
         wider = p if columns is None else self._with_columns(p, columns)
         if columns is None or wider is p:
             known = _possible(p, want, before)
@@ -362,10 +364,12 @@ class Queries(Framed, ABC):
             _possible(wider, [name for name in want if name in _BY_STEPS], widened),
         )
 
-    def _stream_state(self, known: _Known) -> StreamState:
+    def _stream_state(self, known: _Known, sequences: Sequences) -> StreamState:
         assert known.own.filter_state is not None
         wide = None if known.wide is known.own else known.wide.filter_state
-        return StreamState.of(digest(self._fitted_model()), known.own.filter_state, wide)
+        model = self._fitted_model()
+        rows = sequences.last(model.emission.n_before) if model.emission.n_before else None
+        return StreamState.of(digest(model), known.own.filter_state, wide, rows)
 
     def _refuse_encoder(self, *, continues: bool = False, ahead: int = 1) -> None:
         """Raise ``ValueError`` where the encoder reads rows that a causal question, a later piece of a series, or steps

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from hsmm.inference import FilterState
 from hsmm.io import load_states, save_states
@@ -23,15 +24,17 @@ class StreamState:
     ``model.filter_state`` makes it; given as ``after`` with the next rows of the same series, in the same order,
     it gives the same bits as one pass over all rows. ``model`` is the digest of the model it belongs to; ``states``
     are its :class:`~hsmm.inference.FilterState` by the tables they follow: the model's own, and where questions of
-    time need wider ones, those.
+    time need wider ones, those. ``rows`` (n_series, n_before, F) are the last rows, which the emission of a model that
+    reads them needs; NaN where missing or none, None for other models.
     """
 
     model: str
     states: Mapping[str, FilterState]
+    rows: Tensor | None = None
 
     @classmethod
-    def of(cls, model: str, own: FilterState, wide: FilterState | None) -> StreamState:
-        return cls(model, {_OWN: own} if wide is None else {_OWN: own, _WIDE: wide})
+    def of(cls, model: str, own: FilterState, wide: FilterState | None, rows: Tensor | None = None) -> StreamState:
+        return cls(model, {_OWN: own} if wide is None else {_OWN: own, _WIDE: wide}, rows)
 
     @property
     def n_series(self) -> int:
@@ -45,7 +48,7 @@ class StreamState:
 
     def save(self, folder: str | Path) -> Path:
         """Write it to a folder of safetensors and JSON; :func:`hsmm.load_filter_state` reads it back."""
-        return save_states(folder, self.model, self.states)
+        return save_states(folder, self.model, self.states, self.rows)
 
     def own(self) -> FilterState:
         return self.states[_OWN]
@@ -63,14 +66,16 @@ class StreamState:
 
 def load_filter_state(folder: str | Path) -> StreamState:
     """The state that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
-    model, states = load_states(folder)
+    model, states, kept = load_states(folder)
     if _OWN not in states or states.keys() - {_OWN, _WIDE}:
         found = ", ".join(sorted(states)) or "nothing"
         raise ValueError(f"{folder} holds {found}; expected {_OWN}, and maybe {_WIDE}.")
     rows = [state.n_rows.tolist() for state in states.values()]
     if rows[0] != rows[-1]:
         raise ValueError(f"{folder} holds states after {rows[0]} and {rows[-1]} rows; expected the same rows.")
-    return StreamState(model, states)
+    if kept is not None and len(kept) != len(rows[0]):
+        raise ValueError(f"{folder} holds the last rows of {len(kept)} series and states of {len(rows[0])}.")
+    return StreamState(model, states, kept)
 
 
 def check_state(after: Any, model: str, n_series: int) -> None:

@@ -141,6 +141,11 @@ class Emission(Component):
         )
 
     @property
+    def n_before(self) -> int:
+        """Rows before a row that its density depends on, besides its state."""
+        return 0
+
+    @property
     def is_smooth(self) -> bool:
         """Whether density and prior have a gradient everywhere; a penalty that selects has not."""
         return True

@@ -70,6 +70,10 @@ class Product(Emission):
         return tuple(replace(part, parameters=own(str(i), self.parameters)) for i, part in enumerate(self._families))
 
     @property
+    def n_before(self) -> int:
+        return max(part.n_before for part in self._families)
+
+    @property
     def is_smooth(self) -> bool:
         return all(law.is_smooth for law in self.laws)
 

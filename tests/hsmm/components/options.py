@@ -70,6 +70,11 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
     "emission": {
         "gaussian": _COVARIANCES,
         "student_t": _COVARIANCES,
+        "autoregressive_gaussian": [
+            given(missing=True, noise=0.1),
+            given(missing=True, noise=0.1, lags=2, coefficients="diag"),
+            given(missing=True, noise=0.1, lags=2, covariance="diag"),
+        ],
         "categorical": [given(missing=True), given(n_categories=5, concentration=(1.0, 2.0, 1.5, 3.0, 1.0))],
         "bernoulli": [given(missing=True), given(alpha=2.0, beta=3.5)],
         "poisson": [given(missing=True), given(prior_shape=3.0, prior_rate=0.7)],

@@ -278,7 +278,8 @@ def _grid(case: EmissionCase, feature: int) -> tuple[Sequences, Tensor]:
     cells = torch.full((len(values), case.sequences.n_features), torch.nan, dtype=torch.float64)
     cells[:, feature] = values
     beside = case.sequences.covariates
-    return Sequences.from_arrays(cells, None, None if beside is None else beside[:1].expand(len(cells), -1)), width
+    context = None if beside is None else beside[:1].expand(len(cells), -1)
+    return Sequences.from_arrays(cells, [1] * len(cells), context), width
 
 
 def _permuted_table(case: Case, component: Component) -> Tensor:

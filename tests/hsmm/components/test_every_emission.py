@@ -28,11 +28,15 @@ every_law = pytest.mark.parametrize("case", COMPLETE, ids=lambda case: case.name
 def test_a_row_has_the_same_bits_whatever_is_beside_it(case: EmissionCase) -> None:
     emission, data = case.random(0), case.sequences
     together = emission.log_potentials(data)
-    rows = torch.where(data.observed, data.values, torch.nan)
+    rows, first = torch.where(data.observed, data.values, torch.nan), emission.n_before
     for part in (slice(0, 1), slice(5, 6), slice(3, 40), slice(17, 150)):
-        alone = emission.log_potentials(Sequences.from_arrays(rows[part])) if data.observed[part].any() else 0.0
-        assert (together[:, part] == alone).all()
-    many = emission.log_potentials(Sequences.from_arrays(torch.cat([rows.flip(0), rows, rows])))
+        before = rows[None, max(part.start - first, 0) : part.start] if first and 0 < part.start < 109 else None
+        alone = Sequences.from_arrays(rows[part], may_be_missing=True)
+        found = emission.log_potentials(replace(alone, before=before))
+        same = slice(part.start, min(part.stop, 109)) if first else part
+        assert torch.equal(found[:, : same.stop - same.start], together[:, same])
+    cells, lengths = torch.cat([rows.flip(0), rows, rows]), data.lengths.tolist()
+    many = emission.log_potentials(Sequences.from_arrays(cells, [150, *lengths, *lengths]))
     assert torch.equal(many[:, 150:300], together)
     one = emission.take(torch.tensor([2]))
     assert torch.equal(one.log_potentials(data), together[2:])
@@ -104,7 +108,8 @@ def test_its_moments_are_those_of_its_samples(case: EmissionCase) -> None:
         return
     known = ~mean.isnan()
     assert known.any()
-    off = (drawn.mean(1) - mean) / deviation.clamp(min=1e-9) * size**0.5
+    of_parts = drawn.unflatten(1, (100, -1)).mean(2).std(1) / 10.0  # whose rows may depend on each other
+    off = (drawn.mean(1) - mean) / of_parts.clamp(min=1e-9)
     assert (off[known].abs() < 5.0).all()
     torch.testing.assert_close(drawn.std(1)[known], deviation[known], rtol=0.06, atol=1e-9)
 
@@ -162,7 +167,7 @@ def test_a_fitted_model_goes_through_files_unchanged(case: EmissionCase, tmp_pat
     ("nested", "message"),
     [
         (lambda: Mixture("gaussian", n_components=0), "n_components is 0"),
-        (lambda: Mixture("wrong"), "'wrong' stands in a mixture; expected one of bernoulli"),
+        (lambda: Mixture("wrong"), "'wrong' stands in a mixture; expected one of .*bernoulli"),
         (lambda: Mixture("product"), "'product' needs arguments"),
         (lambda: Product("gaussian"), "expected several families"),
         (lambda: Product(()), "expected several families"),
