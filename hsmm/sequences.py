@@ -306,7 +306,7 @@ class Sequences:
         return made.with_covariates(joined.index_copy(0, beyond, ahead))
 
     def last(self, n_rows: int) -> Tensor:
-        """(S, n_rows, F) the last rows of each series and, where it is shorter, those before; NaN where missing or none."""
+        """(S, n_rows, F) the last rows of each series, those before it included; NaN where missing or none."""
         place = self.offsets[1:, None] + torch.arange(-n_rows, 0, device=self.device)
         inside = place >= self.offsets[:-1, None]
         at = place.clamp(min=0)
@@ -330,7 +330,9 @@ class Sequences:
 
     def to(self, device: torch.device) -> Sequences:
         covariates = None if self.covariates is None else self.covariates.to(device)
-        return Sequences(self.values.to(device), self.observed.to(device), self.offsets.to(device), covariates)
+        before = None if self.before is None else self.before.to(device)
+        own = (self.values.to(device), self.observed.to(device), self.offsets.to(device))
+        return Sequences(*own, covariates, before=before)
 
     def refuse_underflow(self) -> None:
         """Raise ``ValueError`` where a feature varies so little that its variance would be none."""

@@ -18,9 +18,7 @@ _ROWS = "rows"
 _FIELDS = tuple(field.name for field in fields(FilterState))
 
 
-def save_states(
-    folder: str | Path, model: str, states: Mapping[str, FilterState], rows: Tensor | None = None
-) -> Path:
+def save_states(folder: str | Path, model: str, states: Mapping[str, FilterState], rows: Tensor | None = None) -> Path:
     """Write states of the model with this digest, and the last ``rows`` (S, B, F) where it reads them, into ``folder``,
     which is made if need be."""
     tables = {f"{name}.{key}": getattr(state, key) for name, state in states.items() for key in _FIELDS}

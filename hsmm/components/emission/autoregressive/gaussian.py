@@ -33,8 +33,8 @@ _TAME = 4.0  # standard deviations at which points are drawn in
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AutoregressiveGaussian(Emission):
-    """y_t = intercept + Σ coef_l y_{t-l} + noise of each state, l = 1 … ``lags``, the rows before being those of the same
-    series whatever their states (Hamilton 1990; Fox et al. 2011).
+    """Each state's own linear map of the ``lags`` rows before, whatever their states, and normal noise: y_t =
+    intercept + Σ coef_l y_{t-l} + noise (Hamilton 1990).
 
     - ``coefficients``: "full", every feature follows from all; "diag", each from its own past
     - ``covariance`` of the noise: "full" or "diag"; ``min_covariance`` floors its variances (eigenvalues), relative to
@@ -89,7 +89,7 @@ class AutoregressiveGaussian(Emission):
         """
         constant, slopes = as_parameter(intercept, "intercept", (2,)), as_parameter(coef, "coef", (3, 4))
         scatter = as_parameter(covariance, "covariance", (2, 3))
-        kinds: dict[str, Shape] = {
+        kinds: dict[str, Any] = {
             "coefficients": "diag" if slopes.ndim == 4 else "full",
             "covariance": "diag" if scatter.ndim == 3 else "full",
         }
@@ -108,14 +108,15 @@ class AutoregressiveGaussian(Emission):
             own_mean = mean.mean(0)
             own_sd = (sd.square() + (mean - own_mean).square()).mean(0).sqrt()
             past_mean, past_sd = (own if x is None else x for own, x in ((own_mean, past_mean), (own_sd, past_sd)))
-        before = {"past_mean": as_parameter(past_mean, "past_mean", (1,)), "past_sd": as_parameter(past_sd, "past_sd", (1,))}
+        of_past = {"past_mean": past_mean, "past_sd": past_sd}
+        before = {name: as_parameter(value, name, (1,)) for name, value in of_past.items()}
         if any(x.shape != blank.shape for x in before.values()) or bool((before["past_sd"] < 0).any()):
             raise ValueError(f"past_mean and past_sd are {past_mean} and {past_sd}; expected (F,), the second >= 0.")
         whole = made.with_parameters(**before)
         return whole.with_parameters(level=constant + (whole._slopes() * whole._past_mean()[:, None, None]).sum(-1))
 
     def check(self) -> None:
-        level, coef, covariance = (self.parameters[name] for name in ("level", "coef", "covariance"))
+        level, covariance = self.parameters["level"], self.parameters["covariance"]
         k, f = level.shape[1:]
         wanted = {
             "coef": (k, self.lags, f, *[f] * (self.coefficients == "full")),
@@ -131,6 +132,9 @@ class AutoregressiveGaussian(Emission):
         smallest = covariance if self.covariance == "diag" else torch.linalg.eigvalsh(covariance)
         if bool((smallest <= 0).any()):
             raise ValueError("covariance is not positive definite in every state.")
+
+    def particulars(self) -> dict[str, Any]:
+        return {"lags": self.lags}
 
     @property
     def n_before(self) -> int:
@@ -209,21 +213,10 @@ class AutoregressiveGaussian(Emission):
         if not lagged.patterns:
             return self
         moves = self._movable(held).to(counts.device)
-        is_dense = bool(moves.all())
-        made = self._maps(lagged).regressed(lagged, counts, moves, is_dense=is_dense)
+        made = self._maps(lagged).regressed(lagged, counts, moves, is_dense=not held and self.coefficients == "full")
         found = self._of_maps(made, lagged, self.parameters)
-        weight = sum((counts[:, p.rows].sum(1) for p in lagged.patterns[1:]), counts[:, lagged.patterns[0].rows].sum(1))
-        keeps = {name: self.parameters[name] for name in held}
-        confined = found.with_parameters(**keeps)._confined(lagged) if "covariance" not in held else found
-        if "covariance" in held:
-            confined = found.with_parameters(**keeps)
-        learnt = (weight > 0.0)[..., None]
-        new = {
-            name: torch.where(learnt.view(*learnt.shape[:2], *[1] * (value.ndim - 2)), value, self.parameters[name])
-            for name, value in confined.parameters.items()
-            if name in self.constraints()
-        }
-        return self.with_parameters(**new)
+        found = found.with_parameters(**{name: self.parameters[name] for name in held})
+        return found if "covariance" in held else found._confined(lagged)
 
     def confined(self, sequences: Sequences) -> Self:
         return self._confined(Lagged.of(sequences, self.lags))
@@ -250,7 +243,6 @@ class AutoregressiveGaussian(Emission):
         is how far the state's coefficients lie from the pooled ones."""
         tame = sequences.tamed
         lagged, own = Lagged.of(tame, self.lags), standardised(sequences)
-        n_features = tame.n_features
         left = own.new_zeros(own.shape)
         if (complete := lagged.complete) is not None:
             pooled = lagged.pooled.coordinates[:, lagged.pooled.n_regressors :]
@@ -259,7 +251,7 @@ class AutoregressiveGaussian(Emission):
         mean, unit = lagged.units
         past = torch.where(lagged.known, (lagged.past - mean.repeat(self.lags)) / unit.repeat(self.lags), 0.0)
         moves = left.clamp(-_TAME, _TAME).repeat(1, self.lags) * past.clamp(-_TAME, _TAME)
-        return torch.cat([own, left.clamp(-_TAME, _TAME), moves], 1) if n_features else own
+        return torch.cat([own, left.clamp(-_TAME, _TAME), moves], 1)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Of a state that lasts: mean and standard deviation of its stationary law, NaN where it has none."""
@@ -274,7 +266,7 @@ class AutoregressiveGaussian(Emission):
             return level[:, 0].argsort(stable=True)
         return variance.log().sum(-1).argsort(stable=True)
 
-    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         """Rows (N, F) of one series, each from the rows drawn before it."""
         n, f = len(states), self.n_features
         slopes, scatter = self._slopes()[0].numpy(), self._scatter()[0]
