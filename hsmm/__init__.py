@@ -11,7 +11,18 @@ from hsmm.components import emission as emissions
 from hsmm.components import initial as initials
 from hsmm.components import transition as transitions
 from hsmm.identity import StateMatch, match_states
-from hsmm.models import GLMHMM, HMM, HSMM, Estimator, FactorialHMM, StreamState, load, load_filter_state
+from hsmm.models import (
+    GLMHMM,
+    HMM,
+    HSMM,
+    Estimator,
+    FactorialHMM,
+    StreamState,
+    load,
+    load_filter_state,
+    load_models,
+    save_models,
+)
 from hsmm.models.glm import options as regularizers
 from hsmm.potentials import Potentials
 from hsmm.selection import Selection, UnitSelection, select_model, select_units
@@ -44,10 +55,12 @@ __all__ = [
     "initials",
     "load",
     "load_filter_state",
+    "load_models",
     "match_states",
     "metrics",
     "plot",
     "regularizers",
+    "save_models",
     "select_model",
     "select_units",
     "trainers",

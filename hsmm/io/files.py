@@ -28,9 +28,11 @@ def write(folder: str | Path, name: str, manifest: Mapping[str, Any], tables: Ma
     return path
 
 
-def read_manifest(path: Path, version: int, wanted: Mapping[str, type]) -> dict[str, Any]:
+def read_manifest(
+    path: Path, version: int, wanted: Mapping[str, type], largest: int = _LARGEST_MANIFEST
+) -> dict[str, Any]:
     """The JSON object at ``path``, if it has this format ``version`` and the ``wanted`` keys of these types."""
-    _check_size(path, _LARGEST_MANIFEST)
+    _check_size(path, largest)
     try:
         manifest = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -46,15 +48,20 @@ def read_manifest(path: Path, version: int, wanted: Mapping[str, type]) -> dict[
 
 def read_tables(path: Path) -> dict[str, Tensor]:
     """The tensors at ``path``, by name."""
+    check_tables_file(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}).") from None
+
+
+def check_tables_file(path: Path) -> None:
+    """Raises ``FileNotFoundError`` or ``ValueError`` where a file is not there or too large to be read."""
     _check_size(path, _LARGEST_TABLES)
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > _LARGEST_HEADER:
         raise ValueError(f"{path} is not a safetensors file (a header of {header} bytes; at most {_LARGEST_HEADER}).")
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a safetensors file ({error}).") from None
 
 
 def check_dtype(path: Path, name: str, value: Tensor, expected: torch.dtype = torch.float64) -> None:

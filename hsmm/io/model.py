@@ -25,17 +25,19 @@ _LARGEST_TABLE = 1 << 24
 _DEEPEST = 8
 _FLAGS = ("left_censored", "right_censored")
 _OPTIONAL = ("duration", "context")
+_WORDS: dict[str, type] = {"components": dict, "details": dict, **dict.fromkeys(_FLAGS, bool)}
 
 
 def save_model(folder: str | Path, model: Model, details: Mapping[str, Any]) -> Path:
     """Write a fitted model and JSON-able ``details`` into ``folder``, which is made if need be."""
-    return write(folder, NAME, {"format": FORMAT, **_described(model), "details": dict(details)}, _tables(model))
+    manifest = {"format": FORMAT, **described_model(model), "details": dict(details)}
+    return write(folder, NAME, manifest, model_tables(model))
 
 
 def digest(model: Model) -> str:
     """SHA-256 of a model's families, options and parameters; the same after saving and loading."""
-    content = hashlib.sha256(json.dumps(_described(model), sort_keys=True, default=repr).encode())
-    for name, value in sorted(_tables(model).items()):
+    content = hashlib.sha256(json.dumps(described_model(model), sort_keys=True, default=repr).encode())
+    for name, value in sorted(model_tables(model).items()):
         content.update(f"{name}{tuple(value.shape)}".encode())
         content.update(value.detach().cpu().contiguous().numpy().tobytes())
     return content.hexdigest()
@@ -48,20 +50,34 @@ def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
     other formats, unknown families or fields, files beyond the size caps, wrong shapes, non-finite numbers.
     """
     described, numbers = (Path(folder) / f"{NAME}.{kind}" for kind in ("json", "safetensors"))
-    manifest = read_manifest(described, FORMAT, {"components": dict, "details": dict, **dict.fromkeys(_FLAGS, bool)})
-    tables = _read_finite(numbers)
-    parts = {kind: _component(kind, manifest["components"].get(kind), tables) for kind in KINDS}
+    manifest = read_manifest(described, FORMAT, _WORDS)
+    tables = read_tables(numbers)
+    for name, value in tables.items():
+        check_finite(numbers, name, value)
+    return made_model(manifest, tables, numbers)
+
+
+def made_model(described: Any, tables: dict[str, Tensor], path: Path) -> tuple[Model, dict[str, Any]]:
+    """The model, and its details, that words as of :func:`described_model` and the ``tables`` at ``path`` make.
+
+    Raises ``ValueError`` where they do not make one.
+    """
+    if not isinstance(described, dict) or not all(isinstance(described.get(key), kind) for key, kind in _WORDS.items()):
+        raise ValueError(f"{path} is not described as a model; expected {', '.join(_WORDS)}.")
+    tables = dict(tables)
+    parts = {kind: _component(kind, described["components"].get(kind), tables) for kind in KINDS}
     if tables:
-        raise ValueError(f"{numbers} holds tables that no component owns: {', '.join(sorted(tables))}.")
+        raise ValueError(f"{path} holds tables that no component owns: {', '.join(sorted(tables))}.")
     missing = [kind for kind, part in parts.items() if part is None and kind not in _OPTIONAL]
     if missing:
-        raise ValueError(f"{described} lacks {', '.join(missing)}; it is not a complete model.")
-    model = Model(**parts, **{flag: bool(manifest[flag]) for flag in _FLAGS})  # type: ignore[arg-type]
+        raise ValueError(f"the model of {path} lacks {', '.join(missing)}; it is not complete.")
+    model = Model(**parts, **{flag: bool(described[flag]) for flag in _FLAGS})  # type: ignore[arg-type]
     _check_consistent(model)
-    return model, manifest["details"]
+    return model, described["details"]
 
 
-def _described(model: Model) -> dict[str, Any]:
+def described_model(model: Model) -> dict[str, Any]:
+    """Families and options of a model, in words that JSON can hold."""
     parts = model.components()
     return {
         "components": {kind: _plain(part) for kind, part in parts.items()},
@@ -69,18 +85,17 @@ def _described(model: Model) -> dict[str, Any]:
     }
 
 
-def _tables(model: Model) -> dict[str, Tensor]:
+def model_tables(model: Model) -> dict[str, Tensor]:
+    """Every learnt table by the component's kind and its name."""
     parts = model.components()
     return {f"{kind}.{name}": value for kind, part in parts.items() for name, value in part.parameters.items()}
 
 
-def _read_finite(path: Path) -> dict[str, Tensor]:
-    tables = read_tables(path)
-    for name, value in tables.items():
-        check_dtype(path, name, value)
-        if not bool(value.isfinite().all()):
-            raise ValueError(f"{path}: {name} holds NaN or infinite values.")
-    return tables
+def check_finite(path: Path, name: str, value: Tensor) -> None:
+    """Raises ``ValueError`` unless a table holds finite doubles."""
+    check_dtype(path, name, value)
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{path}: {name} holds NaN or infinite values.")
 
 
 def _component(kind: str, described: Any, tables: dict[str, Tensor]) -> Component | None:

@@ -13,10 +13,8 @@ from hsmm.models.factorial_hmm import FactorialHMM
 from hsmm.models.glm_hmm import GLMHMM
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
+from hsmm.models.many import ESTIMATORS, load_models, made_estimator, save_models
 from hsmm.models.streaming import StreamState, load_filter_state
-from hsmm.training.trainers import resolve_trainer
-
-ESTIMATORS: dict[str, type[Estimator]] = {"HSMM": HSMM, "HMM": HMM}
 
 
 def load(folder: str | Path) -> Estimator | GLMHMM | FactorialHMM:
@@ -24,21 +22,9 @@ def load(folder: str | Path) -> Estimator | GLMHMM | FactorialHMM:
     if (Path(folder) / f"{stored.FILE}.json").exists():
         return FactorialHMM.from_saved(folder)
     model, details = load_model(folder)
-    kind, options = details.get("estimator"), details.get("options")
-    if kind == GLMHMM.__name__:
+    if details.get("estimator") == GLMHMM.__name__:
         return _glm_hmm(folder, model, details)
-    if not isinstance(kind, str) or kind not in ESTIMATORS or not isinstance(options, dict):
-        raise ValueError(f"{folder} holds an estimator {kind!r}; expected one of {', '.join(ESTIMATORS)}.")
-    if (model.duration is None) != (kind == "HMM"):
-        raise ValueError(f"{folder} holds tables that do not make an {kind}.")
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    objects = {name: part.bare() for name, part in model.components().items() if name not in options}
-    try:
-        if isinstance(options.get("trainer"), dict):
-            options["trainer"] = resolve_trainer(options["trainer"])
-        return ESTIMATORS[kind](**options, **objects)._adopt_loaded(model, details.get("fit"), details.get("features"))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
+    return made_estimator(folder, model, details)
 
 
 def _glm_hmm(folder: str | Path, model: Model, details: dict[str, Any]) -> GLMHMM:
@@ -58,4 +44,6 @@ __all__ = [
     "StreamState",
     "load",
     "load_filter_state",
+    "load_models",
+    "save_models",
 ]

@@ -249,20 +249,26 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""
-        model = self._fitted_model()
+        return save_model(folder, self._fitted_model(), {**self._details(), "fit": self._fit_summary()})
+
+    def _details(self) -> dict[str, Any]:
+        """What :func:`hsmm.load` makes an estimator of, besides its model and what its fit came to."""
         params = {name: v.item() if isinstance(v, np.generic) else v for name, v in self._fitted_with.items()}
         options: dict[str, Any] = {
             name: value for name, value in params.items() if isinstance(value, (int, float, str))
         }
         if "trainer" in params:
             options |= {"trainer": described(self._fitted_with["trainer"]), "frozen": list(params["frozen"])}
+        names = self.__dict__.get("feature_names_in_")
+        features = None if names is None else names.tolist()
+        return {"estimator": type(self).__name__, "options": options, "features": features}
+
+    def _fit_summary(self) -> dict[str, Any] | None:
+        """What its fit came to; None of a model that was made with known parameters."""
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
         if summary is not None and "state_share_" in self.__dict__:
             summary["state_share"] = self.state_share_.tolist()
-        names = self.__dict__.get("feature_names_in_")
-        features = None if names is None else names.tolist()
-        details = {"estimator": type(self).__name__, "options": options, "fit": summary, "features": features}
-        return save_model(folder, model, details)
+        return summary
 
     def permuted(self, order: Any) -> Self:
         """A copy of the fitted model whose state k is this one's state ``order[k]``, in every table."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tasks.config.errors import ModelError
 from tasks.fitting.bundle_files import as_list, check_ids, check_units, read_json, read_scaling, write_json
 from tasks.fitting.scaling import Scaling
 
-MANIFEST, CANARY = "bundle.json", "canary.json"
-FORMAT = 3
+MANIFEST, CANARY, MODELS = "bundle.json", "canary.json", "models"
+FORMAT, FOLDERS = 4, 3  # of one file of models, and of a folder for each
 ALL = ""  # the unit of a model of all series; otherwise a unit is a series
 _MOST_MEMBERS = 100_000
 _CANARY_ROWS = 50
@@ -41,8 +42,8 @@ class Member:
 
     Attributes
     ----------
-    model
-        The estimator; it was fitted on scaled features.
+    held
+        The estimator, or what reads it.
     ids
         The persistent id of each of its states.
     next_id
@@ -53,12 +54,17 @@ class Member:
         The first and the last row that its parameters have seen.
     """
 
-    model: Estimator
+    held: Estimator | Callable[[], Estimator]
     ids: tuple[int, ...]
     next_id: int
     version: int | None
     train_start: datetime
     train_end: datetime
+
+    @property
+    def model(self) -> Estimator:
+        """The estimator; it was fitted on scaled features. Raises ``ModelError`` where it cannot be read."""
+        return self.held if isinstance(self.held, Estimator) else self.held()
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,18 @@ class Bundle:
 def save_bundle(bundle: Bundle, folder: Path) -> Path:
     """Write a bundle into a folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    members = []
-    for i, (unit, member) in enumerate(bundle.members.items()):
-        member.model.save(folder / f"{i:05d}")
-        members.append(
-            {
-                "unit": unit,
-                "ids": list(member.ids),
-                "next_id": member.next_id,
-                "version": member.version,
-                "train_start": member.train_start.isoformat(),
-                "train_end": member.train_end.isoformat(),
-            }
-        )
+    hsmm.save_models(folder / MODELS, {unit: member.model for unit, member in bundle.members.items()})
+    members = [
+        {
+            "unit": unit,
+            "ids": list(member.ids),
+            "next_id": member.next_id,
+            "version": member.version,
+            "train_start": member.train_start.isoformat(),
+            "train_end": member.train_end.isoformat(),
+        }
+        for unit, member in bundle.members.items()
+    ]
     description = {
         "format": FORMAT,
         "columns": bundle.scaling.columns,
@@ -99,13 +104,15 @@ def save_bundle(bundle: Bundle, folder: Path) -> Path:
 
 def add_canary(bundle: Bundle, folder: Path, rows: pl.DataFrame) -> None:
     """Write beside a saved bundle the last rows of one series of each member and what they decode to."""
-    canaries, n_rows = [], max(1, min(_CANARY_ROWS, _CANARY_CELLS // (len(bundle.members) * _width(bundle))))
+    n_rows = max(1, min(_CANARY_ROWS, _CANARY_CELLS // (len(bundle.members) * _width(bundle))))
+    known = rows.filter(bundle.scaling.knows() & pl.any_horizontal(pl.col(bundle.scaling.columns).is_not_null()))
+    last = {str(series): part.tail(n_rows) for (series,), part in known.group_by("series_id", maintain_order=True)}
+    canaries = []
     for unit, member in bundle.members.items():
-        known = rows.filter(bundle.scaling.knows() & pl.any_horizontal(pl.col(bundle.scaling.columns).is_not_null()))
-        series = unit or known["series_id"].first()
-        shown = bundle.scaling.given(known.filter(pl.col("series_id") == series).tail(n_rows), member.model)
+        model = member.model
+        shown = bundle.scaling.given(last.get(unit or next(iter(last)), known.clear()), model)
         values, context = shown["X"], shown["context"]
-        decoded = member.model.filter_proba(**shown) if len(values) else np.empty((0, len(member.ids)))
+        decoded = model.filter_proba(**shown) if len(values) else np.empty((0, len(member.ids)))
         canary = {"values": _with_null(values), "decoded": decoded.tolist(), "ids": list(member.ids)}
         canaries.append(canary if context is None else {**canary, "context": context.tolist()})
     write_json(folder / CANARY, canaries)
@@ -139,7 +146,10 @@ def _with_null(values: np.ndarray) -> list[list[float | None]]:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """The bundle that :func:`save_bundle` wrote; raises ``ModelError`` for anything else."""
+    """The bundle that :func:`save_bundle` wrote; raises ``ModelError`` for anything else.
+
+    Models are read when they are asked for, and what is wrong with one is found then.
+    """
     try:
         return _read(folder)
     except _UNUSABLE as error:
@@ -154,29 +164,57 @@ def _reason(error: Exception) -> str:
 def _read(folder: Path) -> Bundle:
     description = read_json(folder / MANIFEST)
     entries = as_list(description, "members")
-    if description.get("format") != FORMAT:
-        raise ValueError(f"{MANIFEST} has format {description.get('format')!r:.60}; expected {FORMAT}")
+    if (version := description.get("format")) not in (FORMAT, FOLDERS):
+        raise ValueError(f"{MANIFEST} has format {version!r:.60}; expected {FORMAT}, or {FOLDERS} of earlier versions")
     if not 0 < len(entries) <= _MOST_MEMBERS:
         raise ValueError(f"{MANIFEST} names {len(entries)} models")
     scaling = read_scaling(*(description.get(name) for name in ("columns", "statistics", "context", "absent")))
     units = [entry.get("unit") for entry in entries]
     check_units(units, scaling, ALL)
-    members = [_member(folder / f"{i:05d}", entry, len(scaling.columns)) for i, entry in enumerate(entries)]
+    models = _in_one(folder / MODELS, units) if version == FORMAT else _in_folders(folder, units)
+    members = [_member(entry, partial(_read_model, folder, models, entry, len(scaling.columns))) for entry in entries]
     return Bundle(dict(zip(map(str, units), members, strict=True)), scaling)
 
 
-def _member(folder: Path, entry: Mapping[str, Any], n_features: int) -> Member:
-    if folder.is_symlink():
-        raise ValueError(f"{folder.name} is a link")
-    model = hsmm.load(folder)
-    if not isinstance(model, Estimator):
-        raise ValueError(f"{folder.name} is a {type(model).__name__}; expected an HMM or an HSMM")
-    if (found := getattr(model, "n_features_in_", None)) != n_features:
-        raise ValueError(f"{folder.name} is a model of {found} features; expected {n_features}")
-    ids, version = check_ids(entry["ids"], entry["next_id"], model.n_states), entry["version"]
+def _in_one(folder: Path, units: Sequence[Any]) -> Mapping[str, Any]:
+    """The models of a bundle, each read when it is asked for."""
+    if folder.is_symlink() or any(path.is_symlink() or not path.is_file() for path in folder.iterdir()):
+        raise ValueError(f"{folder.name} is a link, or holds other than plain files")
+    found = hsmm.load_models(folder)
+    if [*found] != list(units):
+        raise ValueError(f"{MODELS} holds {len(found)} models that are not those of {MANIFEST}")
+    return found
+
+
+def _in_folders(folder: Path, units: Sequence[Any]) -> Mapping[str, Any]:
+    """The models of a bundle of an earlier version."""
+    places = {str(unit): folder / f"{i:05d}" for i, unit in enumerate(units)}
+    for place in places.values():
+        if place.is_symlink():
+            raise ValueError(f"{place.name} is a link")
+    return {unit: hsmm.load(place) for unit, place in places.items()}
+
+
+def _read_model(folder: Path, models: Mapping[str, Any], entry: Mapping[str, Any], n_features: int) -> Estimator:
+    unit = entry["unit"]
+    try:
+        model = models[unit]
+        if not isinstance(model, Estimator):
+            raise ValueError(f"the model of {unit!r} is a {type(model).__name__}; expected an HMM or an HSMM")
+        if (found := getattr(model, "n_features_in_", None)) != n_features:
+            raise ValueError(f"the model of {unit!r} is one of {found} features; expected {n_features}")
+        if model.n_states != len(entry["ids"]):
+            raise ValueError(f"the model of {unit!r} has {model.n_states} states; expected {len(entry['ids'])}")
+        return model
+    except _UNUSABLE as error:
+        raise ModelError(f"the model in {str(folder)!r} cannot be used: {_reason(error)}.") from error
+
+
+def _member(entry: Mapping[str, Any], held: Callable[[], Estimator]) -> Member:
+    unit, ids, version = entry["unit"], check_ids(entry["ids"], entry["next_id"]), entry["version"]
     if version is not None and (type(version) is not int or version < 1):
-        raise ValueError(f"{folder.name} has the version {version!r:.20}")
+        raise ValueError(f"the model of {unit!r} has the version {version!r:.20}")
     start, end = (datetime.fromisoformat(entry[name]) for name in ("train_start", "train_end"))
     if start.tzinfo is None or end.tzinfo is None or end < start:
-        raise ValueError(f"{folder.name} was trained from {start} to {end}")
-    return Member(model, ids, entry["next_id"], version, start, end)
+        raise ValueError(f"the model of {unit!r} was trained from {start} to {end}")
+    return Member(held, ids, entry["next_id"], version, start, end)

@@ -11,7 +11,7 @@ import polars as pl
 
 from tasks.fitting.scaling import Scaling
 
-_LARGEST = 1 << 24
+_LARGEST = 1 << 25
 _MOST_PARTS = 1 << 19
 _LARGEST_ID = 1 << 15  # the state table holds ids in 16 bits
 
@@ -60,13 +60,13 @@ def read_scaling(columns: Any, statistics: Any, context: Any, absent: Any) -> Sc
     return Scaling(columns, table, context, frozenset(absent))
 
 
-def check_ids(ids: Any, next_id: Any, n_states: int) -> tuple[int, ...]:
-    """Persistent ids: different, not negative, one a state, all below the next."""
-    numbers = [*ids, next_id] if isinstance(ids, list) else []
+def check_ids(ids: Any, next_id: Any) -> tuple[int, ...]:
+    """Persistent ids: one at least, different, not negative, all below the next."""
+    numbers = [*ids, next_id] if isinstance(ids, list) and ids else []
     if (
-        len(numbers) != n_states + 1
+        not numbers
         or not all(type(number) is int for number in numbers)
-        or len(set(ids)) < n_states
+        or len(set(ids)) < len(ids)
         or not 0 <= min(ids) <= max(ids) < next_id <= _LARGEST_ID
     ):
         raise ValueError(f"its states have the ids {ids!r:.60} below {next_id!r:.20}")

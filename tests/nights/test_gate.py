@@ -205,7 +205,7 @@ def _first_member(**changes: Any) -> Callable[[Any], Any]:
 
 
 DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
-    "gone": (lambda folder: shutil.rmtree(folder / "00000"), "cannot be used"),
+    "gone": (lambda folder: shutil.rmtree(folder / "models"), "cannot be used"),
     "canary": (rewritten("canary.json", lambda told: [{**told[0], "decoded": told[0]["decoded"][::-1]}]), "canary"),
     "ids exchanged": (rewritten("bundle.json", _first_member(ids=[1, 0, 2])), "other ids"),
     "columns": (rewritten("bundle.json", lambda told: {**told, "columns": ["y"]}), "not those of y"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hsmm
+from hsmm.io import digest
 from tasks.config.errors import ModelError
 from tasks.fitting.bundle import Bundle, Member, add_canary, check_canary, load_bundle, save_bundle
 from tasks.fitting.scaling import Scaling
@@ -72,15 +74,15 @@ def _written(name: str, content: bytes) -> Callable[[Path], object]:
 
 def _tables(edit: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        path = folder / "00000" / "model.safetensors"
+        path = folder / _TABLES
         save_file({name: edit(table).contiguous() for name, table in load_file(path).items()}, path)
 
     return apply
 
 
 def _linked(folder: Path) -> None:
-    (folder / "00000").rename(folder.parent / "elsewhere")
-    (folder / "00000").symlink_to(folder.parent / "elsewhere")
+    (folder / "models").rename(folder.parent / "elsewhere")
+    (folder / "models").symlink_to(folder.parent / "elsewhere")
 
 
 def _piped(name: str) -> Callable[[Path], None]:
@@ -97,7 +99,7 @@ class _Touches:
 
 
 _PICKLED = pickle.dumps(_Touches())
-_TABLES = "00000/model.safetensors"
+_TABLES = "models/models.safetensors"
 _MANY = struct.pack("<Q", 2_000_000) + b'{"a":[' + b"0," * 999_990
 
 HOSTILE: dict[str, Callable[[Path], object]] = {
@@ -115,6 +117,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "a pipe for the manifest": _piped("bundle.json"),
     "a pipe for the canary": _piped("canary.json"),
     "a model outside": _linked,
+    "models of others": _edited("models/models.json", lambda content: content.update(names=["A"])),
     "a unit that is a path": _member(unit="../../etc/passwd"),
     "two models for one series": _edited("bundle.json", lambda content: content["members"].extend(content["members"])),
     "a hundred thousand models": _edited("bundle.json", lambda c: c.update(members=c["members"] * 100_001)),
@@ -145,6 +148,46 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
     member = bundle.members[""]
     assert (member.ids, member.next_id, member.version, member.train_end) == ((3, 1), 4, None, NOW)
     assert bundle.scaling.statistics["scale:r"].to_list() == [1.0, 2.0]
+
+
+def test_a_bundle_of_an_earlier_version_is_read(folder: Path) -> None:
+    """One with a folder for each model."""
+    now = load_bundle(folder).members[""]
+    now.model.save(folder / "00000")
+    shutil.rmtree(folder / "models")
+    _manifest(format=3)(folder)
+    before = load_bundle(folder)
+    check_canary(before, folder)
+    assert digest(before.members[""].model._fitted_model()) == digest(now.model._fitted_model())
+
+
+@pytest.fixture
+def of_two(folder: Path) -> Path:
+    bundle = load_bundle(folder)
+    return save_bundle(Bundle(dict.fromkeys("AB", bundle.members[""]), bundle.scaling), folder)
+
+
+def test_only_the_model_that_is_asked_for_is_read(of_two: Path) -> None:
+    tables = load_file(of_two / _TABLES)
+    tables["0.emission.mean"][0] = torch.nan
+    save_file(tables, of_two / _TABLES)
+    again = load_bundle(of_two).members
+    assert again["B"].ids == again["A"].ids
+    assert again["B"].model.n_states == 2
+    with pytest.raises(ModelError, match="holds NaN"):
+        again["A"].model  # noqa: B018
+
+
+def test_models_that_changed_places_are_refused(of_two: Path) -> None:
+    _edited("models/models.json", lambda content: content.update(names=["B", "A"]))(of_two)
+    with pytest.raises(ModelError, match=r"not those of bundle\.json"):
+        load_bundle(of_two)
+
+
+def test_ids_of_other_states_are_refused(folder: Path) -> None:
+    _member(ids=[3], next_id=4)(folder)
+    with pytest.raises(ModelError, match="has 2 states; expected 1"):
+        load_bundle(folder).members[""].model  # noqa: B018
 
 
 @pytest.mark.parametrize("name", HOSTILE)
