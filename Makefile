@@ -51,7 +51,8 @@ sanitize: $(VENV)/.test
 			--deselect tests/hsmm/kernels/gpu
 	@LD_PRELOAD='$(call runtime,libasan.so) $(call runtime,libubsan.so) $(call runtime,libstdc++.so)' $(SANITIZED) \
 		HSMM_GPU_HOST_FLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
-		$(BIN)/python -m pytest -q --capture=sys tests/hsmm/kernels/gpu/test_values.py
+		$(BIN)/python -m pytest -q --capture=sys tests/hsmm/kernels/gpu/test_values.py \
+			tests/hsmm/kernels/gpu/test_teams.py
 
 fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.fuzz_kernels --minutes $(MINUTES)

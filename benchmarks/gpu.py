@@ -1,6 +1,6 @@
 """Times on a GPU, each beside what its bytes and operations take at least; first of all, whether values are right.
 
-python -m benchmarks.gpu [--results FOLDER] [--commit NAME] [--repeats 20] [--without-fits]
+python -m benchmarks.gpu [--only GROUP ...] [--results FOLDER] [--commit NAME] [--repeats 20]
 """
 
 # ruff: noqa: T201 - tables on standard output are what it is for
@@ -22,21 +22,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from benchmarks import gpu_gate, gpu_peer
 from benchmarks.machine import commit, machine, versions
 from benchmarks.tables import random_tables
-from hsmm import HSMM, inference
-from hsmm.kernels import gpu, reference
+from hsmm import HSMM
+from hsmm.kernels import gpu
 from hsmm.kernels.gpu import launch
-from hsmm.kernels.gpu.counts import part_of
-from hsmm.kernels.gpu.inputs import plan_of
+from hsmm.kernels.results import CausalName
 from hsmm.potentials import Potentials
 
 RESULTS = Path(__file__).with_name("results")
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-BATCHES = (1, 7, 64, 1024)
 SINGLE, DOUBLE = torch.float32, torch.float64
+MOST_SECONDS = 1.5  # of one figure's repeats
+N_PATHS, LAG = 20, 5
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,94 @@ class Shape:
         return f"B={self.n_series} T={self.n_steps} K={self.n_states} {kind} {digits}"
 
 
+@dataclass(frozen=True)
+class Work:
+    """A question: its call, and for each row what it must read and write, and count at least.
+
+    A cell is a state with its steps left or the state before; the recursion of a sum takes two operations a cell to
+    make, and one to add up, and as many on the way back.
+    """
+
+    group: str
+    what: str
+    shape: Shape
+    call: Callable[[Potentials], Any]
+    numbers: Callable[[Shape], float]
+    """A row, in the type of the tables."""
+    operations: float
+    """A cell and row."""
+    by_row: bool = False
+
+    def tables(self) -> Potentials:
+        p = self.shape.tables()
+        if not self.by_row:
+            return p
+        duration = None if p.log_duration is None else _expanded(p.log_duration, p.n_rows)
+        return replace(p, log_transition=_expanded(p.log_transition, p.n_rows), log_duration=duration)
+
+
+def _expanded(table: torch.Tensor, n_rows: int) -> torch.Tensor:
+    return table.unsqueeze(1).expand(-1, n_rows, -1, -1).contiguous()
+
+
+def _integers(count: float, shape: Shape) -> float:
+    """Numbers of 64 bits as numbers of the tables' type."""
+    return count * 8 / shape.dtype.itemsize
+
+
+def _of_tables(shape: Shape) -> int:
+    return shape.n_states * (shape.n_states + shape.max_duration)
+
+
+def _causal(*want: CausalName) -> Callable[[Potentials], Any]:
+    return partial(gpu.causal, want=want)
+
+
 HEADLINE = Shape(10_000, 1000, 5, 64, SINGLE)
+DECODED = Shape(1_000, 1000, 5, 64, SINGLE)
 CHAIN = Shape(100_000, 1000, 5, 0, SINGLE)
-SUMS = (
-    HEADLINE,
-    replace(HEADLINE, dtype=DOUBLE),
-    *(replace(HEADLINE, max_duration=d) for d in (16, 32, 128, 256)),
-    *(replace(HEADLINE, n_states=k) for k in (2, 3, 8, 16)),
-    CHAIN,
+SUM = partial(Work, call=gpu.expected_counts, numbers=lambda s: 2 * s.n_states, operations=12)
+PATH = partial(Work, call=gpu.viterbi, numbers=lambda s: s.n_states + _integers(1, s), operations=3)
+BOTH = "forward+backward"
+
+WORKS = (
+    SUM("sums", BOTH, HEADLINE),
+    SUM("sums", BOTH, replace(HEADLINE, dtype=DOUBLE)),
+    *(SUM("sweep", BOTH, replace(HEADLINE, max_duration=d)) for d in (16, 32, 128, 256)),
+    *(SUM("sweep", BOTH, replace(HEADLINE, n_states=k)) for k in (2, 3, 8, 16)),
+    PATH("paths", "Viterbi", HEADLINE),
+    PATH("paths", "Viterbi", replace(HEADLINE, dtype=DOUBLE)),
+    SUM("hmm", BOTH, CHAIN),
+    SUM("hmm", BOTH, replace(CHAIN, dtype=DOUBLE)),
+    SUM("hmm", BOTH, replace(CHAIN, n_series=1_000_000, n_steps=100, n_states=2)),
+    PATH("hmm", "Viterbi", CHAIN),
+    Work("causal", "filtered", HEADLINE, _causal("filtered", "log_density"), lambda s: 2 * s.n_states + 1, 6),
+    Work("causal", "filtered", CHAIN, _causal("filtered", "log_density"), lambda s: 2 * s.n_states + 1, 6),
+    Work("causal", "elapsed, remaining", HEADLINE, _causal("elapsed", "remaining"), lambda s: 2 * s.max_duration, 10),
+    Work("causal", "lag of 5", DECODED, partial(gpu.smoothed, lag=LAG), lambda s: 2 * s.n_states, 6 * (1 + LAG)),
+    Work(
+        "samples",
+        f"{N_PATHS} paths",
+        DECODED,
+        lambda p: gpu.sample_paths(p, N_PATHS),
+        lambda s: s.n_states + _integers(N_PATHS, s),
+        6,
+    ),
+    SUM("by row", BOTH, DECODED, numbers=lambda s: 2 * (s.n_states + _of_tables(s)), by_row=True),
+    SUM(
+        "by row",
+        BOTH,
+        replace(DECODED, max_duration=0),
+        numbers=lambda s: 2 * (s.n_states + _of_tables(s)),
+        by_row=True,
+    ),
+    PATH("by row", "Viterbi", DECODED, numbers=lambda s: s.n_states + _of_tables(s) + _integers(1, s), by_row=True),
+    SUM("wide", BOTH, Shape(500, 1000, 10, 1000, SINGLE)),
+    SUM("wide", BOTH, replace(DECODED, max_duration=1000)),
+    PATH("wide", "Viterbi", replace(DECODED, max_duration=1000)),
 )
-PATHS = (HEADLINE, replace(HEADLINE, dtype=DOUBLE), CHAIN)
+OTHERS = ("values", "peer", "fits")
+GROUPS = (*OTHERS, *dict.fromkeys(work.group for work in WORKS))
 
 
 @dataclass(frozen=True)
@@ -91,7 +168,7 @@ class Ceilings:
 @dataclass(frozen=True)
 class Figure:
     """Milliseconds of the kernels alone by events, of the whole call, and at least: each input read once, each output
-    written once; six operations a cell and pass of a sum, three of a maximum."""
+    written once; the operations of :class:`Work`."""
 
     name: str
     what: str
@@ -99,13 +176,17 @@ class Figure:
     call_ms: float
     floor_ms: float
     bound_by: str
+    bytes_a_second: float
+    """Of the bytes that the floor counts."""
+    kernels: list[dict[str, Any]]
 
     def __str__(self) -> str:
         ratio = self.kernels_ms / self.floor_ms
-        return (
-            f"{self.what:16} {self.name:36} {self.kernels_ms:9.3f} ms (call {self.call_ms:8.3f})   "
-            f"floor {self.floor_ms:7.3f} by {self.bound_by:10}  x{ratio:.1f}"
+        line = (
+            f"{self.what:18} {self.name:36} {self.kernels_ms:9.3f} ms (call {self.call_ms:8.3f})   "
+            f"floor {self.floor_ms:7.3f} by {self.bound_by:10}  x{ratio:<6.1f} {self.bytes_a_second / 1e12:.2f} TB/s"
         )
+        return "\n".join([line, *("    " + ", ".join(f"{k} {v}" for k, v in one.items()) for one in self.kernels)])
 
 
 def main() -> int:
@@ -114,106 +195,81 @@ def main() -> int:
         print(f"there is nothing to measure: {complaint}", file=sys.stderr)
         return 2
     started = time.monotonic()
-    if wrong := list(faults()):
-        print(*wrong, sep="\n", file=sys.stderr)
-        return 1
-    print(f"values and bits are right ({time.monotonic() - started:.0f} s)", flush=True)
+    wanted = options.only or GROUPS
+    if "values" in wanted:
+        if wrong := list(gpu_gate.faults()):
+            print(*wrong, sep="\n", file=sys.stderr)
+            return 1
+        print(f"values and bits are right ({time.monotonic() - started:.0f} s)", flush=True)
     ceilings = Ceilings.measured()
     print(f"a copy moves {ceilings.bytes / 1e12:.2f} TB/s", flush=True)
-    figures = []
-    for figure in measured(ceilings, options.repeats):
-        print(figure, flush=True)
-        figures.append(figure)
-    fitted = [] if options.without_fits else list(fits())
     found = {
         "machine": machine() | device(),
         "versions": versions() | {"cuda": torch.version.cuda},
         "commit": options.commit or commit(),
         "copy_bytes_a_second": ceilings.bytes,
-        "figures": [asdict(figure) for figure in figures],
-        "fits": fitted,
+        "figures": [asdict(figure) for figure in measured(ceilings, wanted, options.repeats)],
+        "peer": list(peer(options.repeats)) if "peer" in wanted else [],
+        "fits": list(fits()) if "fits" in wanted else [],
         "seconds": time.monotonic() - started,
     }
-    path = options.results / f"{datetime.now(UTC):%Y-%m-%d}-gpu.json"
+    part = "-" + "-".join(group.replace(" ", "-") for group in options.only) if options.only else ""
+    path = options.results / f"{datetime.now(UTC):%Y-%m-%d}-gpu{part}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{path.name} after {time.monotonic() - started:.0f} s")
     return 0
 
 
-def faults() -> Iterator[str]:
-    """Where the kernels and the reference, in float64 on the CPU, differ; and whose bits depend on the batch."""
-    for k, d, tail in ((3, 0, False), (3, 4, True), (5, 64, False), (16, 20, True), (2, 200, False)):
-        exact = some_tables(k, d, tail=tail)
-        counts, path = reference.expected_counts(exact), reference.viterbi(exact)
-        for dtype, tolerance in TOLERANCE.items():
-            p = on_gpu(exact, dtype)
-            found = inference.expected_counts(p, kernel="gpu")
-            decoded = inference.viterbi(p, kernel="gpu")
-            pairs = {name: (getattr(found, name), value) for name, value in vars(counts).items()}
-            pairs["path"] = decoded.log_probability, path.log_probability
-            for name, (value, wanted) in pairs.items():
-                if not torch.allclose(value.cpu().double(), wanted, rtol=tolerance, atol=tolerance):
-                    worst = float((value.cpu().double() - wanted).abs().max())
-                    yield f"K={k} D={d} {dtype}: {name} is off by {worst:.1e}, allowed {tolerance:g}"
-    yield from unstable_bits()
+def measured(ceilings: Ceilings, groups: tuple[str, ...], repeats: int) -> Iterator[Figure]:
+    for work in WORKS:
+        if work.group not in groups:
+            continue
+        try:
+            figure = _figure(work, ceilings, repeats)
+        except torch.OutOfMemoryError:
+            print(f"{work.what:18} {work.shape!s:36} needs more memory than this device has", flush=True)
+            continue
+        finally:
+            torch.cuda.empty_cache()
+        print(figure, flush=True)
+        yield figure
 
 
-def some_tables(n_states: int, max_duration: int, *, tail: bool) -> Potentials:
-    """Ragged series, some cut off, with missing rows."""
-    p = random_tables(n_states, max_duration, 700, n_restarts=2)
-    lengths = [1, 2, 300, 33, 64, 100, 7, 193]
-    emission = 2 * p.log_emission
-    emission[:, ::17] = 0.0
-    p = replace(p, log_emission=emission, offsets=torch.tensor([0, *np.cumsum(lengths)]))
-    if not max_duration:
-        return p
-    cut = torch.arange(len(lengths)) % 2 == 0
-    stay = torch.full((2, n_states), -0.5, dtype=DOUBLE) if tail else None
-    return replace(p, log_tail=stay, left_censored=cut, right_censored=torch.arange(len(lengths)) % 3 > 0)
-
-
-def unstable_bits() -> Iterator[str]:
-    """Series number 0 alone and among others."""
-    for dtype in TOLERANCE:
-        largest = Shape(BATCHES[-1], 300, 5, 64, dtype).tables()
-        wanted = None
-        for n in BATCHES:
-            p, _ = part_of(largest, 0, torch.arange(n, device="cuda"))
-            found = inference.expected_counts(p, kernel="gpu")
-            decoded = inference.viterbi(p, kernel="gpu")
-            bits = (found.log_likelihood[0, 0], found.state[0, :300], decoded.states[0, :300])
-            wanted = wanted or bits
-            if not all(torch.equal(x, y) for x, y in zip(bits, wanted, strict=True)):
-                yield f"{dtype}: a series has other bits in a batch of {n}"
-
-
-def measured(ceilings: Ceilings, repeats: int) -> Iterator[Figure]:
-    for shape in SUMS:
-        if figure := _figure(shape, "forward+backward", ceilings, repeats):
-            yield figure
-    for shape in PATHS:
-        if figure := _figure(shape, "Viterbi", ceilings, repeats):
-            yield figure
-
-
-def _figure(shape: Shape, what: str, ceilings: Ceilings, repeats: int) -> Figure | None:
-    p = shape.tables()
-    paths = what == "Viterbi"
-    if plan_of(p, paths=paths) is None:
-        print(f"{what:16} {shape!s:36} has no kernel", flush=True)
-        return None
-    call = (lambda: gpu.viterbi(p)) if paths else (lambda: gpu.expected_counts(p))
-    launches = launches_of(call)
+def _figure(work: Work, ceilings: Ceilings, repeats: int) -> Figure:
+    p, shape = work.tables(), work.shape
+    launches = launches_of(lambda: work.call(p))
     kernels = sum(median_ms(partial(launch.run, *one), repeats) for one in launches)
-    size, rows = p.log_emission.element_size(), p.n_restarts * p.n_rows
-    moved = rows * (p.n_states * size + 8) if paths else rows * p.n_states * 2 * size
+    rows = p.n_restarts * p.n_rows
+    moved = rows * work.numbers(shape) * shape.dtype.itemsize
     cells = rows * p.n_states * (p.n_durations + p.n_states)
     seconds = {
         "bytes": moved / ceilings.bytes,
-        "operations": cells * (3 if paths else 12) / ceilings.operations[shape.dtype],
+        "operations": cells * work.operations / ceilings.operations[shape.dtype],
     }
     bound = max(seconds, key=seconds.__getitem__)
-    return Figure(str(shape), what, kernels, median_ms(call, repeats), 1e3 * seconds[bound], bound)
+    name = f"{shape}{' by row' if work.by_row else ''}"
+    return Figure(
+        name,
+        work.what,
+        kernels,
+        median_ms(lambda: work.call(p), repeats),
+        1e3 * seconds[bound],
+        bound,
+        moved / kernels * 1e3,
+        [occupation(*one[:3]) for one in launches],
+    )
+
+
+def occupation(shape: Any, entry: str, grid: Any) -> dict[str, Any]:
+    """What a kernel takes of a multiprocessor."""
+    kernel = launch._kernel(shape, entry, torch.device("cuda", torch.cuda.current_device()))
+    blocks = kernel.occupancy.max_active_blocks_per_multiprocessor(grid.threads, grid.shared_bytes)
+    return {
+        "entry": entry,
+        "registers": kernel.attributes.num_regs(),
+        "local_bytes": kernel.attributes.local_size_bytes(),
+        "warps_a_multiprocessor": blocks * grid.threads // 32,
+    }
 
 
 def launches_of(call: Callable[[], Any]) -> list[tuple[Any, ...]]:
@@ -234,9 +290,13 @@ def launches_of(call: Callable[[], Any]) -> list[tuple[Any, ...]]:
 
 
 def median_ms(call: Callable[[], Any], repeats: int) -> float:
-    """By events around each of many calls, after three to warm up."""
-    for _ in range(3):
-        call()
+    """By events around each of many calls, after one or more to warm up; fewer where one takes long."""
+    call()
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    call()
+    torch.cuda.synchronize()
+    repeats = max(3, min(repeats, int(MOST_SECONDS / (time.perf_counter() - started))))
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
     for begin, end in events:
         begin.record()
@@ -244,6 +304,17 @@ def median_ms(call: Callable[[], Any], repeats: int) -> float:
         end.record()
     torch.cuda.synchronize()
     return statistics.median(begin.elapsed_time(end) for begin, end in events)
+
+
+def peer(repeats: int) -> Iterator[dict[str, Any]]:
+    """An HMM in JAX's words on the same device."""
+    shape = replace(CHAIN, n_series=10_000)
+    p = shape.tables()
+    ours = median_ms(lambda: gpu.expected_counts(p), repeats)
+    found = gpu_peer.smoother(p, repeats)
+    figure = {"name": str(shape), "ours_ms": ours} | found
+    print(f"HMM smoother: {figure}", flush=True)
+    yield figure
 
 
 def fits() -> Iterator[dict[str, Any]]:
@@ -276,15 +347,6 @@ def regimes(n_series: int, n_steps: int) -> tuple[np.ndarray, list[int]]:
     return values.reshape(-1, 2), [n_steps] * n_series
 
 
-def on_gpu(p: Potentials, dtype: torch.dtype | None = None) -> Potentials:
-    def there(x: Tensor | bool) -> Tensor | bool:
-        return x.cuda() if isinstance(x, Tensor) else x
-
-    tables = {name: table.to("cuda", dtype or table.dtype) for name, table in p.tables().items()}
-    flags = {f"{side}_censored": there(getattr(p, f"{side}_censored")) for side in ("left", "right")}
-    return replace(p, **tables, **flags, offsets=p.offsets.cuda())  # type: ignore[arg-type]
-
-
 def device() -> dict[str, Any]:
     names = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem")
     return {"gpu": {name: query(name) for name in names}}
@@ -300,7 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
     parser.add_argument("--commit", default="", help="what is measured, where no repository says it")
     parser.add_argument("--repeats", type=int, default=20, help="of each launch")
-    parser.add_argument("--without-fits", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="GROUP", help=f"some of: {', '.join(GROUPS)}")
     return parser
 
 

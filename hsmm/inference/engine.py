@@ -179,12 +179,12 @@ def _fastest(query: Query, p: Potentials) -> Kernel:
     if p.log_emission.device.type == "cpu":
         if _native_is_available() and native.supports(p, query):
             return native
-        if reference.supports(p, query):
-            return reference
-        raise ValueError(f"no kernel here can do {query} for series with owners; give each model all its series.")
-    if gpu.supports(p, query):
+    elif gpu.supports(p, query):
         return gpu
-    _warn_of_slow_device(query, p.log_emission.device.type)
+    if not reference.supports(p, query):
+        raise ValueError(f"no kernel here can do {query} for series with owners; give each model all its series.")
+    if p.log_emission.device.type != "cpu":
+        _warn_of_slow_device(query, p.log_emission.device.type)
     return reference
 
 
@@ -192,7 +192,7 @@ def _fastest(query: Query, p: Potentials) -> Kernel:
 def _warn_of_slow_device(query: Query, device: str) -> None:
     reason = gpu.complaint() if device == "cuda" else f"they are for cuda, the tables are on {device}"
     warnings.warn(
-        f"{query} has no GPU kernel for these tables ({reason or 'see the table of plans in the docs'}); "
+        f"{query} has no kernel that can run here ({reason}); "
         "the reference computes it step by step on the device: the CPU is likely to be faster.",
         KernelWarning,
         stacklevel=6,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hsmm.kernels.gpu.launch import Argument
 from hsmm.kernels.gpu.plans import Plan, plan_for
-from hsmm.numerics import log_one_minus_exp
+from hsmm.numerics import log_one_minus_exp, log_survival
 from hsmm.potentials import Potentials
 
 Tables = dict[str, Tensor | None]
@@ -35,6 +35,14 @@ def log_tables(p: Potentials) -> Tables:
     }
 
 
+def survivals(p: Potentials) -> tuple[Tensor, Tensor | None]:
+    """log P(d >= column) in float64, of a segment and of a left-censored first one."""
+    tables = log_tables(p)
+    duration, residual = tables["duration"], tables["residual"]
+    assert duration is not None
+    return log_survival(duration.double()), None if residual is None else log_survival(residual.double())
+
+
 def linear_tables(p: Potentials) -> Tables:
     tables = {name: None if table is None else table.exp() for name, table in log_tables(p).items()}
     return tables if p.log_tail is None else {**tables, "leave": -torch.expm1(p.log_tail)}
@@ -48,6 +56,7 @@ def shared_arguments(p: Potentials, tables: Tables, pairs: Tensor, *, open_end: 
         *(None if table is None else table.contiguous() for table in tables.values()),
         p.log_emission.contiguous(),
         p.offsets.contiguous(),
+        owners_of(p),
         p.censored("left").contiguous(),
         right.contiguous(),
         pairs.contiguous(),
@@ -58,9 +67,16 @@ def shared_arguments(p: Potentials, tables: Tables, pairs: Tensor, *, open_end: 
     ]
 
 
+def owners_of(p: Potentials) -> Tensor | None:
+    """Where the kernels are."""
+    return None if p.owners is None else p.owners.to(p.log_emission.device)
+
+
 def longest_first(p: Potentials) -> Tensor:
-    """(R * S,) sequences, restart * S + series: those of one warp are of like length."""
+    """(R * S,) sequences, restart * S + series, or (S,) series with owners: those of one warp are of like length."""
     by_length = p.lengths.argsort(descending=True, stable=True)
+    if p.owners is not None:
+        return by_length
     return (by_length[:, None] + p.n_series * torch.arange(p.n_restarts, device=by_length.device)).flatten()
 
 

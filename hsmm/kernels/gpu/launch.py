@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hsmm.kernels.gpu.plans import Plan
+from hsmm.kernels.gpu.plans import Grid, Shape
 
-SOURCES = ("lanes.hpp", "layout.hpp", "problem.hpp", "forward.hpp", "backward.hpp", "viterbi.hpp", "entries.hpp")
-_THREADS = 128
 _CACHE_BYTES = 64 << 20
 
 Argument = Tensor | int | None
@@ -61,17 +59,17 @@ def _architecture(device: torch.device) -> str:
     return f"sm_{major}{minor}"
 
 
-def source() -> str:
-    """All of the kernels as one text, which is what a cache of images can be keyed by."""
+def source(shape: Shape) -> str:
+    """All of its kernels as one text, which is what a cache of images can be keyed by."""
     folder = Path(__file__).with_name("source")
-    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SOURCES)
+    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in shape.sources)
     return re.sub(r'^#(pragma once|include ".*")$', "", text, flags=re.MULTILINE)
 
 
-def run(plan: Plan, entry: str, n_slots: int, arguments: Sequence[Argument]) -> None:
-    """Launch one kernel on ``n_slots`` sequences: tensors go by address, whole numbers as 64 bits."""
+def run(shape: Shape, entry: str, grid: Grid, arguments: Sequence[Argument]) -> None:
+    """Launch one kernel: tensors go by address, whole numbers as 64 bits."""
     device = next(x.device for x in arguments if isinstance(x, Tensor))
-    _launch(plan, entry, n_slots, [plain(x) for x in arguments], device)
+    _launch(shape, entry, grid, [plain(x) for x in arguments], device)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -84,33 +82,28 @@ def plain(x: Argument) -> int:
     return x.data_ptr() if isinstance(x, Tensor) else x or 0
 
 
-def _launch(plan: Plan, entry: str, n_slots: int, arguments: list[int], device: torch.device) -> None:
+def _launch(shape: Shape, entry: str, grid: Grid, arguments: list[int], device: torch.device) -> None:
     from cuda.core import LaunchConfig, Stream, launch
 
-    n_threads = -(-n_slots // plan.sequences) * 32
     with torch.cuda.device(device):
         stream = Stream.from_handle(torch.cuda.current_stream(device).cuda_stream)
-        launch(
-            stream,
-            LaunchConfig(grid=-(-n_threads // _THREADS), block=_THREADS),
-            _kernel(plan, entry, device),
-            *arguments,
-        )
+        config = LaunchConfig(grid=grid.blocks, block=grid.threads, shmem_size=grid.shared_bytes)
+        launch(stream, config, _kernel(shape, entry, device), *arguments)
 
 
 @functools.cache
-def _kernel(plan: Plan, entry: str, device: torch.device) -> Any:
-    return _image(plan, device).get_kernel(entry)
+def _kernel(shape: Shape, entry: str, device: torch.device) -> Any:
+    return _image(shape, device).get_kernel(entry)
 
 
 @functools.cache
-def _image(plan: Plan, device: torch.device) -> Any:
+def _image(shape: Shape, device: torch.device) -> Any:
     from cuda.core import Device
     from cuda.core.utils import FileStreamProgramCache
 
     Device(torch.cuda.current_device() if device.index is None else device.index).set_current()
     with FileStreamProgramCache(_cache_folder(), max_size_bytes=_CACHE_BYTES) as cache:
-        return compiled(plan, _architecture(device), cache=cache)
+        return compiled(shape, _architecture(device), cache=cache)
 
 
 def _cache_folder() -> Path:
@@ -118,14 +111,14 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hsmm"
 
 
-def compiled(plan: Plan, architecture: str, *, logs: Any = None, cache: Any = None) -> Any:
-    """The image of a plan; needs neither a GPU nor a driver."""
+def compiled(shape: Shape, architecture: str, *, logs: Any = None, cache: Any = None) -> Any:
+    """The image of a shape; needs neither a GPU nor a driver."""
     from cuda.core import Program, ProgramOptions
 
     options = ProgramOptions(
         arch=architecture,
         std="c++17",
-        define_macro=list(plan.macros().items()),
+        define_macro=list(shape.macros().items()),
         ptxas_options=None if logs is None else ["-v"],
     )
-    return Program(source(), "c++", options).compile("cubin", logs=logs, cache=cache)
+    return Program(source(shape), "c++", options).compile("cubin", logs=logs, cache=cache)

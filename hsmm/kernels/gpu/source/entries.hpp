@@ -6,11 +6,11 @@
 
 #define TABLES                                                                                                       \
     const Real *initial, const Real *transition, const Real *duration, const Real *residual, const Real *stay,       \
-        const Real *leave, const Real *emission, const Long *offsets, const Byte *left_censored,                     \
+        const Real *leave, const Real *emission, const Long *offsets, const Long *owners, const Byte *left_censored, \
         const Byte *right_censored, const Long *order, Long n_slots, Long n_series, Long n_rows, Long residual_varies
 #define THESE_TABLES                                                                                                 \
-    {initial, transition, duration, residual, stay, leave, emission, offsets, left_censored, right_censored, order,  \
-     n_slots, n_series, n_rows, residual_varies}
+    {initial, transition, duration, residual, stay, leave, emission, offsets, owners, left_censored, right_censored, \
+     order, n_slots, n_series, n_rows, residual_varies}
 
 #define COUNTS                                                                                                       \
     Real *trace, Real *last, double *log_likelihood, Byte *doubtful, const Real *series_weight, Real *state,         \

@@ -6,11 +6,10 @@
 using Long = long long;
 using Byte = unsigned char;
 
-
 struct Tables {
     const Real *initial, *transition, *duration, *residual, *stay, *leave;  // (R, K, ...)
     const Real* emission;                                                   // (R, N, K), logarithms
-    const Long* offsets;
+    const Long *offsets, *owners;  // owners: the model of every series; null where every series is of every model
     const Byte *left_censored, *right_censored;
     const Long* order;  // (n_slots,) sequences, restart * S + series, longest first; the i-th goes to the i-th slot
     Long n_slots, n_series, n_rows, residual_varies;
@@ -45,7 +44,7 @@ struct Sequences {
         here = pair >= 0;
         const Each<Long> known = pick(here, pair, Each<Long>(0));
         pair = known;
-        restart = map([=](Long one) { return one / p.n_series; }, known);
+        restart = map([=](Long one) { return p.owners ? p.owners[one % p.n_series] : one / p.n_series; }, known);
         row = map([=](Long one) { return one / p.n_series * p.n_rows + p.offsets[one % p.n_series]; }, known);
         n_rows = map([=](Long one, bool there) {
             const Long* offset = p.offsets + one % p.n_series;
@@ -62,10 +61,10 @@ struct Sequences {
     // The law of the steps left to a segment that starts at a row.
     DEVICE void load_law(const Tables& p, const Place& at, const Mask& at_first_row, Lane (&table)[length],
                          Real nothing = 0) const {
-        const auto address = map([=](Long one, bool residual, int state, int slice) -> const Real* {
-            const Long owner = residual && p.residual_varies ? one : one / p.n_series;
+        const auto address = map([=](Long one, Long model, bool residual, int state, int slice) -> const Real* {
+            const Long owner = residual && p.residual_varies ? one : model;
             return (residual ? p.residual : p.duration) + (owner * K + state) * D + slice * length;
-        }, pair, at_first_row && left, at.state, at.slice);
+        }, pair, restart, at_first_row && left, at.state, at.slice);
         #pragma unroll
         for (int r = 0; r < length; ++r)
             table[r] = load(address, r, here && at.on && map([=](int slice) { return slice * length + r < D; }, at.slice),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hsmm.kernels.gpu import launch
-from hsmm.kernels.gpu.plans import Plan
+from hsmm.kernels.gpu.plans import Grid, Shape
 
 FLAGS = (
     "-std=c++20",
@@ -33,15 +33,15 @@ class Host:
     def __init__(self, *flags: str) -> None:
         self.flags = flags
 
-    def __call__(self, plan: Plan, entry: str, n_slots: int, arguments: Sequence[launch.Argument]) -> None:  # noqa: ARG002
-        getattr(_library(plan, self.flags), entry)(*(ctypes.c_int64(launch.plain(x)) for x in arguments))
+    def __call__(self, shape: Shape, entry: str, grid: Grid, arguments: Sequence[launch.Argument]) -> None:  # noqa: ARG002
+        getattr(_library(shape, self.flags), entry)(*(ctypes.c_int64(launch.plain(x)) for x in arguments))
 
 
 @functools.cache
-def _library(plan: Plan, flags: tuple[str, ...]) -> ctypes.CDLL:
-    macros = [f"-D{name}={value}" for name, value in plan.macros().items()]
+def _library(shape: Shape, flags: tuple[str, ...]) -> ctypes.CDLL:
+    macros = [f"-D{name}={value}" for name, value in shape.macros().items()]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.so"
         command = ["g++", *FLAGS, *macros, *flags, "-o", str(path)]
-        subprocess.run(command, input=launch.source(), text=True, check=True)
+        subprocess.run(command, input=launch.source(shape), text=True, check=True)
         return ctypes.CDLL(str(path))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hsmm.kernels.gpu import launch
-from hsmm.kernels.gpu.plans import plan_for
+from hsmm.kernels.gpu.plans import Team, plan_for
 
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[test]'")
 
@@ -24,6 +24,7 @@ LOOPS = {
     (3, 30, torch.float64, True): {"forward": 300, "backward": 220, "best_segments": 690},
 }
 MOST_SPILLED = 480  # bytes a thread
+TEAMS = {"causal": 110, "log_backward": 96, "best_segments": 64, "sampling": 88}  # registers of a thread
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
@@ -45,6 +46,14 @@ def test_loops_stay_short_and_in_registers(shape, architecture: str, paths: bool
     wanted = {name: most for name, most in LOOPS[shape].items() if (name == "best_segments") == paths}
     assert wanted.keys() <= loops.keys()
     assert all(loops[name] <= most for name, most in wanted.items()), loops
+
+
+@pytest.mark.parametrize("what", TEAMS)
+def test_threads_of_teams_keep_to_their_registers(what: str):
+    logs = io.StringIO()
+    launch.compiled(Team(torch.float32, what), "sm_90", logs=logs)
+    assert max(map(int, re.findall(r"Used (\d+) registers", logs.getvalue()))) <= TEAMS[what]
+    assert max(map(int, re.findall(r"(\d+) bytes spill stores", logs.getvalue()))) <= 32
 
 
 def shortest_step_loops(path: Path) -> dict[str, int]:

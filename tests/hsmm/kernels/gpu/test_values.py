@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from hsmm.kernels.results import Posterior
 from hsmm.potentials import Potentials
 from tests import oracle
 from tests.fuzz_kernels import in_single, joint_probability
-from tests.hsmm.inference.cases import oracle_model, random_potentials
+from tests.hsmm.inference.cases import oracle_model, random_potentials, rows_of, selected
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -210,7 +212,7 @@ def test_a_series_has_the_same_bits_in_any_batch(dtype: torch.dtype):
     p = in_kind(a_case(11, (3, 4, True), lengths), dtype)
     whole, path = gpu.expected_counts(p), gpu.viterbi(p)
     for series in range(p.n_series):
-        part, rows = counts.part_of(p, 0, torch.tensor([series]))
+        part, rows = selected(p, [0], [series]), rows_of(p, [series])
         alone, path_alone = gpu.expected_counts(part), gpu.viterbi(part)
         assert torch.equal(alone.log_likelihood[0, 0], whole.log_likelihood[0, series])
         assert torch.equal(alone.state[0], whole.state[0, rows])
@@ -225,6 +227,11 @@ def test_restarts_have_the_same_bits_alone():
         assert torch.equal(value[0], getattr(whole, name)[1]), name
 
 
+def n_sequences(to: tuple[Any, ...]) -> int:
+    """Of a launch: the first whole number that the kernels take."""
+    return next(x for x in to[3] if isinstance(x, int))
+
+
 def test_too_little_memory_for_all_restarts_is_enough_for_some(monkeypatch: pytest.MonkeyPatch):
     p = random_potentials(12, (30, 5, 80, 41), n_restarts=3, n_states=3, n_durations=4, tail=True)
     weight = torch.linspace(0.5, 2.0, 12, dtype=torch.float64).view(3, 4)
@@ -232,7 +239,7 @@ def test_too_little_memory_for_all_restarts_is_enough_for_some(monkeypatch: pyte
     launched: list[int] = []
     run = launch.run
     monkeypatch.setattr(launch, "free_bytes", lambda _: 30_000)
-    monkeypatch.setattr(launch, "run", lambda *to: (launched.append(to[2]), run(*to)))
+    monkeypatch.setattr(launch, "run", lambda *to: (launched.append(n_sequences(to)), run(*to)))
     for name, value in vars(gpu.expected_counts(p, weight)).items():
         assert torch.equal(value, getattr(whole, name)), name
     assert max(launched) < p.n_restarts * p.n_series
@@ -258,13 +265,3 @@ class Waits(TorchDispatchMode):
         self.n += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
         self.n += any(isinstance(x, Tensor) and x.dtype == torch.bool for x in args[1:2] if "index" in str(function))
         return function(*args, **(kwargs or {}))
-
-
-def test_what_has_no_plan_is_the_references():
-    by_row = random_potentials(1, (5, 4), time_varying=True)
-    wide = random_potentials(1, (5, 4), n_states=40)
-    for p in (by_row, wide):
-        assert not gpu.supports(p, "expected_counts")
-        assert counts.plan_of(p, paths=False) is None
-        assert torch.equal(gpu.log_partition(p), reference.log_partition(p))
-        assert torch.equal(gpu.viterbi(p).states, reference.viterbi(p).states)

@@ -1,0 +1,14 @@
+"""The laws of every kernel, for the teams of threads that take tables of any size; g++ built them."""
+
+from __future__ import annotations
+
+import pytest
+
+from hsmm.kernels import gpu
+from hsmm.types import KernelName
+
+
+@pytest.fixture
+def kernel(host: None, without_plans: None, monkeypatch: pytest.MonkeyPatch) -> KernelName:  # noqa: ARG001
+    monkeypatch.setattr(gpu, "supports", lambda p, query: True)  # noqa: ARG005
+    return "gpu"

@@ -1,0 +1,1 @@
+from tests.hsmm.inference.test_bits import *  # noqa: F403

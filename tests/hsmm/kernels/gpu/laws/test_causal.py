@@ -1,0 +1,1 @@
+from tests.hsmm.inference.test_causal import *  # noqa: F403

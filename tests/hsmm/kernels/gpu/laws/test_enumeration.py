@@ -1,0 +1,1 @@
+from tests.hsmm.inference.test_enumeration import *  # noqa: F403

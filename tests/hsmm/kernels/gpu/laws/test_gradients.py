@@ -1,0 +1,1 @@
+from tests.hsmm.inference.test_gradients import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.hsmm.inference.test_laws import *  # noqa: F403

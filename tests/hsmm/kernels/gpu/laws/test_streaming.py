@@ -1,0 +1,1 @@
+from tests.hsmm.inference.test_streaming import *  # noqa: F403
