@@ -110,7 +110,8 @@ def _climbed(here: Component, value: _Objective, weights: Tensor, held: Collecti
             slopes = torch.autograd.grad(height.sum(), list(moving.values()))
         step = {}
         for (name, x), slope in zip(moving.items(), slopes, strict=True):
-            curvature = weights.view(*weights.shape, *[1] * (x.ndim - 2))
+            of_states = weights if here.state_axes[name][0] == 1 else weights.sum(1, keepdim=True)
+            curvature = of_states.view(*of_states.shape, *[1] * (x.ndim - 2))
             if here.constraints()[name] == "simplex":
                 curvature = curvature * here.parameters[name]
             ratio = (slope / curvature.clamp(min=1e-300)).nan_to_num(0.0, 0.0, 0.0)

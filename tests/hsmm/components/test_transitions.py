@@ -8,7 +8,8 @@ import torch
 
 import hsmm
 from hsmm.components.initial import FixedInitial
-from hsmm.components.transition import Banded, Dense, LeftToRight, Masked, Sticky
+from hsmm.components.transition import Banded, Dense, LeftToRight, LowRank, Masked, Sticky
+from hsmm.sequences import Sequences
 from tests.hsmm.models.cases import LENGTHS, regimes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*single row:hsmm.errors.DataWarning")
@@ -143,3 +144,71 @@ def test_options_survive_saving_and_renaming(transition: Dense, tmp_path: object
     again = hsmm.load(model.save(tmp_path))
     assert again._model.transition.hyperparameters() == model._model.transition.hyperparameters()
     assert again.score(regimes(), LENGTHS) == model.score(regimes(), LENGTHS)
+
+
+def classes(seed: int, n_states: int, rank: int, **options: bool) -> LowRank:
+    drawn = np.random.default_rng(seed)
+    leave, enter = drawn.dirichlet(np.full(rank, 0.3), n_states), drawn.dirichlet(np.full(n_states, 0.3), rank)
+    return LowRank.from_parameters(leave, enter, **options)
+
+
+def settled(law: LowRank | Dense, counts: torch.Tensor) -> LowRank | Dense:
+    nothing = Sequences.from_arrays([0.0])
+    for _ in range(300):
+        law = law.maximise(nothing, counts)
+    return law
+
+
+def weighted(law: LowRank | Dense, counts: torch.Tensor) -> float:
+    return float(torch.xlogy(counts, law.typical()).sum())
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_moves_through_few_classes_are_found_from_their_counts(stays: bool) -> None:
+    truth = classes(0, 12, 2, self_transitions=stays)
+    counts = 1e4 * truth.typical()
+    dwell, drawn = torch.full((4, 12), 3.0, dtype=torch.float64), torch.Generator().manual_seed(1)
+    started = LowRank(2, self_transitions=stays).initialise(Sequences.from_arrays([0.0]), dwell, drawn)
+    found = settled(started, counts.expand(4, -1, -1)).typical()
+    assert float((found - truth.typical()).abs().amax((1, 2)).min()) < 1e-3
+    assert stays or bool((found.diagonal(dim1=-2, dim2=-1) == 0.0).all())
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_as_many_classes_as_states_are_every_table(stays: bool) -> None:
+    counts = torch.from_numpy(np.random.default_rng(2).gamma(1.0, 20.0, (1, 4, 4)))
+    counts = counts if stays else counts * (1.0 - torch.eye(4, dtype=torch.float64))
+    dwell, drawn = torch.full((1, 4), 3.0, dtype=torch.float64), torch.Generator().manual_seed(3)
+    nothing = Sequences.from_arrays([0.0])
+    laws = [
+        law.initialise(nothing, dwell, drawn)
+        for law in (LowRank(9, self_transitions=stays), Dense(self_transitions=stays))
+    ]
+    low, dense = (settled(law, counts) for law in laws)
+    assert low.n_parameters() == dense.n_parameters() == 4 * (3 if stays else 2)
+    assert weighted(low, counts) == pytest.approx(weighted(dense, counts), rel=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM])
+@pytest.mark.parametrize("initial", ["free", "stationary"])
+def test_a_model_of_few_classes_climbs_and_keeps_its_diagonal(estimator: type, initial: str) -> None:
+    law = LowRank(2)
+    model = estimator(4, transition=law, initial=initial, n_init=2, max_iter=15, tol=0.0).fit(regimes(), LENGTHS)
+    assert model._best.fall <= 1e-8
+    assert model.transition_.leave_.shape == (4, 2)
+    assert model.transition_.enter_.shape == (2, 4)
+    assert estimator is hsmm.HMM or (np.diag(model.transition_prob_) == 0.0).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: LowRank(0), "rank is 0; expected a whole number >= 1"),
+        (lambda: LowRank.from_parameters([[0.5, 0.5]] * 3, [[0.5, 0.5, 0.0]]), "leave has shape"),
+        (lambda: LowRank.from_parameters([[0.5, 0.6]] * 3, [[0.5, 0.5, 0.0]] * 2), "leave"),
+        (lambda: LowRank.from_parameters([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]), "to itself alone"),
+    ],
+)
+def test_classes_that_make_no_table_are_refused(made: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made()
