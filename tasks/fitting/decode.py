@@ -44,13 +44,13 @@ def decode(
     held, parts = held or {}, list[pl.DataFrame]()
     rows = decodable(bundle, validated.rows)
     n_series = rows["series_id"].n_unique()
-    for unit, member in bundle.members.items():
-        own = rows.filter(_is_of(unit, bundle))
-        if own.is_empty():
-            continue
+    done = 0
+    for unit, own in by_unit(bundle, rows).items():
+        member = bundle.members[unit]
         longest = resolved_steps(*dwell(member.model))
         for part in _series_batches(own, longest):
-            say("decode", sum(p["series_id"].n_unique() for p in parts), n_series)
+            say("decode", done, n_series)
+            done += part["series_id"].n_unique()
             made = version if member.version is None else member.version
             parts.append(_decode_rows(member, bundle.scaling, part, longest, made, _reasons(part, unit, held)))
     ids = sorted({identity for member in bundle.members.values() for identity in member.ids})
@@ -79,11 +79,15 @@ def decodable(bundle: Bundle, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(bundle.scaling.knows() & pl.col("series_id").is_in(own.implode()))
 
 
-def _is_of(unit: str, bundle: Bundle) -> pl.Expr:
-    """Whether a row's series is this unit's; the model of all serves those that have none of their own."""
-    if unit != ALL:
-        return pl.col("series_id") == unit
-    return ~pl.col("series_id").is_in(pl.Series([*bundle.members], dtype=pl.String).implode())
+def by_unit(bundle: Bundle, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The rows of each unit that has a model and rows, in the order of the rows.
+
+    The model of all serves the series that have none of their own.
+    """
+    own = pl.Series([unit for unit in bundle.members if unit != ALL], dtype=pl.String).implode()
+    unit = pl.when(pl.col("series_id").is_in(own)).then("series_id").otherwise(pl.lit(ALL)).alias("unit")
+    parts = {str(name): part for (name,), part in rows.group_by(unit, maintain_order=True)}
+    return {name: part for name, part in parts.items() if name in bundle.members}
 
 
 def _reasons(rows: pl.DataFrame, unit: str, held: Mapping[str, str]) -> dict[str, str]:

@@ -95,8 +95,7 @@ def _joined(both: list[dict[str, Any]]) -> dict[str, Any]:
 
 def widest_first(members: Mapping[str, Estimator]) -> list[str]:
     """The units of these models, that with the most states before the others."""
-    units = list(members)
-    return sorted(units, key=lambda unit: (-members[unit].n_states, units.index(unit)))
+    return sorted(members, key=lambda unit: -members[unit].n_states)
 
 
 def kin_of(members: Mapping[str, Member], scaling: Scaling, rows: Mapping[str, pl.DataFrame]) -> list[Kin]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tasks.fitting.bundle import ALL
+from tasks.fitting.decode import by_unit
 from tasks.report.weights import weights
 
 if TYPE_CHECKING:
     from tasks.config.settings import Settings
-    from tasks.fitting.bundle import Bundle
     from tasks.fitting.fit import Fitted
     from tasks.judgement.judge import Judged
     from tasks.source.validate import Validated
+
+MOST_SERIES = 12
+"""Series that are drawn; where each has a model of its own, with their models."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ def report_frame(decoded: pl.DataFrame, rows: pl.DataFrame, value_columns: list[
 def report_data(
     decoded: pl.DataFrame, validated: Validated, fitted: Fitted, judged: Judged, settings: Settings
 ) -> list[ReportData]:
-    """The pictures' data of each unit, in the order of the rows."""
+    """The pictures' data of the first units, in the order of the rows."""
     assert judged.in_force is not None
     bundle, found = judged.in_force, list[ReportData]()
-    for unit, own in by_unit(bundle, decoded).items():
+    for unit, own in islice(by_unit(bundle, decoded).items(), MOST_SERIES):
         member = bundle.members[unit]
         rows = validated.rows.join(own.select("series_id").unique(), on="series_id", how="semi", maintain_order="left")
         trained = rows.filter(pl.col("time").is_between(member.train_start, member.train_end))
@@ -97,15 +101,3 @@ def report_data(
             )
         )
     return found
-
-
-def by_unit(bundle: Bundle, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The rows of each unit that has a model and rows, in their order."""
-    own = frozenset(bundle.members) - {ALL}
-    series = rows["series_id"].unique(maintain_order=True).to_list()
-    units: dict[str, list[str]] = {}
-    for name in series:
-        units.setdefault(name if name in own else ALL, []).append(name)
-    return {
-        unit: rows.filter(pl.col("series_id").is_in(names)) for unit, names in units.items() if unit in bundle.members
-    }

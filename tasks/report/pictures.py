@@ -19,7 +19,7 @@ from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle
 from tasks.fitting.decode import default_name
-from tasks.report.data import ReportData
+from tasks.report.data import MOST_SERIES, ReportData
 from tasks.report.figures.dwell import dwell_times
 from tasks.report.figures.features import features_by_state
 from tasks.report.figures.models import models
@@ -38,7 +38,6 @@ from tasks.tables.show import known_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_SERIES = 12
 DOTS_PER_INCH = 130
 
 

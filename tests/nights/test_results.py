@@ -77,6 +77,17 @@ def test_a_model_that_is_held_beside_others_has_no_ids(place, toy) -> None:
     assert chosen["parameters"].is_not_null().all()
 
 
+def test_a_series_alone_has_the_row_that_it_has_among_others(place, place_at) -> None:
+    """The same fit, bit for bit: ids and what the gate compares with may differ, numbers may not."""
+    place.night(None, *OPTIONS)
+    alone = place_at("alone")
+    pl.read_parquet(place.source).filter(symbol="S1").write_parquet(alone.source)
+    alone.night(None, *OPTIONS)
+    among = read_results(place.states, "toy").filter(series_id="S1")
+    numbers = pl.exclude("run_key", "state_ids")
+    assert read_results(alone.states, "toy").select(numbers).equals(among.select(numbers))
+
+
 def test_a_series_that_nothing_fits_says_why(place, monkeypatch: pytest.MonkeyPatch) -> None:
     fitting = tasks.fitting.fit._fitting_unit
 

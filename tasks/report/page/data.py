@@ -16,9 +16,9 @@ from tasks.config.moments import in_steps
 from tasks.config.ops import OPS
 from tasks.config.outcome import RunSummary
 from tasks.fitting.bundle import ALL
-from tasks.fitting.decode import default_name
+from tasks.fitting.decode import by_unit, default_name
 from tasks.fitting.scaling import OTHERS, Scaling
-from tasks.report.data import by_unit, report_frame
+from tasks.report.data import report_frame
 from tasks.report.page.text import moment
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_name_rows
@@ -228,7 +228,7 @@ def length_in_words(length: str) -> str:
 def chosen_models(bundle: Bundle, rows: pl.DataFrame) -> list[ChosenModel]:
     """The models of ``rows``, in the order of their first: that of all series, or of each its own."""
     own = frozenset(bundle.members) - {ALL}
-    return [_chosen(bundle, unit, own) for unit in by_unit(bundle, rows)]
+    return [_chosen(bundle, unit, own) for unit in by_unit(bundle, rows.select("series_id"))]
 
 
 def _chosen(bundle: Bundle, unit: str, own: frozenset[str]) -> ChosenModel:
