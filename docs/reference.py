@@ -203,10 +203,11 @@ def _families() -> Iterator[str]:
     yield from _prose("""
         Each may be named, as `emission = "poisson"`, or stand as a table with its options; `model.emission`,
         `duration`, `transition` and `initial` may be lists, all of whose combinations are fitted. A product's `columns`
-        are names of features, those of `glm` and `contextual` names of columns of the context.
+        are names of features, those of `glm`, `contextual` and `gated` names of columns of the context. An HMM whose
+        moves read the context, as `gated` ones do, is for Python alone: the state table says how long states last.
     """)
     yield ""
-    yield "Every family of this page is fitted, published, reloaded and reported by a test, from its name."
+    yield "Every other family of this page is fitted, published, reloaded and reported by a test, from its name."
     yield ""
     for kind, title in _KINDS.items():
         key = {"trainer": "fit.trainer", "splits": "select.splits"}.get(kind, f"model.{kind}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
@@ -37,3 +38,10 @@ class OnCovariates(Component):
         if n_columns is not None and found.shape[-1] != n_columns:
             raise ValueError(f"the context has {found.shape[-1]} columns for {self.name}, fitted on {n_columns}.")
         return found
+
+
+def ahead(context: Tensor, sequences: Sequences) -> Tensor:
+    """(…, N, C) the context of the next row, or of a series' last row its own, which no step reads."""
+    following = torch.arange(1, context.shape[-2] + 1, device=context.device)
+    following[sequences.offsets[1:] - 1] -= 1
+    return context[..., following, :]

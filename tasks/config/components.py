@@ -20,8 +20,7 @@ COLUMN_OPTIONS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("product", "columns"): "features",
         ("glm", "columns"): "context",
-        ("contextual", "columns"): "context",
-        ("contextual", "context"): "context",
+        **{(name, key): "context" for name in ("contextual", "gated") for key in ("columns", "context")},
     }
 )
 """Options that number columns in the library and name them in a configuration, and which columns these are."""
@@ -119,7 +118,7 @@ def _object(kind: str, choice: Mapping[str, Any], place: Place) -> Any:
     for key, value in choice.items():
         if key == "name":
             continue
-        if (name, key) == ("contextual", "context"):
+        if key == "context" and (name, key) in COLUMN_OPTIONS:
             key = "columns"
         if key in _OWN.get(kind, _NO_OPTIONS):
             raise _refused(key, value, f"this in `{_OWN[kind][key]}`")

@@ -53,6 +53,7 @@ def check_candidates(settings: Settings) -> None:
             candidate.estimator.check_options()
             _check_sizes(candidate.estimator)
             _check_encoder(candidate.estimator, settings.select.criterion)
+            _check_dwell_times(candidate.estimator)
         _check_context([candidate.estimator for candidate in candidates(settings)], settings)
         for choice in settings.model.emission:
             _check_width(choice, settings)
@@ -119,6 +120,17 @@ def _check_encoder(estimator: hsmm.Estimator, criterion: str) -> None:
         raise ValueError(
             f"select.criterion is {criterion!r}, which counts parameters, and those of the {encoder.name} encoder do "
             'not say how closely it can follow data; choose "held_out".'
+        )
+
+
+def _check_dwell_times(estimator: hsmm.Estimator) -> None:
+    """The state table says how long states last, which without durations is known of moves that no row changes."""
+    structure = estimator._structure()
+    if structure.duration is None and structure.transition.uses_covariates:
+        raise ValueError(
+            f"transition {structure.transition.name!r} of an HMM reads the context, and the state table says how long "
+            'states last, which is not known then; choose estimator "hsmm", whose durations and transitions may be '
+            '"contextual", or let the emission read the context.'
         )
 
 

@@ -191,6 +191,7 @@ def test_what_no_data_could_make_right_is_refused_before_any_is_read(config: Pat
         ("model.emission={name='product', parts=['gaussian', 'poisson']}", "give a part to each"),
         ("fit.frozen=['emision']", "frozen names 'emision'"),
         ("model.transition=sticky", "semi-Markov"),
+        ("model.transition=gated", "semi-Markov"),
     ):
         settings = read_settings(config, [assignment, "model.n_states=3"])
         with pytest.raises(ConfigurationError, match=words):

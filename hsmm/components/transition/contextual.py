@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Bound, Constraint, as_parameter
-from hsmm.components.covariates import OnCovariates
+from hsmm.components.covariates import OnCovariates, ahead
 from hsmm.components.dirichlet import reordered
 from hsmm.components.head import check_penalty, standard, units, with_constant
 from hsmm.components.logistic import centred, newton_step
@@ -170,11 +170,8 @@ class Contextual(OnCovariates, Transition):
             raise ValueError(f"the contextual transition has tables of shapes {shapes}, which do not fit each other.")
 
     def _ahead(self, sequences: Sequences) -> Tensor:
-        """(N, C) the context of the next row, or of a series' last row its own, which no step reads."""
-        context = self.design(sequences, self.parameters["centre"].shape[-1])
-        following = torch.arange(1, context.shape[-2] + 1, device=context.device)
-        following[sequences.offsets[1:] - 1] -= 1
-        return context[..., following, :]
+        """(N, C) the context of the next row."""
+        return ahead(self.design(sequences, self.parameters["centre"].shape[-1]), sequences)
 
     def _standard(self, context: Tensor) -> Tensor:
         """(R, N, C) in standard deviations from the mean; 0 in columns that were constant in the fit."""

@@ -49,6 +49,11 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
             given(self_transitions=True, allowed=MASK),
             given(self_transitions=False, allowed=MASK, concentration=CONCENTRATIONS),
         ],
+        "gated": [
+            given(self_transitions=True),
+            given(self_transitions=True, penalty=2.0),
+            given(self_transitions=True, columns=(1, 2)),
+        ],
         "low_rank": [*_FOR_HMMS, given(self_transitions=True, rank=1), given(self_transitions=True, rank=3)],
         "left_to_right": [*_FOR_HMMS, given(self_transitions=True, max_step=1)],
         "contextual": [

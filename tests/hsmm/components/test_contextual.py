@@ -12,7 +12,7 @@ import hsmm
 from hsmm import inference
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
-from hsmm.components.transition import Contextual, Dense
+from hsmm.components.transition import Contextual, Dense, Gated
 from hsmm.components.transition.contextual import LARGEST
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
@@ -34,7 +34,7 @@ def random_law(n_states: int = 3, n_columns: int = 2, *, stays: bool = True, see
     return Contextual.from_parameters(rng.normal(size=(n_states, n_states)), coef, self_transitions=stays)
 
 
-def known(transition: Contextual, estimator: type = hsmm.HMM) -> hsmm.HMM | hsmm.HSMM:
+def known(transition: Contextual | Gated, estimator: type = hsmm.HMM) -> hsmm.HMM | hsmm.HSMM:
     """A model with these moves and levels far apart."""
     k = transition.n_states
     emission = hsmm.emissions.Gaussian.from_parameters(mean=6.0 * np.arange(k)[:, None], covariance=np.ones((k, 1)))
@@ -266,3 +266,66 @@ def test_a_column_that_was_constant_in_the_fit_keeps_coefficients_of_zero() -> N
     assert (moved[..., 1] == 0.0).all()
     assert (moved[0, :, :, 0].diagonal() == 0.0).all()
     assert (moved[0, 0, 1, 0], moved[0, 1, 0, 0]) == (1.0, 1.0)
+
+
+MOVES = [[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.25, 0.75, 0.0]]
+
+
+def test_a_gate_that_nothing_moves_is_a_table() -> None:
+    """With weights of zero to 1e-10 the static model, whatever the context."""
+    bias = np.array([-2.0, 0.5, 1.0])
+    gated = Gated.from_parameters(bias, np.zeros((3, 2)), MOVES)
+    leaves = 1.0 / (1.0 + np.exp(-bias))[:, None]
+    table = np.diag(1.0 - leaves[:, 0]) + leaves * MOVES
+    emission = hsmm.emissions.Gaussian.from_parameters(mean=6.0 * np.arange(3)[:, None], covariance=np.ones((3, 1)))
+    static = hsmm.HMM.from_parameters(initial_prob=[1 / 3] * 3, transition_prob=table, emission=emission)
+    X = regimes(n_features=1, missing=0.0)
+    one = known(gated)
+    assert one.score(X, LENGTHS, context=CONTEXT) == pytest.approx(static.score(X, LENGTHS), rel=1e-12)
+    found = one.filter_proba(X, LENGTHS, context=CONTEXT)
+    np.testing.assert_allclose(found, static.filter_proba(X, LENGTHS), atol=1e-10)
+    np.testing.assert_allclose(one.transition_prob_, table, atol=1e-12)
+
+
+def test_what_opens_a_gate_is_found_within_its_intervals_and_foretells_better() -> None:
+    rng = np.random.default_rng(5)
+    context = rng.normal(20.0, 5.0, size=(3000, 1))
+    truth = known(Gated.from_parameters([-7.0, -2.0], [[0.2], [0.0]], [[0.0, 1.0], [1.0, 0.0]]))
+    X, _ = truth.sample(3000, random_state=1, context=context)
+    train, test = slice(0, 2000), slice(2000, 3000)
+    model = hsmm.HMM(2, transition="gated", n_init=2, tol=1e-7).fit(X[train], context=context[train])
+    static = hsmm.HMM(2, n_init=2, tol=1e-7).fit(X[train])
+    assert model.n_parameters_ == static.n_parameters_ + 2
+    gain = model.log_density(X[test], context=context[test]) - static.log_density(X[test])
+    assert gain.mean() > 3.0 * gain.std() / len(gain) ** 0.5
+    with pytest.warns(hsmm.errors.IntervalWarning):
+        table = model.confidence_intervals(X[train], context=context[train], level=0.999)
+    rows = table.filter(table["parameter"] == "transition.coef")
+    steepness = np.array([0.2, 0.0]) * context[train].std()
+    assert ((rows["low"].to_numpy() < steepness) & (steepness < rows["high"].to_numpy())).all()
+    assert rows["low"].to_list()[0] > 0.0
+
+
+def test_a_gate_reads_the_context_of_the_row_that_it_leads_to() -> None:
+    law = Gated.from_parameters([-1.0, 0.0, 1.0], np.ones((3, 2)), MOVES)
+    before = law.log_potentials(SERIES)[0]
+    changed = CONTEXT.copy()
+    changed[5] += 1.0
+    after = law.log_potentials(SERIES.with_covariates(changed))[0]
+    assert (after != before).flatten(1).any(1).nonzero().flatten().tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Gated.from_parameters([0.0, 0.0], [[1.0]] * 2, np.eye(3)), "moves has shape"),
+        (lambda: Gated.from_parameters([0.0, 0.0], [[1.0]], np.eye(2)), "do not fit each other"),
+        (lambda: Gated.from_parameters([0.0, 0.0], [[1.0]] * 2, np.eye(2)), "positive numbers on its diagonal"),
+        (lambda: Gated.from_parameters([0.0, 0.0], [[1.0]] * 2, [[0.0, 0.9], [1.0, 0.0]]), "moves"),
+        (lambda: Gated(penalty=-1.0), "penalty is -1.0"),
+        (lambda: hsmm.HSMM(2, transition="gated").fit(np.arange(9.0), context=np.arange(9.0)), "semi-Markov"),
+    ],
+)
+def test_what_is_no_gate_is_refused(made: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made()
