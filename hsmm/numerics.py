@@ -10,6 +10,49 @@ import torch
 from torch import Tensor
 
 
+def surely_all(true: Tensor) -> bool:
+    """Whether all are true, as far as the host can tell at once: False where it would have to wait for a GPU."""
+    return true.device.type == "cpu" and bool(true.all())
+
+
+def surely_none(true: Tensor) -> bool:
+    """Whether none is true, as far as the host can tell at once: False where it would have to wait for a GPU."""
+    return true.device.type == "cpu" and not bool(true.any())
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """The lower factor; of what has none NaN on a GPU, where the host need not wait to hear of it, else an error."""
+    if matrix.device.type == "cpu":
+        return torch.linalg.cholesky(matrix)
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return factor.masked_fill((info != 0)[..., None, None], torch.nan)
+
+
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """X of matrix X = right; where there is none an error, on a GPU what is not finite, and no wait for it."""
+    if matrix.device.type == "cpu":
+        return torch.linalg.solve(matrix, right)
+    return torch.linalg.solve_ex(matrix, right).result
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, the least first, and eigenvectors as columns; on a GPU in closed form where there are two or fewer.
+
+    The host waits for LAPACK's kin there.
+    """
+    size = matrix.shape[-1]
+    if matrix.device.type == "cpu" or size > 2:
+        return torch.linalg.eigh(matrix)
+    if size == 1:
+        return matrix[..., 0], torch.ones_like(matrix)
+    one, other, both = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 1, 0]
+    middle, half = 0.5 * (one + other), 0.5 * (one - other)
+    reach, turn = torch.hypot(half, both), 0.5 * torch.atan2(both, half)
+    along, across = turn.cos(), turn.sin()
+    axes = torch.stack([-across, along, along, across], -1).unflatten(-1, (2, 2))
+    return torch.stack([middle - reach, middle + reach], -1), axes
+
+
 def ordered_sum(x: Tensor, dim: int = -1) -> Tensor:
     """Sum over ``dim``, folding it in halves."""
     x = x.movedim(dim, 0)

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from hsmm.numerics import log_one_minus_exp, log_survival
 from hsmm.types import Offsets
 
 _TABLES = ("log_initial", "log_transition", "log_duration", "log_emission", "log_tail", "log_residual")
 _OPTIONAL = ("log_duration", "log_tail", "log_residual")
+_RISING = WeakIdKeyDictionary()  # offsets on a GPU that have been looked at: each look makes the host wait
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +111,14 @@ class Potentials:
         device = self.log_emission.device
         if self.log_duration is None:
             return torch.zeros(self.n_series, dtype=torch.bool, device=device)
-        return torch.as_tensor(flag, dtype=torch.bool, device=device).expand(self.n_series)
+        if isinstance(flag, Tensor):
+            return flag.expand(self.n_series)
+        return torch.full((self.n_series,), flag, dtype=torch.bool, device=device)
 
     def residual_law(self) -> Tensor | None:
         """(R, K, D) or (R, S, K, D) law of the steps left to a left-censored first segment; None if there is none."""
-        if self.log_duration is None or not bool(self.censored("left").any()):
+        cut = self.left_censored
+        if self.log_duration is None or not (bool(cut.any()) if isinstance(cut, Tensor) else cut):
             return None
         if self.log_residual is not None:
             return self.log_residual
@@ -277,9 +282,13 @@ def _check_offsets(offsets: Offsets, n_rows: int, device: torch.device) -> None:
         raise ValueError("offsets must be an int64 tensor of at least two boundaries.")
     if offsets.device != device:
         raise ValueError(f"offsets are on {offsets.device}, the tables on {device}; put them on the same device.")
+    if offsets.is_cuda and _RISING.get(offsets) == (n_rows, offsets._version):
+        return
     bounds = offsets.numpy(force=True)
     if bounds[0] != 0 or bounds[-1] != n_rows or (bounds[1:] <= bounds[:-1]).any():
         raise ValueError(
             f"offsets are {offsets[:8].tolist()}{'…' if offsets.numel() > 8 else ''}; expected them to rise strictly "
             f"from 0 to the number of rows, {n_rows}."
         )
+    if offsets.is_cuda:
+        _RISING[offsets] = n_rows, offsets._version

@@ -43,6 +43,11 @@ class Block:
     missing: Tensor
     n_observed: int
 
+    @cached_property
+    def columns(self) -> list[int]:
+        """``features`` as the host knows them."""
+        return self.features.tolist()
+
     @property
     def is_gappy(self) -> bool:
         """Whether the rows miss some of ``features``."""
@@ -155,6 +160,11 @@ class Sequences:
     def is_complete(self) -> bool:
         """Whether every cell is observed."""
         return bool(self.observed.all())
+
+    @cached_property
+    def whole_rows(self) -> Tensor:
+        """(n,) the rows whose every cell is observed."""
+        return self.observed.all(1).nonzero().flatten()
 
     @cached_property
     def patterns(self) -> list[Block]:

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from hsmm.numerics import surely_all
+
 Point = TypeVar("Point")
 
 
@@ -33,7 +35,7 @@ def longest_step(
         there = value(point)
         uphill = (there > least if rounding is None else there >= least) & ~moved
         best, found, moved = choose(uphill, point, best), torch.where(uphill, there, found), moved | uphill
-        if bool(moved.all()):
+        if surely_all(moved):
             break
     return best, found, moved
 

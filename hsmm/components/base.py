@@ -15,6 +15,7 @@ from hsmm.components.dirichlet import check_concentration as check_concentration
 from hsmm.components.dirichlet import dirichlet_mode as dirichlet_mode
 from hsmm.components.register import enrol
 from hsmm.errors import NotFittedError
+from hsmm.numerics import cholesky
 from hsmm.sequences import Sequences
 from hsmm.spelling import Spelled
 
@@ -134,8 +135,11 @@ class Component(Spelled, ABC):
 
     def within_bounds(self, name: str, value: Tensor) -> Tensor:
         """Values of a parameter moved between its bounds."""
-        low, high = (value.new_tensor(edge) for edge in self.bounds()[name])
-        return value.clamp(low, high)
+        low, high = self.bounds()[name]
+        if not isinstance(low, tuple) or not isinstance(high, tuple):
+            return value.clamp(low, high)
+        edges = zip(value.unbind(-1), low, high, strict=True)
+        return torch.stack([entry.clamp(least, most) for entry, least, most in edges], -1)
 
     def shared_axes(self) -> Mapping[str, tuple[int, ...]]:
         """Axes of learnt parameters along which all values are one."""
@@ -183,7 +187,7 @@ class Component(Spelled, ABC):
 def to_free(value: Tensor, constraint: Constraint) -> Tensor:
     """Unconstrained coordinates; impossible events have coordinate -inf."""
     if constraint == "matrix":
-        factor = torch.linalg.cholesky(value)
+        factor = cholesky(value)
         scale = factor.diagonal(dim1=-2, dim2=-1)
         return (factor / scale.unsqueeze(-1)).tril(-1) + torch.diag_embed(scale.log())
     if constraint == "unit":

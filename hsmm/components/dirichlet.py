@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hsmm.numerics import surely_none
+
 FLOOR = 1e-10
 """The least probability of a cell whose Dirichlet concentration is below 1: 0 would have infinite density."""
 
@@ -41,7 +43,7 @@ def _floored_mode(weight: Tensor, floor: Tensor, fallback: Tensor, allowed: Tens
     for _ in range(weight.shape[-1]):
         shares = _shared(torch.where(sharing, weight, 0.0), torch.where(sharing, 0.0, floor))
         low = sharing & (shares < floor)
-        if not bool(low.any()):
+        if surely_none(low):
             break
         sharing = sharing & ~low
     best = possible & (weight == weight.masked_fill(~possible, -torch.inf).amax(-1, keepdim=True))
@@ -73,10 +75,13 @@ def floors(concentration: float | Tensor, like: Tensor, allowed: Tensor | None =
     return (FLOOR * sparse.to(like.dtype)).expand(like.shape)
 
 
-def floored(probability: Tensor, floor: Tensor) -> Tensor:
-    """The law with its cells raised to their floors, the others scaled to make room; itself if none is below."""
+def floored(probability: Tensor, concentration: float | Tensor, allowed: Tensor | None = None) -> Tensor:
+    """The law with its cells raised to their :func:`floors`, the others scaled to make room; itself if none is."""
+    if not is_sparse(concentration):
+        return probability
+    floor = floors(concentration, probability, allowed)
     low = probability < floor
-    if not bool(low.any()):
+    if surely_none(low):
         return probability
     return _shared(torch.where(low, 0.0, probability), torch.where(low, floor, 0.0))
 

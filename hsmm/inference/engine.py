@@ -47,19 +47,21 @@ def expected_counts(
     kernel: KernelName = "auto",
     checked: bool = False,
     trial: bool = False,
+    awaited: bool = True,
 ) -> Posterior:
     """Posterior counts, by row where a table is; each series counted ``series_weight`` (R, S) times.
 
     Tables that are ``checked``, those of a model on data that were looked at, are looked at again only where a
     log-likelihood is not finite: in a long fit, reading them is a good part of the work. Where those of a ``trial``
-    cannot be computed with, the log-likelihood is -inf instead.
+    cannot be computed with, the log-likelihood is -inf instead. Counts that are not ``awaited`` nobody looks at here:
+    the host does not wait for a GPU.
     """
     if not checked:
         check_finite(p)
     if series_weight is not None:
         _check_weight(p, series_weight)
     counts = choose("expected_counts", p, kernel).expected_counts(p.detach(), series_weight)
-    if checked and not bool(counts.log_likelihood.isfinite().all()):
+    if checked and awaited and not bool(counts.log_likelihood.isfinite().all()):
         if trial:
             return replace(counts, log_likelihood=counts.log_likelihood.nan_to_num(-torch.inf, -torch.inf, -torch.inf))
         check_finite(p)

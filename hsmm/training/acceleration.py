@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.model import Model
+from hsmm.numerics import surely_all
 
 _FIRST_LIMIT = 4.0
 _GROWTH = 4.0
@@ -35,7 +36,7 @@ class Extrapolation:
             moved[name] = torch.where(target.isfinite(), target, two[name])
         there = twice.with_free(moved)
         within = there.in_range()
-        return there if bool(within.all()) else there.where(within, twice)
+        return there if surely_all(within) else there.where(within, twice)
 
     def judge(self, accepted: Tensor) -> None:
         """Learn which leaps (R,) did not lower the objective."""

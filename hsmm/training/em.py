@@ -10,12 +10,15 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
+from hsmm.numerics import surely_all, surely_none
 from hsmm.sequences import Sequences
 from hsmm.training.acceleration import Extrapolation
 from hsmm.training.coordinates import confined
 from hsmm.training.objective import Objective, objective_of
 
 FALL_TOLERANCE = 1e-8
+_LOOK = 4
+"""Iterations on a GPU from one look at who is done to the next, each of which the host waits for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,8 @@ class _Climb:
         self.leapt = False
         self.counts: Posterior | None = None
         self.log_emission: Tensor | None = None
+        self.gone: Tensor | None = None  # those that are done, as nobody has looked at yet
+        self.last: dict[str, Tensor] = {}  # how these stood when they were
         self.history: list[Tensor] = []
         self.left: list[tuple[Tensor, Model]] = []
         self.record = {
@@ -92,7 +97,8 @@ class _Climb:
 
     def evaluate(self, iteration: int, *, last: bool) -> None:
         """The E-step at the present models; those that are done leave."""
-        counts = self._expected_counts()
+        looks = self._looks(iteration, last=last)
+        counts = self._expected_counts(awaited=looks)
         reached = self.target.total(counts.log_likelihood)
         objective = reached + self.model.log_prior()
         judged = self.tol > 0 and not self.leapt
@@ -104,17 +110,20 @@ class _Climb:
                 reached = self.target.total(counts.log_likelihood)
                 objective = reached + self.model.log_prior()
         gain = objective - self.objective
-        if bool((gain < 0).any()):
+        if not surely_none(gain < 0):
             lost = torch.where(gain < 0, -gain / objective.abs().clamp(min=1.0), 0.0)
             self.fall = torch.maximum(self.fall, lost)
         self.counts, self.objective, self.leapt = counts, objective, False
         self._remember(objective)
-        self.target.tell(objective)
         done = (gain < self.tol * self.target.n_observations) & judged
         leaving = done | objective.isneginf() | last
-        if bool(leaving.any()):
-            n_iter = torch.full_like(self.running, iteration)
-            self._leave(leaving, log_likelihood=reached, n_iter=n_iter, converged=done)
+        n_iter = torch.full_like(self.running, iteration)
+        self._record(
+            leaving, log_likelihood=reached, objective=objective, fall=self.fall, n_iter=n_iter, converged=done
+        )
+        if looks:
+            self.target.tell(objective)
+            self._leave()
 
     def step(self, *, leap: bool) -> None:
         """The M-step and, with ``leap``, an extrapolation beyond it."""
@@ -126,17 +135,25 @@ class _Climb:
         if leap:
             after = self.extrapolation.leap(*self.path)
             after = confined(after, self.target)
-            if not bool((proper := after.emission.is_proper()).all()):
+            if not surely_all(proper := after.emission.is_proper()):
                 after = after.where(proper, self.path[-1])
             after = self.target.with_frozen(after, before)
+        if self.gone is not None:
+            after = after.where(~self.gone, before)
         self.model, self.leapt = after, leap
 
     def result(self) -> Fit:
         order = torch.cat([restarts for restarts, _ in self.left]).argsort()
         model = self.left[0][1].joined(*(other for _, other in self.left[1:]))
-        return Fit(model=model.take(order), history=torch.stack(self.history), **self.record)
+        n_rows = int(self.record["n_iter"].max()) + 1
+        return Fit(model=model.take(order), history=torch.stack(self.history[:n_rows]), **self.record)
 
-    def _expected_counts(self) -> Posterior:
+    def _looks(self, iteration: int, *, last: bool) -> bool:
+        """Whether to look at who is done: always, but on a GPU only after a leap, and every few iterations."""
+        waits = self.target.sequences.device.type != "cpu"
+        return last or self.leapt or not waits or iteration % _LOOK == _LOOK - 1
+
+    def _expected_counts(self, *, awaited: bool) -> Posterior:
         """At the present models; the largest tables lie in the same place each time: they are dear to allocate."""
         n_states = self.model.transition.n_states
         size = (*self.target.sequences.table_size(len(self.running)), n_states)
@@ -144,7 +161,7 @@ class _Climb:
         p = self.target.potentials(self.model, room)
         if room is None:
             self.log_emission = p.log_emission.flatten()
-        return self.target.expected_counts(p, trial=self.leapt)
+        return self.target.expected_counts(p, trial=self.leapt, awaited=awaited)
 
     def _retreat(self, counts: Posterior, accepted: Tensor) -> Posterior:
         """Where a leap lowered the objective, go back to the plain EM step."""
@@ -155,16 +172,29 @@ class _Climb:
         return self.target.with_counts(counts, rejected, again)
 
     def _remember(self, objective: Tensor) -> None:
-        row = objective
+        row = own = objective if self.gone is None else objective.masked_fill(self.gone, torch.nan)
         if len(self.running) < len(self.record["objective"]):
             row = torch.full_like(self.record["objective"], torch.nan)
-            row[self.running] = objective
+            row[self.running] = own
         self.history.append(row)
 
-    def _leave(self, leaving: Tensor, **reached: Tensor) -> None:
+    def _record(self, leaving: Tensor, **reached: Tensor) -> None:
+        """Who is ``gone``, and how each stood when it first was."""
+        if self.gone is not None:
+            reached = {name: torch.where(self.gone, self.last[name], value) for name, value in reached.items()}
+            leaving = leaving | self.gone
+        self.gone, self.last = leaving, reached
+
+    def _leave(self) -> None:
+        """Look who is gone, and go on without them."""
         assert self.counts is not None
-        restarts, staying = self.running[leaving], ~leaving
-        for name, values in {"objective": self.objective, "fall": self.fall, **reached}.items():
+        assert self.gone is not None
+        gone, self.gone = self.gone, None
+        leaving = gone.nonzero().flatten()
+        if not len(leaving):
+            return
+        restarts, staying = self.running[leaving], (~gone).nonzero().flatten()
+        for name, values in self.last.items():
             self.record[name][restarts] = values[leaving]
         self.left.append((restarts, self.model.take(leaving)))
         self.running, self.model = self.running[staying], self.model.take(staying)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from hsmm.components.ascent import choose_entries, longest_step
-from hsmm.components.base import Component
-from hsmm.components.duration import DurationCounts
+from hsmm.components.duration import DurationCounts, UncensoredCounts
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
+from hsmm.numerics import surely_none
 from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
 
@@ -23,11 +23,12 @@ _STEP_SIZES = (1.0, 0.5, 0.25, 0.1, 0.03)
 Point = dict[str, Tensor]
 
 
-def counts_of(kind: str, part: Component, sequences: Sequences, counts: Posterior) -> Any:
+def counts_of(kind: str, model: Model, sequences: Sequences, counts: Posterior) -> Any:
     """What was counted of this table; where the first state depends on the series, of each series apart."""
     if kind == "duration":
-        return DurationCounts(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave)
-    if kind == "initial" and part.uses_covariates:
+        family = DurationCounts if model.left_censored else UncensoredCounts
+        return family(counts.duration, counts.residual, counts.tail_stay, counts.tail_leave)
+    if kind == "initial" and model.initial.uses_covariates:
         return counts.state[:, sequences.offsets[:-1]]
     return counts.state if kind == "emission" else getattr(counts, kind)
 
@@ -51,7 +52,7 @@ def with_better_encoder(model: Model, sequences: Sequences, counts: Posterior, h
 
         found, _, moved = longest_step(here, reached, trial, value, _STEP_SIZES, _chosen, 1e-14)
         model = _with(model, found)
-        if not bool(moved.any()):
+        if surely_none(moved):
             break
     return model
 
@@ -85,12 +86,12 @@ def _expected(model: Model, sequences: Sequences, counts: Posterior) -> Tensor:
     for kind, part in model.components().items():
         if kind == "context" or not part.uses_covariates:
             continue
-        table, seen = part.log_potentials(rows), counts_of(kind, part, rows, counts)
+        table, seen = part.log_potentials(rows), counts_of(kind, model, rows, counts)
         if kind != "duration":
             total = total + _weighed(seen, table)
             continue
         total = total + _weighed(seen.duration, table.log_duration)
-        if bool((seen.residual > 0).any()):
+        if seen.has_residual:
             stay = None if table.log_tail is None else table.log_tail.unsqueeze(1)
             law = equilibrium_residual(table.log_duration[:, rows.offsets[:-1]], stay)
             total = total + _weighed(seen.residual, law)

@@ -18,7 +18,7 @@ def maximise(model: Model, sequences: Sequences, counts: Posterior, frozen: froz
     rows, changed = model.beside(sequences), dict[str, Component]()
     for kind, part in model.components().items():
         if kind not in frozen and kind != "context":
-            counted = counts_of(kind, part, rows, counts)
+            counted = counts_of(kind, model, rows, counts)
             changed[kind] = part.maximise(rows, counted, frozen_parts(frozen, kind))
     after = replace(model, **changed)  # type: ignore[arg-type]
     if model.context is not None and "context" not in frozen:

@@ -65,13 +65,14 @@ class Objective:
         p.log_emission.masked_fill_(self._ruled_out(p.n_states), -torch.inf)
         return p
 
-    def expected_counts(self, p: Potentials, *, trial: bool = False) -> Posterior:
+    def expected_counts(self, p: Potentials, *, trial: bool = False, awaited: bool = True) -> Posterior:
         """Counts of all series, as often as these count; ``log_likelihood`` (R, S) is that of each once.
 
-        Tables of a ``trial`` that cannot be computed with have likelihood 0; elsewhere they raise ``ValueError``.
+        Tables of a ``trial`` that cannot be computed with have likelihood 0; elsewhere they raise ``ValueError``, once
+        counts are ``awaited``.
         """
         weight = None if self.weight is None else self.weight.expand(p.n_restarts, -1).contiguous()
-        return inference.expected_counts(p, weight, checked=True, trial=trial)
+        return inference.expected_counts(p, weight, checked=True, trial=trial, awaited=awaited)
 
     def total(self, log_likelihood: Tensor) -> Tensor:
         """(R,) of each restart, from that of its series."""

@@ -17,7 +17,7 @@ from hsmm.components.model import Model
 from hsmm.components.stationary import share_of_time, stationary_law
 from hsmm.components.transition import Transition
 from hsmm.inference import Posterior
-from hsmm.numerics import log_one_minus_exp
+from hsmm.numerics import log_one_minus_exp, surely_none
 from hsmm.potentials import equilibrium_residual
 
 _STEPS = 1
@@ -66,7 +66,7 @@ def _of_durations(model: Model, counts: Posterior) -> _Objective:
     """(R,) that of durations, beside the model's transitions."""
     table = model.transition.typical()
     segments = stationary_law(table)
-    censored = bool((counts.residual > 0).any())
+    censored = model.left_censored and not surely_none(counts.residual > 0)
 
     def value(duration: Duration) -> Tensor:
         tables = duration.log_potentials()
@@ -118,7 +118,7 @@ def _climbed(here: Component, value: _Objective, weights: Tensor, held: Collecti
             step[name] = ratio.clamp(-_LONGEST, _LONGEST)
         trial = partial(_moved, here, point, step)
         here, _, moved = longest_step(here, height.detach(), trial, value, _STEP_SIZES, _choose)
-        if not bool(moved.any()):
+        if surely_none(moved):
             break
     return here
 

@@ -4,6 +4,7 @@ from hsmm.components.duration.base import DURATIONS as DURATIONS
 from hsmm.components.duration.base import Duration as Duration
 from hsmm.components.duration.base import DurationCounts as DurationCounts
 from hsmm.components.duration.base import DurationTables as DurationTables
+from hsmm.components.duration.base import UncensoredCounts as UncensoredCounts
 from hsmm.components.duration.categorical import Categorical as Categorical
 from hsmm.components.duration.contextual import Contextual as Contextual
 from hsmm.components.duration.parametric import Gamma as Gamma

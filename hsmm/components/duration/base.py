@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.register import KINDS
-from hsmm.numerics import log_one_minus_exp
+from hsmm.numerics import log_one_minus_exp, surely_none
 from hsmm.potentials import equilibrium_residual
 from hsmm.sequences import Sequences
 from hsmm.types import DurationTable, DurationTablePerSeries, DurationTableSeries, StateVector
@@ -54,6 +54,19 @@ class DurationCounts:
     tail_stay: StateVector
     tail_leave: StateVector
 
+    @property
+    def has_residual(self) -> bool:
+        """Whether first segments were seen from some moment on, as far as the host can tell at once."""
+        return not surely_none(self.residual > 0)
+
+
+class UncensoredCounts(DurationCounts):
+    """Those of series that begin with a segment."""
+
+    @property
+    def has_residual(self) -> bool:
+        return False
+
 
 def expected_log_likelihood(tables: DurationTables, counts: DurationCounts, min_duration: int) -> StateVector:
     """(R, K) expected complete-data log-likelihood of these counts."""
@@ -61,7 +74,7 @@ def expected_log_likelihood(tables: DurationTables, counts: DurationCounts, min_
     if tables.log_tail is not None:
         value = value + counts.tail_stay * tables.log_tail
         value = value + counts.tail_leave * log_one_minus_exp(tables.log_tail)
-    if bool((counts.residual > 0).any()):
+    if counts.has_residual:
         value = value + (counts.residual * equilibrium_residual(tables.log_duration, tables.log_tail)).sum(-1)
     return value
 

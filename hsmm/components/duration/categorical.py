@@ -55,7 +55,7 @@ class Categorical(Duration):
 
     def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         old = self.parameters["probability"]
-        if bool((counts.residual > 0).any()):
+        if counts.has_residual:
             return self.with_parameters(probability=self._with_residuals(counts, old))
         allowed = torch.zeros_like(old, dtype=torch.bool)
         allowed[..., self.min_duration - 1 :] = True

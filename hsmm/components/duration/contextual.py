@@ -125,7 +125,7 @@ class Contextual(LinearHead, Duration):
     def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         """A damped Newton step for the expected segments by the row they begin at (R, N, K, D), never downhill."""
         context = self.standard(sequences)
-        residual = counts.residual if bool((counts.residual > 0).any()) else None
+        residual = counts.residual if counts.has_residual else None
         if isinstance(self._law, Categorical) and residual is None:
             return self._multinomial_step(with_constant(context), counts)
         design = with_constant(torch.cat([context, torch.zeros_like(context[:, :1])], 1))

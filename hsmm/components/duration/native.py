@@ -43,7 +43,7 @@ class Law:
         low, high = (shape.new_tensor(edge) for edge in zip(*self.bounds, strict=True))
         of_states = interface.DurationCounts(
             segments=segments.data_ptr(),
-            residual=residual.data_ptr() if bool((residual > 0).any()) else None,
+            residual=residual.data_ptr() if counts.has_residual else None,
             tail_stay=stay.data_ptr(),
             tail_leave=leave.data_ptr(),
             parameters=found.data_ptr(),

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Self
 
 import torch
@@ -16,11 +17,12 @@ from hsmm.components.base import Bound, Constraint
 from hsmm.components.counts import log_rising
 from hsmm.components.duration import native
 from hsmm.components.duration.base import Duration, DurationCounts, DurationTables, expected_log_likelihood, from_usable
+from hsmm.components.duration.differences import ascended
 from hsmm.numerics import log_one_minus_exp
 from hsmm.sequences import Sequences
 from hsmm.types import StateVector
 
-_NEWTON_STEPS = 3
+_NEWTON_STEPS, _STEPS_BY_DIFFERENCES = 3, 2
 _ALMOST_FOR_EVER = -1e-12  # the log-probability of staying on, where rounding could say more than always
 _STEP_SIZES = (1.0, 0.25, 0.05, 0.005)
 
@@ -59,10 +61,13 @@ class Parametric(Duration):
         return self.with_parameters(shape=self.within_bounds("shape", self.shape_for(mean_dwell.clamp(min=1.0 + 1e-3))))
 
     def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
-        """Newton's method on the exact objective, never downhill: to the maximum in C++, else a few damped steps."""
+        """Newton's method on the exact objective, never downhill: to the maximum in C++, else a few damped steps, on a
+        GPU by differences."""
         shape = self.parameters["shape"]
         if native.supports(self.name, shape):
             return self.with_parameters(shape=self._law().maximised(shape, counts))
+        if shape.device.type != "cpu":
+            return self.with_parameters(shape=self._ascended(shape, counts))
         for _ in range(_NEWTON_STEPS):
             shape, before = self._newton_step(shape, counts), shape
             if torch.equal(shape, before):
@@ -105,6 +110,11 @@ class Parametric(Duration):
     def _objective(self, shape: Tensor, counts: DurationCounts) -> Tensor:
         """(R, K) expected complete-data log-likelihood."""
         return expected_log_likelihood(self._tables(shape), counts, self.min_duration)
+
+    def _ascended(self, shape: Tensor, counts: DurationCounts) -> Tensor:
+        for _ in range(_STEPS_BY_DIFFERENCES):
+            shape = ascended(shape, partial(self._objective, counts=counts), partial(self.within_bounds, "shape"))
+        return shape
 
     def _newton_step(self, shape: Tensor, counts: DurationCounts) -> Tensor:
         with torch.enable_grad():
@@ -153,8 +163,7 @@ class Geometric(Parametric):
 
     def maximise(self, sequences: Sequences, counts: DurationCounts, held: Collection[str] = ()) -> Self:
         """Closed form where the law is not truncated; its equilibrium residual law is the law itself."""
-        residual = bool((counts.residual > 0).any())
-        if not self.tail or (residual and self.min_duration > 1):
+        if not self.tail or (self.min_duration > 1 and counts.has_residual):
             return super().maximise(sequences, counts, held)
         segments = counts.duration + counts.residual
         extra = torch.arange(segments.shape[-1], dtype=segments.dtype, device=segments.device) - (self.min_duration - 1)

@@ -100,11 +100,11 @@ class Emission(Component):
 
     def is_proper(self) -> Tensor:
         """(R,) models whose parameters, each in range, make a density together."""
-        return torch.ones(self.n_restarts, dtype=torch.bool, device=next(iter(self.parameters.values())).device)
+        return self._of_restarts(True)
 
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) models whose likelihood feeds on a degenerate state."""
-        return torch.zeros(self.n_restarts, dtype=torch.bool)
+        return self._of_restarts(False)
 
     def degeneracy(self, sequences: Sequences) -> str:
         """What a collapsed first model lives on, and the remedy."""
@@ -120,7 +120,7 @@ class Emission(Component):
 
     def suspects(self, sequences: Sequences) -> Tensor:
         """(R,) models with a state so narrow that :meth:`sobered` might widen it."""
-        return torch.zeros(self.n_restarts, dtype=torch.bool)
+        return self._of_restarts(False)
 
     def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
         """This law, for posterior weights (R, N, K), without what states gain by living on few distinct values."""
@@ -139,6 +139,10 @@ class Emission(Component):
             f"a {self.name} emission has no distribution function, as values without order have none; choose an "
             "emission for numbers, or one whose family defines tails."
         )
+
+    def _of_restarts(self, flag: bool) -> Tensor:
+        """(R,) the same of every model."""
+        return torch.full((self.n_restarts,), flag, device=next(iter(self.parameters.values())).device)
 
     @property
     def n_before(self) -> int:

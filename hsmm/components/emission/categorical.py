@@ -130,12 +130,12 @@ class Categorical(Columnwise):
         drawn = torch.multinomial(law, 1, generator=generator)
         return drawn.view(len(states), -1).to(law.dtype)
 
-    def _prior(self, probability: Tensor) -> Tensor:
+    def _prior(self, probability: Tensor) -> float | Tensor:
         """The concentration, to broadcast against ``probability``."""
+        if isinstance(self.concentration, float):
+            return self.concentration
         prior = torch.tensor(self.concentration, dtype=probability.dtype, device=probability.device)
-        if prior.ndim and (
-            prior.shape[-1] != probability.shape[-1] or prior.shape[:-1] not in ((), probability.shape[-2:-1])
-        ):
+        if prior.shape[-1] != probability.shape[-1] or prior.shape[:-1] not in ((), probability.shape[-2:-1]):
             raise ValueError(
                 f"concentration has shape {tuple(prior.shape)} for {probability.shape[-2]} features of "
                 f"{probability.shape[-1]} categories; expected a number, (M,) or (F, M)."

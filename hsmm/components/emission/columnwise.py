@@ -101,17 +101,20 @@ class Columnwise(Emission):
 
     def _column(self, rows: Sequences, weights: Tensor, feature: int) -> Column:
         levels = rows.columns((feature,)).distinct
-        observed = levels.rows.observed[:, 0]
         weight = gathered(weights, levels.of_row, levels.rows.n_rows).mT
         values = levels.rows.values[:, 0]
         if levels.rows.is_complete:
             return Column(values, weight)
-        return Column(values[observed], weight[..., observed])
+        return Column(values[levels.rows.whole_rows], weight[..., levels.rows.whole_rows])
 
     def _check_values(self, sequences: Sequences, rows: Sequences, feature: int) -> None:
         """Raise ``ValueError`` unless all observed ``rows``, the distinct ones of ``sequences``, are of the type."""
+        known: set[tuple[int, str]] = rows.__dict__.setdefault("_of_type", set())
+        if (feature, self.support.words) in known:
+            return
         values, observed = rows.values[:, feature], rows.observed[:, feature]
         if bool((self.support.contains(values) | ~observed).all()):
+            known.add((feature, self.support.words))
             return
         wrong = ~self.support.contains(sequences.values[:, feature]) & sequences.observed[:, feature]
         row = int(wrong.nonzero()[0])

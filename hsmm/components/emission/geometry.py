@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from hsmm.numerics import cholesky
 from hsmm.sequences import Block
 
 _NOTHING = torch.zeros((), dtype=torch.float64)
@@ -38,7 +39,7 @@ class Geometry:
         if len(block.missing):
             seen = block.features
             mean, covariance = mean[..., seen], covariance[..., seen[:, None], seen]
-        factor = torch.linalg.cholesky(covariance)
+        factor = cholesky(covariance)
         unit = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
         whitener = torch.linalg.solve_triangular(factor, unit, upper=False)
         return cls(block, mean, whitener, 2.0 * factor.diagonal(dim1=-2, dim2=-1).log())

@@ -13,6 +13,7 @@ from torch import Tensor
 from hsmm.components.ascent import choose_entries, longest_step
 from hsmm.components.base import Constraint, as_parameter
 from hsmm.components.emission.columnwise import Column, Columnwise
+from hsmm.numerics import surely_none
 
 _TINY = 1e-300
 _NEWTON_STEPS = 3
@@ -86,7 +87,7 @@ def ascended(
         point, reached, moved = longest_step(
             point, reached, partial(_scaled, point, step, bounds), value, _STEP_SIZES, choose_entries, _ROUNDING
         )
-        if not bool(moved.any()):
+        if surely_none(moved):
             break
     return point
 

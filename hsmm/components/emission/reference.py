@@ -54,9 +54,7 @@ def _offsets(sequences: Sequences, geometry: Geometry) -> list[Tensor]:
     values = sequences.values[geometry.block.rows]
     return [
         torch.where(seen, values[:, column] - geometry.mean[..., f, None], 0.0)
-        for f, (column, seen) in enumerate(
-            zip(geometry.block.features.tolist(), _seen(sequences, geometry), strict=True)
-        )
+        for f, (column, seen) in enumerate(zip(geometry.block.columns, _seen(sequences, geometry), strict=True))
     ]
 
 

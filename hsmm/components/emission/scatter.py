@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.emission.geometry import Geometry, Moments
+from hsmm.numerics import eigh, solve, surely_none
 from hsmm.sequences import Block
 
 _TINY = 1e-300
@@ -50,9 +51,9 @@ def _completed(block: Block, moments: Moments, covariance: Tensor) -> tuple[Tens
         return moments.first, moments.second
     seen, gone = block.features, block.missing
     cross = covariance[..., gone[:, None], seen]
-    regression = torch.linalg.solve(covariance[..., seen[:, None], seen], cross.mT).mT
+    regression = solve(covariance[..., seen[:, None], seen], cross.mT).mT
     lift = covariance.new_zeros(*covariance.shape[:-1], len(seen))
-    lift[..., seen, torch.arange(len(seen))] = 1.0
+    lift[..., seen, torch.arange(len(seen), device=seen.device)] = 1.0
     lift[..., gone, :] = regression
     second = lift @ moments.second @ lift.mT
     spread = covariance[..., gone[:, None], gone] - regression @ cross.mT
@@ -73,12 +74,18 @@ def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor
     """
     scales = scale.unsqueeze(-1) * scale.unsqueeze(-2)
     standard = covariance / scales
-    values = torch.linalg.eigvalsh(standard)
+    values, vectors = _spectrum(standard)
     least = (_ROUNDING * values.amax(-1)).clamp(min=floor)
     low = values.amin(-1) < least
-    if not bool(low.any()):
+    if surely_none(low):
         return covariance
-    values, vectors = torch.linalg.eigh(standard)
+    if vectors is None:
+        values, vectors = torch.linalg.eigh(standard)
     raised = (vectors * torch.maximum(values, least.unsqueeze(-1)).unsqueeze(-2)) @ vectors.mT
     raised = raised * scales
     return torch.where(low[..., None, None], 0.5 * (raised + raised.mT), covariance)
+
+
+def _spectrum(matrix: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Eigenvalues; eigenvectors only where the host would have to wait to know whether they are needed."""
+    return (torch.linalg.eigvalsh(matrix), None) if matrix.device.type == "cpu" else eigh(matrix)

@@ -18,7 +18,6 @@ from hsmm.components.dirichlet import (
     dirichlet_log_density,
     dirichlet_mode,
     floored,
-    floors,
 )
 from hsmm.components.register import KINDS
 from hsmm.sequences import Sequences
@@ -93,7 +92,7 @@ class FreeInitial(Initial):
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         made = super().with_free(coordinates)
         value = made.parameters["probability"]
-        return made.with_parameters(probability=floored(value, floors(made._prior(), value)))
+        return made.with_parameters(probability=floored(value, made._prior()))
 
     def log_prior(self) -> Tensor:
         return dirichlet_log_density(self.parameters["probability"], self._prior())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Constraint, as_parameter, check_distribution, safe_log
-from hsmm.components.dirichlet import dirichlet_log_density, dirichlet_mode, floored, floors
+from hsmm.components.dirichlet import dirichlet_log_density, dirichlet_mode, floored
 from hsmm.components.transition.base import Transition
 from hsmm.sequences import Sequences
 from hsmm.types import StateMatrix, StateVector
@@ -94,7 +94,7 @@ class Table(Transition):
     def with_free(self, coordinates: Mapping[str, Tensor]) -> Self:
         made = super().with_free(coordinates)
         value = made.parameters["probability"]
-        return made.with_parameters(probability=floored(value, floors(made.prior(value), value, value > 0)))
+        return made.with_parameters(probability=floored(value, made.prior(value), value > 0))
 
     def log_prior(self) -> Tensor:
         cells = self.parameters["probability"]

@@ -1,0 +1,240 @@
+"""A fit on a GPU is the fit on the CPU: on one that is there, and on one that is pretended."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hsmm
+from hsmm.components.duration import DURATIONS
+from hsmm.kernels import gpu
+from hsmm.sequences import Sequences
+from hsmm.training.em import expectation_maximisation
+from hsmm.training.first import first_models
+from hsmm.training.objective import Objective
+from tests.hsmm.components.cases import EmissionCase, emission_cases
+from tests.hsmm.pretended import Machine, machine_with_gpu
+
+RELATIVE = 1e-6
+FAMILIES = list({case.component.name: case for case in emission_cases() if not case.component.uses_covariates}.values())
+PLAIN = {
+    "gaussian": "normal", "student_t": "normal", "poisson": "counts", "negative_binomial": "counts",
+    "categorical": "counts",
+}  # fmt: skip
+ITERATION = [
+    *((emission, "negative_binomial") for emission in PLAIN),
+    *(("gaussian", duration) for duration in sorted(DURATIONS) if duration not in ("contextual", "negative_binomial")),
+]
+
+
+@pytest.fixture(params=["pretended", "cuda"])
+def on_gpu(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AbstractContextManager[Any]]:
+    """A context in which ``device="cuda"`` is a GPU."""
+    if request.param == "pretended":
+        return lambda: machine_with_gpu(monkeypatch)
+    if complaint := gpu.complaint():
+        pytest.skip(f"no GPU to fit on: {complaint}")
+    return nullcontext
+
+
+@pytest.fixture
+def real_gpu() -> Callable[[], AbstractContextManager[Any]]:
+    """The same of one that is there: what takes too long on a pretended one."""
+    if complaint := gpu.complaint():
+        pytest.skip(f"no GPU to fit on: {complaint}")
+    return nullcontext
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    with machine_with_gpu(monkeypatch) as found:
+        yield found
+
+
+def rows(kind: str = "normal", n_series: int = 3, n_rows: int = 40) -> tuple[np.ndarray, list[int]]:
+    """Two states that last some ten rows."""
+    rng = np.random.default_rng(3)
+    stays = rng.integers(4, 12, (n_series, n_rows // 4))
+    states = np.concatenate([np.repeat(np.arange(len(own)) % 2, own)[:n_rows] for own in stays])
+    values = rng.normal(3.0 * states[:, None], 1.0, (len(states), 2))
+    lengths = [n_rows] * n_series
+    return (values if kind == "normal" else np.floor(np.abs(2.0 * values))), lengths
+
+
+def both(
+    make: Callable[[str], Any], fit: Callable[[Any], Any], on_gpu: Callable[[], AbstractContextManager[Any]]
+) -> list[Any]:
+    """The model fitted on the CPU, and on the GPU."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        here = fit(make("cpu"))
+        with on_gpu():
+            there = fit(make("cuda"))
+    return [here, there]
+
+
+def agree(here: Any, there: Any) -> None:
+    assert there.log_likelihood_ == pytest.approx(here.log_likelihood_, rel=RELATIVE)
+
+
+@pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case.component.name)
+def test_every_emission(case: EmissionCase, on_gpu):
+    data = case.sequences
+    X = torch.where(data.observed, data.values, torch.nan).numpy()
+
+    def make(device: str) -> hsmm.HSMM:
+        return hsmm.HSMM(
+            2, emission=case.component, duration="geometric", max_duration=8, n_init=2, max_iter=12, random_state=1,
+            device=device,
+        )  # fmt: skip
+
+    agree(*both(make, lambda model: model.fit(X, data.lengths.tolist()), on_gpu))
+
+
+@pytest.mark.parametrize("left_censored", [False, True])
+@pytest.mark.parametrize("duration", sorted(set(DURATIONS) - {"contextual"}))
+def test_every_duration(duration: str, left_censored: bool, on_gpu):
+    X, lengths = rows()
+
+    def make(device: str) -> hsmm.HSMM:
+        return hsmm.HSMM(
+            2, duration=duration, max_duration=15, n_init=2, max_iter=200, left_censored=left_censored, device=device
+        )
+
+    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+
+
+@pytest.mark.parametrize("initial", ["uniform", "stationary"])
+@pytest.mark.parametrize("transition", ["sticky", "left_to_right"])
+def test_other_first_states_and_moves(initial: str, transition: str, on_gpu):
+    X, lengths = rows()
+
+    def make(device: str) -> hsmm.HMM:
+        return hsmm.HMM(3, transition=transition, initial=initial, n_init=2, max_iter=300, device=device)
+
+    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+
+
+def test_three_features_with_gaps(on_gpu):
+    X, lengths = rows()
+    X = np.column_stack([X, X.sum(1) + np.random.default_rng(1).normal(size=len(X))])
+    X[::7, 0], X[::11, 2], X[5] = np.nan, np.nan, np.nan
+
+    def make(device: str) -> hsmm.HSMM:
+        return hsmm.HSMM(2, emission="student_t", max_duration=15, n_init=3, max_iter=300, device=device)
+
+    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+
+
+HEADS: list[dict[str, Any]] = [
+    {"transition": "contextual"},
+    {"duration": "contextual"},
+    {"emission": hsmm.emissions.GLM(family="gaussian")},
+    {"context": hsmm.context.Linear()},
+]
+ENCODERS: list[dict[str, Any]] = [
+    {"context": hsmm.context.CNNLSTM(hidden=4)},
+    {"context": hsmm.context.GRU(hidden=4), "trainer": hsmm.trainers.AdamW(n_steps=6, every=3)},
+    {"context": hsmm.context.Attention(hidden=4)},
+    {"context": hsmm.context.MLP(hidden=4), "emission": hsmm.emissions.GLM(family="gaussian")},
+]
+
+
+@pytest.mark.parametrize("options", HEADS, ids=lambda options: "-".join(options))
+def test_heads(options: dict[str, Any], on_gpu):
+    agree(*with_context(options, on_gpu))
+
+
+@pytest.mark.parametrize("options", ENCODERS, ids=lambda options: options["context"].name)
+def test_encoders(options: dict[str, Any], real_gpu):
+    agree(*with_context(options, real_gpu))
+
+
+def with_context(options: dict[str, Any], on_gpu: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
+    X, lengths = rows()
+    C = np.random.default_rng(4).normal(size=(len(X), 2))
+
+    def make(device: str) -> hsmm.HSMM:
+        plain = {"duration": "geometric", "max_duration": 8, "n_init": 2, "max_iter": 5}
+        return hsmm.HSMM(2, device=device, **{**plain, **options})
+
+    return both(make, lambda model: model.fit(X, lengths, context=C), on_gpu)
+
+
+@pytest.mark.parametrize("trainer", ["gradient", "hybrid"])
+def test_other_trainers(trainer: str, on_gpu):
+    X, lengths = rows()
+    options = {"gradient": hsmm.trainers.Gradient(n_steps=8), "hybrid": hsmm.trainers.Hybrid(em_iterations=5)}
+
+    def make(device: str) -> hsmm.HSMM:
+        return hsmm.HSMM(
+            2, duration="poisson", max_duration=8, n_init=2, max_iter=40, trainer=options[trainer], device=device
+        )
+
+    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+
+
+def test_known_states_weights_and_what_is_frozen(on_gpu):
+    X, lengths = rows()
+    known = np.full(len(X), -1)
+    known[:10] = 0
+
+    def fit(model: hsmm.HSMM) -> hsmm.HSMM:
+        return model.fit(X, lengths, states=known, sample_weight=[1.0, 2.0, 0.5])
+
+    def make(device: str) -> hsmm.HSMM:
+        return hsmm.HSMM(2, duration="geometric", max_duration=8, n_init=2, max_iter=60, device=device)
+
+    agree(*both(make, fit, on_gpu))
+
+
+def test_what_was_fitted_there_is_asked_and_kept_here(on_gpu, tmp_path: Path):
+    X, lengths = rows()
+
+    def make(device: str) -> hsmm.HSMM:
+        return hsmm.HSMM(2, max_duration=15, n_init=3, device=device)
+
+    here, there = both(make, lambda model: model.fit(X, lengths), on_gpu)
+    agree(here, there)
+    assert (hsmm.metrics.aligned_accuracy(here.predict(X, lengths), there.predict(X, lengths))) == 1.0
+    again = hsmm.load(there.save(tmp_path / "model"))
+    assert again.score(X, lengths) == there.score(X, lengths)
+    assert set(there.restarts_.columns) == set(here.restarts_.columns)
+
+
+def test_a_selection(on_gpu):
+    X, lengths = rows()
+
+    def make(device: str) -> Callable[[], Any]:
+        models = [hsmm.HSMM(k, duration="geometric", max_duration=8, n_init=2, device=device) for k in (1, 2)]
+        return lambda: hsmm.select_model(X, models, lengths)
+
+    here, there = both(make, lambda select: select(), on_gpu)
+    assert there.best.n_states == here.best.n_states == 2
+    assert there.table["bic"].to_list() == pytest.approx(here.table["bic"].to_list(), rel=RELATIVE)
+
+
+@pytest.mark.parametrize(("emission", "duration"), ITERATION)
+def test_between_two_looks_at_the_flags_the_host_waits_for_nothing(emission: str, duration: str, machine: Machine):
+    X, lengths = rows(PLAIN[emission])
+    data = Sequences.from_arrays(X, lengths)
+    structure = hsmm.HSMM(2, emission=emission, duration=duration, max_duration=15)._structure()
+    objective = Objective(data).to(torch.device("cuda", 0))
+    model, _ = first_models(structure, objective, n_states=2, n_init=3, seed=0)
+
+    def waits(n_iterations: int) -> dict[str, int]:
+        expectation_maximisation(model, objective, max_iter=4, tol=0.0)  # what is looked at once is known from then on
+        machine.waits.clear()
+        expectation_maximisation(model, objective, max_iter=n_iterations, tol=0.0)
+        return dict(machine.waits)
+
+    assert waits(8) == waits(10)
