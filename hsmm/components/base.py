@@ -136,8 +136,10 @@ class Component(Spelled, ABC):
     def within_bounds(self, name: str, value: Tensor) -> Tensor:
         """Values of a parameter moved between its bounds."""
         low, high = self.bounds()[name]
-        if not isinstance(low, tuple) or not isinstance(high, tuple):
+        if not isinstance(low, tuple):
+            assert not isinstance(high, tuple)
             return value.clamp(low, high)
+        assert isinstance(high, tuple)
         edges = zip(value.unbind(-1), low, high, strict=True)
         return torch.stack([entry.clamp(least, most) for entry, least, most in edges], -1)
 
