@@ -144,6 +144,7 @@ WORKS = (
     SUM("wide", BOTH, replace(DECODED, max_duration=1000)),
     PATH("wide", "Viterbi", replace(DECODED, max_duration=1000)),
 )
+FITS = ((100, 300, 8), (1, 2000, 8), (1000, 300, 32))  # series, rows of each, restarts
 OTHERS = ("values", "peer", "fits")
 GROUPS = (*OTHERS, *dict.fromkeys(work.group for work in WORKS))
 
@@ -318,18 +319,41 @@ def peer(repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def fits() -> Iterator[dict[str, Any]]:
-    """A whole fit from 32 starts on the GPU and on this machine's CPU, each after a small one to warm up."""
-    values, lengths = regimes(n_series=1000, n_steps=300)
-    for device in ("cuda", "cpu"):
-        HSMM(3, max_duration=30, n_init=2, max_iter=5, tol=0, device=device).fit(values[:3000], lengths[:10])
-        started = time.perf_counter()
-        model = HSMM(3, max_duration=30, n_init=32, device=device).fit(values, lengths)
-        fit = {"device": device, "seconds": time.perf_counter() - started}
-        fit |= {"log_likelihood": model.log_likelihood_, "n_iter": model.n_iter_}
-        best = int(model.restarts_["objective"].arg_max() or 0)
-        fit["best_restart"] = int(model.restarts_["restart"][best])
-        print(f"1,000 series of 300 rows, 32 restarts: {fit}", flush=True)
-        yield fit
+    """Whole fits on the GPU and on this machine's CPU, each after a short one to warm up; how often that on the GPU
+    waits and launches, and in which kernels its time goes."""
+    for n_series, n_steps, n_init in FITS:
+        values, lengths = regimes(n_series, n_steps)
+        for device in ("cuda", "cpu"):
+            HSMM(3, max_duration=30, n_init=2, max_iter=5, tol=0, device=device).fit(values, lengths)
+            started = time.perf_counter()
+            model = HSMM(3, max_duration=30, n_init=n_init, device=device).fit(values, lengths)
+            fit: dict[str, Any] = {"device": device, "seconds": time.perf_counter() - started}
+            fit |= {"n_series": n_series, "n_steps": n_steps, "n_init": n_init}
+            fit |= {"log_likelihood": model.log_likelihood_, "n_iter": model.n_iter_}
+            best = int(model.restarts_["objective"].arg_max() or 0)
+            fit["best_restart"] = int(model.restarts_["restart"][best])
+            print(f"{n_series:,} series of {n_steps:,} rows, {n_init} restarts: {fit}", flush=True)
+            yield fit
+    for n_series, n_steps, n_init in FITS[:1]:
+        values, lengths = regimes(n_series, n_steps)
+        yield _profiled(HSMM(3, max_duration=30, n_init=n_init, device="cuda"), values, lengths)
+
+
+def _profiled(model: HSMM, values: np.ndarray, lengths: list[int]) -> dict[str, Any]:
+    """Calls of CUDA during a fit, and the kernels that took longest."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        model.fit(values, lengths)
+    events = seen.key_averages()
+    calls = {event.key: event.count for event in events if event.key.startswith(("cuda", "cuLaunch"))}
+    busy = sorted((event for event in events if event.self_device_time_total), key=lambda e: -e.self_device_time_total)
+    kernels = [{"name": e.key[:80], "count": e.count, "ms": e.self_device_time_total / 1e3} for e in busy]
+    print("calls of CUDA:", calls, flush=True)
+    print(f"the device was busy for {sum(kernel['ms'] for kernel in kernels):.0f} ms", flush=True)
+    for kernel in kernels[:25]:
+        print(f"{kernel['ms']:10.2f} ms {kernel['count']:7d} times {kernel['name']}", flush=True)
+    return {"device": "cuda", "calls": calls, "kernels": kernels[:25]}
 
 
 def regimes(n_series: int, n_steps: int) -> tuple[np.ndarray, list[int]]:
