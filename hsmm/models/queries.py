@@ -143,6 +143,12 @@ class Queries(Framed, ABC):
         self._refuse_encoder()
         return inference.log_density(self._potentials(sequences))[0]
 
+    def log_density_given(self, sequences: Sequences, believed: Sequences) -> Tensor:
+        """(N,) log p(y_n | the rows of ``believed`` before n), causal: of rows that nothing else is to follow from."""
+        self._refuse_encoder()
+        before = inference.predicted(self._potentials(believed))[0]
+        return (self._potentials(sequences).log_emission[0] + before).logsumexp(-1)
+
     def elapsed_duration(
         self,
         X: Any,

@@ -1,4 +1,4 @@
-"""Alerts of rows: states entered, changes, surprise, feeds that have ended."""
+"""Alerts of rows: states entered, changes, surprise, feeds that have ended, values too wild to be evidence."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import polars as pl
 
 from tasks.alerts.hysteresis import Hysteresis, beginnings
 from tasks.alerts.rule import Rule
-from tasks.alerts.sequence import ended, first_rows, state_probabilities, valued
+from tasks.alerts.sequence import ended, first_rows, shown, state_probabilities, valued
 from tasks.alerts.surprise import with_surprise
+from tasks.config.columns import WILD
 from tasks.config.durations import as_timedelta
 from tasks.config.settings import Settings
 from tasks.source.policies import by_calendar
 
+_AT_ONCE = Hysteresis(1.0, 1.0)
 _OF_A_ROW = ("series_id", "time", "as_of", "model_version", "run_key", "order", "debut", "occasion")
 
 
@@ -29,8 +31,14 @@ def row_alerts(rows: pl.DataFrame, rule: Rule, settings: Settings, names: Mappin
         found.append(_of_one(ranked, ranked["surprise"], limits, "drift", "surprise", "rows are more surprising"))
     if "stale" in alerts.also:
         feed = ended(rows)
-        is_stale = (feed["status"] == "STALE").cast(pl.Float64)
-        found.append(_of_one(feed, is_stale, Hysteresis(1.0, 1.0), "stale", "stale", "no value for long"))
+        is_stale = feed["status"] == "STALE"
+        told = _of_one(feed, is_stale.cast(pl.Float64), _AT_ONCE, "stale", "stale", _since(feed))
+        found.append(told.with_columns(value=pl.lit(None, pl.Float64)))
+    if "wild" in alerts.also:
+        seen = shown(rows)
+        is_wild = seen["reason"].is_in(WILD).fill_null(value=False).cast(pl.Float64)
+        told = _of_one(seen, is_wild, _AT_ONCE, "wild", "wild", "a value too far from all others to be evidence")
+        found.append(told.with_columns(value=pl.lit(None, pl.Float64)))
     return pl.concat(found, how="diagonal")
 
 
@@ -73,13 +81,21 @@ def _of_states(rows: pl.DataFrame, rule: Rule, names: Mapping[int, str]) -> list
 
 
 def _of_one(
-    rows: pl.DataFrame, values: pl.Series, limits: Hysteresis, kind: str, code: str, detail: str
+    rows: pl.DataFrame, values: pl.Series, limits: Hysteresis, kind: str, code: str, detail: str | pl.Series
 ) -> pl.DataFrame:
     first = first_rows(rows)
     within = limits.entered(values.to_numpy()[:, None], first)
     began = np.flatnonzero(beginnings(within, first)[:, 0])
     until = _released(rows, first, within[:, 0], began)
-    return _told(rows, began, kind, code, detail, until, value=values.to_numpy()[began])
+    told = detail if isinstance(detail, str) else detail[began]
+    return _told(rows, began, kind, code, told, until, value=values.to_numpy()[began])
+
+
+def _since(feed: pl.DataFrame) -> pl.Series:
+    """Of each row when its series had a value last."""
+    seen = pl.when(pl.col("status") != "STALE").then(pl.col("time")).forward_fill().over("series_id")
+    told = pl.format("no value since {}", seen.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return feed.select(told.fill_null("no value for long")).to_series()
 
 
 def _told(
@@ -87,7 +103,7 @@ def _told(
     at: np.ndarray,
     kind: str,
     code: str,
-    detail: str,
+    detail: str | pl.Series,
     released: pl.Series | None = None,
     **more: object,
 ) -> pl.DataFrame:
@@ -98,7 +114,7 @@ def _told(
     return own.with_columns(
         pl.lit(kind).alias("kind"),
         pl.lit(code).alias("rule"),
-        pl.lit(detail).alias("detail"),
+        pl.lit(detail).alias("detail") if isinstance(detail, str) else detail.alias("detail"),
         until.alias("released"),
         pl.lit(more.get("state"), pl.Int16).alias("state"),
         pl.lit(more.get("state_name"), pl.String).alias("state_name"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from tasks.config.columns import WITHOUT_VALUE
+from tasks.config.columns import WILD, WITHOUT_VALUE
 from tasks.config.settings import Settings
 from tasks.tables.publishes import read_publishes
 from tasks.tables.states import read_as_published
@@ -20,6 +20,7 @@ _COLUMNS = [
     "p_filtered",
     "log_density",
     "status",
+    "reason",
     "model_version",
 ]
 
@@ -52,6 +53,11 @@ def ended(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows that say whether a series' feed has ended: those with values, and those that are ``STALE``."""
     stale = _onward(rows).filter(pl.col("status") == "STALE")
     return pl.concat([valued(rows).drop("place"), stale]).sort("series_id", "order", "time")
+
+
+def shown(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows for which the source has values, whether they are evidence or too wild for that."""
+    return _onward(rows.filter(~pl.col("status").is_in(WITHOUT_VALUE) | pl.col("reason").is_in(WILD)))
 
 
 def first_rows(rows: pl.DataFrame) -> np.ndarray:

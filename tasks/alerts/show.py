@@ -10,7 +10,7 @@ import polars as pl
 
 from tasks.alerts.ledger import PENDING
 from tasks.alerts.step import as_json, check_alerts
-from tasks.config.moments import in_steps
+from tasks.config.moments import MOMENT, in_steps
 from tasks.config.settings import Settings
 from tasks.tables.alerts import judged_until, read_alerts
 from tasks.tables.names import read_names
@@ -82,8 +82,10 @@ def line_of(alert: dict[str, Any], told: Callable[[str], str]) -> str:
     """What happened, to which series, when, and whether it has ended."""
     value = "" if alert["value"] is None else f" ({alert['value']:.3g})"
     until = "open" if alert["released"] is None else f"until {told(alert['released'])}"
-    return f"{told(alert['time'])}  {alert['series_id'] or 'all'}  {alert['kind']}: {alert['detail']}{value}  {until}"
+    detail = MOMENT.sub(lambda found: told(found[0]), alert["detail"])
+    return f"{told(alert['time'])}  {alert['series_id'] or 'all'}  {alert['kind']}: {detail}{value}  {until}"
 
 
 def _minute(moment: str) -> str:
-    return moment[:16].replace("T", " ").removesuffix(" 00:00")
+    """A moment in UTC; of a day that begins there, the day."""
+    return f"{moment[:16].replace('T', ' ')}Z".removesuffix(" 00:00Z")

@@ -40,6 +40,9 @@ STATE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
 WITHOUT_VALUE = ("MISSING", "STALE")
 """What the status of a row is whose values are not known (yet), STALE where they have not been for long."""
 
+WILD = ("wild_value", "wild_context")
+"""Why a value is no evidence of a state: it, or the context beside it, lies far from all that was learnt."""
+
 QUARANTINE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
     {
         "series_id": "string",

@@ -31,7 +31,7 @@ def parse_as_of(text: str | datetime, timezone: str | None = None, *, counted: b
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
 _LARGEST_STEP = 10**10
 _NAMES = ("series_id",)  # these are the user's, whatever they look like
 
@@ -54,7 +54,7 @@ def told_day(moment: datetime, *, counted: bool) -> str:
 
 def in_steps(text: str) -> str:
     """A text in which every moment is the number of its step, for sources whose steps are counted."""
-    return _MOMENT.sub(lambda found: str(step_number(datetime.fromisoformat(found[0]))), text)
+    return MOMENT.sub(lambda found: str(step_number(datetime.fromisoformat(found[0]))), text)
 
 
 def steps_in(said: Any) -> Any:
@@ -65,7 +65,7 @@ def steps_in(said: Any) -> Any:
         return [steps_in(held) for held in said]
     if not isinstance(said, str):
         return said
-    return step_number(datetime.fromisoformat(said)) if _MOMENT.fullmatch(said) else in_steps(said)
+    return step_number(datetime.fromisoformat(said)) if MOMENT.fullmatch(said) else in_steps(said)
 
 
 def _parse_moment(text: str) -> datetime:

@@ -37,7 +37,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_scaling(columns: Any, statistics: Any, context: Any, absent: Any) -> Scaling:
-    """Means and scales of every series, once each, all of them finite numbers and the scales positive."""
+    """Means and scales of every series, once each, all of them finite numbers and the scales positive; where what was
+    learnt ends, if that is known.
+    """
     if not isinstance(columns, list) or not columns or not all(isinstance(column, str) for column in columns):
         raise ValueError(f"its columns are {columns!r:.60}; expected names")
     if not isinstance(context, list) or not all(isinstance(column, str) for column in context):
@@ -48,15 +50,21 @@ def read_scaling(columns: Any, statistics: Any, context: Any, absent: Any) -> Sc
         raise ValueError("its statistics are no list")
     scales = [f"scale:{column}" for column in columns]
     numbers = [*(f"mean:{column}" for column in columns), *scales]
-    schema = {"series_id": pl.String, **dict.fromkeys(numbers, pl.Float64)}
-    if not all(isinstance(entry, dict) and entry.keys() == schema.keys() for entry in statistics):
+    bounds = Scaling(columns, pl.DataFrame(), context).bounds
+    schema = {"series_id": pl.String, **dict.fromkeys([*numbers, *bounds], pl.Float64)}
+    named = ({*schema}, {*schema} - {*bounds})
+    if not all(isinstance(entry, dict) and {*entry} in named for entry in statistics):
         raise ValueError(f"its statistics are not those of {', '.join(columns[:6])}")
     if not all(type(entry[name]) in (int, float) for entry in statistics for name in numbers):
         raise ValueError("its statistics are not numbers")
+    if not all(entry.get(name) is None or type(entry[name]) in (int, float) for entry in statistics for name in bounds):
+        raise ValueError("its bounds are not numbers")
     table = pl.DataFrame(statistics, schema=schema)
     sound = pl.all_horizontal(pl.col(numbers).is_finite(), pl.col(scales) > 0, pl.col("series_id").is_not_null())
     if not table.select(sound.fill_null(value=False).all()).item() or table["series_id"].is_duplicated().any():
         raise ValueError("its scales are not positive numbers, one for each series")
+    if not table.select(pl.all_horizontal(pl.col(bounds).is_finite().fill_null(value=True)).all()).item():
+        raise ValueError("its bounds are not finite")
     return Scaling(columns, table, context, frozenset(absent))
 
 

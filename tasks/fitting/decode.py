@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from hsmm import HSMM, Estimator
 from hsmm.numerics import ordered_sum
+from hsmm.sequences import Sequences
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.progress import say
 from tasks.fitting.bundle import ALL, Bundle, Member
@@ -131,44 +133,79 @@ def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
 def _decode_rows(
     member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: Mapping[str, str]
 ) -> pl.DataFrame:
-    model, given = member.model, scaling.given(rows, member.model)
-    ids = np.array(member.ids, dtype=np.int16)
+    model, far = member.model, scaling.far(rows)
+    seen = scaling.seen(rows, far)
+    given = scaling.given_seen(seen, model)
+    ids, packed = np.array(member.ids, dtype=np.int16), _packed(given)
     known = model.decode(**given, max_duration=longest)
-    missing = pl.all_horizontal(pl.col(scaling.columns).is_null())
     why = pl.col("series_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
+    told = _told_of(rows, seen, far, scaling)
     return rows.with_columns(
         pl.Series("state", ids[known.filter_proba.argmax(axis=1)]),
         pl.Series("p_filtered", by_identity(known.filter_proba, member.ids)).arr.to_list(),
-        pl.Series("p_smoothed", by_identity(model.predict_proba(**given), member.ids)).arr.to_list(),
-        pl.Series("viterbi", ids[model.predict(**given)]),
+        pl.Series("p_smoothed", by_identity(model.smooth_sequences(packed).numpy(), member.ids)).arr.to_list(),
+        pl.Series("viterbi", ids[model.decode_sequences(packed).numpy()]),
         pl.Series("elapsed_mean", mean_steps(known.elapsed_duration)),
         *remaining_columns(known.remaining_duration),
-        pl.Series("log_density", known.log_density - scaling.log_volume(rows)),
+        pl.Series("log_density", known.log_density - scaling.log_volume(seen)),
+        **told,
     ).with_columns(
-        pl.when(missing).then(None).otherwise(pl.col("log_density")).alias("log_density"),
+        pl.when("far")
+        .then(_surprise(member, scaling, rows, given) if told["far"].any() else None)
+        .when(~pl.col("unknown"))
+        .then("log_density")
+        .alias("log_density"),
         (pl.col("time") <= member.train_end).alias("in_sample"),
-        pl.when(missing & pl.col("stale"))
+        pl.when(pl.col("unknown") & pl.col("stale"))
         .then(pl.lit("STALE"))
-        .when(missing)
+        .when("unknown")
         .then(pl.lit("MISSING"))
         .when(why.is_null())
         .then(pl.lit("OK"))
         .otherwise(pl.lit("HELD"))
         .alias("status"),
-        pl.when(missing & pl.col("stale"))
-        .then(pl.format("no_value_for_{}_steps", "age"))
+        pl.when("far")
+        .then(pl.lit("wild_value"))
+        .when("beside")
+        .then(pl.lit("wild_context"))
+        .when(pl.col("unknown") & pl.col("stale"))
+        .then(pl.lit("no_value_for_long"))
         .when("gap")
         .then(pl.lit("gap"))
-        .when(missing)
+        .when("unknown")
         .then(pl.lit("no_value"))
-        .when(why.is_null() & pl.Series(scaling.is_far(rows)))
-        .then(pl.lit("wild_value"))
         .otherwise(why)
         .alias("reason"),
         pl.lit(version, pl.Int32).alias("model_version"),
         pl.lit(member.train_start).alias("train_start"),
         pl.lit(member.train_end).alias("train_end"),
     )
+
+
+def _packed(given: Mapping[str, Any]) -> Sequences:
+    return Sequences.from_arrays(given["X"], given["lengths"], given["context"], may_be_missing=True)
+
+
+def _told_of(rows: pl.DataFrame, seen: pl.DataFrame, far: pl.DataFrame, scaling: Scaling) -> dict[str, pl.Series]:
+    """Which rows have no value that is evidence (``unknown``), which one that is too ``far`` to be, and which would
+    have values but for what stands ``beside`` them in the context.
+    """
+    blank = pl.all_horizontal(pl.col(scaling.columns).is_null())
+    unknown, empty = (part.select(blank).to_series() for part in (seen, rows))
+    none = pl.repeat(value=False, n=pl.len())
+    is_far, is_beside = (
+        far.select(pl.any_horizontal(none, *names)).to_series() for names in (scaling.columns, scaling.context)
+    )
+    return {"unknown": unknown, "far": is_far, "beside": is_beside & ~empty & ~is_far}
+
+
+def _surprise(member: Member, scaling: Scaling, rows: pl.DataFrame, given: Mapping[str, Any]) -> pl.Series:
+    """(n_rows,) log p(row | what is evidence of the rows before it), in the features' own units, of the values as they
+    came.
+    """
+    as_they_came = _packed({**given, "X": scaling.standardised(rows)})
+    surprise = member.model.log_density_given(as_they_came, _packed(given))
+    return pl.Series(surprise.numpy() - scaling.log_volume(rows))
 
 
 def by_identity(probabilities: np.ndarray, ids: Sequence[int]) -> np.ndarray:

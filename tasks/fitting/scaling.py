@@ -13,21 +13,24 @@ from hsmm import Estimator
 from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
 from tasks.source.run_key import feature_matrix
-from tasks.source.wild import NORMAL_SPREAD, SPREADS, without_far
+from tasks.source.wild import compared_among, no_evidence, reach, with_tame_context, without_far
 
 OTHERS = "*"  # of whom the scale is that of all: a series that was not in training
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a model sees rows: features by the means and standard deviations of their series, and the context as it is.
+    """How a model sees rows: features by the means and standard deviations of their series, and the context as it is;
+    what lies beyond what it was learnt from is as good as missing.
 
     Attributes
     ----------
     columns
         The features, in the order of the model's columns.
     statistics
-        ``series_id`` and, for every feature, ``mean:<feature>`` and ``scale:<feature>`` in the feature's units.
+        ``series_id`` and, for every feature, ``mean:<feature>`` and ``scale:<feature>`` in the feature's units; for it
+        and every column of the context ``low:…`` and ``high:…``, where what was learnt ends: null, or not there, where
+        it does not.
     context
         The columns that the model's laws may depend on, in their own units.
     absent
@@ -55,44 +58,81 @@ class Scaling:
         both = pl.concat([self.statistics, kept], how="vertical_relaxed")
         return replace(self, statistics=both, absent=self.absent | {*kept["series_id"].to_list()})
 
+    def reaching(self, bounds: pl.DataFrame, *, of_all: bool) -> Scaling:
+        """The same with ``low:…`` and ``high:…`` by series, those ``of_all`` for series beyond training, too."""
+        rest = bounds.head(1).with_columns(series_id=pl.lit(OTHERS)) if of_all else bounds.clear()
+        ends = pl.concat([bounds, rest])
+        ends = ends.with_columns(
+            pl.lit(None, pl.Float64).alias(name) for name in self.bounds if name not in ends.columns
+        )
+        known = self.statistics.join(ends, on="series_id", how="left", maintain_order="left")
+        return replace(self, statistics=known.select(*self.statistics.columns, *self.bounds))
+
+    @property
+    def bounds(self) -> list[str]:
+        """The names of the columns that say where what was learnt ends."""
+        return [f"{end}:{column}" for end in ("low", "high") for column in (*self.columns, *self.context)]
+
     def reads_as(self, other: Scaling) -> bool:
         """Whether both see the same columns of rows."""
         return self.columns == other.columns and self.context == other.context
 
     def given(self, rows: pl.DataFrame, model: Estimator) -> dict[str, Any]:
         """``X``, ``lengths`` and ``context`` of the rows, as this model is fitted and asked."""
-        context = feature_matrix(rows, self.context) if model.uses_context else None
-        return {"X": self.apply(rows), "lengths": series_lengths(rows), "context": context}
+        return self.given_seen(self.seen(rows), model)
+
+    def given_seen(self, seen: pl.DataFrame, model: Estimator) -> dict[str, Any]:
+        """The same of rows as they are :meth:`seen`."""
+        context = feature_matrix(seen, self.context) if model.uses_context else None
+        return {"X": self.standardised(seen), "lengths": series_lengths(seen), "context": context}
 
     def apply(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows, n_features) standardised features, NaN where missing."""
-        return (feature_matrix(rows, self.columns) - self._lookup(rows, "mean")) / self._lookup(rows, "scale")
+        return self.standardised(self.seen(rows))
 
-    def is_far(self, rows: pl.DataFrame) -> np.ndarray:
-        """(n_rows,) whether a row has a value ten spreads of a normal law from the mean, by its scale; false where
-        features stay in their own units.
+    def seen(self, rows: pl.DataFrame, far: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The rows (by series and time), the values that are no evidence missing."""
+        far = self.far(rows) if far is None else far
+        if not any(far[name].any() for name in far.columns):
+            return rows
+        tame = rows.with_columns(pl.when(~far[name]).then(pl.col(name)).alias(name) for name in self.columns)
+        return with_tame_context(tame, self.columns, far.select(self.context)) if self.context else tame
+
+    def far(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """A column of booleans for each feature and each of the context: values (of rows by series and time) beyond all
+        that was learnt, and no evidence of a state; causal.
         """
-        scale, mean = self._lookup(rows, "scale"), self._lookup(rows, "mean")
-        is_scaled = (scale != 1.0) | (mean != 0.0)
-        apart = np.abs(feature_matrix(rows, self.columns) - mean) / scale
-        far: np.ndarray = (is_scaled & (apart > SPREADS * NORMAL_SPREAD)).any(axis=1)
-        return far
+        judged = [*self.columns, *self.context]
+        if not {*self.bounds} <= {*self.statistics.columns}:
+            return rows.select(pl.repeat(value=False, n=pl.len()).alias(name) for name in judged)
+        bounds = np.hsplit(self._lookup(rows, self.bounds, may_lack=True), 2)
+        return no_evidence(rows.select("series_id", *judged), *bounds)
 
     def log_volume(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows,) what to subtract from a log density of scaled features to have it in the features' own units."""
         observed = ~np.isnan(feature_matrix(rows, self.columns))
-        return np.where(observed, np.log(self._lookup(rows, "scale")), 0.0).sum(axis=1)
+        return np.where(observed, np.log(self._lookup(rows, self._names("scale"))), 0.0).sum(axis=1)
 
     def log_density(self, model: Estimator, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows,) log p(row | rows before it) under a model of scaled features, in the features' own units."""
-        return model.log_density(**self.given(rows, model)) - self.log_volume(rows)
+        return model.log_density(**self.given(rows, model)) - self.log_volume(self.seen(rows))
 
-    def _lookup(self, rows: pl.DataFrame, kind: str) -> np.ndarray:
+    def standardised(self, rows: pl.DataFrame) -> np.ndarray:
+        """(n_rows, n_features) by the means and scales of their series, whatever is evidence."""
+        mean, scale = (self._lookup(rows, self._names(kind)) for kind in ("mean", "scale"))
+        return (feature_matrix(rows, self.columns) - mean) / scale
+
+    def _names(self, kind: str) -> list[str]:
+        return [f"{kind}:{column}" for column in self.columns]
+
+    def _lookup(self, rows: pl.DataFrame, names: list[str], *, may_lack: bool = False) -> np.ndarray:
         found = rows.select("series_id").join(self.statistics, on="series_id", how="left", maintain_order="left")
-        values = found.select(f"{kind}:{column}" for column in self.columns)
+        values = found.select(names)
         others = self.statistics.filter(series_id=OTHERS).select(values.columns)
         if len(others):
-            values = values.with_columns(pl.col(name).fill_null(others[name][0]) for name in values.columns)
+            values = values.with_columns(pl.col(name).fill_null(pl.lit(others[name][0])) for name in values.columns)
+        if may_lack:
+            return values.cast(pl.Float64).fill_null(np.nan).to_numpy()
         if values.null_count().sum_horizontal().item():
             unknown = found.filter(values.to_series(0).is_null())["series_id"][0]
             raise ValueError(f"series {unknown!r} was not in training; expected one whose scale is known.")
@@ -108,7 +148,8 @@ def scaling_for(training: pl.DataFrame, settings: Settings) -> Scaling:
     """What a configuration's models see these training rows by; values that are far and few bend no scale."""
     columns, context = settings.value_columns, settings.context_columns
     tame = without_far(training, settings)
-    return fit_scaling(tame, columns, settings.fit.scale, scaled_columns(settings), context)
+    found = fit_scaling(tame, columns, settings.fit.scale, scaled_columns(settings), context)
+    return found.reaching(reach(training, settings), of_all=not compared_among(settings))
 
 
 def fit_scaling(

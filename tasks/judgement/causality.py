@@ -107,9 +107,15 @@ def _own_leaks(champion: Champion, settings: Settings) -> Iterator[Leak]:
     pairs = scaling.statistics.join(remade, on="series_id", suffix=":then")
     pairs = pairs.filter(~pl.col("series_id").is_in(pl.Series([*scaling.absent], dtype=pl.String).implode()))
     for row in pairs.filter(pl.lit(ALL in own) | pl.col("series_id").is_in(own)).iter_rows(named=True):
-        apart = max(abs(row[name] - row[f"{name}:then"]) for name in remade.columns if name != "series_id")
+        apart = max(_apart(row[name], row[f"{name}:then"]) for name in remade.columns if name != "series_id")
         if apart > 0:
             yield Leak("champion's scales", champion.as_of, row["series_id"], None, apart)
+
+
+def _apart(now: float | None, then: float | None) -> float:
+    if now is None or then is None:
+        return 0.0 if now is then else np.inf
+    return abs(now - then)
 
 
 def _training_leaks(known: Validated, remade: Validated, settings: Settings, cut: datetime) -> Iterator[Leak]:

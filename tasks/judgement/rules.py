@@ -85,7 +85,8 @@ class Case:
         known = self.rows.filter(scales.knows() & self.scaling.knows())
         own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
         later = pl.col("time") > pl.max_horizontal(own_end, pl.lit(member.train_end))
-        new = known.select(later).to_series().to_numpy() & ~np.isnan(self.scaling.apply(known)).all(1)
+        both = ~np.isnan(self.scaling.apply(known)) & ~np.isnan(scales.apply(known))
+        new = known.select(later).to_series().to_numpy() & both.any(1)
         if not new.any():
             return None, 0
         now, before = self.scaling.log_density(self.model, known), scales.log_density(member.model, known)

@@ -330,7 +330,7 @@ WRONG = {
     "alerts.confirm=0": "greater than or equal to 1",
     'alerts.changes=["calm"]': 'two states such as "calm -> crisis"',
     'alerts.changes=["calm -> calm"]': 'two states such as "calm -> crisis"',
-    'alerts.also=["stail"]': "'stale', 'quarantine', 'held' or 'drift'",
+    'alerts.also=["stail"]': "'stale', 'quarantine', 'held', 'drift' or 'wild'",
     "alerts.drift.window=3": "greater than or equal to 5",
     "alerts.probabilty=0.8": "did you mean `alerts.probability`?",
 }

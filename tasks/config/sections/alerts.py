@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from tasks.config.secrets import holds_secret
 from tasks.config.sections.section import Count, Section
 
-Kind = Literal["stale", "quarantine", "held", "drift"]
-KINDS: tuple[Kind, ...] = ("stale", "quarantine", "held", "drift")
+Kind = Literal["stale", "quarantine", "held", "drift", "wild"]
+KINDS: tuple[Kind, ...] = ("stale", "quarantine", "held", "drift", "wild")
 EVERY = "*"
 _ARROW = "->"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -124,7 +124,7 @@ class Alerts(Section):
     """The rows in which these are counted."""
     also: tuple[Kind, ...] = KINDS
     """What else deserves an alert: a series without values for long, one that was set aside, a night on which the gate
-    held, inputs that are no longer what they were.
+    held, inputs that are no longer what they were, values too far from all others to be evidence.
     """
     drift: Drift = Drift()
     """When inputs are no longer what they were."""
