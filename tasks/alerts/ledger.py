@@ -14,6 +14,7 @@ from tasks.alerts.of_nights import night_alerts, nights_of
 from tasks.alerts.of_rows import overdue, row_alerts
 from tasks.alerts.rule import rule_for
 from tasks.alerts.sequence import BACKFILL, published_rows
+from tasks.config.outcome import RunSummary
 from tasks.config.sections.alerts import Alerts
 from tasks.config.settings import Settings
 from tasks.tables.alerts import JudgedUntil, change_alerts, judged_until, read_alerts
@@ -41,8 +42,9 @@ class Ledger:
     new: list[str]
 
 
-def bring_up(settings: Settings) -> Ledger:
-    """Note the alerts that the tables imply and that are not there yet, and which of those that are there have ended.
+def bring_up(settings: Settings, said: RunSummary | None = None) -> Ledger:
+    """Note the alerts that the tables imply and that are not there yet, and which of those that are there have ended:
+    causes too that other runs of the same moment found, and the one that has ``said`` how it went did not.
 
     Only tables are read, so that a run which was stopped between publish and alert leaves nothing behind that the next
     does not find. A row is judged once: a changed rule looks ahead only.
@@ -50,7 +52,7 @@ def bring_up(settings: Settings) -> Ledger:
     states, name = settings.output.states, settings.name
     publishes, rows = published_rows(settings)
     nights, judged = nights_of(publishes, settings), judged_until(states, name)
-    found, known = _found(settings, publishes, rows, nights), read_alerts(states, name)
+    found, known = _found(settings, publishes, rows, nights, said), read_alerts(states, name)
     fresh = _fresh(found, known, settings, judged)
     now = nights[-1] if nights else None
     upto = _judged_now(publishes, now)
@@ -66,12 +68,14 @@ def _judged_now(publishes: pl.DataFrame, now: datetime | None) -> JudgedUntil | 
     return JudgedUntil(version, now if now is not None else publishes["as_of"].max())  # type: ignore[arg-type]
 
 
-def _found(settings: Settings, publishes: pl.DataFrame, rows: pl.DataFrame, nights: list[datetime]) -> pl.DataFrame:
+def _found(
+    settings: Settings, publishes: pl.DataFrame, rows: pl.DataFrame, nights: list[datetime], said: RunSummary | None
+) -> pl.DataFrame:
     """Every alert that the tables imply, under its key."""
     of_rows = {"order": pl.Int64, "debut": pl.Int64, "place": pl.Int64, "state": pl.Int16}
     blank = [pl.lit(None, kind).alias(column) for column, kind in of_rows.items()]
     parts = [
-        night_alerts(publishes, settings).with_columns(
+        night_alerts(publishes, settings, said).with_columns(
             *blank, occasion=pl.lit(None, pl.String), state_name=pl.lit(None, pl.String)
         )
     ]

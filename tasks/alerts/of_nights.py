@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from tasks.alerts.sequence import BACKFILL
+from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
 from tasks.tables.findings import read_drift, read_quarantine
 from tasks.tables.runs import read_runs
@@ -26,11 +27,12 @@ _SCHEMA = {
 _EPISODE = ["kind", "rule", "series_id"]
 
 
-def night_alerts(publishes: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def night_alerts(publishes: pl.DataFrame, settings: Settings, said: RunSummary | None = None) -> pl.DataFrame:
     """Every alert that the nights' own notes imply: one for as long as a cause goes on, night after night.
 
     It began on the night ``as_of`` and was ``released`` on the first night that published, or noted such causes,
-    without it: one that came to no such end says nothing of it. Nights of a backfill are none.
+    without it: one that came to no such end says nothing of it. Nights of a backfill are none. Where runs of one moment
+    differ, as one that a wrong option had refused and the one after it, that one counts which has ``said`` how it went.
     """
     also, ended = settings.alerts.also, {*publishes.filter(pl.col("occasion") != BACKFILL)["as_of"]}
     filled = publishes.filter(pl.col("occasion") == BACKFILL)["run_key"].implode()
@@ -45,7 +47,17 @@ def night_alerts(publishes: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     own = told.filter(~pl.col("run_key").is_in(filled)).unique([*_EPISODE, "as_of"], keep="last", maintain_order=True)
     judged = publishes.filter(pl.col("gate").is_not_null())["as_of"].to_list()
     nights = {kind: ended | {*own.filter(kind=kind)["as_of"]} for kind in ("quarantine", "drift")} | {"held": {*judged}}
-    return pl.concat([_episodes(own.filter(kind=kind), sorted(told)) for kind, told in nights.items()])
+    episodes = pl.concat([_episodes(own.filter(kind=kind), sorted(told)) for kind, told in nights.items()])
+    return episodes if said is None else _mended(episodes, told, said)
+
+
+def _mended(episodes: pl.DataFrame, told: pl.DataFrame, said: RunSummary) -> pl.DataFrame:
+    """The same, those over that still went on at the moment of a run which did not find their cause."""
+    now, there = datetime.fromisoformat(said["as_of"]), told.filter(run_key=said["run_key"]).select(_EPISODE).unique()
+    marked = episodes.join(there.with_columns(there=pl.lit(value=True)), on=_EPISODE, how="left", maintain_order="left")
+    is_mended = pl.col("kind").is_in(["quarantine", "drift"]) & pl.col("there").is_null() & (pl.col("as_of") <= now)
+    until = pl.when(is_mended).then(pl.lit(now, pl.Datetime("us", "UTC")))
+    return marked.with_columns(pl.coalesce("released", until).alias("released")).drop("there")
 
 
 def nights_of(publishes: pl.DataFrame, settings: Settings) -> list[datetime]:

@@ -14,7 +14,7 @@ from tasks.alerts.ledger import DELIVERED, PENDING, Ledger, bring_up
 from tasks.alerts.rule import rule_for
 from tasks.config.errors import PipelineError
 from tasks.config.moments import steps_in
-from tasks.config.outcome import AlertsSummary
+from tasks.config.outcome import AlertsSummary, RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.tables.alerts import change_alerts, read_alerts
@@ -33,11 +33,14 @@ def check_alerts(settings: Settings) -> None:
         hook_call(settings.alerts.hook)
 
 
-def alert(settings: Settings) -> AlertsSummary:
-    """Note what is new and tell whoever listens; what goes wrong is said, and made good by the next run."""
+def alert(settings: Settings, said: RunSummary | None = None) -> AlertsSummary:
+    """Note what is new and tell whoever listens; what goes wrong is said, and made good by the next run.
+
+    What a run found that has ``said`` how it went stands for its moment, whatever runs before it found.
+    """
     say("alert")
     try:
-        ledger = bring_up(settings)
+        ledger = bring_up(settings, said)
         failed = deliver(settings)
         known = read_alerts(settings.output.states, settings.name)
     except _PASSING as error:
@@ -119,7 +122,7 @@ def _summary(ledger: Ledger, known: pl.DataFrame, failed: str | None) -> AlertsS
     return told if failed is None else {**told, "failed": f"{failed}; what is pending is told by the next run."}
 
 
-def alerted(settings: Settings, work: Callable[[], Any], step: Callable[[Settings], AlertsSummary]) -> Any:
+def alerted(settings: Settings, work: Callable[[], Any], step: Callable[..., AlertsSummary]) -> Any:
     """What ``work`` says of itself, and what its alerts came to.
 
     Of work that fails, too, what is due is noted and told: that every series was set aside is the gravest alert of all.
@@ -130,4 +133,4 @@ def alerted(settings: Settings, work: Callable[[], Any], step: Callable[[Setting
     except PipelineError:
         step(settings)
         raise
-    return {**summary, "alerts": step(settings)}
+    return {**summary, "alerts": step(settings, summary)}

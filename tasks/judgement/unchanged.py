@@ -19,6 +19,7 @@ from tasks.config.whole import appearing
 from tasks.registry.mark import registry_mark
 from tasks.source.files import LOG, is_delta, source_files
 from tasks.source.version import code_version
+from tasks.tables.alerts import alerts_mark
 from tasks.tables.places import is_local
 from tasks.tables.publishes import newest_summary, published_summary
 
@@ -90,9 +91,10 @@ def _digest_of(file: str) -> str:
 
 
 def _found(settings: Settings) -> list[str | None]:
-    """The key of the newest publish, and what is registered."""
-    newest: RunSummary = newest_summary(settings.output.states, settings.name) or {}
-    return [newest.get("run_key"), registry_mark(settings.tracking.uri, settings.name)]
+    """The key of the newest publish, what is registered, and how far alerts have come."""
+    states = settings.output.states
+    newest: RunSummary = newest_summary(states, settings.name) or {}
+    return [newest.get("run_key"), registry_mark(settings.tracking.uri, settings.name), alerts_mark(states)]
 
 
 def _note(settings: Settings) -> Path:

@@ -34,6 +34,12 @@ def judged_until(states: str, model_name: str) -> JudgedUntil | None:
     return JudgedUntil(version, _EPOCH + timedelta(microseconds=moment))
 
 
+def alerts_mark(states: str) -> str:
+    """What differs once any alert has come, gone, or been told."""
+    table = open_table(alerts_table(states), ALERT_COLUMNS)
+    return "none" if table is None else str(table.version())
+
+
 def change_alerts(
     states: str,
     model_name: str,

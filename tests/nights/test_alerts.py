@@ -536,3 +536,28 @@ def test_the_page_and_the_command_know_the_same_alerts(made, night, toy) -> None
     flows.decoding.decode_rows(settings, str(toy.day(175)))
     assert noted_alerts(settings) is None
     assert "are noted once it is published" in page(recorded_page_data(settings))
+
+
+def set_aside(place) -> list[str]:
+    """The series whose alert of being set aside is open."""
+    told = alerts(place).filter(pl.col("released").is_null(), kind="quarantine")
+    return told["series_id"].to_list()
+
+
+def test_what_a_wrong_option_had_set_aside_is_over_once_the_night_is_worked_without_it(made, rows, toy) -> None:
+    """Of the same moment: what a run that is refused finds is no cause that goes on after one that publishes."""
+    place = made("here")
+    when = ("--as-of", str(toy.day(150)))
+    held = rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x"))
+    pl.concat([rows, held.filter(symbol="B").with_columns(symbol=pl.lit("C"))]).write_parquet(place.source)
+    assert place.command("run", *when, *TWO).status == 0
+    wrong = place.command("run", *when, *TWO, "--set", "source.min_rows=9999", "--json")
+    assert wrong.status == 2
+    assert {*set_aside(place)} == {"A", "B", "C"}
+    for _ in range(2):
+        said = place.command("run", *when, *TWO, "--json")
+        assert (said.status, said.last_json["verdict"]) == (0, "ALREADY_PUBLISHED")
+        assert set_aside(place) == ["C"]
+        assert said.last_json["alerts"]["n_open"] == alerts(place)["released"].null_count()
+    assert place.command("decode", "--as-of", str(toy.day(155)), *TWO).status == 0
+    assert set_aside(place) == ["C"]
