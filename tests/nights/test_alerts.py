@@ -546,8 +546,8 @@ def set_aside(place) -> list[str]:
 
 def test_what_a_wrong_option_had_set_aside_is_over_once_the_night_is_worked_without_it(made, rows, toy) -> None:
     """Of the same moment: what a run that is refused finds is no cause that goes on after one that publishes."""
-    place = made("here")
-    when = ("--as-of", str(toy.day(150)))
+    place, when = made("here"), ("--as-of", str(toy.day(150)))
+    (place.folder / "mlflow.db").touch()
     held = rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x"))
     pl.concat([rows, held.filter(symbol="B").with_columns(symbol=pl.lit("C"))]).write_parquet(place.source)
     assert place.command("run", *when, *TWO).status == 0

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks.fitting.scaling import scaling_for
 from tasks.source.wild import without_far
 from tasks.tables.states import read_states
 
@@ -172,7 +173,7 @@ def test_a_day_in_another_unit_teaches_nothing(place_at, toy, options) -> None:
 
 @pytest.mark.parametrize(("n_far", "kept"), [(1, 0), (2, 0), (3, 3), (20, 20)])
 def test_what_a_state_could_be_of_is_learnt(place, toy, n_far: int, kept: int) -> None:
-    """At most one row in a hundred is left out, and none that is near."""
+    """At most one row in a hundred is left out, and none that is near; what is learnt is evidence, and nothing else."""
     far = pl.int_range(pl.len()) % (200 // n_far) == 7
     rows = series(toy, "A", 200).with_columns(x=pl.when(far).then(500.0).otherwise("x"))
     settings = place.settings()
@@ -180,6 +181,7 @@ def test_what_a_state_could_be_of_is_learnt(place, toy, n_far: int, kept: int) -
     tame = without_far(training, settings)
     assert (tame["x"] == 500).sum() == kept
     assert tame.filter(pl.col("x") < 500).equals(training.filter(pl.col("x") < 500))
+    assert scaling_for(training, settings).far(training)["x"].sum() == n_far - kept
 
 
 def test_a_series_that_ended_is_stale(place, toy) -> None:

@@ -89,11 +89,30 @@ def test_a_level_that_has_moved_is_evidence(place, toy) -> None:
 
 def test_of_several_features_only_the_wild_one_is_missing(place_at, toy) -> None:
     rows, two = calm_and_wide(toy, "W"), 'features.y={op="identity", column="y"}'
-    wild, _ = decoded(place_at("wild"), toy, with_values(rows, {WILD: 300.0}), two)
-    empty, _ = decoded(place_at("empty"), toy, with_values(rows, {WILD: None}), two)
+    wild, _ = decoded(place_at("wild"), toy, with_values(rows, {WILD: 300.0, WILD + 1: -300.0}), two)
+    empty, _ = decoded(place_at("empty"), toy, with_values(rows, {WILD: None, WILD + 1: None}), two)
     assert wild.select(ABOUT).equals(empty.select(ABOUT))
-    assert wild["status", "reason"][WILD].rows() == [("OK", "wild_value")]
+    assert wild["status", "reason"][WILD : WILD + 2].rows() == [("OK", "wild_value")] * 2
     assert wild["log_density"][WILD] < empty["log_density"][WILD] - 1000
+
+
+def test_how_surprising_a_wild_value_is_says_none_before_it(place_at, toy) -> None:
+    rows = calm_and_wide(toy, "W")
+    after_one, _ = decoded(place_at("one"), toy, with_values(rows, {WILD: 300.0, WILD + 1: -300.0}))
+    after_none, _ = decoded(place_at("none"), toy, with_values(rows, {WILD: None, WILD + 1: -300.0}))
+    assert after_one["log_density"][WILD + 1] == after_none["log_density"][WILD + 1]
+
+
+@pytest.mark.parametrize("scale", ["pooled", "none"])
+def test_a_series_that_is_new_is_judged_by_what_all_others_taught(place, toy, scale: str) -> None:
+    rows = with_values(calm_and_wide(toy, "W"), {WILD: 300.0})
+    others = pl.concat([calm_and_wide(toy, symbol, seed) for seed, symbol in enumerate("AB")])
+    others.write_parquet(place.source)
+    assert place.command("run", *sets(f"fit.scale={scale}")).status == 0
+    pl.concat([others, rows]).write_parquet(place.source)
+    assert place.command("decode", *sets(f"fit.scale={scale}")).status == 0
+    told = place.table().filter(pl.col("reason").is_in(["wild_value"]))
+    assert told["series_id", "status"].rows() == [("W", "MISSING")]
 
 
 def test_nothing_looks_ahead_where_values_are_wild(place, toy) -> None:
@@ -116,7 +135,7 @@ def test_what_was_wild_and_is_mended_is_known_from_then_on(place, toy) -> None:
 def test_a_row_beside_a_wild_context_is_missing(place_at, toy) -> None:
     """What its laws depend on is not known: the context of the row before goes on, in gaps too."""
     rows, told = calm_and_wide(toy, "W"), ('context.z={op="identity", column="y"}', "select.criterion=held_out")
-    law = ('model.emission={name="glm", family="gaussian"}', 'model.transition={name="contextual", columns=["z"]}')
+    law = ('model.emission={name="glm", family="gaussian"}', 'model.duration={name="contextual", columns=["z"]}')
     wild, _ = decoded(place_at("wild"), toy, with_values(rows, {WILD: 9e3}, "y"), *told, *law)
     carried = with_values(with_values(rows, {WILD: None}), {WILD: rows["y"][WILD - 1]}, "y")
     empty, _ = decoded(place_at("empty"), toy, carried, *told, *law)

@@ -151,6 +151,19 @@ def test_a_state_on_ties_passes_where_the_configuration_allows_it(healthy: Case)
     assert decided(tied).passed["collapsed_state"] is True
 
 
+@pytest.mark.parametrize("whose", ["candidate", "champion"])
+def test_models_are_compared_on_rows_that_are_evidence_to_both(healthy: Case, whose: str) -> None:
+    """A row that one of them makes nothing of says nothing of which is the better."""
+    member, scales = healthy.champion  # type: ignore[misc]
+    row = healthy.rows["time"].max()
+    wild = replace(healthy, rows=healthy.rows.with_columns(x=pl.when(time=row).then(300.0).otherwise("x")))
+    believes = replace(healthy.scaling, statistics=scales.statistics.with_columns(pl.col("^(low|high):.*$") * 1e6))
+    pair = (believes, scales) if whose == "champion" else (scales, believes)
+    gain, n_rows = replace(wild, scaling=pair[0], champion=(member, pair[1])).improvement
+    usual, n_usual = replace(healthy, rows=healthy.rows.filter(pl.col("time") != row)).improvement
+    assert (gain, n_rows) == (pytest.approx(usual), n_usual)
+
+
 def test_that_a_registry_was_not_looked_into_is_said() -> None:
     (note,) = settle_newest(None, None).notes  # type: ignore[arg-type]
     assert "does not answer" in note
