@@ -2,6 +2,7 @@
 
 python -m benchmarks.run --suite cpu [--peers] [--install]
 python -m benchmarks.run --suite night [--sizes 100,300,1000]
+python -m benchmarks.run --suite pipeline [--sizes 100,300,1000] [--rows 1000] [--restarts 16]
 """
 
 # ruff: noqa: T201 - tables on standard output are what it is for
@@ -20,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, fits, gate, machine, memory, night, picture, report, scaling
+from benchmarks import accuracy, fits, gate, machine, memory, night, picture, pipeline, report, scaling
 from benchmarks.peers import environments
 from benchmarks.peers.table import PEERS
 from benchmarks.regressions import make_regression
@@ -42,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong := gate.faults():
         print("Not measured, because what would be measured is wrong:", *wrong, sep="\n", file=sys.stderr)
         return 1
-    found = night_suite(options) if options.suite == "night" else cpu_suite(options)
+    found = SUITES[options.suite](options)
     found["seconds"] = time.perf_counter() - started
     path = options.results / f"{date.today().isoformat()}-{options.suite}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
-    curves = "" if options.suite == "night" else f"; the curves: {_relative(options.picture)}"
+    curves = f"; the curves: {_relative(options.picture)}" if options.suite == "cpu" else ""
     print(f"\nEvery figure: {_relative(path)}{curves}")
     return 0
 
@@ -59,6 +60,17 @@ def night_suite(options: argparse.Namespace) -> dict[str, Any]:
     _print(night.table(nights))
     whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
     return {**whole, "gate": "passed", "nights": nights}
+
+
+def pipeline_suite(options: argparse.Namespace) -> dict[str, Any]:
+    sizes = [int(size) for size in options.sizes.split(",")]
+    _say(f"whole nights of {', '.join(map(str, sizes))} series")
+    nights = pipeline.measure(sizes, options.rows, options.restarts)
+    _print(pipeline.table(nights))
+    beside = pipeline.hmmlearn_loop(options.alone, options.rows, options.restarts)
+    _print([f"a loop over hmmlearn, HMMs only: {beside['each']:.3f} each" if beside else "hmmlearn is not installed"])
+    whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
+    return {**whole, "gate": "passed", "nights": nights, "hmmlearn": beside}
 
 
 def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
@@ -105,6 +117,9 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+SUITES = {"cpu": cpu_suite, "night": night_suite, "pipeline": pipeline_suite}
+
+
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
     """This thread, and those it starts, on one core; then this thread where it was before."""
@@ -130,8 +145,10 @@ def install() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--suite", choices=["cpu", "night"], default="cpu")
+    parser.add_argument("--suite", choices=[*SUITES], default="cpu")
     parser.add_argument("--sizes", default="100,300,1000", help="numbers of series of the nights")
+    parser.add_argument("--rows", type=int, default=1000, help="rows of each series of a whole night, at most 1,000")
+    parser.add_argument("--restarts", type=int, default=16, help="restarts of every candidate of a whole night")
     parser.add_argument("--alone", type=int, default=10, help="series fitted one after the other beside a night")
     parser.add_argument("--peers", action="store_true", help="measure the peers that are installed, side by side")
     parser.add_argument(
