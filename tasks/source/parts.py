@@ -16,6 +16,7 @@ from hsmm.spelling import closest
 from tasks.config.errors import SourceError
 from tasks.source.delta import files_of_table, scan_table
 from tasks.source.files import SourceFile, is_delta, source_files
+from tasks.source.stores import cause_at_store
 from tasks.source.text import separator
 from tasks.source.untrusted import check_parquet
 
@@ -85,6 +86,8 @@ def stored_columns(path: str) -> pl.Schema:
 def unreadable(path: str, error: BaseException) -> SourceError:
     """What is wrong with a source that cannot be read, as one sentence."""
     said = str(error).strip()
+    if (cause := cause_at_store(error)) is not None:
+        return SourceError(f"source.path: {path!r} cannot be reached: {cause}.")
     if isinstance(error, FileNotFoundError) or "expanded paths were empty" in said:
         found = f"the folder {path!r} holds none" if Path(path).is_dir() else f"found nothing at {path!r}"
         return SourceError(f"source.path: {found}; expected Parquet or CSV files, or a Delta table, there.")

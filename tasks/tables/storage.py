@@ -14,6 +14,7 @@ from deltalake.schema import ArrayType, PrimitiveType
 from tasks.config.columns import Kind
 from tasks.config.errors import OutputError
 from tasks.source.delta import files_of_table, place_of_table, scan_table
+from tasks.source.stores import cause_at_store
 from tasks.tables.places import is_local
 
 DTYPES: dict[Kind, pl.DataType] = {
@@ -49,6 +50,8 @@ def open_table(location: str, columns: Mapping[str, Kind]) -> DeltaTable | None:
         table = DeltaTable(location)
         found = {field.name: _type_name(field.type) for field in table.schema().fields}
     except (DeltaError, OSError, ValueError) as error:
+        if (cause := cause_at_store(error)) is not None:
+            raise _unreachable(location, cause) from None
         raise OutputError(
             f"output.states: the table at {location!r} cannot be read: {first_line(error)}; "
             "expected a Delta table: choose another folder, or restore it."
@@ -81,6 +84,8 @@ def collected(query: pl.LazyFrame, table: DeltaTable) -> pl.DataFrame:
     try:
         return query.collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        if (cause := cause_at_store(error)) is not None:
+            raise _unreachable(place_of_table(table), cause) from None
         raise _damaged(table, first_line(error)) from None
 
 
@@ -108,7 +113,9 @@ def history(table: DeltaTable) -> list[dict[str, Any]]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, as the end of a sentence."""
+    """What an error says first, or a store means by it, as the end of a sentence."""
+    if (cause := cause_at_store(error)) is not None:
+        return cause
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
 
@@ -125,6 +132,10 @@ def _refuse_foreign(location: str) -> None:
             f"output.states: found files that are no Delta table at {location!r}; "
             "expected a state table or an empty place."
         )
+
+
+def _unreachable(location: str, cause: str) -> OutputError:
+    return OutputError(f"output.states: {location!r} cannot be reached: {cause}.")
 
 
 def _damaged(table: DeltaTable, found: str) -> OutputError:
