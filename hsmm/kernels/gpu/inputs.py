@@ -19,7 +19,14 @@ def plan_of(p: Potentials, *, paths: bool) -> Plan | None:
     """The plan of these tables; None where there is none."""
     if not p.is_stationary:
         return None
-    return plan_for(p.n_states, p.n_durations, p.log_emission.dtype, has_tail=p.log_tail is not None, paths=paths)
+    return plan_for(
+        p.n_states,
+        p.n_durations,
+        p.log_emission.dtype,
+        has_tail=p.log_tail is not None,
+        paths=paths,
+        is_chain=p.log_duration is None,
+    )
 
 
 def log_tables(p: Potentials) -> Tables:

@@ -1,7 +1,8 @@
 """Which shape of the kernels computes which tables, by a table alone: no batch decides how its series are computed.
 
 A sequence (restart, series) takes ``n_states * slices`` lanes of a warp; each lane keeps the residuals of one slice of
-one state in registers, and a warp works on as many sequences as fit its 32 lanes.
+one state in registers, and a warp works on as many sequences as fit its 32 lanes. A sequence of an HMM of few states
+takes one lane. All other tables are a team's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _OTHER_REGISTERS = 50
 _REGISTERS = 512  # of a multiprocessor for each thread of a block of 128, were there one block
 _MOST_BLOCKS = 4
 _THREADS = 128
+_THREADS_OF_CHAIN = 64  # more would need more memory near than a block has
 _REAL = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -53,36 +55,46 @@ class Plan:
     paths: bool
     """Whether it finds the most probable segments, or sums over all of them."""
     blocks: int
-    """Blocks of 128 threads that a multiprocessor should hold: what bounds the registers of a thread."""
+    """Blocks of threads that a multiprocessor should hold: what bounds the registers of a thread."""
+    chunk: int = 0
+    """Rows that an HMM's sequence has near at a time; 0 where several lanes work on a sequence."""
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return "lanes.hpp", "layout.hpp", "problem.hpp", "forward.hpp", "backward.hpp", "viterbi.hpp", "entries.hpp"
+        if self.chunk:
+            passes = "chain_paths.hpp" if self.paths else "chain_sums.hpp"
+            return "lanes.hpp", "tables.hpp", "chain.hpp", "parameters.hpp", passes
+        body = "layout.hpp", "problem.hpp", "forward.hpp", "backward.hpp", "viterbi.hpp"
+        return "lanes.hpp", "tables.hpp", *body, "parameters.hpp", "entries.hpp"
 
     @property
     def lanes(self) -> int:
-        """Lanes a sequence takes."""
+        """Lanes a sequence takes, and as many counts of each duration it has."""
         return self.n_states * self.slices
 
     @property
     def sequences(self) -> int:
         """Sequences a warp works on."""
-        return LANES // self.lanes
+        return LANES if self.chunk else LANES // self.lanes
 
     @property
     def residuals(self) -> int:
         """Residuals a lane keeps."""
         return -(-self.n_durations // self.slices)
 
+    def trace(self, n_rows: int, n_series: int) -> int:
+        """Numbers a state that the forward pass leaves for the backward pass, of each restart."""
+        return n_rows // self.chunk + n_series if self.chunk else n_rows * (2 + self.has_tail)
+
     @property
-    def columns(self) -> int:
-        """Numbers a state and row that the forward pass leaves for the backward pass."""
-        return 2 + self.has_tail
+    def threads(self) -> int:
+        """Threads of a block."""
+        return _THREADS_OF_CHAIN if self.chunk else _THREADS
 
     def grid(self, n_slots: int) -> Grid:
         """For ``n_slots`` sequences."""
         n_threads = -(-n_slots // self.sequences) * LANES
-        return Grid(-(-n_threads // _THREADS), _THREADS)
+        return Grid(-(-n_threads // self.threads), self.threads)
 
     def macros(self) -> dict[str, str]:
         return {
@@ -93,11 +105,28 @@ class Plan:
             "TAIL": str(int(self.has_tail)),
             "BLOCKS": str(self.blocks),
             "PATHS_WANTED": str(int(self.paths)),
+            "CHUNK": str(self.chunk),
+            "THREADS": str(self.threads),
         }
 
 
-def plan_for(n_states: int, n_durations: int, dtype: torch.dtype, *, has_tail: bool, paths: bool) -> Plan | None:
-    """The plan of these tables; None where their ring does not fit the registers of a warp."""
+_CHUNK_BYTES = 256  # which a sequence has near at a time, twice: one or two times what a warp reads at once
+_LONGEST_CHUNK = 32
+_MOST_STATES_OF_CHAIN = 8
+
+
+def plan_for(
+    n_states: int, n_durations: int, dtype: torch.dtype, *, has_tail: bool, paths: bool, is_chain: bool = False
+) -> Plan | None:
+    """The plan of these tables; None where their ring does not fit the registers of a warp.
+
+    ``is_chain`` says that they are an HMM's.
+    """
+    if is_chain and n_states <= _MOST_STATES_OF_CHAIN and n_states**2 * dtype.itemsize <= _MOST_BYTES:
+        chunk = min(_LONGEST_CHUNK, _CHUNK_BYTES // (n_states * dtype.itemsize))
+        registers = (2 * n_states + 6) * n_states * dtype.itemsize // 4 + _OTHER_REGISTERS
+        blocks = _THREADS // _THREADS_OF_CHAIN * max(2, min(_MOST_BLOCKS, _REGISTERS // registers))
+        return Plan(n_states, 1, dtype, has_tail=False, slices=1, paths=paths, blocks=blocks, chunk=chunk)
     slices = -(-n_durations * dtype.itemsize // _MOST_BYTES)
     if n_states * slices > LANES:
         return None

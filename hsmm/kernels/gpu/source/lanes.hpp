@@ -20,6 +20,40 @@ DEVICE auto by_lane(Function function) {
     return function(lane_number());
 }
 
+// Of what every lane has for itself.
+template <class T, class Function>
+DEVICE void for_each_lane(T& own, Function function) {
+    function(own, lane_number());
+}
+
+// function(i) for every i below n, side by side.
+template <int n, class Function>
+DEVICE void side_by_side(Function function) {
+    #pragma unroll
+    for (int i = 0; i < n; i += 32)
+        if (i + 32 <= n || i + lane_number() < n) function(i + lane_number());
+}
+
+// Lanes have written what others will read.
+DEVICE void exchanged() { __syncwarp(); }
+
+// Memory of `size` numbers that the lanes of a warp share.
+#define NEAR(T, name, size)                   \
+    __shared__ T name##_of_warps[THREADS / 32][size];    \
+    T* const name = name##_of_warps[threadIdx.x / 32]
+
+// A lane's own number.
+template <class T>
+DEVICE T mine(T value, int) {
+    return value;
+}
+
+// A number of one lane, for all, which ask together.
+template <class T>
+DEVICE T of_lane(T value, int lane) {
+    return __shfl_sync(~0u, value, lane);
+}
+
 template <class T>
 DEVICE T from(T value, int lane) {
     return __shfl_sync(~0u, value, lane);
@@ -143,6 +177,34 @@ inline auto by_lane(Function function) {
     return result;
 }
 
+template <class T, class Function>
+inline void for_each_lane(Each<T>& own, Function function) {
+    for (int turn = 0; turn < warp_width; ++turn) function(own.of[lane_in_turn(turn)], lane_in_turn(turn));
+}
+
+template <int n, class Function>
+inline void side_by_side(Function function) {
+#ifdef SHUFFLED
+    for (int i = n - 1; i >= 0; --i) function(i);
+#else
+    for (int i = 0; i < n; ++i) function(i);
+#endif
+}
+
+inline void exchanged() {}
+
+#define NEAR(T, name, size) T name[size]
+
+template <class T>
+T mine(const Each<T>& value, int lane) {
+    return value.of[lane];
+}
+
+template <class T>
+T of_lane(const Each<T>& value, int lane) {
+    return value.of[lane];
+}
+
 template <class T>
 inline Each<T> from(const Each<T>& value, const Each<int>& lane) {
     Each<T> result;
@@ -211,25 +273,36 @@ inline Each<T>& operator*=(Each<T>& a, const Each<T>& b) {
     return a = a * b;
 }
 
+inline float fma_of(float a, float b, float c) { return std::fma(a, b, c); }
+inline double fma_of(double a, double b, double c) { return std::fma(a, b, c); }
+inline float larger(float a, float b) { return std::fmax(a, b); }
+inline double larger(double a, double b) { return std::fmax(a, b); }
+inline float smaller(float a, float b) { return std::fmin(a, b); }
+inline double smaller(double a, double b) { return std::fmin(a, b); }
+inline float exponential(float x) { return std::exp(x); }
+inline double exponential(double x) { return std::exp(x); }
+inline float reciprocal(float x) { return 1.0f / x; }
+inline double reciprocal(double x) { return 1.0 / x; }
+
 template <class T>
 inline Each<T> fma_of(const Each<T>& a, const Each<T>& b, const Each<T>& c) {
-    return map([](T x, T y, T z) { return std::fma(x, y, z); }, a, b, c);
+    return map([](T x, T y, T z) { return fma_of(x, y, z); }, a, b, c);
 }
 template <class T>
 inline Each<T> larger(const Each<T>& a, const Each<T>& b) {
-    return map([](T x, T y) { return std::fmax(x, y); }, a, b);
+    return map([](T x, T y) { return larger(x, y); }, a, b);
 }
 template <class T>
 inline Each<T> smaller(const Each<T>& a, const Each<T>& b) {
-    return map([](T x, T y) { return std::fmin(x, y); }, a, b);
+    return map([](T x, T y) { return smaller(x, y); }, a, b);
 }
 template <class T>
 inline Each<T> exponential(const Each<T>& x) {
-    return map([](T one) { return std::exp(one); }, x);
+    return map([](T one) { return exponential(one); }, x);
 }
 template <class T>
 inline Each<T> reciprocal(const Each<T>& x) {
-    return map([](T one) { return T(1) / one; }, x);
+    return map([](T one) { return reciprocal(one); }, x);
 }
 
 inline int exponent_of(float x) {

@@ -3,14 +3,13 @@
 // Compiled for one shape: REAL, STATES (K), DURATIONS (D), SLICES, TAIL.
 #pragma once
 
-#include "lanes.hpp"
+#include "tables.hpp"
 
-using Real = REAL;
 using Lane = Each<Real>;
 using Lanes = Each<int>;
 using Mask = Each<bool>;
 
-constexpr int K = STATES, D = DURATIONS;
+constexpr int D = DURATIONS;
 constexpr bool has_tail = TAIL;
 constexpr int lanes_a_sequence = K * SLICES;
 constexpr int sequences = 32 / lanes_a_sequence;
@@ -19,15 +18,6 @@ constexpr int last_slice = (D - 1) / length, last_residual = (D - 1) % length;  
 
 DEVICE constexpr int smallest_power(int n) { return n <= 1 ? 0 : 1 + smallest_power(n / 2); }
 constexpr int n_turns = smallest_power(K) + 1;
-
-constexpr bool single = sizeof(Real) == 4;
-constexpr Real faint = single ? Real(1e-12) : Real(1e-100);      // no value of a backward pass that is possible is less
-constexpr Real collapsed = single ? Real(1e-18) : Real(1e-100);  // of a row whose scale is less, too much was lost
-constexpr Real smallest = single ? Real(4.7e-38) : Real(8.9e-308);
-constexpr Real largest_real = single ? Real(3.4028234e38) : Real(1.7976931348623157e308);
-constexpr double tolerance = single ? 3e-6 : 1e-11, drift = single ? 3e-8 : 5.6e-17;
-
-DEVICE Real minus_infinity() { return -Real(infinite()); }
 
 constexpr int rows_ahead = 8;  // rows asked for before they are read
 

@@ -1,30 +1,7 @@
-// What a launch works on: R models, S series, N rows. For sums the tables are linear, for maxima they are logarithms.
+// The sequences of a warp, side by side in its lanes.
 #pragma once
 
 #include "layout.hpp"
-
-using Long = long long;
-using Byte = unsigned char;
-
-struct Tables {
-    const Real *initial, *transition, *duration, *residual, *stay, *leave;  // (R, K, ...)
-    const Real* emission;                                                   // (R, N, K), logarithms
-    const Long *offsets, *owners;  // owners: the model of every series; null where every series is of every model
-    const Byte *left_censored, *right_censored;
-    const Long* order;  // (n_slots,) sequences, restart * S + series, longest first; the i-th goes to the i-th slot
-    Long n_slots, n_series, n_rows, residual_varies;
-};
-
-struct Problem : Tables {
-    Real* trace;                // (R, N, columns, K): mass that ends, weight, mass in the tail slot
-    Real* last;                 // (R * S, 2, K): occupancy of the last row, mass that ends there
-    double* log_likelihood;     // (R * S,)
-    Byte* doubtful;             // (R * S,) scaled arithmetic may have lost something: compute again elsewhere
-    const Real* series_weight;  // (R * S,) or null
-    Real* state;                // (R, N, K)
-    double *initial_counts, *transition_counts, *duration_counts, *residual_counts, *stay_counts, *leave_counts;
-    Long stride;  // from the counts of one sequence to those of the next
-};
 
 constexpr int columns = has_tail ? 3 : 2;
 

@@ -3,16 +3,6 @@
 
 #include "forward.hpp"
 
-struct Paths : Tables {
-    const double *survival, *residual_survival;  // log P(d >= column), shaped like duration and residual
-    Long window;                                 // rows of `recent`
-    int* steps;               // (R, N, K): steps of the best segment that ends here, and the best state before a next one
-    double* recent;           // (R * S, window, K): log-weight of what starts at each of the last rows
-    double* ended;            // (R * S, K): log-weight of what ends at the last row
-    double* log_probability;  // (R * S,)
-    Long* states;             // (R, N)
-};
-
 constexpr int steps_between_rebases = 64;
 
 DEVICE void best_segments(const Paths& p, int warp) {

@@ -24,6 +24,10 @@ LOOPS = {
     (3, 30, torch.float64, True): {"forward": 300, "backward": 220, "best_segments": 690},
 }
 MOST_SPILLED = 480  # bytes a thread
+CHAINS = {
+    torch.float32: {"forward": 80, "backward": 128, "best_segments": 72, "decode": 32},
+    torch.float64: {"forward": 152, "backward": 240, "best_segments": 132, "decode": 32},
+}
 TEAMS = {"causal": 110, "log_backward": 96, "best_segments": 64, "sampling": 88}  # registers of a thread
 
 
@@ -46,6 +50,19 @@ def test_loops_stay_short_and_in_registers(shape, architecture: str, paths: bool
     wanted = {name: most for name, most in LOOPS[shape].items() if (name == "best_segments") == paths}
     assert wanted.keys() <= loops.keys()
     assert all(loops[name] <= most for name, most in wanted.items()), loops
+
+
+@pytest.mark.parametrize("paths", [False, True], ids=["sums", "paths"])
+@pytest.mark.parametrize("dtype", CHAINS, ids=str)
+def test_sequences_of_a_chain_stay_in_registers(dtype: torch.dtype, paths: bool):
+    plan = plan_for(5, 1, dtype, has_tail=False, paths=paths, is_chain=True)
+    assert plan is not None
+    logs = io.StringIO()
+    launch.compiled(plan, "sm_90", logs=logs)
+    found = dict(re.findall(r"'hsmm_(\w+)'.*?Used (\d+) registers", logs.getvalue(), re.DOTALL))
+    assert {"decode", "best_segments"} == found.keys() if paths else {"forward", "backward"} == found.keys()
+    assert all(int(used) <= CHAINS[dtype][name] for name, used in found.items()), found
+    assert not any(map(int, re.findall(r"(\d+) bytes spill stores", logs.getvalue())))
 
 
 @pytest.mark.parametrize("what", TEAMS)

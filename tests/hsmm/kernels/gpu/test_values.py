@@ -22,8 +22,8 @@ from tests.hsmm.inference.cases import oracle_model, random_potentials, rows_of,
 
 pytestmark = pytest.mark.usefixtures("host")
 
-# One build each: states, durations, tail; one slice a state, or several.
-SHAPES = [(3, None, False), (3, 4, True), (1, 1, True), (16, 20, False), (5, 90, False), (2, 200, True)]
+# One build each: states, durations, tail; a lane a sequence, one slice a state, or several.
+SHAPES = [(5, None, False), (3, 4, True), (1, 1, True), (16, 20, False), (5, 90, False), (2, 200, True)]
 SINGLE, DOUBLE = 1e-5, 1e-10
 
 
@@ -207,9 +207,10 @@ def test_impossible_series_are_found_and_count_nothing():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_series_has_the_same_bits_in_any_batch(dtype: torch.dtype):
-    lengths = (300, 3, 64, 65, 129, 1, 300, 256, 257, 40, 7, 2, 90)
-    p = in_kind(a_case(11, (3, 4, True), lengths), dtype)
+@pytest.mark.parametrize("shape", SHAPES[:2])
+def test_a_series_has_the_same_bits_in_any_batch(shape: tuple[int, int | None, bool], dtype: torch.dtype):
+    lengths = (300, 3, 64, 65, 129, 1, 300, 256, 257, 40, 7, 2, 90, *range(4, 30))
+    p = in_kind(a_case(11, shape, lengths), dtype)
     whole, path = gpu.expected_counts(p), gpu.viterbi(p)
     for series in range(p.n_series):
         part, rows = selected(p, [0], [series]), rows_of(p, [series])
