@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -77,6 +77,10 @@ class Encoder(Component):
     def encode(self, weights: Weights, rows: Tensor) -> Tensor:
         """(T, width) features of the rows (T, C) of one series, those of a row made of rows up to it alone."""
 
+    def encode_all(self, weights: Weights, series: Sequence[Tensor]) -> Tensor:
+        """(N, width) features of the rows of several series, one after the other."""
+        return torch.cat([self.encode(weights, rows) for rows in series])
+
     @property
     def width(self) -> int:
         """Features of a row."""
@@ -118,8 +122,8 @@ class Encoder(Component):
         found = []
         for restart in range(self.n_restarts):
             weights = {name: value[restart] for name, value in self.parameters.items() if name not in _UNITS}
-            own = [self.encode(weights, series) for series in rows[restart].split(lengths)]
-            found.append(self._finished(torch.cat(own), weights))
+            own = self.encode_all(weights, rows[restart].split(lengths))
+            found.append(self._finished(own, weights))
         features = torch.stack(found)
         if drop is None or not self.dropout:
             return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +37,17 @@ class Recurrent(Encoder):
             ways.append(unrolled(self.gates, weights, rows.flip(0), self.layers, "back").flip(0))
         return torch.cat(ways, 1)
 
+    def encode_all(self, weights: Weights, series: Sequence[Tensor]) -> Tensor:
+        """Together where a gradient is asked for, which other series may then move in its last bits."""
+        learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights.values())
+        if not learns or len(series) == 1:
+            return super().encode_all(weights, series)
+        ways = [together(self.gates, weights, series, self.layers, "ahead")]
+        if self.bidirectional:
+            flipped = together(self.gates, weights, [rows.flip(0) for rows in series], self.layers, "back")
+            ways.append([rows.flip(0) for rows in flipped])
+        return torch.cat([torch.cat(way) for way in ways], 1)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GRU(Recurrent):
@@ -68,11 +80,7 @@ def recurrent_shapes(
 
 def unrolled(gates: int, weights: Weights, rows: Tensor, layers: int, way: str) -> Tensor:
     """(T, hidden) the last layer's output, block after block, the memory handed on."""
-    flat = []
-    for layer in range(layers):
-        shift = weights[f"{way}_shift_{layer}"]
-        flat += [weights[f"{way}_input_{layer}"].mT.contiguous(), weights[f"{way}_memory_{layer}"].mT.contiguous()]
-        flat += [shift, torch.zeros_like(shift)]
+    flat = _cells(weights, layers, way)
     memory = rows.new_zeros(layers, 1, weights[f"{way}_memory_0"].shape[0])
     state, found = [memory, memory], []
     for block in blocks(rows):
@@ -82,3 +90,26 @@ def unrolled(gates: int, weights: Weights, rows: Tensor, layers: int, way: str) 
             output, memory = torch.gru(block.unsqueeze(1), memory, flat, True, layers, 0.0, False, False, False)
         found.append(output[:, 0])
     return torch.cat(found)[: len(rows)]
+
+
+def together(gates: int, weights: Weights, series: Sequence[Tensor], layers: int, way: str) -> list[Tensor]:
+    """The last layer's output (T, hidden) of each series, all of them a row at a time."""
+    packed = torch.nn.utils.rnn.pack_sequence(list(series), enforce_sorted=False)
+    flat = _cells(weights, layers, way)
+    blank = packed.data.new_zeros(layers, len(series), weights[f"{way}_memory_0"].shape[0])
+    rest = flat, True, layers, 0.0, False, False
+    if gates == 4:
+        output = torch.lstm(packed.data, packed.batch_sizes, [blank, blank], *rest)[0]
+    else:
+        output = torch.gru(packed.data, packed.batch_sizes, blank, *rest)[0]
+    return torch.nn.utils.rnn.unpack_sequence(packed._replace(data=output))
+
+
+def _cells(weights: Weights, layers: int, way: str) -> list[Tensor]:
+    """The weights of the layers as torch takes them."""
+    flat = []
+    for layer in range(layers):
+        shift = weights[f"{way}_shift_{layer}"]
+        flat += [weights[f"{way}_input_{layer}"].mT.contiguous(), weights[f"{way}_memory_{layer}"].mT.contiguous()]
+        flat += [shift, torch.zeros_like(shift)]
+    return flat
