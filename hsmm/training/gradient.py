@@ -9,11 +9,11 @@ from torch import Tensor
 
 from hsmm import inference
 from hsmm.components.model import Model
+from hsmm.components.quasi_newton import Ascent
 from hsmm.potentials import Potentials
 from hsmm.training.coordinates import Coordinates, confined
 from hsmm.training.em import Fit
 from hsmm.training.objective import Objective
-from hsmm.training.quasi_newton import Ascent
 
 _PATIENCE = 3
 _MEMORY, _EPSILON = (0.9, 0.999), 1e-8

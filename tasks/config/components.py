@@ -21,6 +21,7 @@ COLUMN_OPTIONS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("product", "columns"): "features",
         ("glm", "columns"): "context",
         **{(name, key): "context" for name in ("contextual", "gated") for key in ("columns", "context")},
+        ("neural", "columns"): "context",
     }
 )
 """Options that number columns in the library and name them in a configuration, and which columns these are."""

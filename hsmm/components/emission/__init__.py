@@ -14,6 +14,7 @@ from hsmm.components.emission.glm import GLM as GLM
 from hsmm.components.emission.mixture import Mixture as Mixture
 from hsmm.components.emission.multinomial import Multinomial as Multinomial
 from hsmm.components.emission.negative_binomial import NegativeBinomial as NegativeBinomial
+from hsmm.components.emission.neural import Neural as Neural
 from hsmm.components.emission.poisson import Poisson as Poisson
 from hsmm.components.emission.product import Product as Product
 from hsmm.components.emission.von_mises import VonMises as VonMises

@@ -10,6 +10,7 @@ from hsmm.components.transition.gated import Gated as Gated
 from hsmm.components.transition.left_to_right import LeftToRight as LeftToRight
 from hsmm.components.transition.low_rank import LowRank as LowRank
 from hsmm.components.transition.masked import Masked as Masked
+from hsmm.components.transition.neural import Neural as Neural
 from hsmm.components.transition.sticky import Sticky as Sticky
 
 import_beside(__name__, __path__)

@@ -62,6 +62,11 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
             given(self_transitions=True, columns=(1, 2)),
             given(self_transitions=False, allowed=MASK, penalty=1.0),
         ],
+        "neural": [
+            given(self_transitions=True, hidden=5),
+            given(self_transitions=False, hidden=5),
+            given(self_transitions=True, hidden=3, reads_context=True, penalty=8.0),
+        ],
     },
     "duration": {
         "categorical": [*_EDGES, given(max_duration=8), given(min_duration=3, max_duration=8, concentration=1.5)],
@@ -93,6 +98,12 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
             *(given(family=name, columns=(0,)) for name in ("categorical", "gamma", "bernoulli")),
         ],
         "multinomial": [given(missing=True), given(concentration=1.5, total=9)],
+        "neural": [
+            given(missing=True, hidden=5),
+            given(hidden=5, scale=1.5),
+            given(missing=True, hidden=5, scale="shared"),
+            given(missing=True, hidden=3, scale="shared", reads_context=True, penalty=8.0),
+        ],
         "mixture": [
             given(missing=True),
             given(component=StudentT(covariance="diag")),

@@ -13,6 +13,7 @@ from hsmm.components.duration import Duration
 from hsmm.components.emission import Emission
 from hsmm.components.emission.support import ANGLES, BINARY, COUNTS, NUMBERS, POSITIVE, ZERO_OR_POSITIVE
 from hsmm.components.initial import Initial
+from hsmm.components.network import StateNetwork
 from hsmm.components.register import KINDS
 from hsmm.components.transition import Transition
 from hsmm.sequences import Sequences
@@ -79,13 +80,13 @@ class TestEveryComponent:
         middle = torch.tensor([1])
         own = taken(statistics, middle)
         alone = case.maximise(case.maximise(component.take(middle), own), own)
-        _assert_same(alone, together.take(middle), rtol=1e-9)
+        _assert_same_law(case, alone, together.take(middle))
 
     def test_permuting_states_permutes_tables_and_m_step(self, case: Case) -> None:
         statistics, component = case.statistics(4), case.random(4)
         _close(case.log_table(component.permuted(ORDER)), _permuted_table(case, component))
         after = case.maximise(component.permuted(ORDER), case.permuted(statistics, ORDER))
-        _assert_same(after, case.maximise(component, statistics).permuted(ORDER), rtol=1e-9)
+        _assert_same_law(case, after, case.maximise(component, statistics).permuted(ORDER))
 
     @every_component
     def test_taking_joining_and_choosing_agree(self, case: Case) -> None:
@@ -292,6 +293,14 @@ def _assert_same(found: Component, expected: Component, rtol: float) -> None:
     assert found.parameters.keys() == expected.parameters.keys()
     for name, value in expected.parameters.items():
         torch.testing.assert_close(found.parameters[name], value, rtol=rtol, atol=rtol)
+
+
+def _assert_same_law(case: Case, found: Component, expected: Component) -> None:
+    """The same parameters but for rounding; of a network, whose weights many make the same, the same tables."""
+    if isinstance(found, StateNetwork):
+        torch.testing.assert_close(case.log_table(found), case.log_table(expected), rtol=1e-6, atol=1e-6)
+    else:
+        _assert_same(found, expected, rtol=1e-9)
 
 
 def _close(found: Tensor, expected: Tensor) -> None:

@@ -10,11 +10,11 @@ import hsmm
 from hsmm.components.duration import DURATIONS
 from hsmm.components.emission import EMISSIONS
 from hsmm.components.initial import INITIALS
+from hsmm.components.quasi_newton import Ascent
 from hsmm.models import Estimator
 from hsmm.training.coordinates import Coordinates
 from hsmm.training.gradient import adam, l_bfgs, slope
 from hsmm.training.objective import Objective
-from hsmm.training.quasi_newton import Ascent
 
 RNG = np.random.default_rng(3)
 LENGTHS = [50, 30]
