@@ -12,6 +12,7 @@ from hsmm.components import initial as initials
 from hsmm.components import transition as transitions
 from hsmm.identity import StateMatch, match_states
 from hsmm.models import (
+    DSSM,
     GLMHMM,
     HMM,
     HSMM,
@@ -35,6 +36,7 @@ except PackageNotFoundError:
     __version__ = "uninstalled"
 
 __all__ = [
+    "DSSM",
     "GLMHMM",
     "HMM",
     "HSMM",

@@ -40,6 +40,7 @@ from hsmm.training.em import FALL_TOLERANCE
 from hsmm.training.encoded import fitting_encoded
 from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
+from hsmm.training.guide import Guided
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import BestFit, fitting_restarts
 from hsmm.training.supervision import known_states
@@ -78,6 +79,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
     trainer: str | Trainer = "em"
     frozen: Sequence[str] = ()
     verbose: int = 0
+    _guide: Model | None = None
 
     @y_may_stand_second
     def fit(
@@ -257,8 +259,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
         options: dict[str, Any] = {
             name: value for name, value in params.items() if isinstance(value, (int, float, str))
         }
-        if "trainer" in params:
-            options |= {"trainer": described(self._fitted_with["trainer"]), "frozen": list(params["frozen"])}
+        options |= {name: described(params[name]) for name in ("trainer", "training") if name in params}
+        options |= {"frozen": list(params["frozen"])} if "frozen" in params else {}
         names = self.__dict__.get("feature_names_in_")
         features = None if names is None else names.tolist()
         return {"estimator": type(self).__name__, "options": options, "features": features}
@@ -359,8 +361,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
 
     def _searching(self, structure: Model, objective: Objective, seed: int, start: Model | None) -> Fitting[BestFit]:
         """The best of all restarts."""
-        learns = structure.context is not None and "context" not in objective.frozen
-        fitting = fitting_encoded if learns else fitting_restarts
+        judged = self._is_judged_by_rows_held_out(structure, objective.frozen)
+        fitting = fitting_encoded if judged else fitting_restarts
         return fitting(
             structure,
             objective,
@@ -372,6 +374,10 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
             start=start,
             trainer=resolve_trainer(self.trainer),
         )
+
+    def _is_judged_by_rows_held_out(self, structure: Model, frozen: frozenset[str]) -> bool:
+        """Whether what is learnt could follow any data, so that restarts are ranked by rows that none has seen."""
+        return any(kind not in frozen and not part.is_countable for kind, part in structure.components().items())
 
     @abstractmethod
     def _structure(self) -> Model:
@@ -385,7 +391,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
         self._fitted_with = self.get_params()
         model = best.model.to(torch.device("cpu"))
         anew = self._numbers_anew(model, structure, objective)
-        self._model = model.permuted(model.emission.order()) if anew else model
+        named = model.permuted(model.emission.order()) if anew else model
+        self._model, self._guide = named.apart() if isinstance(named, Guided) else (named, None)
         self._best = best
         self.log_likelihood_ = best.log_likelihood
         self.n_iter_ = best.n_iter

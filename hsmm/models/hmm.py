@@ -21,7 +21,27 @@ from hsmm.potentials import Potentials
 from hsmm.training.trainers import Trainer
 
 
-class HMM(Estimator):
+class Memoryless(Estimator):
+    """Base of the estimators whose states forget how long they have lasted."""
+
+    @property
+    def mean_duration_(self) -> np.ndarray:
+        """(K,) expected steps of a stay, 1 / (1 - P(stay)); inf for an absorbing state."""
+        return mean_durations(self._fitted_model())[0].numpy()
+
+    def _structure(self) -> Model:
+        shared = self._shared_components()
+        shared["transition"] = replace(shared["transition"], self_transitions=True)
+        return Model(**with_heads(shared), duration=None)
+
+    def _default_columns(self) -> int:
+        return 100
+
+    def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
+        return p.with_dwell_times(n_columns)
+
+
+class HMM(Memoryless):
     """Hidden Markov model: a semi-Markov model whose every step may change state.
 
     Parameters are those of :class:`hsmm.HSMM` without durations.
@@ -68,19 +88,3 @@ class HMM(Estimator):
             emission=emission,
         )
         return cls(model.check_sizes(), emission=emission.name)._adopt_loaded(model, None)
-
-    @property
-    def mean_duration_(self) -> np.ndarray:
-        """(K,) expected steps of a stay, 1 / (1 - P(stay)); inf for an absorbing state."""
-        return mean_durations(self._fitted_model())[0].numpy()
-
-    def _structure(self) -> Model:
-        shared = self._shared_components()
-        shared["transition"] = replace(shared["transition"], self_transitions=True)
-        return Model(**with_heads(shared), duration=None)
-
-    def _default_columns(self) -> int:
-        return 100
-
-    def _with_columns(self, p: Potentials, n_columns: int) -> Potentials:
-        return p.with_dwell_times(n_columns)

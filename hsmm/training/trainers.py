@@ -10,14 +10,18 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from hsmm.components.context.base import check_whole
 from hsmm.components.model import Model
+from hsmm.components.transition import Neural
 from hsmm.inference import log_partition
 from hsmm.spelling import Spelled, nearest
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.freezing import frozen_parts
 from hsmm.training.gradient import adam, l_bfgs
+from hsmm.training.guide import Guided
 from hsmm.training.held_back import Judge, Learnt, Looks, held_back, stopped_early
 from hsmm.training.objective import Objective
+from hsmm.training.variational import RELAXATIONS, GuidedWalk, Paths, Relaxation
 from hsmm.training.walk import SCHEDULES, Schedule, Stride, Walk
 
 OPTIMISERS = ("adam", "lbfgs")
@@ -27,6 +31,7 @@ _LAST_TOLERANCE = 0.01
 _HELD_OUT, _PATIENCE = 0.2, 6
 _LOOK = 5  # iterations
 _DECAY, _MAX_NORM = 0.01, 50.0
+_STILL = 1e-3  # nats per observed row that a last look may gain, where steps have become short
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class AdamW(Trainer):
         return self.held_out
 
     def learn(self, model: Model, seen: Objective, judge: Judge, leg: Leg, seed: int) -> Learnt:
-        walk = Walk(model, seen, self._stride(), seed)
+        walk = self._walk(model, seen, seed)
         path = None if self.checkpoint is None else Path(self.checkpoint) / f"walk-{seed}.safetensors"
         looks = walk.resumed(path) if path is not None and path.exists() else None
 
@@ -230,13 +235,76 @@ class AdamW(Trainer):
                 walk.save(path, looks)
 
         n_looks, tol = -(-self.n_steps // self.every), leg.tol * seen.n_observations
-        return stopped_early(walk.model(), advance, judge, n_looks, self.patience, tol, looks, keep)
+        learnt = stopped_early(walk.model(), advance, judge, n_looks, self.patience, tol, looks, keep)
+        if self.schedule == "constant" or walk.step < self.n_steps or len(learnt.curve) < 2:
+            return learnt
+        still = learnt.curve[-1] - learnt.curve[-2] < _STILL * seen.n_observations
+        return replace(learnt, settled=learnt.settled | still)  # its steps have shrunk to nothing
+
+    def _walk(self, model: Model, seen: Objective, seed: int) -> Walk:
+        return Walk(model, seen, self._stride(), seed)
 
     def _stride(self) -> Stride:
         return Stride(
             self.n_steps, self.learning_rate, self.weight_decay, self.max_norm, self.batch, self.schedule,
             self.temperature,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variational(AdamW):
+    """AdamW on a lower bound of the likelihood, along paths of states drawn from a guide that is learnt as well.
+
+    The guide is a chain that reads a bidirectional GRU of ``guide_hidden`` units of the whole series. ``relaxation``
+    says what it draws: "soft", mixed states; "straight_through", states with the slope of mixed ones; "hard", states
+    without a slope. Mixed states are drawn at temperatures that fall from ``gumbel`` to ``least_gumbel``, and the
+    divergence of the guide from the model weighs ``first_weight`` at first and 1 from the middle on.
+
+    Transitions must be neural. What is held back is foretold by the exact likelihood, as all questions are answered.
+    """
+
+    name: ClassVar[str] = "variational"
+
+    guide_hidden: int = 32
+    relaxation: Relaxation = "straight_through"
+    gumbel: float = 1.0
+    least_gumbel: float = 0.3
+    first_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("guide_hidden", self.guide_hidden)
+        if self.relaxation not in RELAXATIONS:
+            raise ValueError(
+                f"relaxation is {self.relaxation!r}; expected one of {', '.join(RELAXATIONS)}"
+                f"{nearest(self.relaxation, RELAXATIONS)}"
+            )
+        if not 0.0 < self.least_gumbel <= self.gumbel:
+            raise ValueError(
+                f"gumbel is {self.gumbel!r} and least_gumbel {self.least_gumbel!r}; expected temperatures > 0 that "
+                "fall."
+            )
+        if not 0.0 <= self.first_weight <= 1.0:
+            raise ValueError(f"first_weight is {self.first_weight!r}; expected a weight between 0 and 1.")
+
+    def check(self, structure: Model, frozen: frozenset[str]) -> None:
+        super().check(structure, frozen)
+        if not isinstance(structure.transition, Neural) or structure.duration is not None:
+            raise ValueError(
+                f"trainer is 'variational', but transitions are {structure.transition.name!r}"
+                f"{'' if structure.duration is None else ' beside durations'}; its paths are of neural transitions "
+                "without durations, as in hsmm.DSSM. Choose trainer='adamw'."
+            )
+
+    def learn(self, model: Model, seen: Objective, judge: Judge, leg: Leg, seed: int) -> Learnt:
+        if seen.states is not None:
+            raise ValueError("states are given, but variational training draws them; choose the exact likelihood.")
+        guided = Guided.beginning(model, seen.sequences, self.guide_hidden, seed)
+        return super().learn(guided, seen, judge, leg, seed)
+
+    def _walk(self, model: Model, seen: Objective, seed: int) -> Walk:
+        paths = Paths(self.relaxation, self.gumbel, self.least_gumbel, self.first_weight)
+        return GuidedWalk(model, seen, self._stride(), seed, paths=paths)
 
 
 @dataclass(frozen=True)
@@ -273,7 +341,7 @@ class Hybrid(EM):
         return stopped_early(model, advance, judge, n_looks, _PATIENCE, leg.tol * seen.n_observations)
 
 
-TRAINERS: dict[str, type[Trainer]] = {trainer.name: trainer for trainer in (EM, Gradient, Hybrid, AdamW)}
+TRAINERS: dict[str, type[Trainer]] = {trainer.name: trainer for trainer in (EM, Gradient, Hybrid, AdamW, Variational)}
 
 
 def resolve_trainer(choice: Any) -> Trainer:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.training.coordinates import Coordinates
-from hsmm.training.gradient import projected, slope
+from hsmm.training.gradient import Slope, projected, slope
 from hsmm.training.held_back import Looks
 from hsmm.training.objective import Objective
 
@@ -90,7 +90,7 @@ class Walk:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
         batch = self._batch(generator)
         vectors = self._state["vectors"]
-        here = slope(self._coordinates, batch, vectors)
+        here = self._slope(batch, vectors, generator)
         length = here.gradient.norm(dim=1, keepdim=True)
         gradient = here.gradient * (self.stride.max_norm / length.clamp(min=self.stride.max_norm))
         self.step += 1
@@ -102,6 +102,9 @@ class Walk:
         moved = vectors + rate * (toward - self.stride.weight_decay * self._decays * vectors)
         self._state["vectors"] = projected(self._coordinates, batch, moved)
         return here.value
+
+    def _slope(self, batch: Objective, vectors: Tensor, generator: torch.Generator) -> Slope:  # noqa: ARG002
+        return slope(self._coordinates, batch, vectors)
 
     def _batch(self, generator: torch.Generator) -> Objective:
         """Some series, each counting for all that are left out, with dropout and heat."""
@@ -157,9 +160,13 @@ class Walk:
         )  # fmt: skip
 
     def _made_for(self) -> str:
-        content = hashlib.sha256(repr((self.stride, self.seed, self._coordinates.blocks)).encode())
+        content = hashlib.sha256(repr(self._told()).encode())
         rows = self.objective.sequences
         for value in (rows.values, rows.observed, rows.offsets, rows.covariates, self._coordinates.origin()):
             if value is not None:
                 content.update(value.detach().cpu().contiguous().numpy().tobytes())
         return content.hexdigest()
+
+    def _told(self) -> tuple[object, ...]:
+        """What its end depends on, beside data and first models."""
+        return self.stride, self.seed, self._coordinates.blocks

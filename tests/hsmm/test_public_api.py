@@ -8,6 +8,7 @@ import sys
 import hsmm
 
 NAMES = {
+    "DSSM",
     "Causality",
     "Estimator",
     "GLMHMM",
@@ -105,7 +106,7 @@ def test_components_are_found_by_name_and_by_class() -> None:
         *("categorical", "geometric", "negative_binomial", "poisson", "gamma", "log_normal")
     }
     assert hsmm.initials.INITIALS.keys() >= {"free", "uniform", "stationary", "fixed"}
-    assert hsmm.transitions.TRANSITIONS.keys() >= {"dense", "sticky", "masked", "left_to_right", "contextual"}
+    assert hsmm.transitions.TRANSITIONS.keys() >= {"dense", "sticky", "masked", "left_to_right", "contextual", "neural"}
 
 
 def test_every_public_thing_says_what_it_is() -> None:
