@@ -294,7 +294,7 @@ class AutoregressiveGaussian(Emission):
             left = one._residuals(lagged, pattern, pattern.rows)
             root = torch.linalg.inv(one._raw_maps().whitener(pattern)[0])
             variance = root.square().sum(-1)
-            for place, feature in enumerate(pattern.present.tolist()):
+            for place, feature in enumerate(pattern.features):
                 off[pattern.rows, feature] = left[place][0].mT
                 sd[pattern.rows, feature] = variance[:, place].sqrt()
         return normal_tails(off, torch.zeros_like(off), sd)
@@ -325,9 +325,9 @@ class AutoregressiveGaussian(Emission):
         """(R, K, n) what is left of each feature that these rows observe, column by column."""
         slopes, level, mean = self._slopes(), self.parameters["level"], self._past_mean()
         values, past = lagged.sequences.values[rows], lagged.past[rows]
-        off = {c: (past[:, c] - mean[:, c, None]).unsqueeze(1) for c in pattern.past.tolist()}
+        off = {c: (past[:, c] - mean[:, c, None]).unsqueeze(1) for c in pattern.cells}
         n_features, found = self.n_features, []
-        for feature in pattern.present.tolist():
+        for feature in pattern.features:
             left = values[:, feature] - level[..., feature, None]
             for c, x in off.items():
                 if self.coefficients == "full" or c % n_features == feature:

@@ -23,6 +23,7 @@ class Pattern:
     - ``rows``: their indices, or a slice of all
     - ``present`` (f,), ``absent``: the features that are observed, and that are missing
     - ``past`` (c,), ``lost``: the cells of the rows before that are known, and that are not
+    - ``features``, ``cells``: ``present`` and ``past`` as numbers, wherever the tensors are
     """
 
     rows: Rows
@@ -30,6 +31,8 @@ class Pattern:
     absent: Tensor
     past: Tensor
     lost: Tensor
+    features: tuple[int, ...]
+    cells: tuple[int, ...]
 
     @property
     def is_complete(self) -> bool:
@@ -64,9 +67,10 @@ class Lagged:
         for i, kind in enumerate(kinds.cpu()):
             own, before = kind[:n_features], kind[n_features:]
             if bool(own.any()):
-                cells = [x.nonzero().flatten().to(observed.device) for x in (own, ~own, before, ~before)]
+                places = [x.nonzero().flatten() for x in (own, ~own, before, ~before)]
+                named = [tuple(x.tolist()) for x in (places[0], places[2])]
                 rows = (kind_of_row == i).nonzero().flatten() if len(kinds) > 1 else slice(None)
-                found.append(Pattern(rows, *cells))
+                found.append(Pattern(rows, *(x.to(observed.device) for x in places), *named))
         return found
 
     @cached_property

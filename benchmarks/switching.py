@@ -1,0 +1,116 @@
+"""Which of three hidden rotations turns a point that is seen in one dimension through noise.
+
+``python -m benchmarks.switching --json FILE`` learns semi-Markov models without labels from series of the three-mode
+system of Ansari et al. (2021, Deep explicit duration switching models for time series) and prints how well each decodes
+others. ``--series`` is how many there are of each kind, ``--restarts`` from how many starts a model climbs.
+"""
+
+# ruff: noqa: T201 - lines on standard output are what it is for
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hsmm
+from benchmarks.machine import commit, machine, versions
+
+LENGTH = 180
+NEXT = np.array([[0.1, 0.2, 0.7], [0.3, 0.5, 0.2], [0.3, 0.3, 0.4]])
+DURATIONS: tuple[dict[int, int], ...] = (
+    {6: 2, 11: 5, 16: 7, 20: 3}, {8: 5, 17: 8, 19: 6, 20: 1}, {13: 3, 16: 7, 18: 5, 20: 2},
+)  # fmt: skip
+"""How many of the segments of each mode last so many steps; a mode may follow itself."""
+
+
+def three_modes(n_series: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n_series, LENGTH) observations and modes of a damped rotation in two dimensions, through another line each."""
+    system, rng = np.random.RandomState(42), np.random.default_rng(seed)  # the published system is drawn so
+    turns = [_turned(angle, system) for angle in np.linspace(0.0, np.pi / 4.0, 3)]
+    pushes = [np.zeros(2), *(0.25 * system.normal(size=2) for _ in range(2))]
+    lines, levels = system.normal(size=(3, 2)), [int(system.randint(3, size=1)[0]) for _ in range(3)]
+    Y, modes = np.empty((n_series, LENGTH)), np.empty((n_series, LENGTH), dtype=np.int64)
+    for series in range(n_series):
+        mode, x = int(rng.integers(3)), np.array([2.0, 0.0]) + 0.1 * rng.normal(size=2)
+        left = _duration(mode, rng)
+        for row in range(LENGTH):
+            Y[series, row] = lines[mode] @ x + levels[mode] + 0.2 * rng.normal()
+            modes[series, row] = mode
+            left -= 1
+            if not left:
+                mode = int(rng.choice(3, p=NEXT[mode]))
+                left = _duration(mode, rng)
+            x = turns[mode] @ x + pushes[mode] + 0.1 * rng.normal(size=2)
+    return Y, modes
+
+
+def _turned(angle: float, rng: np.random.RandomState) -> np.ndarray:
+    turn = 0.99 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    axes = np.linalg.qr(rng.normal(size=(2, 2)))[0]
+    return axes @ turn @ axes.T
+
+
+def _duration(mode: int, rng: np.random.Generator) -> int:
+    steps, weights = np.array(list(DURATIONS[mode])), np.array(list(DURATIONS[mode].values()), dtype=np.float64)
+    return int(rng.choice(steps, p=weights / weights.sum()))
+
+
+def laws() -> dict[str, Any]:
+    """Emissions by what they are called."""
+    lags = {f"lags={n}": hsmm.emissions.AutoregressiveGaussian(lags=n) for n in (1, 2, 4)}
+    return {"gaussian": hsmm.emissions.Gaussian(), **lags}
+
+
+def decoded(law: Any, n_series: int, n_init: int, seed: int) -> dict[str, Any]:
+    """How well a model that was learnt without labels tells the modes of other series apart."""
+    (Y, _), (fresh, modes) = three_modes(n_series, 2 * seed), three_modes(n_series, 2 * seed + 1)
+    lengths = [LENGTH] * n_series
+    began = time.perf_counter()
+    model = hsmm.HSMM(
+        3,
+        emission=law,
+        duration="categorical",
+        max_duration=80,
+        n_init=n_init,
+        max_iter=300,
+        tol=1e-7,
+        random_state=seed,
+    ).fit(Y.ravel(), lengths)
+    found = model.predict(fresh.ravel(), lengths)
+    return {
+        "accuracy": hsmm.metrics.aligned_accuracy(modes.ravel(), found),
+        "normalized_mutual_info": hsmm.metrics.normalized_mutual_info(modes.ravel(), found),
+        "adjusted_rand": hsmm.metrics.adjusted_rand(modes.ravel(), found),
+        "held_out": model.score(fresh.ravel(), lengths) / fresh.size,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", type=int, default=250)
+    parser.add_argument("--restarts", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    rows = []
+    for name, law in laws().items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            rows.append({"law": name, **decoded(law, asked.series, asked.restarts, asked.seed)})
+        print(
+            "  ".join(f"{key} {value if isinstance(value, str) else f'{value:.3f}'}" for key, value in rows[-1].items())
+        )
+    if asked.json is not None:
+        about = {"machine": machine(), "versions": versions(), "commit": commit()}
+        asked.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
