@@ -45,6 +45,8 @@ def _print_lines(lines: Iterable[str], *, counted: bool) -> None:
 def print_run(summary: RunSummary, settings: Settings) -> None:
     best, table = summary["best"], summary["states_table"]
     lines = [_verdict(summary), *_model(summary, f" version {summary.get('model_version')}")]
+    if device := summary.get("device"):
+        lines.append(f"fitted on  {device}")
     if gate := summary.get("gate"):
         lines.append(f"gate       {_gate(gate, summary)}")
         lines += [f"           {remedy}" for remedy in gate.get("remedies", [])]

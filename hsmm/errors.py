@@ -30,6 +30,10 @@ class ImpossibleDataError(ValueError):
     """A series has probability zero under the model."""
 
 
+class DeviceMemoryError(ValueError, MemoryError):
+    """A GPU has too little memory for the data, even with one model at a time."""
+
+
 class DataWarning(UserWarning):
     """The data are usable, but something in them limits what can be learnt."""
 

@@ -59,6 +59,10 @@ def run_flow(
         check_alerts(settings)
         check_source(settings, as_of)
         check_output(settings.output.states)
+        if settings.fit.device == "cuda":
+            from tasks.fitting.candidates import check_candidates
+
+            check_candidates(settings)
         from flows.server import server_starting
 
         ready = server_starting()

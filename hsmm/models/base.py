@@ -20,9 +20,9 @@ from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
-from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError, NotFittedError, warn
+from hsmm.errors import ConvergenceWarning, DataWarning, DeviceMemoryError, ImpossibleDataError, NotFittedError, warn
 from hsmm.io import save_model
-from hsmm.models.devices import Device, check_device, torch_device
+from hsmm.models.devices import Device, check_device, too_little_memory, torch_device
 from hsmm.models.diagnostics import Diagnostics
 from hsmm.models.effects import Effects
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
@@ -143,12 +143,14 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
         used.refuse_underflow()
         used.warn_of_odd_data()
-        packed = objective.in_canonical_order().to(torch_device(self.device))
-        packed = replace(packed, watch=watcher(self.verbose, callback))
         seed = seed_from(self.random_state)
         try:
+            packed = objective.in_canonical_order().to(torch_device(self.device))
+            packed = replace(packed, watch=watcher(self.verbose, callback))
             first = None if start is None else start.model_for(structure)
             best = yield from self._searching(structure, packed, seed, first)
+        except torch.cuda.OutOfMemoryError:
+            raise DeviceMemoryError(too_little_memory(self.device, used.n_rows, self.n_states)) from None
         except ImpossibleDataError as error:
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)

@@ -21,6 +21,15 @@ def check_device(choice: str) -> None:
         raise ValueError(f"device is 'cuda', but {complaint}; or choose 'auto' or 'cpu'.")
 
 
+def too_little_memory(choice: str, n_rows: int, n_states: int) -> str:
+    """What to say where a GPU cannot hold the tables of one model."""
+    free, whole = torch.cuda.mem_get_info(torch_device(choice))
+    return (
+        f"{device_name(choice)} has too little memory, {free / 2**30:.1f} of {whole / 2**30:.1f} GiB free, to fit "
+        f"{n_rows} rows with {n_states} states; fit fewer rows at once, let nothing else use it, or choose 'cpu'."
+    )
+
+
 def device_name(choice: str) -> str:
     """What the device calls itself, "cpu" for the CPU."""
     device = torch_device(choice)

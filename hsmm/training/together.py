@@ -14,7 +14,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 
 from hsmm.components.model import Model
+from hsmm.kernels.gpu import launch
 from hsmm.native.library import available
+from hsmm.sequences import Sequences
 from hsmm.training.em import Fit
 from hsmm.training.objective import Objective
 from hsmm.training.trainers import Leg, Trainer
@@ -24,6 +26,7 @@ from hsmm.units import Units
 Result = TypeVar("Result")
 _LANES = 8  # series of any restarts that the E-step works on side by side
 _FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of tables by row: for the caches, for the memory
+_BESIDE, _BESIDE_EACH = 16, 2  # tables of the size of the largest that there are at once, and more for each feature
 _ORDER = ("climb", "em", "finish")
 
 
@@ -179,16 +182,38 @@ def _split(fit: Fit | None, climbs: list[Climb]) -> Iterator[Fit | None]:
 
 
 def _chunked(climb: Climb) -> Fit | None:
-    """The climb in chunks of restarts: enough to fill the lanes, then no more than share the caches of a CPU."""
+    """The climb in chunks of restarts: on a CPU enough to fill the lanes, then no more than share the caches; on a GPU
+    as many as its free memory should hold."""
     sequences, cells = climb.objective.sequences, climb.cells
+    if sequences.values.is_cuda:
+        return _in_chunks(climb, max(1, _cells_of_device(sequences) // cells))
     filling = -(-_LANES // sequences.n_series)
     size = filling * max(1, round(_FITTING_CELLS / (cells * filling)))
-    most = _MOST_CELLS // cells
-    size = max(1, most if sequences.values.is_cuda else min(size, most))
-    chunks = torch.arange(climb.model.emission.n_restarts, device=sequences.device).split(size)
-    fits = [replace(climb, model=climb.model.take(chunk)).run() for chunk in chunks]
+    return _in_chunks(climb, max(1, min(size, _MOST_CELLS // cells)))
+
+
+def _in_chunks(climb: Climb, size: int) -> Fit | None:
+    chunks = torch.arange(climb.model.emission.n_restarts, device=climb.objective.sequences.device).split(size)
+    fits = [_within_memory(replace(climb, model=climb.model.take(chunk))) for chunk in chunks]
     made = [fit for fit in fits if fit is not None]
     return _appended(made) if len(made) > 1 else fits[0]
+
+
+def _within_memory(climb: Climb) -> Fit | None:
+    """The climb; where a GPU has too little memory for all its restarts, one half of them after the other."""
+    n_restarts = climb.model.emission.n_restarts
+    try:
+        return climb.run()
+    except torch.cuda.OutOfMemoryError:
+        if n_restarts == 1:
+            raise
+    torch.cuda.empty_cache()  # here, where no traceback holds the tables any more
+    return _in_chunks(climb, -(-n_restarts // 2))
+
+
+def _cells_of_device(sequences: Sequences) -> int:
+    """Numbers in tables by row for which a GPU has room, what the passes and the moments of rows take besides."""
+    return launch.free_bytes(sequences.device) // (8 * (_BESIDE + _BESIDE_EACH * sequences.n_features))
 
 
 def _appended(fits: list[Fit]) -> Fit:

@@ -105,6 +105,7 @@ class RunSummary(TypedDict, total=False):
     quarantined: list[dict[str, str]]
     wild: list[dict[str, Any]]
     best: BestCandidate | None
+    device: str
     gate: GateOutcome
     identity: dict[str, Any]
     states: LivingStates

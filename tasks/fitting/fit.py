@@ -14,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from hsmm import Estimator
+from hsmm.models.devices import device_name
 from hsmm.selection.ranking import chosen_first, ranked, with_errors
 from hsmm.selection.units import AT_ONCE
 from hsmm.training.together import Fitting, together
@@ -24,6 +25,7 @@ from tasks.fitting.bundle import ALL
 from tasks.fitting.candidates import Candidate, candidates
 from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fitting_candidate, tested
 from tasks.fitting.scaling import Scaling, scaling_for
+from tasks.fitting.slot import gpu_slot
 from tasks.source.validate import KNOWN, Validated
 from tasks.source.wild import without_far
 
@@ -59,6 +61,8 @@ class Fitted:
         The first and the last row that the parameters have seen.
     seconds
         How long it took.
+    device
+        What they were fitted on, by its own name.
     """
 
     units: dict[str, FittedUnit]
@@ -68,6 +72,7 @@ class Fitted:
     train_start: datetime
     train_end: datetime
     seconds: float
+    device: str
 
     @property
     def keys(self) -> list[str]:
@@ -113,12 +118,15 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
     if not units:
         raise FitError(f"the candidates cannot be fitted: {next(iter(failed.values()))}")
     seconds = time.monotonic() - began
-    return Fitted(
-        units, failed, scaling, settings.select.criterion, validated.train_start, validated.train_end, seconds
-    )
+    device, when = device_name(settings.fit.device), (validated.train_start, validated.train_end)
+    return Fitted(units, failed, scaling, settings.select.criterion, *when, seconds, device)
 
 
-fit_task = task(name="fit", cache_policy=NO_CACHE)(fit)
+@task(name="fit", cache_policy=NO_CACHE)
+def fit_task(validated: Validated, settings: Settings, champions: Mapping[str, Estimator] | None = None) -> Fitted:
+    """:func:`fit`, on a GPU when it is this run's turn."""
+    with gpu_slot(settings.fit.device):
+        return fit(validated, settings, champions)
 
 
 def unit_rows(rows: pl.DataFrame, pool: str) -> dict[str, pl.DataFrame]:

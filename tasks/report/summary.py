@@ -82,6 +82,7 @@ def describe_fitted(
         "mlflow_run_id": run_id,
         "model_version": version,
         "best": _best(fitted),
+        "device": fitted.device,
         **describe_quarantine(validated),
         **judged.summary(),
     }

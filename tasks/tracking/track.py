@@ -15,7 +15,6 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from hsmm.models.devices import device_name
 from hsmm.selection import CRITERIA
 from tasks.config.errors import TrackingError
 from tasks.config.outcome import RunSummary
@@ -97,7 +96,7 @@ def track(
     schema = json.dumps({name: str(dtype) for name, dtype in validated.rows.schema.items()})
     profile = json.dumps({"num_rows": len(validated.rows), "num_series": validated.rows["series_id"].n_unique()})
     registry.log_dataset(run_id, settings.name, digest, settings.source.path, schema, profile)
-    tags = {"data_digest": digest, "device": device_name(settings.fit.device)}
+    tags = {"data_digest": digest, "device": fitted.device}
     registry.log(run_id, _flat(settings.model_dump(mode="json", exclude=_UNLOGGED)), {}, {}, tags)
     if len(fitted.units) <= settings.tracking.nested_up_to:
         for unit, fits in fitted.units.items():

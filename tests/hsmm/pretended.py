@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from hsmm.inference import engine
 from hsmm.kernels import native, reference
+from hsmm.kernels.gpu import launch
 from hsmm.kernels.results import Decoded, Posterior
 from hsmm.models import base, devices
 from hsmm.potentials import Potentials
@@ -176,6 +177,7 @@ def machine_with_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(devices.gpu, "complaint", lambda: None)
     monkeypatch.setattr(base, "torch_device", lambda choice: CUDA if choice == "cuda" else torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(launch, "free_bytes", lambda _: 2**40)
     monkeypatch.setitem(engine.KERNELS, "gpu", Kernels())
     monkeypatch.setattr(engine, "gpu", engine.KERNELS["gpu"])
     with Machine() as machine, _Made(machine):

@@ -14,11 +14,17 @@ import torch
 
 import hsmm
 from hsmm.components.duration import DURATIONS
-from hsmm.kernels import gpu
+from hsmm.inference import engine
+from hsmm.inference.engine import KERNELS
+from hsmm.kernels import gpu, native
+from hsmm.kernels.protocol import Kernel
+from hsmm.models import devices
+from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
 from hsmm.training.first import first_models
 from hsmm.training.objective import Objective
+from hsmm.types import KernelName
 from tests.hsmm.components.cases import EmissionCase, emission_cases
 from tests.hsmm.pretended import Machine, machine_with_gpu
 
@@ -238,3 +244,34 @@ def test_between_two_looks_at_the_flags_the_host_waits_for_nothing(emission: str
         return dict(machine.waits)
 
     assert waits(8) == waits(10)
+
+
+class Small:
+    """A kernel of a device whose memory holds so many models at once; counts how often it did not."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.refused = most, 0
+
+    def __call__(self, query: str, p: Potentials, kernel: KernelName) -> Kernel:  # noqa: ARG002
+        if p.n_restarts > self.most:
+            self.refused += 1
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return KERNELS["native" if native.available() else "reference"]
+
+
+def test_what_does_not_fit_the_memory_is_split_and_found_the_same(monkeypatch: pytest.MonkeyPatch):
+    X, lengths = rows()
+    model = hsmm.HSMM(2, max_duration=15, n_init=7, tol=1e-6)
+    whole = model.fit(X, lengths).restarts_
+    monkeypatch.setattr(engine, "choose", small := Small(most=2))
+    assert model.fit(X, lengths).restarts_.equals(whole)
+    assert small.refused > 0
+
+
+def test_a_gpu_too_small_for_one_model_is_said_to_be(monkeypatch: pytest.MonkeyPatch):
+    X, lengths = rows()
+    monkeypatch.setattr(engine, "choose", Small(most=0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**29, 2**31))
+    monkeypatch.setattr(devices, "device_name", lambda _: "Tiny GPU")
+    with pytest.raises(MemoryError, match=r"Tiny GPU has too little memory, 0.5 of 2.0 GiB free, to fit 120 rows"):
+        hsmm.HSMM(2, max_duration=15, n_init=3).fit(X, lengths)
