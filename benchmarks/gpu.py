@@ -267,10 +267,15 @@ def occupation(shape: Any, entry: str, grid: Any) -> dict[str, Any]:
     blocks = kernel.occupancy.max_active_blocks_per_multiprocessor(grid.threads, grid.shared_bytes)
     return {
         "entry": entry,
-        "registers": kernel.attributes.num_regs(),
-        "local_bytes": kernel.attributes.local_size_bytes(),
+        "registers": _said(kernel.attributes.num_regs),
+        "local_bytes": _said(kernel.attributes.local_size_bytes),
         "warps_a_multiprocessor": blocks * grid.threads // 32,
     }
+
+
+def _said(attribute: Any) -> int:
+    """A number, or what gives it: which of both changed between versions of cuda-core."""
+    return int(attribute() if callable(attribute) else attribute)
 
 
 def launches_of(call: Callable[[], Any]) -> list[tuple[Any, ...]]:
