@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -126,17 +127,30 @@ class Scaling:
         return [f"{kind}:{column}" for column in self.columns]
 
     def _lookup(self, rows: pl.DataFrame, names: list[str], *, may_lack: bool = False) -> np.ndarray:
-        found = rows.select("series_id").join(self.statistics, on="series_id", how="left", maintain_order="left")
-        values = found.select(names)
-        others = self.statistics.filter(series_id=OTHERS).select(values.columns)
-        if len(others):
-            values = values.with_columns(pl.col(name).fill_null(pl.lit(others[name][0])) for name in values.columns)
-        if may_lack:
-            return values.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        if values.null_count().sum_horizontal().item():
-            unknown = found.filter(values.to_series(0).is_null())["series_id"][0]
+        """(n_rows, len(names)) the statistics of each row's series, NaN where there are none and ``may_lack``."""
+        runs = rows.select(pl.col("series_id").rle()).unnest("series_id")
+        places = [self._places.get(series, -1) for series in runs["value"]]
+        values = np.column_stack([self._numbers[name][places] for name in names])
+        lacking = np.isnan(values).any(axis=1)
+        if lacking.any() and not may_lack:
+            unknown = runs["value"][int(lacking.argmax())]
             raise ValueError(f"series {unknown!r} was not in training; expected one whose scale is known.")
-        return values.to_numpy()
+        return np.repeat(values, runs["len"].to_numpy(), axis=0)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each series stands among the statistics."""
+        return {series: place for place, series in enumerate(self.statistics["series_id"])}
+
+    @cached_property
+    def _numbers(self) -> dict[str, np.ndarray]:
+        """Each statistic of all series, and last that of any other; what a series lacks is that of others."""
+        found = self.statistics.drop("series_id").cast(pl.Float64)
+        place = self._places.get(OTHERS)
+        others = found.clear(1) if place is None else found[place]
+        of_others = {name: pl.lit(others[name].first(), pl.Float64) for name in found.columns}
+        filled = found.with_columns(pl.col(name).fill_null(value) for name, value in of_others.items())
+        return {column.name: column.fill_null(np.nan).to_numpy() for column in pl.concat([filled, others])}
 
 
 def series_lengths(rows: pl.DataFrame) -> list[int]:

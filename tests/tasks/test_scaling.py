@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.fitting.scaling import fit_scaling
+from tasks.fitting.scaling import OTHERS, Scaling, fit_scaling
 
 
 @pytest.fixture
@@ -64,3 +64,15 @@ def test_a_series_without_statistics_is_refused(rows: pl.DataFrame) -> None:
     scaling = fit_scaling(rows.filter(pl.col("series_id") == "A"), ["x"], "series")
     with pytest.raises(ValueError, match="'B' was not in training"):
         scaling.apply(rows)
+
+
+def test_what_a_series_lacks_is_that_of_others_whatever_the_order_of_rows(rows: pl.DataFrame) -> None:
+    own = pl.DataFrame({"series_id": ["B", "A"], "mean:x": [1.0, 2.0], "scale:x": [2.0, None]})
+    others = pl.DataFrame({"series_id": [OTHERS], "mean:x": [7.0], "scale:x": [4.0]})
+    mixed = pl.concat([rows, rows.with_columns(series_id=pl.lit("C"))]).sample(fraction=1.0, shuffle=True, seed=0)
+    mean = mixed["series_id"].replace_strict({"A": 2.0, "B": 1.0, "C": 7.0})
+    scale = mixed["series_id"].replace_strict({"A": 4.0, "B": 2.0, "C": 4.0})
+    found = Scaling(["x"], pl.concat([own, others])).apply(mixed)[:, 0]
+    assert np.array_equal(found, ((mixed["x"] - mean) / scale).to_numpy())
+    with pytest.raises(ValueError, match="'A' was not in training"):
+        Scaling(["x"], own).apply(rows)
