@@ -58,11 +58,13 @@ class Plan:
     """Blocks of threads that a multiprocessor should hold: what bounds the registers of a thread."""
     chunk: int = 0
     """Rows that an HMM's sequence has near at a time; 0 where several lanes work on a sequence."""
+    causal: bool = False
+    """Whether it finds what is known of an HMM's rows from those before them, in log space."""
 
     @property
     def sources(self) -> tuple[str, ...]:
         if self.chunk:
-            passes = "chain_paths.hpp" if self.paths else "chain_sums.hpp"
+            passes = f"chain_{'causal' if self.causal else 'paths' if self.paths else 'sums'}.hpp"
             return "lanes.hpp", "tables.hpp", "chain.hpp", "parameters.hpp", passes
         body = "layout.hpp", "problem.hpp", "forward.hpp", "backward.hpp", "viterbi.hpp"
         return "lanes.hpp", "tables.hpp", *body, "parameters.hpp", "entries.hpp"
@@ -111,7 +113,7 @@ class Plan:
 
 
 _CHUNK_BYTES = 256  # which a sequence has near at a time, twice: one or two times what a warp reads at once
-_LONGEST_CHUNK = 32
+_LONGEST_CHUNK = 24
 _MOST_STATES_OF_CHAIN = 8
 
 

@@ -1,4 +1,4 @@
-"""The laws of every kernel, for the teams of threads that take tables of any size; g++ built them."""
+"""The laws of every kernel, for teams of threads and for the plan of HMMs; g++ built them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from hsmm.types import KernelName
 
 
 @pytest.fixture
-def kernel(host: None, without_plans: None, monkeypatch: pytest.MonkeyPatch) -> KernelName:  # noqa: ARG001
+def kernel(host: None, chains_alone: None, monkeypatch: pytest.MonkeyPatch) -> KernelName:  # noqa: ARG001
     monkeypatch.setattr(gpu, "supports", lambda p, query: True)  # noqa: ARG005
     return "gpu"
