@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -293,6 +293,13 @@ class Sequences:
             self.lengths
         )
         return self._rows((position < lengths.repeat_interleave(self.lengths)).nonzero().squeeze(-1), lengths)
+
+    def observing(self, columns: Collection[int]) -> Sequences:
+        """The same rows, of which only these columns are observed."""
+        seen = torch.zeros(self.n_features, dtype=torch.bool, device=self.device)
+        seen[sorted(columns)] = True
+        observed = self.observed & seen
+        return replace(self, values=torch.where(observed, self.values, 0.0), observed=observed)
 
     def extended(self, horizon: int, covariates: Any = None) -> Sequences:
         """Each series followed by ``horizon`` missing rows; ``covariates`` (S · horizon, H) are theirs."""

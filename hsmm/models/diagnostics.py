@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -84,7 +83,7 @@ class Diagnostics(Queries):
             """(N, K + 1) of these columns in each state, and given the past alone."""
             if not columns:
                 return np.zeros((sequences.n_rows, before.shape[1] + 1))
-            table = emission.log_potentials(_restricted(sequences, columns))[0]
+            table = emission.log_density_of(sequences, columns)[0]
             return torch.cat([table, (table + before).logsumexp(1, keepdim=True)], 1).numpy()
 
         n_features = sequences.n_features
@@ -127,11 +126,3 @@ class _Moves:
         found, rows = np.zeros(len(log_weights)), self._rows
         found[rows] = log_weights[rows, self.after[rows]] - log_weights[rows, self.before[rows]]
         return found
-
-
-def _restricted(sequences: Sequences, columns: frozenset[int]) -> Sequences:
-    """The same rows, of which only these columns are observed."""
-    seen = torch.zeros(sequences.n_features, dtype=torch.bool)
-    seen[sorted(columns)] = True
-    observed = sequences.observed & seen
-    return replace(sequences, values=torch.where(observed, sequences.values, 0.0), observed=observed)

@@ -41,6 +41,10 @@ class Emission(Component):
         Written into ``out`` where it is given.
         """
 
+    def log_density_of(self, sequences: Sequences, columns: Collection[int]) -> StateSeries:
+        """(R, N, K) log-density of these features of each row; the rows before are known as they are."""
+        return self.log_potentials(sequences.observing(columns))
+
     def climb(self, sequences: Sequences, weights: StateSeries) -> Tensor:
         """(R,) numbers whose slope in the parameters, at these, is that of Σ weights · log-density."""
         density = self.log_potentials(sequences)

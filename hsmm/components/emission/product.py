@@ -101,6 +101,11 @@ class Product(Emission):
             total = total + table if total.requires_grad or table.requires_grad else total.add_(table)
         return total
 
+    def log_density_of(self, sequences: Sequences, columns: Collection[int]) -> StateSeries:
+        parts = zip(self.laws, self._columns, self._views(sequences), strict=True)
+        asked = [(law, view, [i for i, column in enumerate(own) if column in columns]) for law, own, view in parts]
+        return torch.stack([law.log_density_of(view, places) for law, view, places in asked]).sum(0)
+
     def initialise(self, sequences: Sequences, labels: Tensor, n_states: int) -> Self:
         self._check_columns(sequences)
         views = self._views(sequences)

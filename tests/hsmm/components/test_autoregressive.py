@@ -185,6 +185,23 @@ def test_a_state_without_a_stationary_law_has_no_moments_and_needs_to_be_told_of
     assert float(law.log_potentials(Sequences.from_arrays([5.0]))) == pytest.approx(-0.5 * np.log(2 * np.pi * 5.0))
 
 
+@pytest.mark.parametrize("emission", ["alone", "in a product"])
+def test_a_features_share_of_the_surprise_is_its_own_density_given_the_whole_past(emission: str) -> None:
+    law = random_law(9, covariance="diag").permuted(torch.tensor([0]))
+    X, whole, names = np.random.default_rng(10).normal(size=(12, 2)), law, ("x0", "x1")
+    mean = law.intercept_[0] + X[1:-1] @ law.coef_[0, 0].T + X[:-2] @ law.coef_[0, 1].T
+    variance = law.covariance_[0]
+    expected = 0.5 * np.log(2.0 * np.pi * variance) + 0.5 * (X[2:] - mean) ** 2 / variance
+    if emission == "in a product":
+        place = hsmm.emissions.Gaussian.from_parameters([[0.0]], [[1.0]])
+        whole, names = hsmm.emissions.Product.from_parameters((place, law), ((1,), (0, 2))), ("x0", "x2")
+        X = np.insert(X, 1, 0.3, axis=1)
+    model = hsmm.HMM.from_parameters(initial_prob=[1.0], transition_prob=[[1.0]], emission=whole)
+    table = model.contributions(X)
+    for feature, name in enumerate(names):
+        np.testing.assert_allclose(table[f"surprise_{name}"].to_numpy()[2:], expected[:, feature], rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
@@ -172,10 +172,16 @@ class AutoregressiveGaussian(Emission):
         return {"level": sd, "coef": ratio.unsqueeze(2).expand_as(self.parameters["coef"])}
 
     def log_potentials(self, sequences: Sequences, out: StateSeries | None = None) -> StateSeries:
-        level = self.parameters["level"]
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features; the model was fitted on {self.n_features}.")
-        lagged = Lagged.of(sequences, self.lags)
+        return self._table(Lagged.of(sequences, self.lags), out)
+
+    def log_density_of(self, sequences: Sequences, columns: Collection[int]) -> StateSeries:
+        whole = Lagged.of(sequences, self.lags)
+        return self._table(replace(whole, sequences=sequences.observing(columns)), None)
+
+    def _table(self, lagged: Lagged, out: StateSeries | None) -> StateSeries:
+        level, sequences = self.parameters["level"], lagged.sequences
         density = level.new_zeros(len(level), sequences.n_rows, level.shape[1]) if out is None else out.zero_()
         for pattern in lagged.patterns:
             found = self._log_density(lagged, pattern)
