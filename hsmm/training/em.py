@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from hsmm.training.coordinates import confined
 from hsmm.training.objective import Objective, objective_of
 
 FALL_TOLERANCE = 1e-8
+_NUMBERS = ("log_likelihood", "objective", "n_iter", "converged", "fall")
 _LOOK = 4
 """Iterations on a GPU from one look at who is done to the next, each of which the host waits for."""
 
@@ -40,11 +43,20 @@ class Fit:
     converged: Tensor
     fall: Tensor
 
+    @cached_property
+    def told(self) -> dict[str, list[Any]]:
+        """The numbers of each restart as the host knows them."""
+        return {name: getattr(self, name).tolist() for name in _NUMBERS}
+
+    @cached_property
+    def climbs(self) -> Tensor:
+        """The ``history`` as the host knows it."""
+        return self.history.cpu()
+
     def take(self, restart: Tensor) -> Fit:
         """The climb of one restart alone."""
         one = restart.view(1)
-        names = ("log_likelihood", "objective", "n_iter", "converged", "fall")
-        parts = {name: getattr(self, name)[one] for name in names}
+        parts = {name: getattr(self, name)[one] for name in _NUMBERS}
         return Fit(self.model.take(one), history=self.history[:, one], **parts)
 
 

@@ -53,7 +53,7 @@ def fitting_encoded(
         model=fit.model.take(torch.tensor([place], device=fit.objective.device)),
         log_likelihood=float(fit.log_likelihood[place]),
         objective=float(fit.objective[place]),
-        history=fit.history[:, place],
+        history=fit.climbs[:, place],
         n_iter=int(fit.n_iter[place]),
         converged=bool(fit.converged[place]),
         collapsed=bool(fit.model.emission.collapsed(objective.sequences)[place]),

@@ -236,14 +236,15 @@ class _Runner:
         else:
             self.prospect = float(_prospect(fit.history[:, [position]])[0]) if prospect is None else prospect
         self.n_rounds += 1
-        self.n_iter += int(fit.n_iter[position])
-        self.fall = max(self.fall, float(fit.fall[position]))
-        climb = fit.history[:, position]
+        self.n_iter += fit.told["n_iter"][position]
+        self.fall = max(self.fall, fit.told["fall"][position])
+        climb = fit.climbs[:, position]
         climb = climb[~climb.isnan()]
         self.history = [*self.history, climb[1:] if self.history else climb]  # a round begins where one ended
 
     def reached(self, what: str) -> Any:
-        return getattr(self.fit, what)[self.position].item()
+        assert self.fit is not None
+        return self.fit.told[what][self.position]
 
     def model(self) -> Model:
         assert self.fit is not None

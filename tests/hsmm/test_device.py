@@ -90,6 +90,7 @@ def both(
 
 def agree(here: Any, there: Any) -> None:
     assert there.log_likelihood_ == pytest.approx(here.log_likelihood_, rel=RELATIVE)
+    assert np.isfinite(there.history_[-1])
 
 
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case.component.name)
