@@ -23,8 +23,9 @@ from hsmm.plot.style import PALETTE
 from tasks.config.columns import NAME_COLUMNS, QUARANTINE_COLUMNS, STATE_COLUMNS
 from tasks.config.errors import OutputError
 from tasks.config.settings import Settings
+from tasks.fitting.bundle import Bundle, Member
 from tasks.fitting.scaling import Scaling
-from tasks.report.page.data import ChosenModel, PageData
+from tasks.report.page.data import ChosenModel, PageData, chosen_models
 from tasks.report.page.evidence import recorded
 from tasks.report.page.plots import hazard_plot, numbers, survival_plot
 from tasks.report.page.profile import decoded_runs, hazard, laws, mean_durations, survival
@@ -573,3 +574,20 @@ def test_without_a_table_there_is_no_page(settings_for: Callable[..., Settings])
 
 def test_names_of_columns_are_those_of_the_tables() -> None:
     assert set(named().columns) == set(NAME_COLUMNS)
+
+
+def test_of_many_models_only_those_that_are_shown_are_read() -> None:
+    read, names = list[str](), [f"s{i:03}" for i in range(100)]
+    model = fitted().estimator
+
+    def reading(name: str) -> Callable[[], Any]:
+        return lambda: read.append(name) or model
+
+    members = {name: Member(reading(name), (0, 1), 2, 1, START, START) for name in names}
+    scales = pl.DataFrame({"series_id": names, "mean:level": 0.0, "scale:level": 1.0})
+    rows = pl.concat([rows_of(name, PATH[:20]) for name in names])
+    models = chosen_models(Bundle(members, Scaling(["level"], scales)), rows)
+    assert [model.unit for model in models] == names
+    assert models[7].scaling.statistics["series_id"].to_list() == [names[7]]
+    page(page_data_of(rows, models=models))
+    assert 0 < len(set(read)) <= MOST_UNITS

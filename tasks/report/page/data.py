@@ -15,7 +15,7 @@ from tasks.alerts.show import noted_alerts
 from tasks.config.moments import in_steps
 from tasks.config.ops import OPS
 from tasks.config.outcome import RunSummary
-from tasks.fitting.bundle import ALL
+from tasks.fitting.bundle import ALL, Member
 from tasks.fitting.decode import by_unit, default_name
 from tasks.fitting.scaling import OTHERS, Scaling
 from tasks.report.data import report_frame
@@ -43,17 +43,22 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A fitted estimator, and what its features were scaled by.
+    """A fitted estimator, or the member of a bundle that has it, and what its features were scaled by.
 
     ``ids`` are the persistent ids of the estimator's states, in its own order; empty where the two orders are one.
     ``unit`` is the series that it is the model of; empty where it is one of all, or of all but those in ``without``.
     """
 
-    estimator: Any
+    held: Any
     scaling: Scaling
     ids: tuple[int, ...] = ()
     unit: str = ALL
     without: frozenset[str] = frozenset()
+
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator, which a member of a bundle may read only now."""
+        return self.held.model if isinstance(self.held, Member) else self.held
 
     @property
     def state_ids(self) -> list[int]:
@@ -226,21 +231,16 @@ def length_in_words(length: str) -> str:
 
 
 def chosen_models(bundle: Bundle, rows: pl.DataFrame) -> list[ChosenModel]:
-    """The models of ``rows``, in the order of their first: that of all series, or of each its own."""
-    own = frozenset(bundle.members) - {ALL}
-    return [_chosen(bundle, unit, own) for unit in by_unit(bundle, rows.select("series_id"))]
-
-
-def _chosen(bundle: Bundle, unit: str, own: frozenset[str]) -> ChosenModel:
-    member, statistics = bundle.members[unit], bundle.scaling.statistics
-    if unit != ALL:
-        statistics = statistics.filter(pl.col("series_id").is_in([unit, OTHERS]))
-    elif own:
-        statistics = statistics.filter(~pl.col("series_id").is_in([*own]))
-    return ChosenModel(
-        member.model,
-        replace(bundle.scaling, statistics=statistics),
-        member.ids,
-        unit,
-        own if unit == ALL else frozenset(),
-    )
+    """The models of ``rows``, in the order of their first: that of all series, or of each its own. None is read yet."""
+    own, scales = frozenset(bundle.members) - {ALL}, bundle.scaling.statistics
+    by_series = {str(series): part for (series,), part in scales.group_by("series_id", maintain_order=True)}
+    others, none = by_series.get(OTHERS, scales.clear()), frozenset[str]()
+    found = []
+    for unit in by_unit(bundle, rows.select("series_id")):
+        if unit == ALL:
+            statistics = scales.filter(~pl.col("series_id").is_in([*own]))
+        else:
+            statistics = pl.concat([by_series.get(unit, scales.clear()), others])
+        member, scaling = bundle.members[unit], replace(bundle.scaling, statistics=statistics)
+        found.append(ChosenModel(member, scaling, member.ids, unit, own if unit == ALL else none))
+    return found
