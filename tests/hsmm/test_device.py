@@ -152,7 +152,7 @@ ENCODERS: list[dict[str, Any]] = [
     {"context": hsmm.context.CNNLSTM(hidden=4)},
     {"context": hsmm.context.GRU(hidden=4), "trainer": hsmm.trainers.AdamW(n_steps=6, every=3)},
     {"context": hsmm.context.Attention(hidden=4)},
-    {"context": hsmm.context.MLP(hidden=4), "emission": hsmm.emissions.GLM(family="gaussian")},
+    {"context": hsmm.context.MLP(hidden=4), "emission": hsmm.emissions.Contextual(family="gaussian")},
 ]
 
 

@@ -82,12 +82,12 @@ def unrolled(gates: int, weights: Weights, rows: Tensor, layers: int, way: str) 
     """(T, hidden) the last layer's output, block after block, the memory handed on."""
     flat = _cells(weights, layers, way)
     memory = rows.new_zeros(layers, 1, weights[f"{way}_memory_0"].shape[0])
-    state, found = [memory, memory], []
+    state, found, rest = [memory, memory], [], (True, layers, 0.0, _is_trained(rows), False)
     for block in blocks(rows):
         if gates == 4:
-            output, *state = torch.lstm(block.unsqueeze(1), state, flat, True, layers, 0.0, False, False, False)
+            output, *state = torch.lstm(block.unsqueeze(1), state, flat, *rest, False)
         else:
-            output, memory = torch.gru(block.unsqueeze(1), memory, flat, True, layers, 0.0, False, False, False)
+            output, memory = torch.gru(block.unsqueeze(1), memory, flat, *rest, False)
         found.append(output[:, 0])
     return torch.cat(found)[: len(rows)]
 
@@ -97,12 +97,17 @@ def together(gates: int, weights: Weights, series: Sequence[Tensor], layers: int
     packed = torch.nn.utils.rnn.pack_sequence(list(series), enforce_sorted=False)
     flat = _cells(weights, layers, way)
     blank = packed.data.new_zeros(layers, len(series), weights[f"{way}_memory_0"].shape[0])
-    rest = flat, True, layers, 0.0, False, False
+    rest = flat, True, layers, 0.0, _is_trained(packed.data), False
     if gates == 4:
         output = torch.lstm(packed.data, packed.batch_sizes, [blank, blank], *rest)[0]
     else:
         output = torch.gru(packed.data, packed.batch_sizes, blank, *rest)[0]
     return torch.nn.utils.rnn.unpack_sequence(packed._replace(data=output))
+
+
+def _is_trained(rows: Tensor) -> bool:
+    """What cuDNN wants to know before it can be differentiated; without dropout it changes nothing else."""
+    return rows.is_cuda and torch.is_grad_enabled()
 
 
 def _cells(weights: Weights, layers: int, way: str) -> list[Tensor]:

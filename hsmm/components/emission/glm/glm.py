@@ -348,7 +348,7 @@ class GLM(OnCovariates, Emission):
         return sum(size * (1 if name in self.tied else k) for name, size in sizes.items())
 
     def log_prior(self) -> Tensor:
-        penalty = self._penalty(torch.ones(self._layout.n_coordinates, dtype=torch.float64), 0.0)
+        penalty = self._penalty(torch.ones_like(self._layout.first, dtype=torch.float64), 0.0)
         standard = self._coordinates(self._standard())
         centre, spread = self._units()
         weighed = self._coordinates(standardised(self._stacked(), centre, self._unit_of(spread)))
@@ -357,7 +357,7 @@ class GLM(OnCovariates, Emission):
 
     @property
     def is_smooth(self) -> bool:
-        return self._penalty(torch.ones(self._layout.n_coordinates, dtype=torch.float64), 0.0).is_smooth
+        return self._penalty(torch.ones_like(self._layout.first, dtype=torch.float64), 0.0).is_smooth
 
     def constraints(self) -> Mapping[str, Constraint]:
         kinds: dict[str, Constraint] = {"coef": "real", "intercept": "real"}
@@ -397,7 +397,7 @@ class GLM(OnCovariates, Emission):
     def _layout(self) -> Layout:
         coef = self.parameters["coef"]
         m = coef.shape[4] if coef.ndim == 5 else 1
-        return layout(coef.shape[1], m, coef.shape[2] + 1, frozenset(self.tied))
+        return layout(coef.shape[1], m, coef.shape[2] + 1, frozenset(self.tied), coef.device)
 
     @property
     def _floor(self) -> float:
@@ -463,10 +463,7 @@ class GLM(OnCovariates, Emission):
         place = self._layout
         g, k, q = place.place.shape
         flat = stacked.reshape(*stacked.shape[:2], g, k * q)
-        first = torch.empty(place.n_coordinates, dtype=torch.int64)
-        index = place.place[0].flatten()
-        first[index.flip(0)] = torch.arange(len(index)).flip(0)
-        return flat[..., first.to(flat.device)]
+        return flat[..., place.first]
 
     def _with_stacked(self, stacked: Tensor) -> Self:
         joined = stacked.permute(0, 2, 4, 1, 3).contiguous()
