@@ -45,13 +45,14 @@ def world(seed: int) -> World:
     return World(np.concatenate([x for x, _ in drawn]), np.concatenate([z for _, z in drawn]), truth)
 
 
-def tried(seed: int, training: str, n_init: int) -> str:
+def tried(seed: int, training: str, n_init: int, n_steps: int) -> str:
     """One fit in a line."""
     made = world(seed)
     fresh, states = made.X[SEEN:], made.states[SEEN:]
     seen, unseen = [N_STEPS] * (SEEN // N_STEPS), [N_STEPS] * (N_SERIES - SEEN // N_STEPS)
     began = time.process_time()
-    model = hsmm.DSSM(N_STATES, training=training, n_init=n_init, random_state=seed).fit(made.X[:SEEN], seen)
+    bare = hsmm.DSSM(N_STATES, training=training, n_init=n_init, max_iter=n_steps, random_state=seed)
+    model = bare.fit(made.X[:SEEN], seen)
     took = time.process_time() - began
     known, found = (hsmm.metrics.aligned_accuracy(states, one.predict(fresh, unseen)) for one in (made.truth, model))
     best, reached = (one.score(fresh, unseen) / len(fresh) for one in (made.truth, model))
@@ -64,11 +65,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trainings", nargs="*", default=["exact", "variational"])
     parser.add_argument("--n-init", type=int, default=4)
+    parser.add_argument("--n-steps", type=int, default=300)
     asked = parser.parse_args()
     print("seed training       truth    found     truth     found     bound  CPU s")
     for training in asked.trainings:
         for seed in range(asked.seeds):
-            print(tried(seed, training, asked.n_init), flush=True)
+            print(tried(seed, training, asked.n_init, asked.n_steps), flush=True)
 
 
 if __name__ == "__main__":

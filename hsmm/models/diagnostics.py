@@ -47,7 +47,7 @@ class Diagnostics(Queries):
             raise ValueError(f"ties is {ties!r}; expected one of {', '.join(TIES)}{nearest(ties, TIES)}")
         sequences = self._sequences(X, lengths, context, groups)
         before = self._predicted(sequences)
-        tails = self._fitted_model().emission.tails(sequences).mixed(before.unsqueeze(1))
+        tails = self._fitted_model().emission.tails(self._beside(sequences)).mixed(before.unsqueeze(1))
         share: Tensor | float = 0.5
         if ties == "random":
             drawn = np.random.default_rng(seed_from(random_state)).uniform(size=tuple(sequences.values.shape))
@@ -78,12 +78,13 @@ class Diagnostics(Queries):
         """
         sequences = self._sequences(X, lengths, context, groups)
         emission, before = self._fitted_model().emission, self._predicted(sequences)
+        rows = self._beside(sequences)
 
         def log_density(columns: frozenset[int]) -> np.ndarray:
             """(N, K + 1) of these columns in each state, and given the past alone."""
             if not columns:
                 return np.zeros((sequences.n_rows, before.shape[1] + 1))
-            table = emission.log_density_of(sequences, columns)[0]
+            table = emission.log_density_of(rows, columns)[0]
             return torch.cat([table, (table + before).logsumexp(1, keepdim=True)], 1).numpy()
 
         n_features = sequences.n_features
@@ -98,6 +99,10 @@ class Diagnostics(Queries):
         columns |= {"log_odds_past": moves.odds(before.numpy())}
         columns |= {f"log_odds_{name}": moves.odds(shares[:, :-1, f]) for f, name in enumerate(names)}
         return self._framed(X, pl.DataFrame(columns).with_columns(pl.col("state_before").replace(-1, None)))
+
+    def _beside(self, sequences: Sequences) -> Sequences:
+        """The series with what an encoder makes of all that was seen of them."""
+        return self._fitted_model().beside(sequences)
 
     def _predicted(self, sequences: Sequences) -> Tensor:
         """(N, K) log p(state | the series before)."""

@@ -20,6 +20,8 @@ from hsmm.components.transition import Neural
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 
+_ROUNDING = 1e-15  # of what the engine counts of states that cannot be
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Guided(Model):
@@ -97,7 +99,7 @@ def lower_bound(model: Model, guide: Model, sequences: Sequences) -> Tensor:
     counts = inference.expected_counts(q)
     ours = p.log_transition if p.log_transition.ndim == 4 else p.log_transition.unsqueeze(1)
     of_row = _weighed(counts.state, p.log_emission) + _weighed(counts.transition, ours - moves).sum(-1)
-    at_first = _weighed(counts.state[:, first], p.log_initial.unsqueeze(1) - begins)
+    at_first = _weighed(begins.exp(), p.log_initial.unsqueeze(1) - begins)
     series = torch.arange(sequences.n_series, device=first.device).repeat_interleave(sequences.lengths)
     return at_first.index_add(1, series, of_row)
 
@@ -109,6 +111,6 @@ def _only_where(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _weighed(weight: Tensor, value: Tensor) -> Tensor:
-    """Σ weight · value over the last axis, where there is weight."""
-    counted = weight > 0
+    """Σ weight · value over the last axis, where there is weight beyond rounding."""
+    counted = weight > _ROUNDING
     return torch.where(counted, weight * value.masked_fill(~counted, 0.0), 0.0).sum(-1)

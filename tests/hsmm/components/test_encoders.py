@@ -58,6 +58,22 @@ class TestEveryEncoder:
         assert torch.equal(encoder.take(torch.tensor([1])).features(rows), whole[1:])
         assert not torch.equal(whole[0], whole[1])
 
+    def test_what_is_learnt_from_together_is_what_each_series_tells_alone(
+        self, name: str, options: dict[str, Any]
+    ) -> None:
+        both_ways = [False, True] if name in ("gru", "lstm") else [False]
+        for bidirectional in both_ways:
+            encoder, rows = begun(name, options, bidirectional=bidirectional)
+            weight = torch.randn(2, N_ROWS, encoder.width, generator=generator(4), dtype=torch.float64)
+            free = {key: value.requires_grad_() for key, value in encoder.free().items()}
+            learner = encoder.with_free(free)
+            together = learner.features(rows)
+            alone = torch.cat([learner.features(rows.series([s])) for s in range(len(LENGTHS))], 1)
+            torch.testing.assert_close(together, encoder.features(rows), rtol=1e-12, atol=1e-12)
+            slopes = [torch.autograd.grad((weight * one).sum(), list(free.values())) for one in (together, alone)]
+            for one, other in zip(*slopes, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
     def test_every_weight_has_a_slope(self, name: str, options: dict[str, Any]) -> None:
         encoder, rows = begun(name, options, n_restarts=1)
         free = {key: value.clone().requires_grad_() for key, value in encoder.free().items()}

@@ -127,6 +127,13 @@ def test_the_bound_is_below_the_likelihood_wherever_training_passes(context: Any
     assert gaps[-1].sum() < gaps[0].sum()
 
 
+def test_a_guide_goes_nowhere_the_model_cannot() -> None:
+    first = hsmm.initials.FixedInitial(probability=(0.5, 0.5, 0.0))
+    model = deep("variational", initial=first, n_init=1, max_iter=12).fit(X, LENGTHS)
+    assert np.isfinite(model.history_[1:]).all()
+    assert -np.inf < model.lower_bound_ <= model.log_likelihood_
+
+
 def test_of_one_state_the_bound_is_the_likelihood() -> None:
     model = hsmm.DSSM(1, training="variational", transition_hidden=1, emission_hidden=1, n_init=1, max_iter=5)
     model.fit(X, LENGTHS)
@@ -233,6 +240,13 @@ def test_what_is_known_at_a_row_depends_on_no_later_one(recurrent: hsmm.DSSM) ->
     for part in (recurrent._model.transition, recurrent._model.emission):
         assert part.parameters["gate"].abs().max() > 1e-4
     assert recurrent._model.potentials(Sequences.from_arrays(X[:12])).log_transition.ndim == 4
+
+
+def test_questions_about_rows_read_what_the_encoder_makes_of_them(recurrent: hsmm.DSSM) -> None:
+    told = recurrent.contributions(X, LENGTHS)
+    assert told["surprise"].to_numpy() == pytest.approx(-recurrent.log_density(X, LENGTHS), abs=1e-9)
+    residuals = recurrent.pseudo_residuals(X, LENGTHS)
+    assert np.corrcoef(residuals[:, 0] ** 2 + residuals[:, 1] ** 2, told["surprise"])[0, 1] > 0.5
 
 
 def test_it_forecasts_and_samples(exact: hsmm.DSSM, recurrent: hsmm.DSSM) -> None:
