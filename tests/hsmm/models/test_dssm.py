@@ -18,7 +18,7 @@ import hsmm
 from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
-from hsmm.training.guide import Guided, lower_bound, reading
+from hsmm.training.guide import Guided, lower_bound, reading, seen_whole
 from hsmm.training.objective import Objective
 from hsmm.training.starts import draw_starts, initial_model
 from hsmm.training.trainers import AdamW, Variational
@@ -163,6 +163,15 @@ def test_relaxations_differ_in_their_values_or_in_their_slopes() -> None:
     torch.testing.assert_close(straight, hard)
     assert not torch.allclose(soft, hard, rtol=1e-3)
     assert not torch.allclose(slope, flat, rtol=1e-3)
+
+
+def test_to_a_guide_a_missing_value_is_a_usual_one_and_is_marked() -> None:
+    model, rows = begun([6, 4])
+    read = model.guide_context._standard(seen_whole(rows, model.guide_context))
+    values, marks = read[:, :, :2], read[:, :, 2:]
+    assert (values[:, ~rows.observed] == 0.0).all()
+    assert (marks[:, ~rows.observed] < 0.0).all()
+    assert (marks[:, rows.observed] > 0.0).all()
 
 
 def test_a_guide_learns_before_it_leads() -> None:
