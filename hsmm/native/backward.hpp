@@ -15,10 +15,11 @@ class Backward {
     using Mask = typename Lanes<F, N>::Mask;
 
     const Group<F, N>& g_;
-    const Tables<F, N, Shared>& tables_;
+    Tables<F, N, Shared>& tables_;
     const Trace<F, N>& trace_;
     Counts<F, N>& counts_;
     const int64_t K_, D_;
+    const bool by_row_;  // durations
     Buffer<V> ring_, tail_, after_, began_, starting_, probability_;
     Buffer<Doubles<N>> state_;  // (K,) carried in float64 because it is a long sum of differences
 
@@ -27,26 +28,29 @@ class Backward {
         return maximum(possible ? broadcast<V>(Limits<F>::faint) : V{}, value);
     }
 
-    template <class Row>
+    // Counts of one row are of the segments themselves; sums over rows still lack the table's factor.
+    template <bool OneRow, class Row>
     static void pass(V* slot, V* count, Row duration, int64_t n, V weight, V entering, Sum<F, N>& weighed) {
         const V faint = at_least_faint(V{}, weight > 0);
         weighed.add(n, [&](int64_t i, auto part, auto& sum) {
             using U = typename decltype(part)::Chunk;
-            const U value = load<U>(slot + i);
-            sum = fma(part.only(value), part.only(duration.template chunk<U>(i)), sum);
-            part.store(count + i, fma(widen<U>(entering), value, load<U>(count + i)));
+            const U value = load<U>(slot + i), law = duration.template chunk<U>(i);
+            sum = fma(part.only(value), part.only(law), sum);
+            part.store(count + i, OneRow ? widen<U>(entering) * (value * law)
+                                         : fma(widen<U>(entering), value, load<U>(count + i)));
             part.store(slot + i, maximum(minimum(value, widen<U>(faint)), value * widen<U>(weight)));
         });
     }
 
     // Σ_r p(r) B(r) over the ring, weighed; counts the segments entered here and carries the ring over row t.
-    template <class Row>
-    V recede(int64_t j, int64_t t, Row duration, V* count, V weight, V entering) {
+    template <bool OneRow>
+    V recede(int64_t j, int64_t t, V weight, V entering) {
         const int64_t now = t % D_;
-        V* slot = ring_.data() + j * D_;
+        const auto duration = tables_.duration.from(j * D_);
+        V *slot = ring_.data() + j * D_, *count = counts_.duration + j * D_;
         Sum<F, N> weighed;
-        pass(slot + now, count, duration, D_ - now, weight, entering, weighed);
-        pass(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, weighed);
+        pass<OneRow>(slot + now, count, duration, D_ - now, weight, entering, weighed);
+        pass<OneRow>(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, weighed);
         const V sum = weighed.total();
         return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
     }
@@ -54,11 +58,13 @@ class Backward {
     // A first segment counts as residual where its lane is left-censored, and as a duration elsewhere.
     V recede_to_first(int64_t j, V weight, V entering) {
         const V* slot = ring_.data() + j * D_;
-        for (int64_t r = 0; r < D_; ++r)
-            for (int l = 0; l < g_.n_lanes; ++l) {
-                V& count = g_.left[l] ? counts_.residual[j * D_ + r] : counts_.duration[j * D_ + r];
-                count[l] += entering[l] * slot[r][l];
-            }
+        for (int64_t r = 0; r < D_; ++r) {
+            V& count = counts_.duration[j * D_ + r];
+            if (by_row_) count = V{};
+            for (int l = 0; l < g_.n_lanes; ++l)
+                (g_.left[l] ? counts_.residual[j * D_ + r] : count)[l] += entering[l] * slot[r][l];
+            if (by_row_) count *= tables_.first[j * D_ + r];
+        }
         V sum{};
         for (int64_t r = 0; r < D_; ++r) sum = fma(slot[r], tables_.first[j * D_ + r], sum);
         return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
@@ -103,8 +109,10 @@ class Backward {
 
     void end_previous(int64_t t) {
         const V* end = trace_.end.data() + (t - 1) * g_.Kp;
+        tables_.read_transition(t - 1);
         move_back<F, N>(
             starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
+        counts_.close_moves(t - 1, tables_.transition);
         for (int64_t i = 0; i < K_; ++i) {
             after_[i] = at_least_faint(after_[i], after_[i] > 0);
             if (g_.has_tail) recede_tail(i, t);
@@ -114,20 +122,22 @@ class Backward {
 
     void step(int64_t t) {
         const V *weight = trace_.weight.data() + t * g_.Kp, *start = trace_.start.data() + t * g_.Kp;
+        tables_.read_duration(t);
         for (int64_t j = 0; j < K_; ++j) {
             if (g_.has_tail) ring_[j * D_ + (t + D_ - 1) % D_] = tail_[j];
             const V entering = start[j] * weight[j];
-            starting_[j] = t == 0 && g_.any_left
-                ? recede_to_first(j, weight[j], entering)
-                : recede(j, t, tables_.duration.from(j * D_), counts_.duration + j * D_, weight[j], entering);
+            starting_[j] = t == 0 && g_.any_left ? recede_to_first(j, weight[j], entering)
+                         : by_row_               ? recede<!Shared>(j, t, weight[j], entering)
+                                                 : recede<false>(j, t, weight[j], entering);
             began_[j] = start[j] * starting_[j];
         }
+        counts_.close_segments(t);
         if (t > 0) end_previous(t);
     }
 
 public:
-    Backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
-        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D),
+    Backward(const Group<F, N>& g, Tables<F, N, Shared>& tables, const Trace<F, N>& trace, Counts<F, N>& counts)
+        : g_(g), tables_(tables), trace_(trace), counts_(counts), K_(g.K), D_(g.D), by_row_(g.view.p.duration_by_row),
           ring_(K_ * D_ + full_width<F>), tail_(K_), after_(g.Kp), began_(K_), starting_(g.Kp),
           probability_(g.Kp), state_(K_) {
         fill_zero(ring_, K_ * D_ + full_width<F>);

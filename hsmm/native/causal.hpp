@@ -52,12 +52,12 @@ class Ages {
     const double* survival(int64_t t, int64_t age) const {
         const int64_t size = s_.K * s_.D, start = t - age + 1;
         if (start + seen_ == 0 && p_.left_censored[s_.series])
-            return entry(out_.residual_survival, p_.residual_varies, p_.n_series, s_.restart, s_.series, size);
-        return entry(out_.survival, p_.duration_varies, p_.n_rows, s_.restart, s_.offset + start, size);
+            return entry(out_.residual_survival, p_.residual_by_series, p_.n_series, s_.restart, s_.series, size);
+        return entry(out_.survival, p_.duration_by_row, p_.n_rows, s_.restart, s_.offset + start, size);
     }
 
     // The oldest age whose law can be read: laws that change with time are not known before the first row given.
-    int64_t oldest(int64_t t) const { return std::min(s_.D, t + 1 + (p_.duration_varies ? 0 : seen_)); }
+    int64_t oldest(int64_t t) const { return std::min(s_.D, t + 1 + (p_.duration_by_row ? 0 : seen_)); }
 
     void age(int64_t t, int64_t j, double start, double relative) {
         double* x = ages(j);

@@ -36,14 +36,57 @@ struct Trace {
     }
 };
 
-// Sums over time run in the lanes' own type for a while and are then moved into float64.
+// Counts of single rows, written as they come.
+template <class F, int N>
+class CountRows {
+    using V = typename Lanes<F, N>::V;
+    static constexpr bool as_table = std::is_same_v<F, double>;
+    const Group<F, N>& g_;
+    double* const table_;  // (R, N, size), null: not wanted
+    const int64_t size_;   // of a row
+    Buffer<F> turned_;     // (N, size), where they are not of the table's type
+    V weight_ = broadcast<V>(F(1));
+
+    double* of_lane(int l) const { return table_ + (g_.restart[l] * g_.view.p.n_rows + g_.row(l, 0)) * size_; }
+
+public:
+    CountRows(const Group<F, N>& g, bool has_rows, double* table, int64_t size, const double* series_weight)
+        : g_(g), table_(has_rows ? table : nullptr), size_(size), turned_(table_ && !as_table ? N * size : 0) {
+        for (int l = 0; series_weight && l < g.n_lanes; ++l) weight_[l] = F(series_weight[g.pair[l]]);
+    }
+
+    // `counts` (size,) of row t, of the lanes that have a row `last`; overwritten.
+    void write(int64_t t, int64_t last, V* counts) {
+        if (!table_) return;
+        const int n = g_.running(last);
+        F* lanes[N] = {};
+        for (int l = 0; l < n; ++l) {
+            if constexpr (as_table) lanes[l] = of_lane(l) + t * size_;
+            else lanes[l] = turned_.data() + l * size_;
+        }
+        for (int64_t i = 0; i < size_; ++i) counts[i] *= weight_;
+        from_lanes<F, N>(counts, size_, lanes);
+        for (int l = 0; !as_table && l < n; ++l) std::copy_n(lanes[l], size_, of_lane(l) + t * size_);
+    }
+
+    void blank(int l) const {
+        if (table_) std::fill_n(of_lane(l), g_.length[l] * size_, 0.0);
+    }
+};
+
+// Sums over time run in the lanes' own type for a while and are then moved into float64. Counts of tables that change
+// with time are not summed.
 template <class F, int N>
 class Counts {
     using V = typename Lanes<F, N>::V;
     const Group<F, N>& g_;
-    const int64_t size_;
+    const CountsOut& out_;
+    const bool transition_by_row_, duration_by_row_;
+    const int64_t durations_, transitions_, size_;
     Buffer<V> recent_;
     Buffer<double> total_;
+    Buffer<V> durations_of_row_, transitions_of_row_;
+    CountRows<F, N> duration_rows_, transition_rows_;
 
 public:
     static constexpr int64_t steps_between_flushes = 128;
@@ -51,16 +94,46 @@ public:
     Buffer<V> initial, residual;
     Doubles<N> paths{};  // the probability of the data as the backward pass finds it, relative to the forward pass's
 
-    explicit Counts(const Group<F, N>& g)
-        : g_(g), size_(std::max(g.K * g.D, g.Kp) + g.K * g.Kp + 2 * g.K), recent_(size_ + full_width<F>),
-          total_(size_ * N), initial(g.K), residual(g.any_left ? g.K * g.D : 0) {
-        duration = recent_.data();
-        transition = duration + std::max(g.K * g.D, g.Kp);
-        stay = transition + g.K * g.Kp;
+    Counts(const Group<F, N>& g, const CountsOut& out)
+        : g_(g), out_(out), transition_by_row_(g.view.p.transition_by_row), duration_by_row_(g.view.p.duration_by_row),
+          durations_(std::max(g.K * g.D, g.Kp)), transitions_(g.K * g.Kp),
+          size_((duration_by_row_ ? 0 : durations_) + (transition_by_row_ ? 0 : transitions_) + 2 * g.K),
+          recent_(size_ + full_width<F>), total_(size_ * N),
+          durations_of_row_(duration_by_row_ ? durations_ + full_width<F> : 0),
+          transitions_of_row_(transition_by_row_ ? transitions_ : 0),
+          duration_rows_(g, duration_by_row_, out.duration, g.K * g.D, out.series_weight),
+          transition_rows_(g, transition_by_row_, out.transition, g.K * g.K, out.series_weight), initial(g.K),
+          residual(g.any_left ? g.K * g.D : 0) {
+        stay = recent_.data();
         leave = stay + g.K;
+        V* next = leave + g.K;
+        transition = transition_by_row_ ? transitions_of_row_.data() : next;
+        if (!transition_by_row_) next += transitions_;
+        duration = duration_by_row_ ? durations_of_row_.data() : next;
         fill_zero(recent_, size_);
         fill_zero(total_, size_ * N);
+        if (transition_by_row_) fill_zero(transitions_of_row_, transitions_);
         if (g.any_left) fill_zero(residual, g.K * g.D);
+    }
+
+    // What has been counted of segments that start at t, or of moves from t to t + 1, has a row of its own if its table
+    // has one.
+    void close_segments(int64_t t) {
+        if (duration_by_row_) duration_rows_.write(t, t, duration);
+    }
+    template <class Table>
+    void close_moves(int64_t t, Table table) {
+        if (!transition_by_row_) return;
+        for (int64_t i = 0; i < transitions_; ++i) transition[i] *= table[i];
+        for (int64_t i = 1; N == 1 && i < g_.K; ++i) std::copy_n(transition + i * g_.Kp, g_.K, transition + i * g_.K);
+        transition_rows_.write(t, t + 1, transition);
+        fill_zero(transitions_of_row_, transitions_);
+    }
+
+    // Lane l counts nothing.
+    void blank(int l) const {
+        duration_rows_.blank(l);
+        transition_rows_.blank(l);
     }
 
     void flush() {
@@ -78,7 +151,9 @@ public:
     }
 
     // Adds lane l; duration and transition counts still lack their own table's factor.
-    void add_to(const CountsOut& out, int l, double series_weight) const {
+    void add(int l) const {
+        const CountsOut& out = out_;
+        const double series_weight = out.series_weight ? out.series_weight[g_.pair[l]] : 1.0;
         const auto& view = g_.view;
         const int64_t r = g_.restart[l], K = g_.K, D = g_.D;
         const double* lane = total_.data() + l;
@@ -88,14 +163,15 @@ public:
                 sum[i] += series_weight * total[i * N] * (factor ? double(factor[i]) : 1.0);
         };
         for (int64_t j = 0; j < K; ++j) out.initial[r * K + j] += series_weight * double(initial[j][l]);
-        for (int64_t i = 0; i < K; ++i)
+        for (int64_t i = 0; !transition_by_row_ && i < K; ++i)
             add(out.transition + (r * K + i) * K, transition + i * g_.Kp, K, view.transition(r) + i * K);
-        add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
+        if (!duration_by_row_)
+            add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
         add(out.tail_stay + r * K, stay, K, nullptr);
         add(out.tail_leave + r * K, leave, K, nullptr);
         if (!g_.left[l]) return;
         const F* law = view.residual(r, g_.series[l]);
-        double* sum = out.residual + (view.p.residual_varies ? g_.pair[l] : r) * K * D;
+        double* sum = out.residual + (view.p.residual_by_series ? g_.pair[l] : r) * K * D;
         for (int64_t i = 0; i < K * D; ++i) sum[i] += series_weight * double(residual[i][l]) * double(law[i]);
     }
 };

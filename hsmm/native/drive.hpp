@@ -15,13 +15,13 @@ void run_forward(const Group<F, N>& g, ForwardPass& forward, EndOf end_of, Bound
         forward.step(t, end, bounds_of(t));
         seen(t);
         for (int l = g.running(t) - 1; l >= 0 && g.length[l] == t + 1; --l) done(l, end);
-        if (t + 1 < g.longest) forward.begin_next(end);
+        if (t + 1 < g.longest) forward.begin_next(t, end);
     }
 }
 
 // Calls work(forward) with the forward pass that fits the group's tables.
 template <bool Watch, bool Shared, class F, int N, class Work>
-void with_forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, Work work) {
+void with_forward(const Group<F, N>& g, Tables<F, N, Shared>& tables, Work work) {
     if (g.view.p.duration) {
         Forward<F, N, Shared, Watch> forward(g, tables);
         work(forward);

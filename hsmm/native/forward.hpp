@@ -21,7 +21,7 @@ class Forward {
     using Lost = decltype(U{} > U{});
 
     const Group<F, N>& g_;
-    const Tables<F, N, Shared>& tables_;
+    Tables<F, N, Shared>& tables_;
     const int64_t K_, D_;
     Mask lost_now_{}, lost_{};
     Buffer<V> ring_, open_, occupancy_, weight_;
@@ -90,7 +90,7 @@ class Forward {
 public:
     Scale<F, N> scale;
 
-    Forward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
+    Forward(const Group<F, N>& g, Tables<F, N, Shared>& tables)
         : g_(g), tables_(tables), K_(g.K), D_(g.D), ring_(K_ * D_ + full_width<F>), open_(g.Kp), occupancy_(g.Kp),
           weight_(g.Kp), start_(g.Kp), tail_(K_), tail_mass_(K_), scale(g) {
         fill_zero(ring_, K_ * D_ + full_width<F>);
@@ -101,6 +101,7 @@ public:
 
     // `bounds` (Kp,), if wanted, are those of Scale::weigh.
     void step(int64_t t, V* end, V* bounds) {
+        tables_.read_duration(t);
         const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass.data();
         for_entries<F, N>(g_.Kp, [&](int64_t j, auto part) {
             using U = typename decltype(part)::Chunk;
@@ -116,7 +117,9 @@ public:
                                            : advance(j, t, tables_.duration.from(j * D_));
     }
 
-    void begin_next(const V* end) {
+    // From t to t + 1.
+    void begin_next(int64_t t, const V* end) {
+        tables_.read_transition(t);
         for (int64_t i = 0; Watch && i < K_; ++i)
             lost_ |= (end[i] * tables_.least_transition[i] <= V{}) & (end[i] > V{});
         move_on<F, N>(end, tables_.transition, K_, start_.data());

@@ -14,8 +14,8 @@ namespace hsmm {
 HSMM_STRUCTURE(Problem,
     int64_t n_restarts, n_series, n_rows, n_states, n_durations;
     const void* initial;     // (R, K)
-    const void* transition;  // (R, K, K)
-    const void* duration;    // (R, K, D); null for an HMM
+    const void* transition;  // (R, K, K); logarithms (R, N, K, K) where it varies
+    const void* duration;    // (R, K, D), null for an HMM; logarithms (R, N, K, D) where it varies
     const void* residual;    // (R, K, D); null where no series is left-censored
     const void* tail_stay;   // (R, K); null without a tail slot
     const void* tail_leave;  // (R, K), 1 - tail_stay
@@ -31,7 +31,7 @@ HSMM_STRUCTURE(Problem,
                            // a series alone where it has an owner, and so is the index of all that is (R, S) then
     int64_t n_groups;
     int64_t n_threads;
-    int64_t transition_varies, duration_varies, residual_varies;  // a table for every row (residual: every series)
+    int64_t transition_by_row, duration_by_row, residual_by_series;  // a table for every row (residual: every series)
 );
 
 // The same with the bounds as its tables.
@@ -50,11 +50,12 @@ inline int64_t first_row(const Problem& p, int64_t restart, int64_t series) {
     return (p.owners ? 0 : restart * p.n_rows) + p.offsets[series];
 }
 
+// Logarithms of tables that vary are alike, but are read another way.
 inline bool have_same_tables(const Problem& p, const Problem& q) {
     return p.initial == q.initial && p.transition == q.transition && p.duration == q.duration &&
-           p.residual == q.residual && p.tail_stay == q.tail_stay && p.tail_leave == q.tail_leave;
+           p.residual == q.residual && p.tail_stay == q.tail_stay && p.tail_leave == q.tail_leave &&
+           !p.transition_by_row && !p.duration_by_row;
 }
-
 
 template <class F>
 struct View {
@@ -64,13 +65,13 @@ struct View {
     const F* initial(int64_t r) const { return static_cast<const F*>(p.initial) + r * K; }
     // Tables that vary have one for every row (residual: for every series).
     const F* transition(int64_t r, int64_t row = 0) const {
-        return of(p.transition, p.transition_varies, p.n_rows, r, row, K * K);
+        return of(p.transition, p.transition_by_row, p.n_rows, r, row, K * K);
     }
     const F* duration(int64_t r, int64_t row = 0) const {
-        return of(p.duration, p.duration_varies, p.n_rows, r, row, K * D);
+        return of(p.duration, p.duration_by_row, p.n_rows, r, row, K * D);
     }
     const F* residual(int64_t r, int64_t s = 0) const {
-        return of(p.residual, p.residual_varies, p.n_series, r, s, K * D);
+        return of(p.residual, p.residual_by_series, p.n_series, r, s, K * D);
     }
     const F* tail_stay(int64_t r) const { return static_cast<const F*>(p.tail_stay) + r * K; }
     const F* tail_leave(int64_t r) const { return static_cast<const F*>(p.tail_leave) + r * K; }
@@ -137,25 +138,8 @@ struct Group {
         }
     }
 
-    // Of the packed rows: lane l's row t, or its last one if it has ended.
-    int64_t row(int l, int64_t t) const {
-        return view.p.offsets[series[l]] + std::max<int64_t>(0, std::min(t, length[l] - 1));
-    }
-
-    void spread_transition(int64_t t, V* out) const {
-        spread([&](int l) { return view.transition(restart[l], row(l, t)); }, K * K, out);
-    }
-
-    void spread_duration(int64_t t, V* out) const {
-        spread([&](int l) { return view.duration(restart[l], row(l, t)); }, K * D, out);
-    }
-
-    void spread_first(V* out) const {
-        const auto law = [&](int l) {
-            return left[l] ? view.residual(restart[l], series[l]) : view.duration(restart[l], row(l, 0));
-        };
-        spread(law, K * D, out);
-    }
+    // Of the packed rows, lane l's row t.
+    int64_t row(int l, int64_t t) const { return view.p.offsets[series[l]] + t; }
 
     // `n_rows` rows (Kp,) of the log-emissions from t on; lanes that have ended see impossible rows.
     void emissions(int64_t t, int64_t n_rows, V* out) const {

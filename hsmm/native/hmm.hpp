@@ -11,14 +11,14 @@ template <class F, int N, bool Shared, bool Watch>
 class HmmForward {
     using V = typename Lanes<F, N>::V;
     typename Lanes<F, N>::Mask lost_{};
-    const Tables<F, N, Shared>& tables_;
+    Tables<F, N, Shared>& tables_;
     const int64_t K_;
     Buffer<V> start_;
 
 public:
     Scale<F, N> scale;
 
-    HmmForward(const Group<F, N>& g, const Tables<F, N, Shared>& tables)
+    HmmForward(const Group<F, N>& g, Tables<F, N, Shared>& tables)
         : tables_(tables), K_(g.K), start_(g.Kp), scale(g) {
         std::copy_n(tables.initial.data(), g.Kp, start_.data());
     }
@@ -31,7 +31,8 @@ public:
         for (int64_t j = 0; Watch && j < K_; ++j) lost_ |= (state[j] <= V{}) & (start_[j] > V{}) & scale.allows(j);
     }
 
-    void begin_next(const V* state) {
+    void begin_next(int64_t t, const V* state) {
+        tables_.read_transition(t);
         for (int64_t i = 0; Watch && i < K_; ++i)
             lost_ |= (state[i] * tables_.least_transition[i] <= V{}) & (state[i] > V{});
         move_on<F, N>(state, tables_.transition, K_, start_.data());
@@ -46,7 +47,7 @@ public:
 
 // Computes from above, as Backward does.
 template <class F, int N, bool Shared>
-void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, const Trace<F, N>& trace,
+void hmm_backward(const Group<F, N>& g, Tables<F, N, Shared>& tables, const Trace<F, N>& trace,
                   Counts<F, N>& counts, StateRows<F, N>& rows) {
     using V = typename Lanes<F, N>::V;
     const int64_t K = g.K, row = g.Kp;
@@ -73,8 +74,10 @@ void hmm_backward(const Group<F, N>& g, const Tables<F, N, Shared>& tables, cons
             }
             break;
         }
+        tables.read_transition(t - 1);
         move_back<F, N>(
             weighted.data(), tables.transition, tables.transposed, K, now - row, counts.transition, after.data());
+        counts.close_moves(t - 1, tables.transition);
         if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
     }
     counts.flush();

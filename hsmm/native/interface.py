@@ -28,7 +28,7 @@ Problem = _structure(
     **dict.fromkeys(("initial_bound", "transition_bound", "duration_bound"), POINTER),
     **dict.fromkeys(("residual_bound", "tail_stay_bound", "tail_leave_bound"), POINTER),
     **dict.fromkeys(("emission", "offsets", "owners", "left_censored", "right_censored", "fragile", "lanes"), POINTER),
-    **dict.fromkeys(("n_groups", "n_threads", "transition_varies", "duration_varies", "residual_varies"), INT),
+    **dict.fromkeys(("n_groups", "n_threads", "transition_by_row", "duration_by_row", "residual_by_series"), INT),
 )
 CountsOut = _structure(
     "CountsOut",

@@ -85,6 +85,8 @@ struct Limits<double> {
     static constexpr double collapsed = 1e-30;   // a scale below this is computed again from reachable states
     static constexpr double faint = 1e-100;      // no positive value of a backward pass is less
     static constexpr double tolerance = 1e-11, drift = 5.6e-17;
+    static constexpr double least_entry = 1e-200;  // of a raised table; times faint, it is in range: as in inputs.py
+    static constexpr double overflow = 22.0;       // no logarithm of a table's entry is more: log(max) / 32
 };
 
 template <>
@@ -98,9 +100,11 @@ struct Limits<float> {
     static constexpr float collapsed = 1e-18f;
     static constexpr float faint = 1e-12f;
     static constexpr double tolerance = 3e-6, drift = 3e-8;
+    static constexpr float least_entry = 1e-25f;
+    static constexpr float overflow = 2.75f;
 };
 
-// exp(x) for x <= 0, by 2^k times a Taylor polynomial; below min_exponent it is 0.
+// exp(x) for x <= overflow, by 2^k times a Taylor polynomial; below min_exponent it is 0.
 template <class F, int N>
 inline typename Lanes<F, N>::V exponential(typename Lanes<F, N>::V x) {
     using V = typename Lanes<F, N>::V;

@@ -86,11 +86,11 @@ public:
     void close_row(int64_t t, const double* state) {
         double* out = states() + t * s_.K;
         for (int64_t j = 0; j < s_.K; ++j) out[j] = weight_ * std::min(1.0, std::max(0.0, state[j]));
-        if (p_.transition_varies) {
+        if (p_.transition_by_row) {
             add_transition(row_of(out_.transition, t, s_.K * s_.K));
             logs::fill(transition_, s_.K * s_.Kp, 0);
         }
-        if (p_.duration_varies) {
+        if (p_.duration_by_row) {
             add_duration(duration_, row_of(out_.duration, t, s_.K * s_.D));
             logs::fill(duration_, s_.K * s_.Dp, 0);
         }
@@ -106,9 +106,9 @@ public:
             out_.tail_stay[r * K + j] += weight_ * stay[j];
             out_.tail_leave[r * K + j] += weight_ * leave[j];
         }
-        if (!p_.transition_varies) add_transition(out_.transition + r * K * K);
-        if (!p_.duration_varies) add_duration(duration_, out_.duration + r * K * D);
-        if (s_.left) add_duration(residual_, out_.residual + (p_.residual_varies ? s_.pair : r) * K * D);
+        if (!p_.transition_by_row) add_transition(out_.transition + r * K * K);
+        if (!p_.duration_by_row) add_duration(duration_, out_.duration + r * K * D);
+        if (s_.left) add_duration(residual_, out_.residual + (p_.residual_by_series ? s_.pair : r) * K * D);
     }
 };
 

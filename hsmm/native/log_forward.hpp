@@ -1,5 +1,5 @@
-// Forward recursion over the steps a segment has left, in log space, one sequence at a time: any table may change with
-// time, and nothing is lost however far the data swing. forward.hpp is faster where neither can happen.
+// Forward recursion over the steps a segment has left, in log space, one sequence at a time: nothing is lost however far
+// the data swing. forward.hpp is faster where that cannot happen.
 #pragma once
 
 #include "sequence.hpp"

@@ -12,7 +12,7 @@ namespace hsmm {
 HSMM_STRUCTURE(LikelihoodOut,
     double* log_likelihood;  // (R, S)
     double* deficit;         // (R, S), see Scale::deficit
-    uint8_t* lost;           // (R, S) some mass fell below the range of float64
+    uint8_t* lost;  // (R, S) some mass fell below the range of float64; 2: and laws of a row give out more than they get
 );
 
 template <class V>
@@ -20,51 +20,51 @@ auto row_of(Buffer<V>& rows, int64_t size) {
     return [&rows, size](int64_t t) { return rows.data() + t * size; };
 }
 
-template <class F, int N, class Pass>
+template <class F, int N, class Pass, class Overflow>
 void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, const Trace<F, N>& trace,
-                   const Counts<F, N>& counts, const CountsOut& out, InOrder& order) {
+                   const Counts<F, N>& counts, Overflow overflow, const CountsOut& out, InOrder& order) {
     for (int l = 0; l < g.n_lanes; ++l) {
         const double ended = g.right[l] ? 0 : std::log(trace.last_end[l]);
         out.log_likelihood[g.pair[l]] = forward.scale.log_likelihood(l) + ended;
-        out.doubtful[g.pair[l]] =
-            g.view.p.fragile[g.pair[l]] > 1 || counts.doubtful(l) || !std::isfinite(out.log_likelihood[g.pair[l]]);
+        out.doubtful[g.pair[l]] = g.view.p.fragile[g.pair[l]] > 1 || overflow(l) || counts.doubtful(l) ||
+                                  !std::isfinite(out.log_likelihood[g.pair[l]]);
     }
     order.commit(index, [&] {
-        for (int l = 0; l < g.n_lanes; ++l)
-            if (!out.doubtful[g.pair[l]]) counts.add_to(out, l, out.series_weight ? out.series_weight[g.pair[l]] : 1.0);
+        for (int l = 0; l < g.n_lanes; ++l) out.doubtful[g.pair[l]] ? counts.blank(l) : counts.add(l);
     });
 }
 
-// Tables with positive entries raised; where none had to be, those given.
+// Tables with positive entries raised; where none has to be, those given.
 template <class F, int N, bool Shared>
 class TablesFromAbove {
     const Problem problem_;
     const Group<F, N> group_;
-    std::optional<const Tables<F, N, Shared>> raised_;
+    std::optional<Tables<F, N, Shared>> raised_;
 
 public:
-    const Tables<F, N, Shared>& tables;
+    Tables<F, N, Shared>& tables;
 
-    TablesFromAbove(const Group<F, N>& g, int64_t index, const Tables<F, N, Shared>& below)
+    TablesFromAbove(const Group<F, N>& g, int64_t index, Tables<F, N, Shared>& below)
         : problem_(bounded(g.view.p)), group_(problem_, index),
-          tables(have_same_tables(problem_, g.view.p) ? below : raised_.emplace(group_)) {}
+          tables(have_same_tables(problem_, g.view.p) ? below : raised_.emplace(group_, Entries::raised)) {}
 };
 
 template <bool Shared, class F, int N>
 void count(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
-    const Tables<F, N, Shared> tables(g);
+    Tables<F, N, Shared> tables(g, Entries::linear);
     const TablesFromAbove<F, N, Shared> above(g, index, tables);
     Trace<F, N> trace(g);
     with_forward<false>(g, tables, [&](auto& forward) {
         const auto keep = [&](int64_t t) { forward.keep(t, trace); };
         const auto keep_last = [&](int l, const V* end) { forward.keep_last(l, end, trace); };
         run_forward(g, forward, row_of(trace.end, g.Kp), row_of(trace.weight, g.Kp), keep, keep_last);
-        Counts<F, N> counts(g);
+        Counts<F, N> counts(g, out);
         StateRows<F, N> rows(g, out);
         if (g.view.p.duration) Backward<F, N, Shared>(g, above.tables, trace, counts).run(rows);
         else hmm_backward(g, above.tables, trace, counts, rows);
-        commit_counts(g, index, forward, trace, counts, out, order);
+        const auto overflow = [&](int l) { return tables.overflow(l); };
+        commit_counts(g, index, forward, trace, counts, overflow, out, order);
     });
 }
 
@@ -80,7 +80,7 @@ void expected_counts(const Problem& p, const CountsOut& out) {
 template <bool Shared, class F, int N>
 void score(const Group<F, N>& g, const LikelihoodOut& out) {
     using V = typename Lanes<F, N>::V;
-    const Tables<F, N, Shared> tables(g);
+    Tables<F, N, Shared> tables(g, Entries::linear);
     Buffer<V> end(g.Kp);
     fill_zero(end, g.Kp);
     with_forward<true>(g, tables, [&](auto& forward) {
@@ -89,8 +89,9 @@ void score(const Group<F, N>& g, const LikelihoodOut& out) {
             const int64_t pair = g.pair[l];
             out.log_likelihood[pair] = forward.scale.log_likelihood(l) + last;
             out.deficit[pair] = forward.scale.deficit(l) - last;
-            out.lost[pair] =
-                forward.lost(l) || g.view.p.fragile[pair] || !std::isfinite(out.log_likelihood[pair]);
+            const bool finite = std::isfinite(out.log_likelihood[pair]);
+            const bool rounded = g.view.p.fragile[pair] || tables.rounded(l) || tables.overflow(l);
+            out.lost[pair] = forward.lost(l) || rounded || !finite ? (tables.exceeds_one(l) ? 2 : 1) : 0;
         };
         const auto no_bounds = [](int64_t) -> V* { return nullptr; };
         run_forward(g, forward, row_of(end, 0), no_bounds, [](int64_t) {}, finish);

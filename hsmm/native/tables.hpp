@@ -1,14 +1,15 @@
 // The tables of a lane group, laid out for its kernels.
 #pragma once
 
-#include "group.hpp"
+#include "moves.hpp"
+#include "rows.hpp"
 
 namespace hsmm {
 
 // Calls work(shared), a constant that says whether all lanes have the same stationary tables.
 template <class F, int N, class Work>
 void with_layout(const Group<F, N>& g, Work work) {
-    if (g.one_restart && !g.view.p.transition_varies && !g.view.p.duration_varies) work(std::true_type{});
+    if (g.one_restart && !g.view.p.transition_by_row && !g.view.p.duration_by_row) work(std::true_type{});
     else work(std::false_type{});
 }
 
@@ -30,84 +31,146 @@ struct Table {
     Table from(int64_t i) const { return {entries + (Shared ? i : i * N)}; }
 };
 
-// The tables of one group, spread over lanes unless all lanes belong to one restart.
+// The tables of one group, spread over lanes unless all lanes belong to one restart. Those that change with time are read
+// row by row.
 template <class F, int N, bool Shared>
-struct Tables {
+class Tables {
     using V = typename Lanes<F, N>::V;
+    using Reader = RowReader<F, N>;
     static constexpr bool spreads = !Shared || N == 1;  // where N = 1, copies are padded to whole chunks
-    static constexpr int64_t beyond = N == 1 ? full_width<F> : 0;
-    Buffer<V> spread_duration, spread_transition, transposed_transition, initial, first, stay, leave;
+    static constexpr double tolerance = 1e-6;
+
+    const Group<F, N>& g_;
+    const Entries entries_;
+    Reader transitions_{entries_}, durations_{entries_};
+    V most_given_ = broadcast<V>(F(1));  // the largest sum of a law that changes with time
+    Buffer<V> spread_duration_, spread_transition_, transposed_transition_, row_;
+
+public:
+    Buffer<V> initial, first, stay, leave;
     Buffer<V> least_transition;  // (K,) smallest positive entry of each row
     Buffer<V> mass, first_mass;  // (Kp,) sums of a state's durations; tables need not be normalised
     Table<F, N, Shared> duration, transition, transposed;
 
-    explicit Tables(const Group<F, N>& g)
-        : spread_duration(spreads ? g.K * g.D + beyond : 0), spread_transition(spreads ? g.K * g.Kp : 0),
-          transposed_transition(N == 1 ? g.K * g.Kp : 0), initial(g.Kp),
-          first(g.any_left ? g.K * g.D + beyond : 0), stay(g.K), leave(g.K), least_transition(g.K),
-          mass(g.Kp), first_mass(g.Kp), duration{nullptr}, transition{nullptr},
-          transposed{nullptr} {
+    explicit Tables(const Group<F, N>& g, Entries entries)
+        : g_(g), entries_(entries), spread_duration_(spreads ? g.K * g.D + Reader::beyond : 0),
+          spread_transition_(spreads ? g.K * g.Kp + Reader::beyond : 0),
+          transposed_transition_(N == 1 ? g.K * g.Kp : 0), row_(N == 1 ? g.K * g.K + Reader::beyond : 0), initial(g.Kp),
+          first(g.any_left ? g.K * g.D + Reader::beyond : 0), stay(g.K), leave(g.K), least_transition(g.K),
+          mass(g.Kp), first_mass(g.Kp), duration{nullptr}, transition{nullptr}, transposed{nullptr} {
         const auto& view = g.view;
         fill_zero(initial, g.Kp);
         g.spread([&](int l) { return view.initial(g.restart[l]); }, g.K, initial.data());
-        lay_out_transition(g);
-        for (int64_t i = 0; i < g.K; ++i) {
-            least_transition[i] = broadcast<V>(F(1));
-            for (int64_t j = 0; j < g.K; ++j) {
-                const V entry = transition[i * g.Kp + j];
-                least_transition[i] = (entry > V{}) & (entry < least_transition[i]) ? entry : least_transition[i];
-            }
-        }
+        lay_out_transition();
         if (g.has_tail) {
             g.spread([&](int l) { return view.tail_stay(g.restart[l]); }, g.K, stay.data());
             g.spread([&](int l) { return view.tail_leave(g.restart[l]); }, g.K, leave.data());
         }
-        if (view.p.duration) lay_out_duration(g);
+        if (view.p.duration) lay_out_duration();
     }
 
-    // Of the moves from t to t + 1, and of the segments that start at t.
-    void read_transition(const Group<F, N>& g, int64_t t) {
-        if (g.view.p.transition_varies) spread_transitions(g, t);
+    // Of the moves from t to t + 1, and of the segments that start at t; lanes that have no such row get an impossible one.
+    void read_transition(int64_t t) {
+        if constexpr (Shared) return;
+        if (!g_.view.p.transition_by_row) return;
+        const F* rows[N] = {};
+        for (int l = 0; l < g_.running(t + 1); ++l) rows[l] = g_.view.transition(g_.restart[l], g_.row(l, t));
+        if constexpr (N > 1) {
+            transitions_.read(rows, g_.K * g_.K, spread_transition_.data());
+        } else {
+            transitions_.read(rows, g_.K * g_.K, row_.data());
+            pad_transition(reinterpret_cast<const F*>(row_.data()));
+        }
+        if (entries_ == Entries::linear) note_moves();
     }
-    void read_duration(const Group<F, N>& g, int64_t t) {
-        if (g.view.p.duration_varies) g.spread_duration(t, spread_duration.data());
+
+    void read_duration(int64_t t) {
+        if constexpr (Shared) return;
+        if (!g_.view.p.duration_by_row) return;
+        const F* rows[N] = {};
+        for (int l = 0; l < g_.running(t); ++l) rows[l] = g_.view.duration(g_.restart[l], g_.row(l, t));
+        durations_.read(rows, g_.K * g_.D, spread_duration_.data());
+        if (entries_ != Entries::linear) return;
+        sum_durations(duration, mass.data());
+        for (int64_t j = 0; j < g_.K; ++j) most_given_ = maximum(most_given_, mass[j]);
     }
+
+    // Of the rows read so far: whether a positive entry rounded to zero, whether one is so large that products may
+    // overflow, and whether a law gives out more probability than it gets.
+    bool rounded(int l) const { return transitions_.rounded(l) || durations_.rounded(l); }
+    bool overflow(int l) const { return transitions_.overflows(l) || durations_.overflows(l); }
+    bool exceeds_one(int l) const { return double(most_given_[l]) > 1 + tolerance; }
 
 private:
-    void lay_out_transition(const Group<F, N>& g) {
+    void lay_out_transition() {
+        const auto& view = g_.view;
         if constexpr (spreads) {
-            fill_zero(spread_transition, g.K * g.Kp);
-            if (N == 1) fill_zero(transposed_transition, g.K * g.Kp);
-            spread_transitions(g, 0);
-            transition.entries = reinterpret_cast<const F*>(spread_transition.data());
-            transposed.entries = reinterpret_cast<const F*>(transposed_transition.data());
+            fill_zero(spread_transition_, g_.K * g_.Kp);
+            transition.entries = reinterpret_cast<const F*>(spread_transition_.data());
+            transposed.entries = reinterpret_cast<const F*>(transposed_transition_.data());
+            if (N == 1) fill_zero(transposed_transition_, g_.K * g_.Kp);
+            if (view.p.transition_by_row) return;
+            if constexpr (N == 1) pad_transition(view.transition(g_.restart[0]));
+            else g_.spread([&](int l) { return view.transition(g_.restart[l]); }, g_.K * g_.K, spread_transition_.data());
         } else {
-            transition.entries = g.view.transition(g.restart[0]);
+            transition.entries = view.transition(g_.restart[0]);
+        }
+        note_moves();
+    }
+
+    void pad_transition(const F* table) {
+        for (int64_t i = 0; i < g_.K; ++i)
+            for (int64_t j = 0; j < g_.K; ++j)
+                spread_transition_[i * g_.Kp + j][0] = transposed_transition_[j * g_.Kp + i][0] = table[i * g_.K + j];
+    }
+
+    void note_moves() {
+        for (int64_t i = 0; i < g_.K; ++i) {
+            V least = broadcast<V>(F(1)), sum{};
+            for (int64_t j = 0; j < g_.K; ++j) {
+                const V entry = transition[i * g_.Kp + j];
+                least = (entry > V{}) & (entry < least) ? entry : least;
+                sum += entry;
+            }
+            least_transition[i] = least;
+            if (g_.view.p.transition_by_row) most_given_ = maximum(most_given_, sum);
         }
     }
 
-    void spread_transitions(const Group<F, N>& g, int64_t t) {
-        if constexpr (N > 1) return g.spread_transition(t, spread_transition.data());
-        const F* table = g.view.transition(g.restart[0], g.row(0, t));
-        for (int64_t i = 0; i < g.K; ++i)
-            for (int64_t j = 0; j < g.K; ++j)
-                spread_transition[i * g.Kp + j][0] = transposed_transition[j * g.Kp + i][0] = table[i * g.K + j];
+    void lay_out_duration() {
+        const auto& view = g_.view;
+        fill_zero(mass, g_.Kp);
+        fill_zero(first_mass, g_.Kp);
+        if constexpr (spreads) {
+            duration.entries = reinterpret_cast<const F*>(spread_duration_.data());
+            if (view.p.duration_by_row) read_duration(0);
+            else g_.spread([&](int l) { return view.duration(g_.restart[l]); }, g_.K * g_.D, spread_duration_.data());
+        } else {
+            duration.entries = view.duration(g_.restart[0]);
+        }
+        sum_durations(duration, mass.data());
+        if (g_.any_left) lay_out_first();
+        else std::copy_n(mass.data(), g_.K, first_mass.data());
     }
 
-    void lay_out_duration(const Group<F, N>& g) {
-        if (g.any_left) g.spread_first(first.data());
-        if constexpr (spreads) {
-            g.spread_duration(0, spread_duration.data());
-            duration.entries = reinterpret_cast<const F*>(spread_duration.data());
-        } else {
-            duration.entries = g.view.duration(g.restart[0]);
+    void lay_out_first() {
+        for (int64_t i = 0; i < g_.K * g_.D; ++i) first[i] = duration[i];
+        for (int l = 0; l < g_.n_lanes; ++l) {
+            if (!g_.left[l]) continue;
+            const F* law = g_.view.residual(g_.restart[l], g_.series[l]);
+            for (int64_t i = 0; i < g_.K * g_.D; ++i) first[i][l] = law[i];
         }
-        fill_zero(mass, g.Kp);
-        fill_zero(first_mass, g.Kp);
-        for (int64_t j = 0; j < g.K; ++j) {
-            for (int64_t d = 0; d < g.D; ++d) mass[j] += duration[j * g.D + d];
-            for (int64_t d = 0; d < g.D; ++d) first_mass[j] += g.any_left ? first[j * g.D + d] : duration[j * g.D + d];
-        }
+        sum_durations(Table<F, N, false>{reinterpret_cast<const F*>(first.data())}, first_mass.data());
+    }
+
+    template <class Rows>
+    void sum_durations(Rows rows, V* sums) const {
+        in_blocks(g_.K, [&](int64_t j, auto count) {
+            V sum[count()] = {};
+            for (int64_t d = 0; d < g_.D; ++d)
+                for (int b = 0; b < count(); ++b) sum[b] += rows[(j + b) * g_.D + d];
+            for (int b = 0; b < count(); ++b) sums[j + b] = sum[b];
+        });
     }
 };
 

@@ -68,7 +68,7 @@ class Viterbi {
     }
 
     void begin(int64_t t) {
-        tables_.read_transition(g_, t - 1);
+        tables_.read_transition(t - 1);
         for (int64_t j = 0; j < K_; ++j) {
             V best = broadcast<V>(impossible);
             for (int64_t i = 0; i < K_; ++i)
@@ -105,7 +105,7 @@ class Viterbi {
 
     // Log P(d >= n) (D,) of all segments of state j but a left-censored one; null where it depends on their start.
     const F* later_survival(int l, int64_t j) {
-        if (g_.view.p.duration_varies) return nullptr;
+        if (g_.view.p.duration_by_row) return nullptr;
         if (survival_of_ != g_.restart[l])
             for (int64_t i = 0; i < K_; ++i)
                 logs::sums_from(g_.view.duration(g_.restart[l]) + i * D_, D_, survival_.data() + i * D_);
@@ -181,7 +181,7 @@ public:
         std::copy_n(tables_.initial.data(), K_, start_.data());
         for (int64_t t = 0; t < g_.longest; ++t) {
             if (t > 0) begin(t);
-            tables_.read_duration(g_, t);
+            tables_.read_duration(t);
             g_.emission(t, emission_.data());
             for (int64_t j = 0; j < K_; ++j)
                 t == 0 && g_.any_left ? advance(j, t, first.from(j * D_))
@@ -193,7 +193,7 @@ public:
 
 template <bool Shared, int N>
 void decode(const Group<double, N>& g, const PathsOut& out) {
-    Tables<double, N, Shared> tables(g);
+    Tables<double, N, Shared> tables(g, Entries::logarithms);
     Viterbi<N, Shared>(g, tables).run(out);
 }
 

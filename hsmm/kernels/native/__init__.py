@@ -1,9 +1,9 @@
 """C++ on the CPU; same names and results as ``reference``.
 
-Sums over stationary tables run in scaled linear arithmetic, sequences (restart, series) side by side in the lanes of
-vector registers. Where that may have lost probability the sequence is computed again, float32 in float64 and float64
-in log space. What is causal, what changes with time and what is sampled is computed in log space from the start. A
-sequence's results have the same bits whatever else is in the batch and on how many threads.
+Sums run in scaled linear arithmetic, sequences (restart, series) side by side in the lanes of vector registers. Where
+that may have lost probability the sequence is computed again, float32 in float64 and float64 in log space. What is
+causal and what is sampled is computed in log space from the start. A sequence's results have the same bits whatever
+else is in the batch and on how many threads.
 """
 
 from hsmm.kernels.native.causal import causal, smoothed

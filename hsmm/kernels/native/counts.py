@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,12 +23,10 @@ _SAFE_DEFICIT = 500.0
 def log_partition(p: Potentials) -> PerSeries:
     p = p.detach()
     log_likelihood = torch.empty(p.of_pairs, dtype=torch.float64)
-    doubtful = None
-    if p.is_stationary:
-        doubtful = _scaled_log_partition(in_float64(p), log_likelihood)
-        if len(doubtful):
-            doubtful = _with_counts(in_float64(p), log_likelihood, doubtful)
-    if doubtful is None or len(doubtful):
+    doubtful = _scaled_log_partition(in_float64(p), log_likelihood)
+    if len(doubtful):
+        doubtful = _with_counts(in_float64(p), log_likelihood, doubtful)
+    if len(doubtful):
         arguments = in_logarithms(p, doubtful)
         arguments.run("hsmm_log_score", LikelihoodOut(log_likelihood=arguments.point(log_likelihood)))
     return log_likelihood.to(p.log_emission.dtype)
@@ -37,12 +36,10 @@ def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Po
     p = p.detach()
     weight = None if series_weight is None else series_weight.detach().double()
     sums = _Sums.empty(p)
-    doubtful = None
-    if p.is_stationary:
-        doubtful = sums.add_scaled(p, weight)
-        if p.log_emission.dtype == torch.float32 and len(doubtful):
-            doubtful = sums.add_scaled(in_float64(p), weight, doubtful)
-    if doubtful is None or len(doubtful):
+    doubtful = sums.add_scaled(p, weight)
+    if p.log_emission.dtype == torch.float32 and len(doubtful):
+        doubtful = sums.add_scaled(in_float64(p), weight, doubtful)
+    if len(doubtful):
         sums.add_in_logarithms(p, weight, doubtful)
     return sums.posterior(p)
 
@@ -51,13 +48,13 @@ def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
     """Fills ``log_likelihood`` (R, S); returns the pairs that scaled arithmetic may have got wrong."""
     arguments = scaled(p)
     deficit = torch.empty_like(log_likelihood)
-    lost = torch.empty_like(deficit, dtype=torch.bool)
+    lost = torch.empty_like(deficit, dtype=torch.uint8)
     out = LikelihoodOut(arguments.point(log_likelihood), arguments.point(deficit), arguments.point(lost))
     arguments.run("hsmm_log_partition", out)
     if not bool(lost.any()):
         return lost.flatten().nonzero().squeeze(1)
-    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & p.by_pair(_normalised(p))
-    return (lost & ~harmless).flatten().nonzero().squeeze(1)
+    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & p.by_pair(_normalised(p)) & (lost < 2)
+    return ((lost > 0) & ~harmless).flatten().nonzero().squeeze(1)
 
 
 def _with_counts(p: Potentials, log_likelihood: Tensor, pairs: Tensor) -> Tensor:
@@ -79,7 +76,7 @@ class _Sums(results.Sums):
         residual = (r, k, d) if law is None else law.shape
         shapes = [p.of_pairs, (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
         sizes = [math.prod(shape) for shape in shapes]
-        zeros = torch.zeros(sum(sizes), dtype=torch.float64).split(sizes)
+        zeros = torch.from_numpy(np.zeros(sum(sizes))).split(sizes)  # NumPy asks for large pages, which are had quicker
         likelihood, *counts = (zero.view(shape) for zero, shape in zip(zeros, shapes, strict=True))
         return cls(likelihood, torch.empty(p.log_emission.shape, dtype=p.log_emission.dtype), *counts)
 
@@ -133,7 +130,8 @@ def _rows(p: Potentials, pairs: Tensor | None) -> Tensor:
 
 
 def _normalised(p: Potentials) -> Tensor:
-    """(R,) whether no table gives out more probability than it gets."""
-    tables = [p.log_initial.unsqueeze(1), p.log_transition]
-    tables += [table for table in (p.log_duration, p.residual_law()) if table is not None]
-    return torch.stack([(table.logsumexp(-1) < 1e-6).flatten(1).all(1) for table in tables]).all(0)
+    """(R,) whether no table gives out more probability than it gets; the library looks at tables by row."""
+    tables = [p.log_initial.unsqueeze(1), p.residual_law()]
+    tables += [table for table in (p.log_transition, p.log_duration) if table is not None and table.ndim == 3]
+    sums = [table.logsumexp(-1) for table in tables if table is not None]
+    return torch.stack([(total < 1e-6).flatten(1).all(1) for total in sums]).all(0)

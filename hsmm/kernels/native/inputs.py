@@ -17,7 +17,7 @@ from hsmm.potentials import Potentials
 
 Tables = dict[str, Tensor | None]
 
-# Times Limits::faint, in lanes.hpp, this is within the range of the type.
+# Times Limits::faint, in lanes.hpp, this is within the range of the type; Limits::least_entry is the same.
 _LEAST_ENTRY = {torch.float32: 1e-25, torch.float64: 1e-200}
 _WASTE = 1.25  # idle lanes worth having so that a lane group shares one restart's tables
 
@@ -28,10 +28,12 @@ class Arguments:
     def __init__(self, p: Potentials, lanes: Tensor, *, logarithmic: bool) -> None:
         self._kept: list[object] = []
         log_tables = _log_tables(p)
-        tables = log_tables if logarithmic else _linear(log_tables)
-        bounds = {} if logarithmic else _raised(tables, log_tables)
-        pointers = {name: self.point(table) for name, table in tables.items()}
-        pointers |= {f"{name}_bound": self.point(table) for name, table in bounds.items()}
+        by_row = {"transition": _has_many(p.log_transition), "duration": _has_many(p.log_duration)}
+        of_all_rows = {name: table for name, table in log_tables.items() if not by_row.get(name)}
+        linear = {} if logarithmic else _linear(of_all_rows)
+        pointers = {name: self.point(table) for name, table in (log_tables | linear).items()}
+        bounds = {name: self.point(table) for name, table in _raised(linear, of_all_rows).items()}
+        pointers |= {f"{name}_bound": bounds.get(name, pointers[name]) for name in log_tables}
         self.problem = Problem(
             n_restarts=p.n_restarts,
             n_series=p.n_series,
@@ -43,13 +45,13 @@ class Arguments:
             owners=self.point(p.owners),
             left_censored=self.point(p.censored("left")),
             right_censored=self.point(p.censored("right")),
-            fragile=None if logarithmic else self.point(_fragile(p, log_tables)),
+            fragile=None if logarithmic else self.point(_fragile(p, of_all_rows)),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
             n_threads=torch.get_num_threads(),
-            transition_varies=p.log_transition.ndim == 4,
-            duration_varies=p.log_duration is not None and p.log_duration.ndim == 4,
-            residual_varies=tables["residual"] is not None and tables["residual"].ndim == 4,
+            transition_by_row=by_row["transition"],
+            duration_by_row=by_row["duration"],
+            residual_by_series=_has_many(log_tables["residual"]),
             **pointers,
         )
 
@@ -72,7 +74,7 @@ class Arguments:
 
 
 def scaled(p: Potentials, pairs: Tensor | None = None) -> Arguments:
-    """For sums in scaled linear arithmetic, sequences side by side in lanes; stationary tables.
+    """For sums in scaled linear arithmetic, sequences side by side in lanes; tables by row stay logarithms.
 
     ``pairs`` (P,) int64 are the sequences to work on, restart * S + series; None is all of them.
     """
@@ -135,6 +137,11 @@ def _log_tables(p: Potentials) -> Tables:
         "tail_stay": p.log_tail,
         "tail_leave": leave,
     }
+
+
+def _has_many(table: Tensor | None) -> bool:
+    """Whether a model has one for every row, or series."""
+    return table is not None and table.ndim == 4
 
 
 def _linear(log_tables: Tables) -> Tables:

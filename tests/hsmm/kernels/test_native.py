@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hsmm.kernels import native, reference
+from hsmm.kernels.native import counts as native_counts
 from hsmm.kernels.protocol import Kernel
 from hsmm.native import library
 from hsmm.potentials import Potentials
@@ -27,6 +28,7 @@ def models(draw: st.DrawFn) -> Potentials:
     n_restarts, n_states, n_durations = (draw(st.integers(1, top)) for top in (3, 6, 12))
     lengths = draw(st.lists(st.integers(1, 20), min_size=1, max_size=11))
     p = potentials(draw(st.integers(0, 2**31)), lengths, n_restarts, n_states, n_durations)
+    p = with_rows(p, transition=draw(st.booleans()), duration=draw(st.booleans()))
     kind = draw(st.sampled_from(["hmm", "segments", "tail"]))
     if kind == "hmm":
         return replace(p, log_duration=None, log_tail=None, log_residual=None)
@@ -58,6 +60,22 @@ def potentials(
     stay = torch.rand(r, k, generator=generator, dtype=torch.float64).clamp(0.05, 0.95).log()
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     return Potentials(law(r, k), law(r, k, k), duration, emission, offsets, stay, log_residual=law(r, k, d))
+
+
+def with_rows(p: Potentials, *, transition: bool = True, duration: bool = True, seed: int = 0) -> Potentials:
+    """These tables drawn anew for every row, with the same entries forbidden."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def by_row(table: Tensor) -> Tensor:
+        steps = torch.randn(p.n_rows, *table.shape[1:], generator=generator, dtype=torch.float64)
+        return (table[:, None] + steps).log_softmax(-1)
+
+    assert p.log_duration is not None
+    return replace(
+        p,
+        log_transition=by_row(p.log_transition) if transition else p.log_transition,
+        log_duration=by_row(p.log_duration) if duration else p.log_duration,
+    )
 
 
 def answers(kernel: Kernel, p: Potentials) -> Iterator[tuple[str, Tensor]]:
@@ -113,9 +131,11 @@ def test_a_series_weighs_what_its_weight_says(p, seed):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("n_restarts", [1, 2, 17])
 @pytest.mark.parametrize("hmm", [False, True])
-def test_neighbouring_lanes_change_no_bit(dtype, n_restarts, hmm):
+@pytest.mark.parametrize("by_row", [False, True])
+def test_neighbouring_lanes_change_no_bit(dtype, n_restarts, hmm, by_row):
     lengths = [9, 1, 30, 12, 12, 2, 200, 7, 21, 12, 3, 5, 4, 8, 40, 33, 6]
     p = potentials(0, lengths, n_restarts)
+    p = with_rows(p) if by_row else p
     p = replace(p, log_duration=None, log_tail=None, log_residual=None) if hmm else replace(p, left_censored=True)
     p = p if dtype == torch.float64 else as_float32(p)
     together = native.expected_counts(p)
@@ -124,11 +144,15 @@ def test_neighbouring_lanes_change_no_bit(dtype, n_restarts, hmm):
         for s in range(p.n_series):
             rows = slice(int(p.offsets[s]), int(p.offsets[s + 1]))
             tables = {name: table[r : r + 1] for name, table in p.tables().items()}
-            tables["log_emission"] = tables["log_emission"][:, rows]
+            has_rows = ["log_emission", *(name for name, table in tables.items() if table.ndim == 4)]
+            tables |= {name: tables[name][:, rows] for name in has_rows}
             one = replace(p, **tables, offsets=torch.tensor([0, lengths[s]]))
             alone = native.expected_counts(one)
             assert torch.equal(alone.log_likelihood[0, 0], together.log_likelihood[r, s])
             assert torch.equal(alone.state[0], together.state[r, rows])
+            if by_row:
+                assert torch.equal(alone.transition[0], together.transition[r, rows])
+                assert hmm or torch.equal(alone.duration[0], together.duration[r, rows])
             assert torch.equal(native.causal(one, ["filtered"])["filtered"][0], causal["filtered"][r, rows])
             assert torch.equal(native.viterbi(one).states[0], paths.states[r, rows])
 
@@ -146,10 +170,10 @@ def test_counts_have_the_same_bits_on_any_number_of_threads(n_threads, monkeypat
 def test_every_build_gives_the_same_answers(build, monkeypatch):
     chosen = library.open_build(build)
     monkeypatch.setattr(library, "load", lambda: chosen)
-    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-5)):
-        p = potentials(2, [5, 17, 1, 64, 17, 3], n_restarts=3)
-        p = p if dtype == torch.float64 else as_float32(p)
-        assert_agree(p, tolerance, as_float64(p))
+    p = potentials(2, [5, 17, 1, 64, 17, 3], n_restarts=3)
+    for q in (p, with_rows(p)):
+        assert_agree(q)
+        assert_agree(as_float32(q), 5e-5, as_float64(as_float32(q)))
 
 
 @pytest.mark.parametrize("tail", [False, True])
@@ -196,13 +220,86 @@ def test_a_swing_beyond_the_range_of_the_type_loses_nothing(swing, dtype, n_step
     assert native.expected_counts(p).initial.sum().item() == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("by_row", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_the_only_way_may_be_too_improbable_for_the_type(dtype):
+def test_the_only_way_may_be_too_improbable_for_the_type(dtype, by_row):
     p = potentials(5, [6, 40], n_restarts=1, n_states=2, n_durations=4)
     p = replace(p, log_duration=torch.tensor([[[-2e3, -torch.inf, -torch.inf, -2e3]] * 2], dtype=torch.float64))
     p = replace(p, log_tail=None, log_residual=None, log_emission=p.log_emission.clamp(min=-50.0))
+    p = replace(p, log_duration=p.log_duration[:, None].repeat(1, p.n_rows, 1, 1)) if by_row else p
     p = p if dtype == torch.float64 else as_float32(p)
     assert_agree(p, 1e-9 if dtype == torch.float64 else 5e-4, as_float64(p))
+
+
+@pytest.mark.parametrize("name", ["log_transition", "log_duration"])
+@pytest.mark.parametrize("entry", [-900.0, 40.0, 800.0])
+def test_one_row_out_of_range_concerns_no_other_series(name, entry):
+    """The row of one series is huge or tiny: its answers are right, and those of the others keep their bits."""
+    p = with_rows(potentials(9, [7, 12, 5, 30], n_restarts=2))
+    table = getattr(p, name).clone()
+    table[:, 9] += entry
+    odd = replace(p, **{name: table})
+    assert_agree(odd, 1e-9)
+    found, before = native.expected_counts(odd), native.expected_counts(p)
+    others = [0, 2, 3]
+    assert torch.equal(native.log_partition(odd)[:, others], native.log_partition(p)[:, others])
+    assert torch.equal(found.log_likelihood[:, others], before.log_likelihood[:, others])
+    for counts in ("state", "transition", "duration"):
+        a, b = getattr(found, counts), getattr(before, counts)
+        assert torch.equal(torch.cat([a[:, :7], a[:, 19:]], 1), torch.cat([b[:, :7], b[:, 19:]], 1)), counts
+
+
+@pytest.mark.parametrize(("cost", "misfit", "dtype"), [(90.0, 85.0, torch.float32), (712.0, 705.0, torch.float64)])
+@pytest.mark.parametrize("hmm", [False, True])
+def test_what_rounds_to_zero_may_be_worth_a_thousandth(hmm, cost, misfit, dtype):
+    """To leave state 0 costs more nats than the type holds, in one row of a table; to stay costs almost as many."""
+    rarely = torch.tensor([[0.0, -cost], [-1.0, -1.0]], dtype=dtype)
+    p = Potentials(
+        log_initial=torch.tensor([[0.0, -torch.inf]], dtype=dtype),
+        log_transition=rarely.expand(1, 2, 2, 2) if hmm else torch.zeros(1, 2, 2, 2, dtype=dtype),
+        log_duration=None if hmm else rarely.flip(-1).expand(1, 2, 2, 2),
+        log_emission=torch.tensor([[[0.0, 0.0], [-misfit, 0.0]]], dtype=dtype),
+        offsets=torch.tensor([0, 2]),
+    )
+    assert_agree(p, 1e-10 if dtype == torch.float64 else 5e-5, as_float64(p))
+
+
+def test_what_rounds_to_zero_may_grow_again_where_rows_give_out_more_than_they_get():
+    transition = torch.full((1, 41, 2, 2), -torch.inf, dtype=torch.float64)
+    transition[..., 0, 0], transition[..., 1, 1] = 0.0, 20.0
+    transition[:, 0, 0, 1] = -712.0
+    p = Potentials(
+        log_initial=torch.tensor([[0.0, -torch.inf]], dtype=torch.float64),
+        log_transition=transition,
+        log_duration=None,
+        log_emission=torch.zeros(1, 41, 2, dtype=torch.float64),
+        offsets=torch.tensor([0, 41]),
+    )
+    assert native.log_partition(p).item() == pytest.approx(39 * 20 - 712)
+
+
+@pytest.mark.parametrize("entry", [torch.nan, 800.0])
+@pytest.mark.parametrize("hmm", [False, True])
+def test_the_transitions_of_a_last_row_are_not_read(hmm, entry):
+    p = with_rows(potentials(10, [7, 1, 12, 30], n_restarts=2))
+    p = replace(p, log_duration=None, log_tail=None, log_residual=None) if hmm else p
+    table = p.log_transition.clone()
+    table[:, p.offsets[1:] - 1] = entry
+    wanted = dict(answers(native, p))
+    for name, found in answers(native, replace(p, log_transition=table)):
+        assert torch.equal(found, wanted[name]), name
+
+
+@pytest.mark.parametrize("hmm", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_ordinary_tables_by_row_need_no_logarithms(hmm, dtype, monkeypatch):
+    monkeypatch.setattr(native_counts, "in_logarithms", refuse)
+    p = with_rows(potentials(11, [300, 20, 150], n_states=4, n_durations=60))
+    p.log_emission[p.log_emission.isneginf()] = -5.0
+    p = replace(p, log_duration=None, log_tail=None, log_residual=None) if hmm else p
+    p = p if dtype == torch.float64 else as_float32(p)
+    assert native.log_partition(p).isfinite().all()
+    assert native.expected_counts(p).log_likelihood.isfinite().all()
 
 
 @pytest.mark.parametrize("hmm", [False, True])
