@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import hsmm
+from hsmm import inference, numerics
 from hsmm.components.duration import DURATIONS
-from hsmm.inference import engine
+from hsmm.components.model import Model
+from hsmm.inference import engine, log_partition
 from hsmm.inference.engine import KERNELS
 from hsmm.kernels import gpu, native
 from hsmm.kernels.protocol import Kernel
@@ -26,7 +28,7 @@ from hsmm.training.first import first_models
 from hsmm.training.objective import Objective
 from hsmm.types import KernelName
 from tests.hsmm.components.cases import EmissionCase, emission_cases
-from tests.hsmm.pretended import Machine, machine_with_gpu
+from tests.hsmm.pretended import CUDA, Machine, machine_with_gpu
 
 RELATIVE = 1e-6
 FAMILIES = list({case.component.name: case for case in emission_cases() if not case.component.uses_covariates}.values())
@@ -35,8 +37,9 @@ PLAIN = {
     "categorical": "counts",
 }  # fmt: skip
 ITERATION = [
-    *((emission, "negative_binomial") for emission in PLAIN),
-    *(("gaussian", duration) for duration in sorted(DURATIONS) if duration not in ("contextual", "negative_binomial")),
+    *((emission, "negative_binomial", False) for emission in PLAIN),
+    *(("gaussian", law, False) for law in sorted(DURATIONS) if law not in ("contextual", "negative_binomial")),
+    *(("gaussian", law, True) for law in ("categorical", "negative_binomial")),
 ]
 
 
@@ -230,21 +233,46 @@ def test_a_selection(on_gpu):
     assert there.table["bic"].to_list() == pytest.approx(here.table["bic"].to_list(), rel=RELATIVE)
 
 
-@pytest.mark.parametrize(("emission", "duration"), ITERATION)
-def test_between_two_looks_at_the_flags_the_host_waits_for_nothing(emission: str, duration: str, machine: Machine):
+def climbing(emission: str, duration: str, *, left_censored: bool = False) -> tuple[Model, Objective]:
+    """Three starts on the GPU, and what they climb."""
     X, lengths = rows(PLAIN[emission])
-    data = Sequences.from_arrays(X, lengths)
-    structure = hsmm.HSMM(2, emission=emission, duration=duration, max_duration=15)._structure()
-    objective = Objective(data).to(torch.device("cuda", 0))
-    model, _ = first_models(structure, objective, n_states=2, n_init=3, seed=0)
+    structure = hsmm.HSMM(
+        2, emission=emission, duration=duration, max_duration=15, left_censored=left_censored
+    )._structure()
+    objective = Objective(Sequences.from_arrays(X, lengths))
+    return first_models(structure, objective, n_states=2, n_init=3, seed=0)[0], objective
+
+
+@pytest.mark.parametrize(("emission", "duration", "left_censored"), ITERATION)
+def test_between_two_looks_at_the_flags_the_host_waits_for_nothing(
+    emission: str, duration: str, left_censored: bool, machine: Machine
+):
+    """But for what kernels of the GPU ask themselves: others stand for them here."""
+    model, objective = climbing(emission, duration, left_censored=left_censored)
+    model, objective = model.to(CUDA), objective.to(CUDA)
 
     def waits(n_iterations: int) -> dict[str, int]:
-        expectation_maximisation(model, objective, max_iter=4, tol=0.0)  # what is looked at once is known from then on
         machine.waits.clear()
         expectation_maximisation(model, objective, max_iter=n_iterations, tol=0.0)
         return dict(machine.waits)
 
+    waits(4)  # what is looked at once is known from then on
     assert waits(8) == waits(10)
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_who_is_done_between_two_looks_stands_as_it_stood(accelerate: bool, machine: Machine):
+    model, objective = climbing("gaussian", "geometric")
+    here = expectation_maximisation(model, objective, max_iter=60, tol=1e-3, accelerate=accelerate)
+    model, objective = model.to(CUDA), objective.to(CUDA)
+    there = expectation_maximisation(model, objective, max_iter=60, tol=1e-3, accelerate=accelerate)
+    assert there.n_iter.tolist() == here.n_iter.tolist()
+    assert any(n % 4 != 3 for n in here.n_iter.tolist())
+    assert there.objective.tolist() == pytest.approx(here.objective.tolist(), rel=1e-12)
+    torch.testing.assert_close(there.history.cpu(), here.history, rtol=1e-12, atol=0.0, equal_nan=True)
+    again = objective.total(log_partition(objective.potentials(there.model)))
+    assert again.tolist() == pytest.approx(there.log_likelihood.tolist(), rel=1e-12)
+    assert machine.n_launches > 0
 
 
 class Small:
@@ -276,3 +304,34 @@ def test_a_gpu_too_small_for_one_model_is_said_to_be(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(devices, "device_name", lambda _: "Tiny GPU")
     with pytest.raises(MemoryError, match=r"Tiny GPU has too little memory, 0.5 of 2.0 GiB free, to fit 120 rows"):
         hsmm.HSMM(2, max_duration=15, n_init=3).fit(X, lengths)
+
+
+@pytest.mark.usefixtures("machine")
+def test_eigenvalues_and_factors_there_are_those_here():
+    roots = torch.randn((50, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrices = torch.cat([roots @ roots.mT, torch.eye(2, dtype=torch.float64).expand(2, 2, 2), roots + roots.mT])
+    for there in (matrices.to(CUDA), matrices[:, :1, :1].to(CUDA)):
+        values, axes = numerics.eigh(there)
+        assert (values[:, :-1] <= values[:, 1:]).cpu().all()
+        again = (axes * values.unsqueeze(-2)) @ axes.mT
+        torch.testing.assert_close(again.cpu(), there.cpu(), rtol=1e-13, atol=1e-13)
+        unit = torch.eye(there.shape[-1], dtype=torch.float64).expand(there.shape)
+        torch.testing.assert_close((axes.mT @ axes).cpu(), unit, rtol=1e-13, atol=1e-13)
+    factors = numerics.cholesky(matrices.to(CUDA)).cpu()
+    proper = torch.linalg.cholesky_ex(matrices).info == 0
+    assert torch.equal(factors[proper], torch.linalg.cholesky(matrices[proper]))
+    assert factors[~proper].isnan().all()
+    assert not proper.all()
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -1e301])
+def test_tables_out_of_order_are_named_there_too(wrong: float, machine: Machine):
+    model, objective = climbing("gaussian", "geometric")
+    p = objective.to(CUDA).potentials(model.to(CUDA))
+    waits = machine.waits.total()
+    log_partition(p)
+    assert machine.waits.total() == waits + 1
+    p.log_emission[1, 7, 0] = wrong
+    with pytest.raises(ValueError, match=r"log_emission is .* at \[1, 7, 0\]"):
+        log_partition(p)
+    assert inference.computable(p).tolist() == [True, False, True]
