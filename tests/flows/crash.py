@@ -33,7 +33,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "after ingest": ("flows.nightly", "ingest_task", "after"),
     "after validate": ("flows.nightly", "validate_task", "after"),
     "after the run was noted": ("tasks.tables.publish", "append_run", "after"),
-    "while the champion's copy is replaced": ("tasks.judgement.champion", "save_bundle", "after"),
+    "after the champion's copy was replaced": ("tasks.judgement.champion", "_keep", "after"),
     "after the champion was read": ("flows.nightly", "champion_at", "after"),
     "after a fit that is not kept yet": ("tasks.fitting.finished", "_fitting", "after"),
     "between two candidates": ("tasks.fitting.finished", "Store.save", "after"),
@@ -47,6 +47,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "after decode": ("flows.nightly", "decode_task", "after"),
     "after names": ("tasks.tables.publish", "append_names", "after"),
     "after quarantine": ("tasks.tables.publish", "append_quarantine", "after"),
+    "after the results": ("tasks.tables.publish", "append_results", "after"),
     "rows written, not committed": ("tasks.tables.publish", "publish_states", "half"),
     "after the states' commit": ("tasks.tables.publish", "publish_states", "after"),
     "after the deaths": ("tasks.judgement.promote", "rewrite_names", "after"),
@@ -199,9 +200,10 @@ def content(folder: Path) -> dict[str, Any]:
     states = str(folder / "out" / "states")
     tables = {
         name: pl.read_delta(f"{states}{name}") if Path(f"{states}{name}").exists() else None
-        for name in ("", "_quarantine", "_names", "_alerts")
+        for name in ("", "_quarantine", "_names", "_alerts", "_results")
     }
-    return {name: None if t is None else t.sort(*_keys(t)).rows() for name, t in tables.items()} | registered(folder)
+    rows = {name: None if t is None else t.fill_nan(None).sort(*_keys(t)).rows() for name, t in tables.items()}
+    return rows | registered(folder)
 
 
 def registered(folder: Path) -> dict[str, Any]:
@@ -217,7 +219,11 @@ def registered(folder: Path) -> dict[str, Any]:
 
 
 def _keys(table: pl.DataFrame) -> list[str]:
-    return [name for name in ("series_id", "state", "time", "as_of", "run_key", "alert_id") if name in table.columns]
+    return [
+        name
+        for name in ("series_id", "state", "candidate", "time", "as_of", "run_key", "alert_id")
+        if name in table.columns
+    ]
 
 
 def copy_place(base: Path, folder: Path) -> Path:
