@@ -87,6 +87,18 @@ def test_decoded_segments_are_as_probable_as_the_references(p: Potentials, dtype
     assert (joint >= wanted.log_probability - tolerance * (1 + joint.abs()))[possible].all()
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_plan_counts_and_decodes(shape: tuple[int, int | None, bool], dtype: torch.dtype, tolerance: float):
+    """Series of all lengths: what one keeps is never where another's is, and no row is too late for a base."""
+    p = a_case(3, shape, (300, 1, 2, 40, *range(5, 31), 150))
+    assert_counts(gpu.expected_counts(in_kind(p, dtype)), reference.expected_counts(p), tolerance)
+    found, wanted = gpu.viterbi(in_kind(p, dtype)), reference.viterbi(p)
+    torch.testing.assert_close(found.log_probability.double(), wanted.log_probability, rtol=tolerance, atol=tolerance)
+    if dtype == torch.float64:
+        assert (found.states != wanted.states).double().mean() < 1e-3
+
+
 @pytest.mark.parametrize("shape", SHAPES[:3])
 def test_answers_are_those_of_the_enumeration(shape: tuple[int, int | None, bool]):
     p = a_case(7, shape, (4, 1, 5))
