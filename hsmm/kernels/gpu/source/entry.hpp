@@ -23,7 +23,8 @@ constexpr int most_threads_a_block = 512;
         extern __shared__ double near[];                                                                              \
         const Work p{THESE_TABLES, __VA_ARGS__};                                                                      \
         const Memory memory(near, near_size, far + blockIdx.x * far_size);                                            \
-        for (Long slot = blockIdx.x; slot < n_slots; slot += n_blocks) pass(p, Team(), memory, slot);                 \
+        const Team team((int(n_states)));                                                                             \
+        for (Long slot = blockIdx.x; slot < n_slots; slot += n_blocks) pass(p, team, memory, slot);                   \
     }
 
 #else
@@ -32,9 +33,10 @@ constexpr int most_threads_a_block = 512;
     extern "C" void name(TABLES, PARAMETERS) {                                                                        \
         const Work p{THESE_TABLES, __VA_ARGS__};                                                                      \
         std::vector<double> near(near_size, -7e77);                                                                   \
+        const Team team((int(n_states)));                                                                             \
         for (Long block = 0; block < n_blocks; ++block)                                                               \
             for (Long slot = block; slot < n_slots; slot += n_blocks)                                                 \
-                pass(p, Team(), Memory(near.data(), near_size, far + block * far_size), slot);                        \
+                pass(p, team, Memory(near.data(), near_size, far + block * far_size), slot);                          \
     }
 
 #endif

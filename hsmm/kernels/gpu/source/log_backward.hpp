@@ -93,7 +93,8 @@ struct Backward {
     // From t + 1 to t.
     DEVICE void step(int t) const {
         const Real* transition = s.transition(t);
-        team.log_sums(s.K, s.K, [&](int i, int j) { return double(transition[i * s.K + j]) + starting[j]; },
+        team.log_sums(team.of_states, s.K, s.K,
+                      [&](int i, int j) { return double(transition[i * s.K + j]) + starting[j]; },
                       [&](int i, double sum) { after_end[i] = sum; });
         if (counts) team.cells(s.K, s.K, [&](int i, int j) {
             const int cell = i * s.K + j;
@@ -129,7 +130,7 @@ private:
         const Real* law = s.law(t);
         const double* relative = trace.relative(t);
         const Slots slot(t, s.D);
-        team.log_sums(s.K, s.D, [&](int k, int r) {
+        team.log_sums(lanes_for(s.D), s.K, s.D, [&](int k, int r) {
             double* here = value + k * s.D + slot(r);
             if (recedes) *here = receded(t, k, r, slot);
             return double(law[k * s.D + r]) + relative[k] + *here;
@@ -153,8 +154,7 @@ DEVICE void expected_counts(const Counted& p, const Team& team, Memory memory, L
     const Sequence s(p, slot);
     const Trace trace(s, memory);
     const Forward forward(team, s, memory);
-    int until;
-    const double log_density = trace.fill(forward, until), log_ending = forward.ending();
+    const double log_density = trace.fill(forward), log_ending = forward.ending();
     const double log_likelihood = log_density + log_ending;
     team.each(1, [&](Long) { p.log_likelihood[s.pair] = log_likelihood; });
     const Counts counts(p, s);
@@ -200,18 +200,14 @@ DEVICE void smoothed(const Smoothed& p, const Team& team, Memory memory, Long sl
     const Sequence s(p, slot);
     const Trace trace(s, memory);
     const Forward forward(team, s, memory);
-    int until;
-    trace.fill(forward, until);
+    trace.fill(forward);
     const Backward backward(team, s, trace, nullptr, memory);
     for (int t = 0; t < s.length; ++t) {
         const int last = p.lag < s.length - t ? t + int(p.lag) : s.length - 1;
-        if (last < until) {
-            backward.enter(last);
-            for (int u = last - 1; u >= t; --u) backward.step(u);
-        }
+        backward.enter(last);
+        for (int u = last - 1; u >= t; --u) backward.step(u);
         team.each(s.K, [&](Long k) {
-            const double known = last < until ? fmin(1.0, fmax(0.0, backward.state[k])) : 0.0;
-            p.state[(s.row + t) * s.K + k] = Real(known);
+            p.state[(s.row + t) * s.K + k] = Real(fmin(1.0, fmax(0.0, backward.state[k])));
         });
         team.wait();
     }

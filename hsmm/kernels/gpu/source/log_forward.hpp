@@ -59,7 +59,7 @@ struct Forward {
         const int D = s.D;
         const Slots slot(t, D);
         const Real* law = s.law(t);
-        team.log_sums(s.K, D, [&](int k, int r) {
+        team.log_sums(lanes_for(D), s.K, D, [&](int k, int r) {
             double* mass = open + k * D + slot(r);
             double moved = r + 1 < D ? *mass + relative[k] : minus_infinity();
             if (s.has_tail && r + 1 == D) moved = in_tail[k] + s.stay(k);
@@ -70,7 +70,7 @@ struct Forward {
         double most = minus_infinity();
         for (int k = 0; k < s.K; ++k) most = possible(predicted[k]) ? fmax(most, s.emission(t, k)) : most;
         const double origin = origin_of(most);
-        team.log_sums(1, s.K, [&](int, int k) { return predicted[k] + (s.emission(t, k) - origin); },
+        team.log_sums(lanes_for(s.K), 1, s.K, [&](int, int k) { return predicted[k] + (s.emission(t, k) - origin); },
                       [&](int, double sum) { *scale = sum; });
         team.wait();
         const double log_scale = *scale;
@@ -86,7 +86,8 @@ struct Forward {
     // From t to t + 1.
     DEVICE void begin_next(int t) const {
         const Real* transition = s.transition(t);
-        team.log_sums(s.K, s.K, [&](int j, int i) { return ended[i] + double(transition[i * s.K + j]); },
+        team.log_sums(team.of_states, s.K, s.K,
+                      [&](int j, int i) { return ended[i] + double(transition[i * s.K + j]); },
                       [&](int j, double sum) { started[j] = sum; });
         team.wait();
     }
@@ -94,7 +95,8 @@ struct Forward {
     // log P(the last segment ends at the last row | y), where it must; 0 where it need not.
     DEVICE double ending() const {
         if (s.right) return 0.0;
-        team.log_sums(1, s.K, [&](int, int k) { return ended[k]; }, [&](int, double sum) { *scale = sum; });
+        team.log_sums(lanes_for(s.K), 1, s.K, [&](int, int k) { return ended[k]; },
+                      [&](int, double sum) { *scale = sum; });
         team.wait();
         return *scale;
     }
@@ -125,16 +127,13 @@ struct Trace {
         });
     }
 
-    // Returns the log-likelihood of all rows; `until` is the first that is impossible, or their number.
-    DEVICE double fill(const Forward& forward, int& until) const {
+    // Returns the log-likelihood of all rows.
+    DEVICE double fill(const Forward& forward) const {
         double log_likelihood = 0;
-        until = forward.s.length;
         forward.begin();
         for (int t = 0; t < forward.s.length; ++t) {
             if (t > 0) forward.begin_next(t - 1);
-            const double log_density = forward.step(t);
-            if (!possible(log_density) && t < until) until = t;
-            log_likelihood += log_density;
+            log_likelihood += forward.step(t);
             keep(t, forward);
         }
         forward.team.wait();

@@ -101,8 +101,7 @@ DEVICE void sample_paths(const Samples& p, const Team& team, Memory memory, Long
     const Sequence s(p, slot);
     const Trace trace(s, memory);
     const Forward forward(team, s, memory);
-    int until;
-    const double log_density = trace.fill(forward, until), log_ending = forward.ending();
+    const double log_density = trace.fill(forward), log_ending = forward.ending();
     const bool is_possible = possible(log_density + log_ending);
     const Sampler sampler{s, trace, forward, log_ending};
     team.each(p.n_paths, [&](Long path) {

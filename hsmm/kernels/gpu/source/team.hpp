@@ -64,7 +64,33 @@ DEVICE int lanes_for(int n_columns) {
     return lanes;
 }
 
+// How many threads should share each of several sums, so that all are done soonest: more idle where sums are few, and
+// where many share a sum it takes longer to bring their parts together.
+DEVICE int lanes_for(int n_sums, int n_terms, int n_threads) {
+    constexpr int term = 4, round = 8;  // times what a step of bringing together takes
+    int best = 1, least = 0;
+    for (int lanes = 1, steps = 0; lanes <= 32 && lanes < 2 * n_terms; lanes *= 2, ++steps) {
+        const int at_once = n_threads / lanes, rounds = (n_sums + at_once - 1) / at_once;
+        const int cost = rounds * ((n_terms + lanes - 1) / lanes * term + steps + round);
+        if (lanes > 1 && cost >= least) continue;
+        best = lanes;
+        least = cost;
+    }
+    return best;
+}
+
 struct Team {
+    int of_states;  // threads that share a sum over states, where there is one a state
+
+    DEVICE explicit Team(int n_states) {
+#ifdef __CUDACC__
+        const int n_threads = blockDim.x;
+#else
+        const int n_threads = 32;
+#endif
+        of_states = lanes_for(n_states, n_states, n_threads);
+    }
+
     // f(i) for every i below n, by one thread each.
     template <class Work>
     DEVICE void each(Long n, Work work) const {
@@ -89,10 +115,9 @@ struct Team {
 #endif
     }
 
-    // finish(i, log Σ_j exp term(i, j)) for every i; each term is computed once, by one thread.
+    // finish(i, log Σ_j exp term(i, j)) for every i, by so many lanes each; each term is computed once, by one of them.
     template <class Term, class Finish>
-    DEVICE void log_sums(int n_sums, int n_terms, Term term, Finish finish) const {
-        const int lanes = lanes_for(n_terms);
+    DEVICE void log_sums(int lanes, int n_sums, int n_terms, Term term, Finish finish) const {
 #ifdef __CUDACC__
         const int lane = threadIdx.x & (lanes - 1), at_once = blockDim.x / lanes;
         for (int first = 0; first < n_sums; first += at_once) {
