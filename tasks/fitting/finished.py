@@ -32,14 +32,16 @@ _LARGEST = 1 << 26
 
 @dataclass(frozen=True)
 class FittedCandidate:
-    """One candidate: its fitted model, or None, its row of the ranking, the climb of its best restart, all restarts.
+    """One candidate: its fitted model, or None, its row of the ranking, how its best restart climbed, all restarts.
 
-    ``key`` is its name in the store, ``held_out`` its scores where these are the criterion.
+    ``curves`` are its objective, and of a model with an encoder, look by look, what it made of the rows that it learnt
+    from and of those held out ("look.objective", "look.held_out"). ``key`` is its name in the store, ``held_out`` its
+    scores where these are the criterion.
     """
 
     model: Estimator | None
     row: dict[str, Any]
-    history: list[float] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
     restarts: list[dict[str, Any]] = field(default_factory=list)
     key: str = ""
     held_out: HeldOut | None = None
@@ -66,7 +68,7 @@ class Store:
             model = cast(Estimator, hsmm.load(path / "model")) if record["has_model"] else None
             pieces = record["held_out"]
             held_out = None if pieces is None else HeldOut(*(np.array(pieces[name]) for name in _PIECES))
-            return FittedCandidate(model, record["row"], record["history"], record["restarts"], key, held_out)
+            return FittedCandidate(model, record["row"], record["curves"], record["restarts"], key, held_out)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -75,7 +77,7 @@ class Store:
         record = {
             "has_model": candidate.model is not None,
             "row": candidate.row,
-            "history": candidate.history,
+            "curves": candidate.curves,
             "restarts": candidate.restarts,
             "held_out": None
             if candidate.held_out is None
@@ -185,9 +187,9 @@ def _fitting(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator |
         )
     row = selection.table.drop("candidate").row(0, named=True)
     model = selection.best
-    return FittedCandidate(
-        model, row, model.history_.tolist(), model.restarts_.to_dicts(), held_out=selection.held_out[0]
-    )
+    looks = {f"look.{name}": values for name, values in model.curves_.to_dict(as_series=False).items() if values}
+    curves = {"objective": model.history_.tolist(), **looks}
+    return FittedCandidate(model, row, curves, model.restarts_.to_dicts(), held_out=selection.held_out[0])
 
 
 def _key(estimator: Estimator, rows: Rows, how: Weighing, start: Estimator | None) -> str:

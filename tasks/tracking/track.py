@@ -23,7 +23,6 @@ from tasks.config.settings import Settings
 from tasks.config.telling import told_gate, told_in_a_line
 from tasks.fitting.bundle import add_canary, save_bundle
 from tasks.fitting.candidates import naming
-from tasks.fitting.finished import FittedCandidate
 from tasks.fitting.fit import Fitted, FittedUnit
 from tasks.fitting.reading import add_reading
 from tasks.judgement.judge import Judged, all_codes
@@ -103,7 +102,7 @@ def track(
             _log_candidates(run, unit, fits)
     if len(fitted.units) == 1:
         (fits,) = fitted.units.values()
-        registry.log(run_id, _prefixed("best", naming(fits.best.row)), _numbers(fits.best.row), _curve(fits.best))
+        registry.log(run_id, _prefixed("best", naming(fits.best.row)), _numbers(fits.best.row), fits.best.curves)
     else:
         each = fitted.seconds / len(fitted.units)
         registry.log(run_id, {}, {**spread(found), "fit_seconds": fitted.seconds, "fit_seconds.each": each})
@@ -161,7 +160,7 @@ def _log_candidates(run: TrackedRun, unit: str, fits: FittedUnit) -> None:
         label = " ".join([unit, *map(str, naming(row).values())]).strip()
         tags = {"rank": str(rank), "warnings": row["warnings"], **({"series": unit} if unit else {})}
         child = run.registry.start_run(label, tags, parent=run.run_id)
-        run.registry.log(child, naming(row), _numbers(row), _curve(candidate))
+        run.registry.log(child, naming(row), _numbers(row), candidate.curves)
         run.registry.end_run(child)
 
 
@@ -225,10 +224,6 @@ def _first_of_its_key(registry: Registry, name: str, made: int, key: str) -> int
     if first < made:
         registry.delete_version(name, made)
     return first
-
-
-def _curve(candidate: FittedCandidate) -> dict[str, list[float]]:
-    return {"objective": candidate.history} if candidate.history else {}
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

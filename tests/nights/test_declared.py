@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from hsmm.selection import HeldOut
+from hsmm.training.together import alone
 from tasks.config.errors import ConfigurationError, FitError
 from tasks.fitting.candidates import candidates
-from tasks.fitting.finished import FittedCandidate, Rows, Weighing, _key
+from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, _key, fitting_candidate
 from tasks.fitting.fit import _order, known_states
 from tasks.fitting.scaling import scaling_for
 from tasks.source.ingest import ingest
@@ -141,6 +142,25 @@ def test_other_labels_and_another_context_make_another_run_and_another_fit(place
         )
         fits.append(_key(candidate.estimator, given, Weighing.of(settings), None))
     assert len(set(keys)) == len(set(fits)) == 3
+
+
+def test_how_an_encoder_was_judged_is_kept_with_the_fit(place_at, toy, tmp_path) -> None:
+    place = place_at("one")
+    trials(toy).write_parquet(place.source)
+    settings = place.settings(
+        *GLM[1:],
+        "model.emission=gaussian",
+        "model.context={name='linear'}",
+        "select.criterion=held_out",
+        "fit.max_iter=3",
+    )
+    validated, (candidate,) = validate(ingest(settings), settings), candidates(settings)
+    given = Rows(**scaling_for(validated.rows, settings).given(validated.rows, candidate.estimator), states=None)
+    made = alone(fitting_candidate(candidate, given, Weighing.of(settings), None, Store(tmp_path)))
+    assert {"objective", "look.objective", "look.held_out"} == made.curves.keys()
+    assert max(made.curves["look.held_out"]) > made.curves["look.held_out"][0]
+    again = alone(fitting_candidate(candidate, given, Weighing.of(settings), None, Store(tmp_path)))
+    np.testing.assert_equal(again.curves, made.curves)
 
 
 def test_whole_numbers_are_a_clock(place_at, toy) -> None:
