@@ -65,7 +65,7 @@ def print_run(summary: RunSummary, settings: Settings) -> None:
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         lines += _aside(summary)
-    lines += _wild(summary)
+    lines += [*_wild(summary), *_ties(summary)]
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     lines += [*_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))]
     _print_lines(lines, counted=settings.source.counts_steps)
@@ -98,11 +98,14 @@ def print_try(said: TrialSummary, *, counted: bool) -> None:
     }[night["would"]].format(**night)
     first = f"TRIED: {n_usable} of {said['n_series']} series as of {said['as_of']}, in {said['seconds']:.0f} s; "
     lines = [f"{first}nothing is published or registered.", *_model(said)]
+    if gate := said.get("gate"):
+        lines.append(f"gate       of what is tried: {told_gate(gate)}")
+        lines += [f"           {remedy}" for remedy in gate.get("remedies", []) if night["would"] != "STOP"]
     lines.append(f"a night    would {would}")
     lines.append(f"page       {said['report']}/report.html, and pictures beside it")
     if said["n_quarantined"]:
         lines += [f"set aside  {said['n_quarantined']} series", *_aside(said)]
-    lines += _wild(said)
+    lines += [*_wild(said), *_ties(said)]
     _print_lines(lines, counted=counted)
 
 
@@ -132,6 +135,18 @@ def _wild(summary: Mapping[str, Any]) -> list[str]:
     first = [f"{one['feature']} of {one['series_id']} at {one['time']}: {one['value']:.4g}" for one in told]
     lines = ["wild       values so far from all others, and so few, that nothing is learnt from them; true, or wrong?"]
     return [*lines, *(f"           {one}" for one in first[:_MOST_TOLD])]
+
+
+def _ties(summary: Mapping[str, Any]) -> list[str]:
+    """Values that most rows share, and the law that has room for them."""
+    lines = list[str]()
+    for one in summary.get("ties", []):
+        told = (
+            f"{one['feature']} is {one['value']:g} in {one['share']:.0%} of the rows: a state may live on these alone"
+        )
+        instead = f'; where they mean "none", try model.emission = "{one["instead"]}"' if one["instead"] else ""
+        lines.append(f"{'ties' if not lines else '':11}{told}{instead}")
+    return lines
 
 
 def _score(score: float | None) -> str:

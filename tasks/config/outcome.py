@@ -104,6 +104,7 @@ class RunSummary(TypedDict, total=False):
     n_quarantined: int
     quarantined: list[dict[str, str]]
     wild: list[dict[str, Any]]
+    ties: list[dict[str, Any]]
     best: BestCandidate | None
     device: str
     gate: GateOutcome

@@ -26,7 +26,7 @@ from tasks.report.summary import beside_states, describe_input, describe_outcome
 from tasks.source.ingest import ingest
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate
-from tasks.tables.lineage import lineage
+from tasks.tables.lineage import NOTHING_FITTED, lineage
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import all_set_aside, quarantine_rows
@@ -75,7 +75,7 @@ def _line(settings: Settings, validated: Validated) -> tuple[str, Validated, str
     try:
         return (*lineage(settings, validated), None)
     except LineageError as error:
-        return (*lineage(settings, validated, new=True), str(error))
+        return (*lineage(settings, validated, new=True), str(error).replace(f" {NOTHING_FITTED}", ""))
 
 
 def _decoded(settings: Settings, shown: Bundle, judged: Judged, validated: Validated) -> pl.DataFrame:

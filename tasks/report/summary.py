@@ -14,6 +14,7 @@ from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
 from tasks.judgement.champion import Champion
 from tasks.judgement.judge import Judged
+from tasks.source.ties import told_ties
 from tasks.source.validate import Validated
 from tasks.source.wild import told_far
 from tasks.tables.places import is_local
@@ -53,6 +54,7 @@ def describe_input(
         "n_held": 0,
         **describe_quarantine(validated),
         "wild": told_far(validated.rows, settings)[:_MOST_TOLD],
+        "ties": told_ties(validated.rows, settings),
         "best": None,
     }
 

@@ -19,6 +19,7 @@ from tasks.source.validate import Validated
 from tasks.tables.publishes import summaries
 from tasks.tables.states import published_times
 
+NOTHING_FITTED = "Nothing was fitted"
 _HALF = 0.5
 _ENOUGH = 10
 
@@ -92,7 +93,7 @@ def _choices(settings: Settings) -> str:
     return (
         f"expected what {settings.output.states!r} holds for {settings.name!r}. Undo it; or choose another `name`, or "
         "another `output.states`; or begin a new line of rows in this table with `--new-lineage`. "
-        "Nothing was fitted"
+        f"{NOTHING_FITTED}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -365,3 +366,36 @@ def test_empty_lines_of_a_text_are_no_rows() -> None:
         assert (found.said["decide"], found.said["n_quarantined"]) == ({}, 0)
         assert found.source["series"] == "shop"
         assert found.read().rows.height == 2 * N
+
+
+def test_many_zeros_ask_for_a_law_that_has_them() -> None:
+    """Amounts and counts: with the share that speaks for it, and fitted by what is written."""
+    dry = np.arange(4 * N) % 4 > 0
+    amounts = np.where(dry, 0.0, np.round(np.exp(NOISE), 3))
+    days = [DAYS[0] + timedelta(days=i) for i in range(4 * N)]
+    found = look(table("day,rain", days, amounts))
+    assert "# 75% of its values are 0 and the others positive" in found.text
+    assert tomllib.loads(found.text)["model"]["emission"] == ["zero_inflated_gamma"]
+    assert not len(found.read().quarantine)
+    calls = np.where(dry, 0, np.random.default_rng(1).poisson(6.0, 4 * N))
+    more = look(table("day,calls", days, calls), "--output", "calls.toml")
+    assert re.search(r"\d+% of them 0 where a Poisson law of their\s+(#\s+)?mean has \d+%", more.text), more.text
+    assert tomllib.loads(more.text)["model"]["emission"][-1] == "zero_inflated_poisson"
+
+
+def test_cells_that_are_empty_are_told_as_a_share() -> None:
+    found = look(table("day,level", DAYS, ["" if i % 4 == 0 else f"{x:.3f}" for i, x in enumerate(NOISE[:N])]))
+    assert "25% of its cells are empty" in " ".join(found.text.replace("#", " ").split())
+
+
+def test_how_long_a_silence_is_none_is_told_by_the_gaps_that_ended() -> None:
+    """A shop that closes for three weeks is no feed that has ended; one that went is, and is said to be."""
+    closed = [day for i, day in enumerate(DAYS) if not 40 <= i < 60]
+    gone = DAYS[:70]
+    rows = [("a", day) for day in closed] + [("b", day) for day in DAYS] + [("c", day) for day in gone]
+    found = look(table("shop,day,level", *zip(*rows, strict=True), NOISE[: len(rows)]))
+    assert found.source["stale_after"] == 30
+    told = " ".join(found.text.replace("#", " ").split())
+    assert "the longest gap that ended has 20 steps, of 'a' before 2023-03-03" in told.replace("The", "the")
+    assert "1 of 3 series ended before the others: 'c' on 2023-03-12" in told
+    assert found.read().stale["series_id"].to_list() == ["c"]

@@ -26,7 +26,7 @@ SUMMARY = {
         "report",
         "as_of",
     ),
-    *("lineage", "means", "wild", "device"),
+    *("lineage", "means", "wild", "ties", "device"),
     *("n_series", "n_published", "n_held", "n_stale", "stale", "n_quarantined", "quarantined"),
     *("best", "gate", "identity", "states", "rule", "notes", "occasion", "alerts", "seconds"),
 }

@@ -69,7 +69,11 @@ def test_another_meaning_of_rows_is_tried_and_said_to_be_refused(place) -> None:
     said = tried(place, "--set", "fit.scale=none")
     assert said["night"]["would"] == "REFUSE"
     assert "`fit.scale` was 'series' and is 'none'" in said["night"]["why"]
-    assert "would refuse: found another meaning" in place.command("try", "--set", "fit.scale=none").out
+    told = place.command("try", "--set", "fit.scale=none").out
+    assert "would refuse: found another meaning" in told
+    assert "Nothing was fitted" not in told
+    assert "gate       of what is tried: PROMOTE" in told
+    assert "Nothing was fitted" in place.command("run", "--set", "fit.scale=none").err
 
 
 def test_a_model_that_the_gate_stops_is_drawn_and_said_to_be_stopped(place) -> None:
@@ -77,6 +81,26 @@ def test_a_model_that_the_gate_stops_is_drawn_and_said_to_be_stopped(place) -> N
     assert said["night"]["would"] == "STOP"
     assert "not_converged: Its fit made all its iterations" in said["night"]["why"]
     assert Path(said["report"], "report.html").exists()
+
+
+def test_what_the_gate_makes_of_a_change_is_said_though_no_row_is_new(place) -> None:
+    """With the key that would help."""
+    place.night()
+    told = place.command("try", "--set", "promote.min_share=0.45").out
+    assert "gate       of what is tried: REJECT: dead_state" in told
+    assert "promote.min_share" in told
+    assert "would write nothing" in told
+
+
+def test_a_value_that_most_rows_share_is_told_with_the_law_that_has_it(place) -> None:
+    rows = pl.read_parquet(place.source)
+    rows.with_columns(x=pl.when(pl.int_range(pl.len()) % 4 > 0).then(0.0).otherwise(pl.col("x").exp())).write_parquet(
+        place.source
+    )
+    told = place.command("try")
+    line = 'ties       x is 0 in 75% of the rows: a state may live on these alone; where they mean "none", try '
+    assert f'{line}model.emission = "zero_inflated_gamma"' in told.out + told.err
+    assert "ties  " not in place.command("try", "--set", "model.emission=zero_inflated_gamma").out
 
 
 def test_series_that_are_set_aside_are_named(place, toy) -> None:

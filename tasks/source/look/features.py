@@ -17,7 +17,7 @@ from tasks.source.features import add_features
 from tasks.source.ingest import RAW
 from tasks.source.look.choices import Choices
 
-Kind = Literal["continuous", "count", "flag"]
+Kind = Literal["continuous", "count", "amount", "flag"]
 
 _UNIT_ROOT = -2.86  # the 5 % quantile of Dickey and Fuller's statistic with a constant (1979)
 _JUMPS = 0.5
@@ -25,6 +25,8 @@ _OF_JUMPS = 0.98
 _SKEWED = 2.0
 _WILD = 100.0
 _LARGEST_COUNT = 30.0
+_MANY_ZEROS = 0.3
+_TOLD_MISSING = 0.05
 _SAME = 0.95
 _MOST_MISSING = 0.8
 _MOST = 3
@@ -37,6 +39,7 @@ _PRICES = re.compile(r"(^|_)(close|price|px|last|settle|adj|nav|value|index)(_|$
 _EMISSIONS: dict[Kind, tuple[list[str], str]] = {
     "continuous": (["gaussian", "student_t"], "the second bears outliers"),
     "count": (["poisson", "negative_binomial"], "they count; the second varies more than its mean"),
+    "amount": (["zero_inflated_gamma"], "zeros have a probability of their own, what is above them a gamma law"),
     "flag": (["bernoulli"], "it is yes or no"),
 }
 
@@ -50,6 +53,7 @@ class Seen:
     op: str
     why: str
     wild: str = ""
+    has_more_zeros: bool = False
 
     @property
     def name(self) -> str:
@@ -86,6 +90,8 @@ def choose_features(choices: Choices, rows: pl.DataFrame, columns: Sequence[str]
         choices.add(f"features.{column}", None, f"left out, {column!r}: {why}")
     _suggest_range(choices, {column.lower(): column for column in columns})
     emission, why = _EMISSIONS[kind]
+    if kind == "count" and any(one.has_more_zeros for one in chosen):
+        emission, why = [*emission, "zero_inflated_poisson"], f"{why}, the third has zeros of their own"
     choices.add("model.emission", emission, f"laws of {'the features' if kind == 'continuous' else kind + 's'}: {why}")
 
 
@@ -95,7 +101,11 @@ def _seen(rows: pl.DataFrame, column: str) -> Seen | str:
     filled = rows.select("series_id", "time", x=pl.when(pl.col(name).is_finite()).then(pl.col(name))).drop_nulls()
     known = filled.filter(~_is_wild())
     found = _as_a_rule(rows, known, column)
-    return found if isinstance(found, str) else replace(found, wild=_told(filled.filter(_is_wild())))
+    if isinstance(found, str):
+        return found
+    missing = 1.0 - len(filled) / max(1, len(rows))
+    why = f"{found.why}; {missing:.0%} of its cells are empty" if missing >= _TOLD_MISSING else found.why
+    return replace(found, why=why, wild=_told(filled.filter(_is_wild())))
 
 
 def _is_wild() -> pl.Expr:
@@ -136,8 +146,15 @@ def _as_a_rule(rows: pl.DataFrame, known: pl.DataFrame, column: str) -> Seen | s
     whole, low = bool((known["x"] == known["x"].floor()).all()), float(known["x"].min())  # type: ignore[arg-type]
     told = f"Dickey-Fuller at 5 %: a unit root in {len(wanders)} of {len(steady)} series"
     mean = float(known["x"].mean())  # type: ignore[arg-type]
+    zeros = float((known["x"] == 0).mean())  # type: ignore[arg-type]
     if whole and low >= 0 and mean <= _LARGEST_COUNT:
-        return Seen(column, "count", "identity", f"whole numbers from {low:.0f}, {mean:.1f} on average: it counts")
+        more = zeros >= max(_MANY_ZEROS, 2 * math.exp(-mean))
+        told = f", {zeros:.0%} of them 0 where a Poisson law of their mean has {math.exp(-mean):.0%}" if more else ""
+        why = f"whole numbers from {low:.0f}, {mean:.1f} on average{told}: it counts"
+        return Seen(column, "count", "identity", why, has_more_zeros=more)
+    if low == 0 and zeros >= _MANY_ZEROS:
+        why = f"{zeros:.0%} of its values are 0 and the others positive: a state of the zeros alone would be none"
+        return Seen(column, "amount", "identity", why)
     if 2 * len(wanders) > len(steady) and jumps < _JUMPS:
         op = "log_return" if low > 0 else "diff"
         positive = "and it is positive: relative changes" if low > 0 else "and it is not always positive: changes"

@@ -20,6 +20,7 @@ from tasks.source.ingest import RAW, Ingested, ingest
 from tasks.source.look.choices import Choice, Choices
 from tasks.source.look.columns import Column, columns_of
 from tasks.source.look.features import choose_features
+from tasks.source.look.gaps import choose_stale
 from tasks.source.look.series import choose_series
 from tasks.source.look.steps import choose_steps, length_of
 from tasks.source.look.times import choose_time, choose_zone, says_when, written_column
@@ -225,6 +226,8 @@ def _choose_times(choices: Choices, settings: Settings) -> tuple[Ingested, pl.Da
     frequency = given if isinstance(given := choices.given.get("source.frequency"), str) else frequency
     if counted:
         _choose_counts(choices, rows)
+    if frequency is not None:
+        choose_stale(choices, rows, frequency)
     _choose_delay(choices, rows, frequency, zone, counted=counted)
     return ingested, rows
 
