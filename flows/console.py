@@ -117,6 +117,7 @@ def _model(summary: Mapping[str, Any], version: str = "") -> list[str]:
     states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
     lasting = "" if best["duration"] == "none" else f", {best['duration']} duration"
     chosen = f"{states}, {best['emission']} emission{lasting}"
+    chosen += "; every row is of it, and nothing changes" if best["n_states"] == 1 else ""
     scores = f"{best['criterion']} {_score(best['score'])}, log-likelihood {best['log_likelihood']:.1f}"
     return [f"model      {summary['model_name']}{version}: {chosen}", f"           {scores}"]
 

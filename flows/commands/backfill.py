@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.commands.answer import print_json
-from flows.commands.flow import run_flow
+from flows.commands.flow import asked_moment, run_flow
 from flows.commands.options import AsJson, Assignments, Config, NewLineage
 from flows.console import print_backfill
 from tasks.config.errors import FitError
 from tasks.config.outcome import BackfillSummary
+
+if TYPE_CHECKING:
+    from tasks.config.settings import Settings
 
 
 def backfill(
@@ -42,7 +45,13 @@ def backfill(
         Fit at each step and decode up to the next, so that every row is out of sample: an honest backtest.
     """
     began = time.monotonic()
-    summary = run_flow(partial(_backfill, walk_forward, new_lineage), config, (start, end, every), set_)
+    summary = run_flow(
+        partial(_backfill, walk_forward, new_lineage),
+        config,
+        (start, end, every),
+        set_,
+        check=partial(_check, start, end, every),
+    )
     summary["seconds"] = round(time.monotonic() - began, 1)
     from tasks.config.settings import read_outline
 
@@ -50,6 +59,13 @@ def backfill(
     print_backfill(summary, counted=counted)
     print_json(summary, json_, counted=counted)
     _require_some(summary)
+
+
+def _check(start: str, end: str, every: str, settings: Settings) -> None:
+    first, last = asked_moment(start, settings, "--start"), asked_moment(end, settings, "--end")
+    from tasks.tables.partitions import partitions
+
+    partitions(first, last, every, counted=settings.source.counts_steps)
 
 
 def _require_some(summary: BackfillSummary) -> None:

@@ -33,9 +33,9 @@ def decode(
     """
 
     began = time.monotonic()
-    from tasks.config.settings import read_settings
+    from tasks.config.settings import read_outline
 
-    settings = read_settings(config, set_ or ())
+    settings = read_outline(config, set_ or ())
     summary = run_flow(partial(_decode_new, new_lineage), config, (as_of,), set_, as_of=as_of)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings)

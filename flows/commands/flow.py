@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
 from tasks.config.errors import PipelineError
+
+if TYPE_CHECKING:
+    from tasks.config.settings import Settings
 
 Said = TypeVar("Said")
 
@@ -39,16 +43,23 @@ def run_flow(
     assignments: Sequence[str] | None,
     *,
     as_of: str | None = None,
+    check: Callable[[Settings], object] | None = None,
 ) -> Said:
-    """What a flow says of itself; mistakes in configuration and source (as of a moment) are told before it starts.
+    """What a flow says of itself; mistakes in configuration and source (as of a moment) are told before it starts, and
+    those of the command line, which ``check`` finds besides, before anything is loaded.
 
     ``load`` imports it, and it is called with the configuration, its own arguments and the assignments.
     """
     hush()
     from flows.progress_display import display
     from tasks.config.progress import say
-    from tasks.config.settings import read_settings
+    from tasks.config.settings import read_outline, read_settings
 
+    outline = read_outline(config, assignments or ())
+    if as_of is not None:
+        asked_moment(as_of, outline)
+    if check is not None:
+        check(outline)
     settings = read_settings(config, assignments or ())
     with display():
         say("start")
@@ -69,6 +80,13 @@ def run_flow(
         flow = load()
         _use_the_wait(ready)
         return orchestrated(ready, lambda: flow(config, *arguments, assignments))
+
+
+def asked_moment(text: str, settings: Settings, option: str = "--as-of") -> datetime:
+    """The moment that an option names."""
+    from tasks.config.moments import parse_as_of
+
+    return parse_as_of(text, settings.source.timezone, counted=settings.source.counts_steps, option=option)
 
 
 def orchestrated(ready: Future[None], flow: Callable[[], Said]) -> Said:

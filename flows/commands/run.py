@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flows.commands.answer import print_json
-from flows.commands.flow import run_flow
+from flows.commands.flow import asked_moment, run_flow
 from flows.commands.options import AsJson, AsOf, Assignments, Config, NewLineage
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
@@ -24,9 +24,12 @@ def run(
     """Fit the candidates, choose one, and publish the states of every series."""
     began = time.monotonic()
     from tasks.config.settings import read_outline
-    from tasks.judgement.unchanged import Question
 
     settings = read_outline(config, set_ or ())
+    if as_of is not None:
+        asked_moment(as_of, settings)
+    from tasks.judgement.unchanged import Question
+
     question = Question.asked(settings, as_of)
     summary = None if new_lineage else question.answer()
     if summary is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from flows.commands.answer import print_json
-from flows.commands.flow import hush
+from flows.commands.flow import asked_moment, hush
 from flows.commands.options import AsJson, AsOf, Assignments, Config
 from flows.console import print_try
 
@@ -29,8 +29,11 @@ def try_(
     hush()
     from flows.progress_display import display
     from tasks.config.progress import say
-    from tasks.config.settings import read_settings
+    from tasks.config.settings import read_outline, read_settings
 
+    outline = read_outline(config, set_ or ())
+    if as_of is not None:
+        asked_moment(as_of, outline)
     settings = read_settings(config, set_ or ())
     with display():
         say("start")

@@ -10,21 +10,25 @@ from zoneinfo import ZoneInfo
 from tasks.config.errors import ConfigurationError
 
 
-def parse_as_of(text: str | datetime, timezone: str | None = None, *, counted: bool = False) -> datetime:
+def parse_as_of(
+    text: str | datetime, timezone: str | None = None, *, counted: bool = False, option: str = "as_of"
+) -> datetime:
     """A date (midnight UTC) or a moment; without a zone it is read in ``timezone``, and refused if there is none.
 
     Where steps are ``counted``, it is the number of one.
     """
     if counted and isinstance(text, str):
-        return _counted_step(text)
+        return _counted_step(text, option)
     try:
         moment = text if isinstance(text, datetime) else _parse_moment(text)
     except ValueError:
         raise ConfigurationError(
-            f"as_of: found {text!r}; expected a date such as 2024-12-31 or a moment such as 2024-12-31T17:00:00Z."
+            f"{option}: found {text!r}; expected a date such as 2024-12-31 or a moment such as 2024-12-31T17:00:00Z."
         ) from None
     if moment.tzinfo is None and timezone is None:
-        raise ConfigurationError(f"as_of: found {text!r} without a zone; write Z after it, or set `source.timezone`.")
+        raise ConfigurationError(
+            f"{option}: found {text!r} without a zone; write Z after it, or set `source.timezone`."
+        )
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(str(timezone)))
     return moment.astimezone(ZoneInfo("UTC"))
@@ -36,9 +40,9 @@ _LARGEST_STEP = 10**10
 _NAMES = ("series_id",)  # these are the user's, whatever they look like
 
 
-def _counted_step(text: str) -> datetime:
+def _counted_step(text: str, option: str) -> datetime:
     if re.fullmatch(r"-?[0-9]{1,11}", text) is None or abs(int(text)) > _LARGEST_STEP:
-        raise ConfigurationError(f"as_of: found {text!r}; expected the number of a step, such as 120.")
+        raise ConfigurationError(f"{option}: found {text!r}; expected the number of a step, such as 120.")
     return _EPOCH + timedelta(seconds=int(text))
 
 

@@ -146,8 +146,11 @@ class Settings(Section):
     def source_columns(self) -> dict[str, str]:
         """The columns of the source that hold values, and the key of the configuration that names each first."""
         labels = {} if self.source.states is None else {self.source.states: "source.states"}
-        context = {column: "context" for feature in self.made_context.values() for column in feature.inputs}
-        return labels | context | {c: "features" for feature in self.made_features.values() for c in feature.inputs}
+        declared = (("context", self.context), ("features", self.features))
+        used = [
+            (c, f"{section}.{name}") for section, all_of in declared for name, f in all_of.items() for c in f.inputs
+        ]
+        return labels | dict(reversed(used))
 
     @cached_property
     def levels(self) -> dict[str, Feature]:
@@ -180,13 +183,13 @@ def read_settings(path: str | Path, assignments: Sequence[str] = ()) -> Settings
 def read_outline(path: str | Path, assignments: Sequence[str] = ()) -> Settings:
     """:func:`read_settings` for commands that fit nothing: the library's own names are taken as they are written.
 
-    They are not looked up, so that the library need not be loaded.
+    They are not looked up, so that the library need not be loaded. Raises as that does.
     """
-    merged, _ = _merged(path, assignments)
+    merged, origins = _merged(path, assignments)
     try:
         return Settings.model_validate(merged, context=OUTLINE)
-    except ValidationError:
-        return read_settings(path, assignments)
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, Settings, origins)) from None
 
 
 def _merged(path: str | Path, assignments: Sequence[str]) -> tuple[dict[str, Any], Origins]:

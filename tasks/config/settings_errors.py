@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -60,10 +64,22 @@ def _meant(found: object, names: Iterable[str]) -> str:
 
 
 def closest(found: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """:func:`hsmm.spelling.closest`, for which the library is loaded: so only where something is wrong."""
-    from hsmm import spelling
+    """:func:`hsmm.likeness.closest`, for which the library is not loaded: that takes seconds."""
+    meant: str | None = _likeness().closest(found, names, cutoff)
+    return meant
 
-    return spelling.closest(found, names, cutoff)
+
+@cache
+def _likeness() -> ModuleType:
+    library = find_spec("hsmm")
+    assert library is not None
+    assert library.submodule_search_locations
+    spec = spec_from_file_location("likeness", Path(library.submodule_search_locations[0]) / "likeness.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def known_keys(settings: type[BaseModel], prefix: str = "") -> list[str]:

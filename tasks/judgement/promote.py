@@ -25,6 +25,7 @@ from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, Regi
 from tasks.tables.names import read_name_rows, rewrite_names
 from tasks.tables.publishes import newest_summary
 
+_MOST_NAMED = 5
 _UNSETTLED = f"{TRACKING_AWAY}: whether the champion is the newest that passed was not looked up"
 
 
@@ -179,8 +180,9 @@ def _version(registry: Registry, name: str, number: int | None) -> Version:
         raise PromotionError(f"there is no registered model {name!r}; run its configuration first.")
     found = versions[-1] if number is None else next((v for v in versions if v.number == number), None)
     if found is None:
-        there = f"1 to {versions[-1].number}"
-        raise PromotionError(f"{name} has no version {number}; expected one of {there}.")
+        there = [str(version.number) for version in versions[-_MOST_NAMED:]]
+        expected = f"one of {', '.join(there)}" if len(there) > 1 else there[0]
+        raise PromotionError(f"{name} has no version {number}; expected {expected}.")
     return found
 
 

@@ -36,7 +36,12 @@ def sparse_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
         .filter(pl.col("steps") > _MOST_STEPS_PER_ROW * pl.col("n") + _FREE_STEPS)
         .select(
             "series_id",
-            pl.format("found {} rows over about {} steps of " + frequency, "n", "steps").alias("detail"),
+            pl.format(
+                f"found {{}} rows over about {{}} steps of {frequency}; expected fewer gaps than rows: a longer "
+                "`source.frequency`, or none, so that each row is a step",
+                "n",
+                "steps",
+            ).alias("detail"),
         )
     )
 

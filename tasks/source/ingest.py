@@ -150,6 +150,11 @@ def _seen(part: Part, source: Source) -> SeenPart:
 
 
 def _stamps(part: Part, source: Source, column: str, key: str) -> Stamps:
+    if source.counts_steps and key == "source.time" and part.schema[column].is_temporal():
+        held = part.schema[column]
+        raise SourceError(
+            f"source.frequency: column {column!r} of {part.origin!r} holds {held}; {_time_remedy(source)}."
+        )
     try:
         found = stamps_of(part.scanned, column, part.schema[column], source.time_format)
     except _REFUSALS as error:
@@ -279,6 +284,11 @@ def _told(moment: datetime, source: Source) -> str:
 
 
 def _time_remedy(source: Source) -> str:
+    if source.counts_steps:
+        return (
+            f"`source.frequency = {source.frequency}` counts steps, and expects whole numbers there; for dates and "
+            'timestamps it is a text, such as "1d"'
+        )
     if source.time_format is not None:
         return f"expected times as `source.time_format` ({source.time_format}) says"
     return (

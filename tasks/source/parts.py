@@ -12,7 +12,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from hsmm.spelling import closest
+from hsmm.likeness import closest
 from tasks.config.errors import SourceError
 from tasks.source.delta import files_of_table, scan_table
 from tasks.source.files import SourceFile, is_delta, source_files
@@ -83,6 +83,9 @@ def stored_columns(path: str) -> pl.Schema:
     return pl.Schema({name: dtype for name, dtype in first.items() if all(name in schema for schema in others)})
 
 
+_SAVE = "save it as such; what is Latin-1, `iconv -f latin1 -t utf-8` makes UTF-8"
+
+
 def unreadable(path: str, error: BaseException) -> SourceError:
     """What is wrong with a source that cannot be read, as one sentence."""
     said = str(error).strip()
@@ -92,7 +95,11 @@ def unreadable(path: str, error: BaseException) -> SourceError:
         found = f"the folder {path!r} holds none" if Path(path).is_dir() else f"found nothing at {path!r}"
         return SourceError(f"source.path: {found}; expected Parquet or CSV files, or a Delta table, there.")
     if isinstance(error, UnicodeDecodeError):
-        said = f"it is no UTF-8 (byte {error.object[error.start]:#x}): save it as such"
+        byte = error.object[error.start : error.start + 1]
+        meant = f", {byte.decode('cp1252', 'replace')!r} in Latin-1" if byte >= b"\xa0" else ""
+        said = f"it is no UTF-8 (byte {byte[0]:#x}{meant}): {_SAVE}"
+    elif "invalid utf-8" in said:
+        said = f"it is no UTF-8: {_SAVE}"
     cause = said.splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if said else "no reason"
     return SourceError(
         f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet, CSV in UTF-8 (a name that "

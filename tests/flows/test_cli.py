@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from flows.cli import main
 
-_HEAVY = ("torch", "prefect", "mlflow", "polars", "deltalake", "matplotlib")
+_SLOW = ("torch", "prefect", "mlflow", "deltalake", "matplotlib")
+_HEAVY = (*_SLOW, "polars")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["states", "--help"]])
@@ -23,6 +25,31 @@ print([name for name in {_HEAVY} if name in sys.modules], status)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--set", "fit.n_int=3"], "unknown key; did you mean `fit.n_init`?"),
+        (["try", "--set", "source.timezone=Europe/Berln"], "did you mean 'Europe/Berlin'?"),
+        (["run", "--as-of", "yesterday"], "--as-of: found 'yesterday'"),
+        (["decode", "--as-of", "2024-13-01"], "--as-of: found '2024-13-01'"),
+        (["try", "--as-of", "now"], "--as-of: found 'now'"),
+        (["backfill", "--start", "2024-01-01", "--end", "x"], "--end: found 'x'"),
+    ],
+)
+def test_what_was_mistyped_is_refused_before_anything_is_loaded(arguments: list[str], words: str) -> None:
+    command, *options = arguments
+    config = Path(__file__).parents[2] / "configs" / "markets.toml"
+    code = f"""
+import sys
+from flows.cli import main
+status = main({[command, str(config), *options]})
+print([name for name in {_SLOW} if name in sys.modules], status)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 2"
+    assert words in done.stderr
 
 
 def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,3 +218,42 @@ class TestRead:
         feed().tail(20).write_delta(f"{place.folder}/{name}/feed", mode="append")
         assert run(place, *at).last_json["n_published"] == 20
         assert place.command("states", *at, "--json").last_json["n_rows"] == 120
+
+
+class TestSaid:
+    """A refusal names the key that is wrong, not another."""
+
+    @pytest.mark.parametrize("kind", ["dates", "text"])
+    def test_a_number_of_steps_for_dates(self, place, feed, kind: str) -> None:
+        rows = feed() if kind == "dates" else feed().with_columns(pl.col("date").cast(pl.String))
+        rows.write_parquet(place.source)
+        said = run(place, "--set", "source.frequency=1", "--set", "source.available_after=0")
+        assert said.status == 2
+        assert "`source.frequency = 1` counts steps" in said.err
+        assert "time_format" not in said.err
+
+    def test_hours_for_days(self, place, feed) -> None:
+        feed().write_parquet(place.source)
+        said = run(place, "--set", "source.frequency=1h")
+        assert said.status == 2
+        assert "steps of 1h; expected fewer gaps than rows: a longer `source.frequency`" in said.err
+
+    def test_which_feature_lacks_its_column(self, place, feed) -> None:
+        feed().write_parquet(place.source)
+        said = run(place, "--set", 'features.y={op="diff", column="clos"}')
+        assert (said.status, said.err.split(":")[1].strip()) == (2, "features.y")
+
+    @pytest.mark.parametrize(("written", "byte"), [("symböl", " (byte 0xf6, 'ö' in Latin-1)"), ("Zürich", "")])
+    def test_a_letter_that_is_no_utf_8(self, place, feed, written: str, byte: str) -> None:
+        """In the header, or in a cell."""
+        path = place.folder / "latin.csv"
+        text = feed("A").write_csv().replace("symbol" if byte else "A", written)
+        path.write_bytes(text.encode("latin-1"))
+        said = run(place, path=path)
+        assert said.status == 2
+        assert f"it is no UTF-8{byte}: save it as such; what is Latin-1, `iconv -f latin1 -t utf-8` makes" in said.err
+
+    def test_one_state_alone(self, place, feed) -> None:
+        feed().write_parquet(place.source)
+        assert "1 state, gaussian emission" in run(place, "--set", "model.n_states=1").out
+        assert "every row is of it, and nothing changes" in place.command("try", "--set", "model.n_states=1").out

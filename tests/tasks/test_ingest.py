@@ -55,7 +55,7 @@ def test_a_time_that_the_clock_change_skips_or_repeats_is_null(settings_for: Bui
         ({"source": {"time": "dat"}}, r"source\.time: found no column 'dat'.*'date'"),
         ({"source": {"series": "ticker"}}, r"source\.series: found no column 'ticker'"),
         ({"source": {"time": "close"}}, r"holds Float64; expected dates or timestamps"),
-        ({"features": {"r": {"op": "diff", "column": "clos"}}}, r"features: found no column 'clos'.*'close'"),
+        ({"features": {"r": {"op": "diff", "column": "clos"}}}, r"features\.r: found no column 'clos'.*'close'"),
         ({"features": {"r": {"op": "diff", "column": "symbol"}}}, r"column 'symbol'.*holds String; expected numbers"),
     ],
 )

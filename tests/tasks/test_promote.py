@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import tasks.judgement.promote
-from tasks.judgement.promote import promote_newest, rollback
+from tasks.config.errors import PromotionError
+from tasks.judgement.promote import promote, promote_newest, rollback
 from tasks.registry.client import FOLLOWED, PREVIOUS, Version
 
 
@@ -91,3 +92,11 @@ def test_a_version_of_the_past_does_not_replace_a_newer_champion() -> None:
     register.alias = 3
     register.tag_version("toy", 3, {"as_of": "2024-02-01T00:00:00+00:00", "rolled_back": "true"})
     assert promoted(register) == 3
+
+
+@pytest.mark.parametrize(("verdicts", "there"), [(("PROMOTE",), "1"), (("PROMOTE", "HOLD"), "one of 1, 2")])
+def test_a_version_that_there_is_not_is_answered_with_those_that_there_are(
+    verdicts: tuple[str, ...], there: str
+) -> None:
+    with pytest.raises(PromotionError, match=rf"^toy has no version 9; expected {there}\.$"):
+        promote(Register(*verdicts), "toy", 9)  # type: ignore[arg-type]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.durations import Delay, parse_frequency
 from tasks.config.moments import told_day
 from tasks.config.sections.section import Count, Place, Section
+from tasks.config.settings_errors import closest
 
 RESAMPLERS = ("first", "last", "mean", "sum", "min", "max")
 EPOCHS = ("s", "ms", "us", "ns")
@@ -21,8 +22,17 @@ def _known_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("an IANA time zone such as UTC or America/New_York") from None
+        meant = _zone_like(name)
+        hint = "" if meant is None else f"; did you mean {meant!r}?"
+        raise ValueError(f"an IANA time zone such as UTC or America/New_York{hint}") from None
     return name
+
+
+def _zone_like(name: str) -> str | None:
+    """The zone that has this name, or nearly, with its region or without."""
+    zones = sorted(available_timezones())
+    of_city = {zone.rsplit("/", 1)[-1]: zone for zone in zones}
+    return closest(name, zones, cutoff=0.8) or of_city.get(closest(name, of_city, cutoff=0.8) or "")
 
 
 def _time_format(pattern: str) -> str:

@@ -20,6 +20,7 @@ _NAMED = re.compile(
 _MOST_SHARED = 0.05
 _FEWEST_ROWS = 2
 _MOST_TRIED = 8
+_SMALLEST_TOLD = 0.001
 
 
 def choose_series(choices: Choices, columns: Sequence[Column], time: Column, parts: Sequence[Part]) -> Column | None:
@@ -37,7 +38,7 @@ def choose_series(choices: Choices, columns: Sequence[Column], time: Column, par
         _without(choices, likely, repeated, _together(likely, time, parts) if repeated > _MOST_SHARED else ())
         return None
     best = min(fitting, key=lambda c: (not _is_named(c), not _is_text(c), round(shared[c.name], 2), c.n_distinct))
-    once = "once" if shared[best.name] == 0 else f"once but for {shared[best.name]:.1%} of the rows"
+    once = "once" if shared[best.name] == 0 else f"once but for {_share(shared[best.name])} of the rows"
     why = f"its {best.n_distinct} values, such as {best.first}, are ids (kept as text): each has every time {once}"
     others = [
         f"series = {json.dumps(column.name, ensure_ascii=False)}   # {column.n_distinct} values"
@@ -46,6 +47,10 @@ def choose_series(choices: Choices, columns: Sequence[Column], time: Column, par
     ]
     choices.add("source.series", best.name, why, *others)
     return best
+
+
+def _share(found: float) -> str:
+    return f"{found:.1%}" if found >= _SMALLEST_TOLD else "fewer than 0.1%"
 
 
 def _could_name(column: Column) -> bool:
