@@ -352,7 +352,7 @@ def test_bytes_that_are_no_utf_8_are_said_to_be_none() -> None:
     Path("own.csv").write_bytes("day,größe\n2024-01-01,1\n".encode("latin-1"))
     status, _, err = hsmm("init", "own.csv")
     assert status == 2
-    assert "no UTF-8 (byte 0xf6)" in err
+    assert "no UTF-8 (byte 0xf6, 'ö' in Latin-1)" in err
 
 
 def test_empty_lines_of_a_text_are_no_rows() -> None:
