@@ -146,7 +146,7 @@ def hmmlearn_loop(n_series: int, n_rows: int, n_init: int) -> dict[str, Any] | N
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.npy"
         np.save(path, np.stack([simulated(seed)[:n_rows] for seed in range(n_series)]))
-        command = [python, str(_LOOP), str(path), str(n_init), *map(str, N_STATES)]
+        command = [python, "-P", str(_LOOP), str(path), str(n_init), *map(str, N_STATES)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     return {"n_series": n_series, **json.loads(done.stdout)}
 
