@@ -28,7 +28,8 @@ from hsmm.training.trainers import AdamW, Trainer, Variational, resolve_trainer
 TRAININGS = ("exact", "variational")
 GUIDE = "guide"
 
-_BY_NAME: Any = {"batch": 32, "patience": 15}  # of a training that is given by name
+_PATIENCE = 15  # looks, of a training that is given by name
+_BATCH = 32  # series, where a step of it runs through recurrent units
 
 
 class DSSM(Memoryless):
@@ -123,9 +124,9 @@ class DSSM(Memoryless):
     def trainer(self) -> Trainer:  # type: ignore[override]
         """What ``training`` stands for."""
         if self.training == "exact":
-            return AdamW(n_steps=self.max_iter, **_BY_NAME)
+            return AdamW(n_steps=self.max_iter, patience=_PATIENCE, batch=None if self.context is None else _BATCH)
         if self.training == "variational":
-            return Variational(n_steps=self.max_iter, **_BY_NAME)
+            return Variational(n_steps=self.max_iter, patience=_PATIENCE, batch=_BATCH)
         if isinstance(self.training, str):
             raise ValueError(
                 f"training is {self.training!r}; expected one of {', '.join(TRAININGS)}, or an object of hsmm.trainers"
