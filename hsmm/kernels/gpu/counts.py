@@ -51,7 +51,7 @@ def _scratch_bytes(plan: Plan | None, p: Potentials) -> int:
     if plan is None:
         by_row = p.n_rows * k * (1 + 2 * (k * (p.log_transition.ndim == 4) + d * (not p.is_stationary)))
         return 8 * p.n_restarts * (by_row + p.n_series * k * (k + 4 * d + 6))
-    by_row = k * (p.n_rows + plan.trace(p.n_rows, p.n_series))
+    by_row = k * (p.n_rows + plan.trace(p.n_rows))
     by_series = p.n_series * (k * (k + 6) + 4 * plan.residuals * plan.lanes)
     return 8 * p.n_restarts * (by_row + by_series)
 
@@ -155,7 +155,7 @@ class _Found:
 
         arguments: list[launch.Argument] = [
             *shared_arguments(p, tables, pairs, open_end=True),
-            scratch(p.log_emission.shape[0], plan.trace(p.n_rows, p.n_series), k),
+            scratch(p.log_emission.shape[0], plan.trace(p.n_rows), k),
             scratch(weight.numel(), 2, k),
             found.log_likelihood,
             found.doubtful,

@@ -84,9 +84,9 @@ class Plan:
         """Residuals a lane keeps."""
         return -(-self.n_durations // self.slices)
 
-    def trace(self, n_rows: int, n_series: int) -> int:
+    def trace(self, n_rows: int) -> int:
         """Numbers a state that the forward pass leaves for the backward pass, of each restart."""
-        return n_rows // self.chunk + n_series if self.chunk else n_rows * (2 + self.has_tail)
+        return n_rows // self.chunk + 1 if self.chunk else n_rows * (2 + self.has_tail)
 
     @property
     def threads(self) -> int:

@@ -39,11 +39,11 @@ DEVICE void begin(const Problem& p, Long model, Real (&started)[K]) {
     for (int k = 0; k < K; ++k) started[k] = read(p.initial + model * K + k);
 }
 
-// Where (K,) states before the chunk of rows from `first` are kept: never where another sequence's are.
+// Where (K,) states before the chunk of rows from `first`, which is not a sequence's first, are kept: a sequence ends within
+// the chunk, of all rows, where the next begins, and that keeps nothing there.
 DEVICE Real* kept(const Problem& p, Long pair, int first) {
     const Long restart = pair / p.n_series, series = pair % p.n_series;
-    const Long place = restart * (p.n_rows / chunk + p.n_series) + p.offsets[series] / chunk + series;
-    return p.trace + (place + first / chunk) * K;
+    return p.trace + (restart * (p.n_rows / chunk + 1) + p.offsets[series] / chunk + first / chunk) * K;
 }
 
 constexpr int chunks_between_logarithms = chunk < 64 ? 64 / chunk : 1;

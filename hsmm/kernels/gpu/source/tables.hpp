@@ -28,7 +28,7 @@ struct Tables {
 };
 
 struct Problem : Tables {
-    Real* trace;                // (R, N, columns, K): mass that ends, weight, mass in the tail slot
+    Real* trace;                // (R, N, columns, K): mass that ends, weight, mass in the tail slot; of chains, see `kept`
     Real* last;                 // (R * S, 2, K): occupancy of the last row, mass that ends there
     double* log_likelihood;     // (R * S,)
     Byte* doubtful;             // (R * S,) scaled arithmetic may have lost something: compute again elsewhere
