@@ -150,7 +150,8 @@ class Merging:
         labels = torch.stack([_joined(self.decoded, *pair) for pair in pairs])
         dwell = torch.stack([_mean_runs(row, self.sequences, n_states) for row in labels])
         structure = replace(self.tables, **{kind: part.bare() for kind, part in self.tables.components().items()})
-        start = initial_model(structure, self.sequences, Starts(labels, dwell, ["merged"] * len(pairs)), seed=0)
+        starts = Starts(labels, dwell, ["merged"] * len(pairs), torch.zeros(len(pairs), dtype=torch.bool))
+        start = initial_model(structure, self.sequences, starts, seed=0)
         return expectation_maximisation(start, self.sequences, max_iter=max_iter, tol=_TOLERANCE, accelerate=True)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from hsmm import inference
+from hsmm.components.model import Model
 from hsmm.errors import NotFittedError
 from hsmm.metrics import adjusted_rand
 from hsmm.selection.candidate import rows_for
@@ -42,16 +43,16 @@ def stability(
 ) -> Stability:
     """Fit ``n_restarts`` more from starts as the fit draws them, none stopped early, and compare where they end.
 
-    Costs more than the fit, in which the worse half of the restarts stops again and again.
+    What the fit held frozen keeps its values, and components that were given with parameters begin with them. Costs
+    more than the fit, in which the worse half of the restarts stops again and again.
     """
     if n_restarts < 1:
         raise ValueError(f"n_restarts is {n_restarts}; expected at least 1.")
     sequences = rows_for(model, Sequences.from_arrays(X, lengths, context)).in_canonical_order()
     tables = model._fitted_model()
-    structure = replace(tables, **{kind: part.bare() for kind, part in tables.components().items()})
-    n_states, seed = tables.transition.n_states, model.seed_ + 1
-    first, kinds = first_models(structure, Objective(sequences), n_states=n_states, n_init=n_restarts, seed=seed)
-    fit = expectation_maximisation(first, sequences, max_iter=max_iter, tol=1e-7, accelerate=True)
+    objective = Objective(sequences, frozen=model.frozen_names())
+    first, kinds = _fresh_starts(model, objective, n_restarts)
+    fit = expectation_maximisation(first, objective, max_iter=max_iter, tol=1e-7, accelerate=True)
     paths = inference.viterbi(fit.model.potentials(sequences)).states
     p = tables.potentials(sequences)
     own = float(inference.log_partition(p).sum() + tables.log_prior())
@@ -61,6 +62,19 @@ def stability(
     reached = fit.objective >= best - REACHED * sequences.n_observed_rows
     table = pl.DataFrame({"start": kinds, "objective": fit.objective.numpy(), "agreement": agreement})
     return Stability(float(reached.double().mean()), float(agreement.mean()), table)
+
+
+def _fresh_starts(model: Any, objective: Objective, n_restarts: int) -> tuple[Model, list[str]]:
+    """The models of so many starts, and their kinds; what is frozen has the fitted values."""
+    tables = model._fitted_model()
+    bare = {kind: part.bare() for kind, part in tables.components().items()}
+    given = {kind: part for kind, part in model._structure().components().items() if part.parameters}
+    drawn = {"n_states": tables.transition.n_states, "seed": model.seed_ + 1}
+    structure = replace(tables, **bare | given)
+    if not objective.frozen:
+        return first_models(structure, objective, n_init=n_restarts, **drawn)
+    models, kinds = first_models(structure, objective, n_init=n_restarts + 1, start=tables, **drawn)
+    return models.take(torch.arange(1, n_restarts + 1)), kinds[1:]
 
 
 def share_that_reached(model: Any, sequences: Sequences) -> float:

@@ -1,4 +1,7 @@
-"""Starts for rows of a few tight groups: which of them share a state, the likeliest partitions first."""
+"""Starts for rows of a few tight groups: which of them share a state, the likeliest partitions first.
+
+Where groups are fewer than states, rows of one group are told apart by the group that stands before them.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,15 @@ class Levels:
     """The tight groups of standardised ``points`` (N, P), and how they might be shared by ``n_states``."""
 
     def __init__(self, points: Tensor, sequences: Sequences, n_states: int) -> None:
+        seen = sequences.observed.any(1).cpu()
+        group = torch.zeros(len(points), dtype=torch.int64)
+        group[seen] = _groups(points[seen])
+        if int(group.max()) + 1 < n_states:
+            before = group.roll(1)
+            before[sequences.offsets[:-1].cpu()] = 0
+            group[seen] = torch.unique((group * (int(group.max()) + 1) + before)[seen], return_inverse=True)[1]
         self._points, self._sequences, self._n_states = points, sequences, n_states
-        self._group = _groups(points)
+        self._seen, self._group = seen, group
 
     @property
     def n_groups(self) -> int:
@@ -29,10 +39,10 @@ class Levels:
     @property
     def is_usable(self) -> bool:
         """Whether the groups are tight, as many as states, and few enough that all partitions can be compared."""
-        enough = len(self._points) >= _ROWS_EACH * self.n_groups
+        enough = int(self._seen.sum()) >= _ROWS_EACH * self.n_groups
         if not enough or not max(self._n_states, 2) <= self.n_groups <= _MOST or self._n_states < 2:
             return False
-        groups = [self._points[self._group == number] for number in range(self.n_groups)]
+        groups = [self._points[self._seen & (self._group == number)] for number in range(self.n_groups)]
         return all(bool((group.amax(0) - group.amin(0) < _GAP).all()) for group in groups)
 
     def labels(self, turn: int) -> Tensor:
@@ -45,10 +55,8 @@ class Levels:
         """(Q, L) the state of each group, by the likelihood of normal states that follow each other as they do then."""
         shares = partitions(self.n_groups, self._n_states)
         member = torch.nn.functional.one_hot(shares, self._n_states).to(self._points.dtype)
-        own = torch.nn.functional.one_hot(self._group, self.n_groups).to(self._points.dtype)
-        follows = torch.ones(len(own), dtype=torch.bool)
-        follows[self._sequences.offsets[:-1].cpu()] = False
-        moves = own[follows.nonzero().flatten() - 1].mT @ own[follows]
+        own = torch.nn.functional.one_hot(self._group, self.n_groups).to(self._points.dtype) * self._seen[:, None]
+        moves = successions(own, self._sequences)
         size, total, square = (
             torch.einsum("qlk,lp->qkp", member, own.mT @ x)
             for x in (torch.ones_like(self._points), self._points, self._points.square())
@@ -58,6 +66,13 @@ class Levels:
         likelihood = torch.xlogy(counts, counts / counts.sum(-1, keepdim=True).clamp(min=1.0)).sum((-1, -2))
         spread = 0.5 * (size * (variance + _FLOOR).log()).sum((-1, -2))
         return shares[(spread - likelihood).argsort(stable=True)]
+
+
+def successions(weights: Tensor, sequences: Sequences) -> Tensor:
+    """(..., K, K) how often a row of one state or group (..., N, K) is followed by one of another in its series."""
+    after = weights.roll(-1, -2)
+    after[..., (sequences.offsets[1:] - 1).to(after.device), :] = 0.0
+    return weights.mT @ after
 
 
 def partitions(n_groups: int, n_states: int) -> Tensor:

@@ -18,12 +18,13 @@ from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.training.objective import Objective
 
-_REFINEMENTS = 4
+_REFINEMENTS = 2
 _SEPARATION = 3.0
 _PAIRS = 3  # a state
 _POWERS = 20  # of a spread, applied to any direction
 _EVEN = 0.1  # of the moves of a split state, shared by its halves by their size alone
 _REPEATS = 3  # of a split, or of a merge
+_REVIVED = 0.1  # of the probability that leaves a state
 
 
 def can_move(model: Model, objective: Objective) -> bool:
@@ -50,7 +51,18 @@ def neighbours(model: Model, objective: Objective, n_moves: int, generator: torc
     made = [_moved(model, counts, around, shares[way, :, split], split, pair) for way, split, pair in moves]
     joined = made[0][0].joined(*(other for other, _ in made[1:]))
     names = vars(counts)
-    return objective.maximise(joined, Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names}))
+    made_one = Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names})
+    return _revived(model).joined(objective.maximise(joined, made_one))
+
+
+def _revived(model: Model) -> Model:
+    """The model with some of each row of transitions shared by all states: one that has died, EM never revives."""
+    law = model.transition.parameters.get("probability")
+    if law is None:
+        return model
+    others = torch.ones_like(law) if model.duration is None else 1.0 - torch.eye(law.shape[-1]).to(law)
+    shared = torch.lerp(law, others / others.sum(-1, keepdim=True), _REVIVED)
+    return replace(model, transition=model.transition.with_parameters(probability=shared))
 
 
 def _around(weights: Tensor, objective: Objective) -> Tensor:

@@ -18,7 +18,7 @@ from hsmm.training.first import first_models
 from hsmm.training.moves import can_move, neighbours
 from hsmm.training.objective import Objective, objective_of
 from hsmm.training.standing import margin, sober_objective
-from hsmm.training.together import Climb, Fitting, alone
+from hsmm.training.together import Climb, Fitting
 from hsmm.training.trainers import EM, LAST_STEPS, Leg, Trainer
 
 FEWEST = 2
@@ -65,27 +65,6 @@ class BestFit:
     set_aside: float
     restarts: list[Restart]
     curves: dict[str, list[float]] | None = None
-
-
-def fit_restarts(
-    structure: Model,
-    data: Sequences | Objective,
-    *,
-    n_states: int,
-    n_init: int,
-    max_iter: int,
-    tol: float,
-    seed: int,
-    start: Model | None = None,
-    trainer: Trainer = EM(),  # noqa: B008 - immutable
-) -> BestFit:
-    """The result of :func:`fitting_restarts`."""
-    return alone(
-        fitting_restarts(
-            structure, data, n_states=n_states, n_init=n_init, max_iter=max_iter, tol=tol, seed=seed, start=start,
-            trainer=trainer,
-        )
-    )  # fmt: skip
 
 
 def fitting_restarts(
@@ -175,18 +154,22 @@ def _move_states(
 def _furthest(
     near: Model, least: float, trainer: Trainer, target: Objective, max_iter: int, tol: float, at_once: int
 ) -> Fitting[Fit | None]:
-    """The climb that ends highest of those from ``near`` which promise more than ``least``; None where none does."""
+    """The climb that ends highest of those from ``near`` which promise more than ``least``; None where none does.
+
+    Young climbs that promise less are given up where it is dear to see whether they rise after all.
+    """
+    is_dear = at_once < _FEWEST_MOVES
     for length in _TRIAL:
         leg = Leg(length, tol, accelerate=True)
         fit = yield Climb("em", trainer, leg, near, target)
         assert fit is not None
         prospect = (_prospect(fit.history) + sober_objective(fit.model, fit.objective, target)).nan_to_num(-math.inf)
-        order = prospect.argsort(descending=True)
-        ahead = order[: max(1, len(order) // _FEWER, at_once)]
+        ahead = prospect.argsort(descending=True)[: max(1, len(prospect) // _FEWER, at_once)]
+        if is_dear or length == _TRIAL[-1]:
+            ahead = ahead[prospect[ahead] > least]
+        if not len(ahead):
+            return None
         near = fit.model.take(ahead)
-    if not bool((prospect > least).any()):
-        return None
-    near = near.take((prospect[ahead] > least).nonzero().flatten()[: max(1, at_once)])
     fit = yield Climb("em", trainer, Leg(max_iter, tol, accelerate=True), near, target)
     assert fit is not None
     return fit.take(sober_objective(fit.model, fit.objective, target).argmax())

@@ -18,7 +18,7 @@ from hsmm.components.duration import Duration
 from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
-from hsmm.training.levels import Levels
+from hsmm.training.levels import Levels, successions
 from hsmm.training.stretches import stretches
 
 _LLOYD_STEPS = 10
@@ -28,11 +28,15 @@ _MANY = 8  # states, of which k-means++ alone would leave some without a centre
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """``labels`` (R, N) rough states, ``mean_dwell`` (R, K) steps, and the ``kinds`` of the R restarts."""
+    """``labels`` (R, N) rough states, ``mean_dwell`` (R, K) steps, and the ``kinds`` of the R restarts.
+
+    Laws of the labels are as ``narrow`` (R,) as their rows, or as wide as those need that begin where no state is.
+    """
 
     labels: Tensor
     mean_dwell: Tensor
     kinds: list[str]
+    narrow: Tensor
 
 
 def draw_starts(
@@ -67,7 +71,8 @@ def draw_starts(
             labels.append(KINDS[kind](standard, sequences, n_states, generator))
         dwell.append(_mean_dwell(n_states, longest, generator))
         kinds.append(kind)
-    return Starts(torch.stack(labels), torch.stack(dwell), kinds)
+    is_narrow = [kind == "levels" or (kind != "random" and turn % 2 == 0) for turn, kind in enumerate(kinds)]
+    return Starts(torch.stack(labels), torch.stack(dwell), kinds, torch.tensor(is_narrow) & takes_any_number)
 
 
 def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: int) -> Model:
@@ -86,19 +91,36 @@ def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: 
     }
     if structure.duration is not None:
         parts["duration"] = _durations(structure.duration, starts.mean_dwell)
+    else:
+        parts["transition"] = _as_they_follow(parts["transition"], sequences, starts)
     begun = {kind: part.to(device).beside(sequences) for kind, part in parts.items()}
     return replace(structure, **begun)  # type: ignore[arg-type]
 
 
 def _emission(bare: Emission, sequences: Sequences, starts: Starts, n_states: int) -> Emission:
-    """Laws of the labels, those of levels as narrow as these are: a wider one would hold its neighbours, too."""
+    """Laws of the labels; a narrow one does not hold its neighbours, a wide one may yet move among them."""
     labels = starts.labels.to(sequences.values.device)
     made = bare.initialise(sequences, labels, n_states)
-    narrow = torch.tensor([kind == "levels" for kind in starts.kinds], device=labels.device)
+    narrow = starts.narrow.to(labels.device)
     if not bool(narrow.any()):
         return made
     weights = torch.nn.functional.one_hot(labels, n_states).to(torch.float64)
     return made.maximise(sequences, weights).where(narrow, made)
+
+
+def _as_they_follow(drawn: Component, sequences: Sequences, starts: Starts) -> Component:
+    """Transitions that those from levels begin with: as their labels follow each other."""
+    of_levels = torch.tensor([kind == "levels" for kind in starts.kinds])
+    law = drawn.parameters.get("probability")
+    if law is None or not bool(of_levels.any()):
+        return drawn
+    n_states = law.shape[-1]
+    seen = sequences.observed.any(1).cpu()
+    own = torch.nn.functional.one_hot(starts.labels, n_states).to(law) * seen[:, None]
+    counted = successions(own, sequences) + 1.0 / n_states
+    counted = torch.where(law > 0, counted, 0.0)
+    counted = counted / counted.sum(-1, keepdim=True)
+    return drawn.with_parameters(probability=torch.where(of_levels[:, None, None], counted, law))
 
 
 def _durations(bare: Duration, mean_dwell: Tensor) -> Duration:

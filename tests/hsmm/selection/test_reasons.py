@@ -106,6 +106,23 @@ def test_other_starts_lead_to_clear_states() -> None:
     assert len(noise.table) == 5
 
 
+def test_stability_keeps_what_the_fit_was_given() -> None:
+    """Frozen tables stay at their values and given ones begin there: as in the fit, no start leads elsewhere."""
+    law = hsmm.emissions.Gaussian.from_parameters([[0.0], [1.0]], [[[9.0]], [[9.0]]])
+    held = hsmm.HMM(2, emission=law, frozen=["emission"], **QUICK).fit(levels(2))
+    found = stability(held, levels(2), n_restarts=3)
+    np.testing.assert_allclose(found.table["objective"], held.log_likelihood_, atol=0.01)
+
+
+def test_starts_beside_a_fit_begin_with_what_it_was_given() -> None:
+    away = hsmm.emissions.Gaussian.from_parameters([[-300.0], [300.0]], [[[1e4]], [[1e4]]])
+    with pytest.warns(hsmm.errors.ConvergenceWarning):
+        begun = hsmm.HMM(2, emission=away, n_init=1, max_iter=1).fit(levels(2))
+    drawn = stability(hsmm.HMM(2, n_init=1).fit(levels(2)), levels(2), max_iter=0).table["objective"]
+    found = stability(begun, levels(2), max_iter=0).table["objective"]
+    assert found.max() < drawn.min() - 100.0
+
+
 def test_stability_of_a_bad_model_is_low() -> None:
     """The share is counted against the best of all, the fitted model or any restart."""
     found = stability(made([0.0, 1.0]), levels(2), n_restarts=4)

@@ -37,6 +37,27 @@ def test_two_values_are_two_states_at_the_floor_of_the_spread(emission: Any) -> 
     assert model.log_likelihood_ == pytest.approx(exact, abs=0.01)
 
 
+@pytest.mark.parametrize("family", ["gaussian", "student_t"])
+def test_levels_that_take_turns_in_pairs_are_two_states(family: str) -> None:
+    """The outer levels and the inner ones alternate: only what follows what tells which of them share a state."""
+    X = np.random.default_rng(0).choice([-1.0, 1.0], 88) * np.tile([3.0, 1.0], 44)
+    X[[10, 13, 15, 20]] = np.nan
+    model = _fitted(hsmm.HMM(2, emission=family), X)
+    np.testing.assert_allclose(model.transition_prob_, [[0.0, 1.0], [1.0, 0.0]], atol=1e-6)
+    states = model.predict(X)
+    assert {int(state) for state in states[::2]} != {int(state) for state in states[1::2]}
+    assert len(set(states[::2])) == len(set(states[1::2])) == 1
+
+
+def test_rows_of_one_level_are_told_apart_by_what_stood_before() -> None:
+    """0, 1, 1 over and over is three states in turn: nothing of it is left to chance."""
+    X = np.tile([0.0, 1.0, 1.0], 20)
+    model = _fitted(hsmm.HMM(3), X)
+    floor = 1e-6 * X.var()
+    assert model.log_likelihood_ == pytest.approx(-0.5 * len(X) * math.log(2.0 * math.pi * floor), abs=0.01)
+    assert (model.transition_prob_ > 0.999).sum() == 3
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_few_values_end_no_fit(seed: int) -> None:
     """Levels drawn, repeated or alternating, exact or blurred, in units from 1e-3 to 1e3, some missing."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
 from hsmm.training.moves import _around, _splits, can_move, neighbours
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import _prospect, _Race
+from hsmm.training.restarts import _furthest, _prospect, _Race
+from hsmm.training.together import alone
+from hsmm.training.trainers import EM
 
 
 def levels() -> tuple[np.ndarray, np.ndarray]:
@@ -54,11 +58,39 @@ def test_every_neighbour_is_a_model(estimator: type) -> None:
     stuck, sequences = misplaced(estimator)
     near = neighbours(stuck._fitted_model(), Objective(sequences), 6, torch.Generator().manual_seed(0))
     assert near is not None
-    assert near.emission.n_restarts == 6
+    assert near.emission.n_restarts == 7
     for part in (near.initial, near.transition):
         total = part.parameters["probability"].sum(-1)
         torch.testing.assert_close(total, torch.ones_like(total))
     assert hsmm.inference.log_partition(near.potentials(sequences)).isfinite().all()
+
+
+@pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM], ids=["HMM", "HSMM"])
+def test_a_transition_that_has_died_may_return(estimator: type) -> None:
+    """EM never leaves a probability of zero; the first neighbour lets it, and ends higher for it."""
+    states = np.tile(np.repeat([0, 1, 2, 0, 2, 1], 9), 12)
+    sequences = Sequences.from_arrays(np.random.default_rng(0).normal(5.0 * states, 1.0))
+    options = {"duration": "poisson", "max_duration": 20} if estimator is hsmm.HSMM else {}
+    model = estimator(3, n_init=4, **options).fit(sequences.values.numpy())._fitted_model()
+    law = model.transition.parameters["probability"].clone()
+    law[0, 0, 2] = 0.0
+    dead = replace(model, transition=model.transition.with_parameters(probability=law / law.sum(-1, keepdim=True)))
+    stuck = expectation_maximisation(dead, sequences, max_iter=50, tol=0.0)
+    assert float(stuck.model.transition.parameters["probability"][0, 0, 2]) == 0.0
+    near = neighbours(stuck.model, Objective(sequences), 1, torch.Generator().manual_seed(0))
+    assert near is not None
+    revived = expectation_maximisation(near.take(torch.tensor([0])), sequences, max_iter=50, tol=0.0)
+    assert float(revived.objective) > float(stuck.objective) + 10.0
+
+
+def test_young_climbs_that_promise_less_are_given_up_where_rows_are_many() -> None:
+    stuck, sequences = misplaced(hsmm.HMM)
+    near = stuck._fitted_model().take(torch.zeros(8, dtype=torch.int64))
+    told: dict[int, list[torch.Tensor]] = {1: [], 30: []}
+    for at_once, heights in told.items():
+        objective = Objective(sequences, watch=heights.append)
+        assert alone(_furthest(near, math.inf, EM(), objective, 100, 1e-6, at_once)) is None
+    assert 3 * len(told[1]) <= len(told[30])
 
 
 def test_a_state_splits_by_what_is_around_its_rows_where_they_are_alike() -> None:

@@ -19,8 +19,9 @@ from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
 from hsmm.training.m_step import maximise
-from hsmm.training.restarts import FEWEST, Restart, fit_restarts
+from hsmm.training.restarts import FEWEST, Restart, fitting_restarts
 from hsmm.training.starts import KINDS, draw_starts, initial_model
+from hsmm.training.together import alone
 from tests.hsmm.components.cases import ELLIPTICAL
 from tests.hsmm.models.cases import LENGTHS, regimes
 
@@ -274,12 +275,23 @@ def test_starts_of_fewer_restarts_are_the_first_of_more() -> None:
     assert (many.mean_dwell > 1.0).all()
 
 
+def test_every_other_start_is_as_narrow_as_its_rows_but_random_centres() -> None:
+    X = np.repeat([0.0, 100.0], 50) + np.random.default_rng(0).normal(size=100)
+    sequences = Sequences.from_arrays(X)
+    structure = Model(initial=FreeInitial(), transition=Dense(), duration=None, emission=Gaussian())
+    starts = draw_starts(sequences, 2, 6, 10, 0)
+    spread = initial_model(structure, sequences, starts, 0).emission.parameters["covariance"].flatten(1)
+    own = torch.tensor([[X[row == state].var() for state in (0, 1)] for row in starts.labels.numpy()])
+    torch.testing.assert_close(spread[starts.narrow], own[starts.narrow])
+    assert bool(((spread - own)[~starts.narrow].abs() > 1e-4 * own[~starts.narrow]).any(1).all())
+    narrow = {kind for kind, is_narrow in zip(starts.kinds, starts.narrow.tolist(), strict=True) if is_narrow}
+    assert narrow == {"clusters", "windows"}
+
+
 def test_data_that_no_start_can_explain_are_refused() -> None:
     ended = semi_markov(Categorical(max_duration=4, min_duration=4), right_censored=False)
     with pytest.raises(ImpossibleDataError, match="probability zero"):
-        fit_restarts(
-            ended, COMPLETE.series([1]), n_states=1, n_init=2, max_iter=5, tol=0.0, seed=0
-        )  # fmt: skip
+        alone(fitting_restarts(ended, COMPLETE.series([1]), n_states=1, n_init=2, max_iter=5, tol=0.0, seed=0))
 
 
 @pytest.mark.parametrize("family", ["geometric", "poisson"])
