@@ -1,7 +1,4 @@
-"""Starts for rows of a few tight groups: which of them share a state, the likeliest partitions first.
-
-Where groups are fewer than states, rows of one group are told apart by the group that stands before them.
-"""
+"""Starts for rows of a few tight groups: which of them share a state, the likeliest partitions first."""
 
 from __future__ import annotations
 
@@ -25,10 +22,6 @@ class Levels:
         seen = sequences.observed.any(1).cpu()
         group = torch.zeros(len(points), dtype=torch.int64)
         group[seen] = _groups(points[seen])
-        if int(group.max()) + 1 < n_states:
-            before = group.roll(1)
-            before[sequences.offsets[:-1].cpu()] = 0
-            group[seen] = torch.unique((group * (int(group.max()) + 1) + before)[seen], return_inverse=True)[1]
         self._points, self._sequences, self._n_states = points, sequences, n_states
         self._seen, self._group = seen, group
 

@@ -39,24 +39,25 @@ def can_move(model: Model, objective: Objective) -> bool:
 
 
 def neighbours(model: Model, objective: Objective, n_moves: int, generator: torch.Generator) -> Model | None:
-    """The most promising splits with merges of one model, at most ``n_moves`` models after one M-step; None without."""
+    """At most ``n_moves`` models near one: itself with its dead transitions revived, and its most promising splits with
+    merges after one M-step; None without any of these."""
     counts = objective.expected_counts(objective.potentials(model))
     density = model.emission.log_potentials(objective.sequences)[0]
     around = _around(counts.state[0], objective)
     shares, gains = _splits(model, objective, counts.state, density, around, generator)
     pairs, losses = _merges(model, objective, counts.state[0], density, around)
-    moves = _ranked_moves(gains, pairs, losses, n_moves)
+    moves = _ranked_moves(gains, pairs, losses, n_moves - 1)
     if not moves:
         return None
     made = [_moved(model, counts, around, shares[way, :, split], split, pair) for way, split, pair in moves]
     joined = made[0][0].joined(*(other for other, _ in made[1:]))
     names = vars(counts)
-    made_one = Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names})
-    return _revived(model).joined(objective.maximise(joined, made_one))
+    after = Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names})
+    return _revived(model).joined(objective.maximise(joined, after))
 
 
 def _revived(model: Model) -> Model:
-    """The model with some of each row of transitions shared by all states: one that has died, EM never revives."""
+    """The model with a part of each row of transitions shared by all states: what is zero, EM leaves at zero."""
     law = model.transition.parameters.get("probability")
     if law is None:
         return model
