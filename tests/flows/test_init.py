@@ -399,3 +399,11 @@ def test_how_long_a_silence_is_none_is_told_by_the_gaps_that_ended() -> None:
     assert "the longest gap that ended has 20 steps, of 'a' before 2023-03-03" in told.replace("The", "the")
     assert "1 of 3 series ended before the others: 'c' on 2023-03-12" in told
     assert found.read().stale["series_id"].to_list() == ["c"]
+
+
+def test_zones_whose_clocks_skip_the_same_hour_are_left_to_who_knows() -> None:
+    moments = [datetime(2023, 9, 20, tzinfo=UTC) + timedelta(hours=i) for i in range(24 * 20)]
+    clocks = [f"{moment.astimezone(ZoneInfo('Australia/Adelaide')):%Y-%m-%d %H:%M}" for moment in moments]
+    found = look(table("clock,load", clocks, 20 + NOISE[: len(clocks)]))
+    assert "source.timezone" in found.said["decide"]
+    assert '# timezone = "Australia/Sydney"\n# timezone = "Australia/Adelaide"' in found.text

@@ -31,7 +31,8 @@ _FROM_1990, _TO_2100 = 631_152_000.0, 4_102_444_800.0
 _NEARLY = 0.98
 _ZONES = (
     "Europe/London", "Europe/Berlin", "Europe/Athens", "America/New_York", "America/Chicago", "America/Denver",
-    "America/Los_Angeles", "America/Santiago", "Australia/Sydney", "Pacific/Auckland", "Asia/Jerusalem", "Africa/Cairo",
+    "America/Los_Angeles", "America/Santiago", "Australia/Sydney", "Australia/Adelaide",
+    "Pacific/Auckland", "Asia/Jerusalem", "Africa/Cairo",
 )  # fmt: skip
 _DAY = timedelta(days=1)
 _TWICE = 1.5  # times the rows of an hour, where it comes twice
