@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from hsmm.components.emission.glm.layout import layout
 from hsmm.inference import engine
 from hsmm.kernels import native, reference
 from hsmm.kernels.gpu import launch
@@ -180,8 +181,10 @@ def machine_with_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(launch, "free_bytes", lambda _: 2**40)
     monkeypatch.setitem(engine.KERNELS, "gpu", Kernels())
     monkeypatch.setattr(engine, "gpu", engine.KERNELS["gpu"])
+    layout.cache_clear()
     with Machine() as machine, _Made(machine):
         yield machine
+    layout.cache_clear()  # of what was kept for a GPU that may be there
 
 
 class _Made(TorchFunctionMode):

@@ -112,7 +112,7 @@ def test_every_emission(case: EmissionCase, on_gpu):
 
 @pytest.mark.parametrize("left_censored", [False, True])
 @pytest.mark.parametrize("duration", sorted(set(DURATIONS) - {"contextual"}))
-def test_every_duration(duration: str, left_censored: bool, on_gpu):
+def test_every_duration(duration: str, left_censored: bool, real_gpu):
     X, lengths = rows()
 
     def make(device: str) -> hsmm.HSMM:
@@ -120,18 +120,18 @@ def test_every_duration(duration: str, left_censored: bool, on_gpu):
             2, duration=duration, max_duration=15, n_init=2, max_iter=200, left_censored=left_censored, device=device
         )
 
-    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+    agree(*both(make, lambda model: model.fit(X, lengths), real_gpu))
 
 
 @pytest.mark.parametrize("initial", ["uniform", "stationary"])
 @pytest.mark.parametrize("transition", ["sticky", "left_to_right"])
-def test_other_first_states_and_moves(initial: str, transition: str, on_gpu):
+def test_other_first_states_and_moves(initial: str, transition: str, real_gpu):
     X, lengths = rows()
 
     def make(device: str) -> hsmm.HMM:
         return hsmm.HMM(3, transition=transition, initial=initial, n_init=2, max_iter=300, device=device)
 
-    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+    agree(*both(make, lambda model: model.fit(X, lengths), real_gpu))
 
 
 def test_three_features_with_gaps(on_gpu):
@@ -181,7 +181,7 @@ def with_context(options: dict[str, Any], on_gpu: Callable[[], AbstractContextMa
 
 
 @pytest.mark.parametrize("trainer", ["gradient", "hybrid"])
-def test_other_trainers(trainer: str, on_gpu):
+def test_other_trainers(trainer: str, real_gpu):
     X, lengths = rows()
     options = {"gradient": hsmm.trainers.Gradient(n_steps=8), "hybrid": hsmm.trainers.Hybrid(em_iterations=5)}
 
@@ -190,7 +190,7 @@ def test_other_trainers(trainer: str, on_gpu):
             2, duration="poisson", max_duration=8, n_init=2, max_iter=40, trainer=options[trainer], device=device
         )
 
-    agree(*both(make, lambda model: model.fit(X, lengths), on_gpu))
+    agree(*both(make, lambda model: model.fit(X, lengths), real_gpu))
 
 
 def test_known_states_weights_and_what_is_frozen(on_gpu):
