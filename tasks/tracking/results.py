@@ -106,7 +106,7 @@ def _parameters(model: Estimator) -> str | None:
     found = {f"{kind}.{name}": value[0] for kind, part in parts.items() for name, value in part.parameters.items()}
     if sum(value.numel() for value in found.values()) > MOST_NUMBERS:
         return None
-    return json.dumps({name: value.tolist() for name, value in found.items()})
+    return json.dumps({name: value.tolist() for name, value in sorted(found.items())})
 
 
 def _counts(column: str, values: pl.Series) -> dict[str, float]:

@@ -41,7 +41,9 @@ def test_a_split_is_said_and_holds(place, toy, factor: float, how: tuple[str, ..
     assert note.startswith("x of A moved ")
     assert " at 2020-05-05T00:00:00Z as ever before" in note
     assert (said.last_json["gate"]["verdict"], said.last_json["gate"]["reasons"]) == ("HOLD", ["inputs_jumped"])
-    assert set(place.table().filter(run_key=said.last_json["run_key"])["reason"]) == {"inputs_jumped"}
+    reasons = place.table().filter(run_key=said.last_json["run_key"]).sort("time")["reason"].to_list()
+    assert set(reasons) - {"wild_value"} == {"inputs_jumped"}
+    assert reasons.count("wild_value") <= 1
     assert place.registry.champion("toy") == 2
     later = night(place, toy, 130, *how)
     assert later.last_json["gate"]["reasons"] == ["inputs_jumped"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.gpu import launch
-from hsmm.kernels.gpu.inputs import log_tables, longest_first, owners_of
+from hsmm.kernels.gpu.inputs import log_tables, longest_first, shared_arguments
 from hsmm.kernels.gpu.launch import Argument
 from hsmm.kernels.gpu.plans import Grid, Team
 from hsmm.potentials import Potentials
@@ -56,27 +56,15 @@ class Launch:
         launch.run(self.team, entry, self.grid, [*self.arguments, *arguments])
 
     def _tables(self, n_blocks: int, near_size: int, far: Tensor) -> list[Argument]:
-        p, tables = self.p, log_tables(self.p)
-        right = p.censored("right")
-        if p.log_duration is None:
-            right = torch.full_like(right, self.open_end)
-        residual = tables["residual"]
+        p = self.p
+        *shared, residual_by_series = shared_arguments(p, log_tables(p), self.pairs, open_end=self.open_end)
         return [
-            *(None if table is None else table.contiguous() for table in tables.values()),
-            p.log_emission.contiguous(),
-            p.offsets.contiguous(),
-            owners_of(p),
-            p.censored("left").contiguous(),
-            right.contiguous(),
-            self.pairs.contiguous(),
-            len(self.pairs),
-            p.n_series,
-            p.n_rows,
+            *shared,
             p.n_states,
             p.n_durations,
             int(p.log_transition.ndim == 4),
             int(p.log_duration is not None and p.log_duration.ndim == 4),
-            int(residual is not None and residual.ndim == 4),
+            residual_by_series,
             n_blocks,
             near_size,
             far,

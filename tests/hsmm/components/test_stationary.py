@@ -139,7 +139,7 @@ def test_an_m_step_weighs_first_states_and_moves_together() -> None:
     model = started("hmm")
     counts = inference.posterior(model.potentials(SERIES))
     apart = maximise(replace(model, initial=UniformInitial().initialise(4, N_STATES)), SERIES, counts)
-    joint = with_first_state(model, replace(apart, initial=model.initial), counts, n_steps=40)
+    joint = with_first_state(model, replace(apart, initial=model.initial), counts, n_steps=1000)
 
     def objective(transition: Dense) -> Tensor:
         first = (counts.initial * stationary_law(transition.parameters["probability"]).log()).sum(-1)
