@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -250,6 +251,17 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
         if not isinstance(self.tol, (int, float)) or not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}; expected a number >= 0, in nats per observation.")
         check_device(self.device)
+
+    def _check_memory(self, longest: int = 1) -> None:
+        """Raise ``ValueError`` where the tables of all restarts alone need more than half of the machine's memory."""
+        needed = 8 * self.n_init * self.n_states * (self.n_states + 8 * (longest + 1))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > memory // 2:
+            raise ValueError(
+                f"{self.n_init} restarts of {self.n_states} states with {longest} durations need about "
+                f"{needed / 1e9:.1f} GB of tables; this machine has {memory / 1e9:.1f} GB. Lower max_duration or "
+                "n_init, or the number of states."
+            )
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model to a folder of safetensors and JSON; :func:`hsmm.load` reads it back."""

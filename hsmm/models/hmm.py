@@ -29,6 +29,10 @@ class Memoryless(Estimator):
         """(K,) expected steps of a stay, 1 / (1 - P(stay)); inf for an absorbing state."""
         return mean_durations(self._fitted_model())[0].numpy()
 
+    def _check_numbers(self) -> None:
+        super()._check_numbers()
+        self._check_memory()
+
     def _structure(self) -> Model:
         shared = self._shared_components()
         shared["transition"] = replace(shared["transition"], self_transitions=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -247,14 +246,7 @@ class HSMM(Estimator):
         for name in ("left_censored", "right_censored"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
-        longest = self._first_longest(resolve("duration", self.duration))
-        cells = 8 * self.n_init * self.n_states * (longest + 1) * 8
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if cells > memory // 2:
-            raise ValueError(
-                f"{self.n_init} restarts of {self.n_states} states with {longest} durations need about "
-                f"{cells / 1e9:.1f} GB of tables; this machine has {memory / 1e9:.1f} GB. Lower max_duration or n_init."
-            )
+        self._check_memory(self._first_longest(resolve("duration", self.duration)))
 
     def _duration(self) -> Duration:
         duration = self._fitted_model().duration

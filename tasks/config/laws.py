@@ -34,6 +34,21 @@ def scaled_columns(settings: Settings) -> list[str]:
     return [name for name, described in laws.items() if all(law.is_location_scale for law in described)]
 
 
+def measured_columns(settings: Settings) -> list[str]:
+    """The features of which a value may lie too far out to be one: those that every candidate describes by a law of
+    location and scale, or of positive amounts. Counts are not: bursts are theirs.
+    """
+    from hsmm.components.emission.support import POSITIVE, ZERO_OR_POSITIVE
+
+    laws = laws_by_feature(settings)
+    amounts = (POSITIVE, ZERO_OR_POSITIVE)
+    return [
+        name
+        for name, described in laws.items()
+        if all(law.is_location_scale or law.support in amounts for law in described)
+    ]
+
+
 def _law_of_column(law: Emission, column: int) -> Emission:
     from hsmm.components.emission import Product
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -269,6 +269,8 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
         flaws = rows["flaw"].drop_nulls().head(1).to_list()
         found = f"has no time that can be read ({flaws[0]})" if flaws else "holds no readable time"
         raise SourceError(f"source.time: column {source.time!r} {found}; {_time_remedy(source)}.")
+    if seen.as_of is not None and not source.counts_steps:
+        _refuse_to_foresee(seen.as_of, rows["time"].drop_nulls().sort()[-1], source)
     for column, key in settings.source_columns.items():
         flawed = rows.filter(pl.col("flaw").str.starts_with(f"{column} holds '"))
         if len(flawed) and rows[f"{RAW}{column}"].null_count() == len(rows):
@@ -277,6 +279,16 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
                 f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
             )
     return Ingested(rows, seen.as_of, as_timedelta(source.available_after), seen.zone)
+
+
+def _refuse_to_foresee(as_of: datetime, newest: datetime, source: Source) -> None:
+    """What would be published of days to come, as days without values, could not be made good when they come."""
+    now = datetime.now(UTC)
+    if as_of > now + timedelta(days=1) > newest:
+        raise SourceError(
+            f"as_of: {_told(as_of, source)} is a moment to come, while the newest row is of {_told(newest, source)}; "
+            "expected one that has come."
+        )
 
 
 def _told(moment: datetime, source: Source) -> str:

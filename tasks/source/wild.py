@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.config.laws import scaled_columns
+from tasks.config.laws import measured_columns
 from tasks.config.settings import Settings
 
 SPREADS = 10.0
@@ -45,8 +45,8 @@ def wild_series(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def far_values(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """A column of booleans for each feature that is described by a location and a scale, and each of the context:
-    values of these training rows that are far from the others and so few that no state could be of them.
+    """A column of booleans for each feature that is measured rather than counted, and each of the context: values of
+    these training rows that are far from the others and so few that no state could be of them.
 
     Far is further than ten spreads from the median, few at most one in a hundred, or a single one.
     """
@@ -60,8 +60,8 @@ def far_values(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def judged_columns(settings: Settings) -> list[str]:
-    """The columns of which a value may be far: features with a location and a scale, and the context."""
-    return [*scaled_columns(settings), *settings.context_columns]
+    """The columns of which a value may be far: features that are measured rather than counted, and the context."""
+    return [*measured_columns(settings), *settings.context_columns]
 
 
 def without_far(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:

@@ -261,3 +261,17 @@ def test_counted_steps_end_and_are_carried_on(place, toy) -> None:
     assert ("1970" in told.out, "stops  stale" in told.out) == (False, True), told.out
     tried = place.command("try", "--output", f"{place.folder}/tried", *SET)
     assert ("1970" in tried.out, " as of 1160" in tried.out) == (False, True), tried.out
+
+
+@pytest.mark.parametrize("command", [["run"], ["decode"], ["backfill", "--end", "2130-02-01", "--start"]])
+def test_no_row_is_published_of_days_to_come(place, toy, command: list[str]) -> None:
+    series(toy, "A").write_parquet(place.source)
+    assert place.command("run", *SET).status == 0
+    published = place.table().height
+    arguments = [*command, "2130-01-01"] if len(command) > 1 else [*command, "--as-of", "2130-01-01"]
+    found = place.command(*arguments, *SET)
+    assert found.status == (1 if len(command) > 1 else 2)
+    assert (
+        "2130-01-01T00:00:00+00:00 is a moment to come, while the newest row is of 2020-06-08" in found.out + found.err
+    )
+    assert place.table().height == published

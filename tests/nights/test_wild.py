@@ -141,3 +141,21 @@ def test_a_row_beside_a_wild_context_is_missing(place_at, toy) -> None:
     empty, _ = decoded(place_at("empty"), toy, carried, *told, *law)
     assert wild.select(ABOUT).equals(empty.select(ABOUT))
     assert wild["status", "reason", "log_density"][WILD].rows() == [("MISSING", "wild_context", None)]
+
+
+def test_an_amount_may_be_wild_too(place_at, toy) -> None:
+    """Of a law of zeros and positive amounts: neither learnt from nor decoded, where a burst of counts is."""
+    rng = np.random.default_rng(3)
+    sold = np.where(rng.random(N) < 0.7, 0.0, rng.gamma(4.0, np.where(np.arange(N) // 40 % 2 == 1, 30.0, 5.0)))
+    rows, law = toy.frame(sold, "W"), ("model.emission=zero_inflated_gamma", "fit.scale=none")
+    tables = {}
+    for name, value in (("wild", 20_000.0), ("empty", None)):
+        place = place_at(name)
+        with_values(rows, {30: value, WILD: value}).write_parquet(place.source)
+        assert place.command("run", "--as-of", toy.day(TRAINED).isoformat(), *sets(*law)).status == 0
+        assert place.command("decode", *sets(*law)).status == 0
+        tables[name] = place.table().sort("time")
+    wild = tables["wild"]
+    assert wild.select(ABOUT).equals(tables["empty"].select(ABOUT))
+    assert wild["reason"].to_list().count("wild_value") == 2
+    assert [wild["reason"][place] for place in (30, WILD)] == ["wild_value"] * 2

@@ -23,7 +23,7 @@ Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]
 
 
-def read(settings: Settings, as_of: str | None = "2040-01-01") -> pl.DataFrame:
+def read(settings: Settings, as_of: str | None = "2026-11-01") -> pl.DataFrame:
     return ingest(settings, as_of).rows
 
 

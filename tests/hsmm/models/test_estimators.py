@@ -199,6 +199,7 @@ def test_one_dimension_is_one_feature() -> None:
         ({"min_duration": 9, "max_duration": 8}, "min_duration is 9 and max_duration 8"),
         ({"left_censored": "yes"}, "left_censored is 'yes'.*True or False"),
         ({"max_duration": 10**12}, "GB of tables.*Lower max_duration"),
+        ({"n_states": 300_000, "max_duration": 1}, "GB of tables.*number of states"),
     ],
 )
 def test_bad_options_are_named_at_fit(options: dict, message: str) -> None:
