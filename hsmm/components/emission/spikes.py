@@ -7,7 +7,7 @@ be as wide as its fair share of all distinct values around it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -20,9 +20,11 @@ _FAIR, _LARGE = 0.8, 0.25  # of a state's fair share, and of all rows: what a re
 AT_FLOOR = 1.01
 
 
-def narrow_axes(variance: Tensor, sequences: Sequences) -> Tensor:
-    """(R, K, F) variances so small that a state might live on few values."""
-    return (variance < _NARROW * sequences.tamed.scale**2) & (sequences.moments[1] > 0)
+def narrow_axes(variance: Tensor, sequences: Sequences, whole: Tensor | None = None) -> Tensor:
+    """(R, K, F) variances so small, beside the ``whole`` (F,) by default of all rows, that a state might live on few
+    values."""
+    whole = sequences.tamed.scale**2 if whole is None else whole
+    return (variance < _NARROW * whole) & (sequences.moments[1] > 0)
 
 
 def narrow_directions(covariance: Tensor, sequences: Sequences) -> Tensor:
@@ -43,16 +45,27 @@ def widened_axes(mean: Tensor, variance: Tensor, floor: Tensor, sequences: Seque
 
 
 def widened_about(
-    centre: Tensor, variance: Tensor, floor: Tensor, sequences: Sequences, weights: Tensor, n_slopes: int = 0
+    centre: Tensor,
+    variance: Tensor,
+    floor: Tensor,
+    sequences: Sequences,
+    weights: Tensor,
+    *,
+    n_slopes: int = 0,
+    whole: Tensor | None = None,
+    shortest: Callable[[Tensor], Tensor] = lambda difference: difference,
 ) -> Tensor:
     """(R, K, F) the variances about centres (R, N, K, F), or (R, 1, K, F), that ``n_slopes`` numbers besides the level
-    have been fitted for, none narrower than its distinct values allow."""
+    have been fitted for, none narrower than its distinct values allow.
+
+    ``whole`` is that of :func:`narrow_axes`; ``shortest`` makes distances of differences where values lie on a circle.
+    """
     made, floored = variance.clone(), variance <= AT_FLOOR * floor
-    for where in narrow_axes(variance, sequences).nonzero().tolist():
+    for where in narrow_axes(variance, sequences, whole).nonzero().tolist():
         restart, state, feature = where
         seen = sequences.observed[:, feature]
         values = sequences.values[seen, feature]
-        distance = (sequences.values[:, feature] - centre[restart, :, state, feature])[seen]
+        distance = shortest((sequences.values[:, feature] - centre[restart, :, state, feature])[seen])
         own, fewest = float(variance[tuple(where)]) ** 0.5, _FEWEST if floored[tuple(where)] else 1
         mass = float(weights[restart, seen, state].sum())
         levels = distinct_values(distance).abs() if centre.shape[1] == 1 else _nearest(values, distance)

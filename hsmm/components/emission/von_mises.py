@@ -15,9 +15,11 @@ from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.emission.columnwise import Column, Columnwise
 from hsmm.components.emission.positive import ascended, weighted_sums
 from hsmm.components.emission.repeats import linear
+from hsmm.components.emission.spikes import narrow_axes, widened_about
 from hsmm.components.emission.support import ANGLES, Support, wrapped
 from hsmm.components.emission.tails import Tails, von_mises_tails
 from hsmm.sequences import Sequences
+from hsmm.types import StateSeries
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,6 +128,23 @@ class VonMises(Columnwise):
         varying = sequences.moments[1] > 0
         return (self.parameters["concentration"][..., varying] >= 0.99 * self.concentration_bounds[1]).any(-1).any(-1)
 
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        return narrow_axes(1.0 / self.parameters["concentration"], sequences, _spread(sequences)).flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Judged by the turn to each row, whose variance is about 1 / concentration."""
+        mean, concentration = self.parameters["mean"], self.parameters["concentration"]
+        least = torch.full_like(concentration[0, 0], 1.0 / self.concentration_bounds[1])
+        wide = widened_about(
+            mean.unsqueeze(1), 1.0 / concentration, least, sequences, weights,
+            whole=_spread(sequences), shortest=wrapped,
+        )  # fmt: skip
+        return self.with_parameters(concentration=torch.minimum(concentration, 1.0 / wide))
+
     def tails(self, sequences: Sequences) -> Tails:
         mean, concentration = (self.parameters[name][0].T for name in ("mean", "concentration"))
         return von_mises_tails(sequences.values.unsqueeze(-1), mean, concentration)
@@ -144,3 +163,11 @@ class VonMises(Columnwise):
 def _resultant(concentration: Tensor) -> Tensor:
     """A(κ) = I₁(κ) / I₀(κ), the length of the mean unit vector."""
     return torch.special.i1e(concentration) / torch.special.i0e(concentration)
+
+
+def _spread(sequences: Sequences) -> Tensor:
+    """(F,) twice the circular variance of the observed rows: about the variance where these lie close together."""
+    seen = sequences.observed.to(sequences.values.dtype)
+    n_seen = seen.sum(0).clamp(min=1.0)
+    east, north = ((part * seen).sum(0) / n_seen for part in (sequences.values.cos(), sequences.values.sin()))
+    return 2.0 * (1.0 - torch.hypot(east, north))

@@ -75,6 +75,17 @@ def test_a_state_of_one_heading_is_degenerate_unless_there_is_no_other() -> None
         assert bool(law.collapsed(rows)) is expected
 
 
+@pytest.mark.parametrize("turn", [0.0, 2.0, np.pi])
+def test_a_spike_is_as_wide_as_the_headings_around_it_on_both_sides_of_any_cut(turn: float) -> None:
+    around = np.linspace(-1.0, 1.0, 101)
+    rows = Sequences.from_arrays(np.angle(np.exp(1j * (turn + np.r_[np.zeros(20), around]))))
+    weights = torch.nn.functional.one_hot((torch.arange(121) >= 20).long(), 2).double()[None]
+    law = hsmm.emissions.VonMises.from_parameters([[turn], [turn]], [[1e6], [3.0]])
+    assert law.suspects(rows).tolist() == [True]
+    concentration = law.sobered(rows, weights).concentration_[:, 0]
+    assert concentration == pytest.approx([1.0 / np.sort(np.abs(around))[49] ** 2, 3.0])
+
+
 def test_degrees_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"holds 270 at row 1, column 0; a von_mises emission expects angles in radians"

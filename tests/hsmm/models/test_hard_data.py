@@ -121,6 +121,16 @@ def test_ties_are_no_regime_of_any_density(name: str) -> None:
     assert model._best.set_aside > 50.0
 
 
+def test_repeated_headings_are_no_regime() -> None:
+    """A fifth of all rows hold one angle, in neither regime's middle: no state is as narrow as they are."""
+    rng = np.random.default_rng(2)
+    angles = rng.vonmises(np.tile(np.repeat([0.0, 2.0], 25), 8), 4.0)
+    angles[rng.choice(400, 80, replace=False)] = 0.7
+    model = fitted(hsmm.HMM(3, emission="von_mises"), angles)
+    assert model.emission_.concentration_.max() < 20.0
+    assert model._best.set_aside > 100.0
+
+
 def test_a_state_at_rest_beside_counts_is_a_regime() -> None:
     """A product is judged by its parts; counts have nothing to be judged for."""
     rng = np.random.default_rng(3)
