@@ -3,9 +3,9 @@
 ``python -m benchmarks.hard --json FILE`` draws 200 sets of two to five distinct values, 100 of states whose spreads
 differ by powers of ten, 100 of which one row in a hundred is wild, and 50 regressions on covariates of random units.
 Each is fitted with default options, from 200 starts, and in other units. FILE keeps the figures of each set and is gone
-on with where it ended; ``--seconds`` ends after about so many,
-``--kinds`` takes some kinds alone, ``--again`` tries those anew
-that fell short. What is compared is the objective without what it owes to degenerate states.
+on with where it ended; ``--seconds`` ends after about so many, ``--kinds`` takes some kinds alone, ``--again`` tries
+those anew that fell short, and ``--seed`` draws other sets. What is compared is the objective without what it owes to
+degenerate states.
 """
 
 # ruff: noqa: T201 - lines on standard output are what it is for
@@ -117,9 +117,10 @@ KINDS = {
 }
 
 
-def case(kind: str, number: int) -> Case:
+def case(kind: str, number: int, seed: int = 0) -> Case:
+    """The set of this ``number``; another ``seed`` than 0 draws sets that nothing was ever tried on."""
     draw, _ = KINDS[kind]
-    return draw(np.random.default_rng([list(KINDS).index(kind), number]))
+    return draw(np.random.default_rng([list(KINDS).index(kind), number, *([seed] if seed else [])]))
 
 
 def measured(found: Case) -> dict[str, Any]:
@@ -156,9 +157,12 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    kept = json.loads(chosen.json.read_text()) if chosen.json.exists() else {"cases": {}}
+    kept = json.loads(chosen.json.read_text()) if chosen.json.exists() else {"seed": chosen.seed, "cases": {}}
+    if (seed := kept.get("seed", 0)) != chosen.seed:
+        parser.error(f"{chosen.json} holds sets of seed {seed}, not of {chosen.seed}; name another file.")
     cases, began = kept["cases"], time.monotonic()
     every = [(kind, number) for kind in chosen.kinds for number in range(KINDS[kind][1])]
     every.sort(key=lambda one: one[1] / KINDS[one[0]][1])
@@ -170,7 +174,7 @@ def main() -> None:
     for kind, number in left:
         if time.monotonic() - began > chosen.seconds:
             break
-        figures = cases[f"{kind} {number}"] = measured(case(kind, number))
+        figures = cases[f"{kind} {number}"] = measured(case(kind, number, chosen.seed))
         if fell_short(figures):
             print(f"{kind} {number}: {figures}", flush=True)
         kept |= {"machine": machine(), "versions": versions(), "commit": commit()}

@@ -25,8 +25,12 @@ def newton_step(
     coordinates, the step is that of a lower bound of the curvature (Böhning 1992).
     """
     reached = _objective(point, design, counts, possible, penalty)
-    many = point.shape[2] * point.shape[3] > _MOST_COORDINATES
-    step = (_bounded if many else _direction)(point, design, counts, possible, movable, penalty, largest)
+    gradient = _gradient(point, design, counts, possible, penalty)
+    pressed = ((point >= largest) & (gradient > 0)) | ((point <= -largest) & (gradient < 0))
+    if point.shape[2] * point.shape[3] > _MOST_COORDINATES:
+        step = _bounded_step(gradient, design, counts, possible, movable, penalty)
+    else:
+        step = _exact_step(point, gradient, design, counts, possible, movable.unsqueeze(-1) & ~pressed, penalty)
 
     def trial(size: float) -> Tensor:
         return (point + size * step).clamp(-largest, largest)
@@ -44,32 +48,29 @@ def _objective(point: Tensor, design: Tensor, counts: Tensor, possible: Tensor, 
     return value - 0.5 * penalty * centred(point[..., 1:], possible).square().sum((-1, -2))
 
 
-def _direction(
-    point: Tensor,
-    design: Tensor,
-    counts: Tensor,
-    possible: Tensor,
-    movable: Tensor,
-    penalty: float,
-    largest: float,
+def _gradient(point: Tensor, design: Tensor, counts: Tensor, possible: Tensor, penalty: float) -> Tensor:
+    """(R, U, J, C)"""
+    residual = counts - counts.sum(2, keepdim=True) * _log_table(point, design, possible).exp()
+    gradient = (residual.flatten(1, 2) @ design).view(point.shape)
+    gradient[..., 1:] -= penalty * centred(point[..., 1:], possible)
+    return gradient
+
+
+def _exact_step(
+    point: Tensor, gradient: Tensor, design: Tensor, counts: Tensor, possible: Tensor, moving: Tensor, penalty: float
 ) -> Tensor:
+    """Newton's, of the coordinates that are ``moving`` (R, U, J, C)."""
     r, u, j, c = point.shape
-    gradient, curvature = torch.zeros_like(point), point.new_zeros(r, u * j * j, c * c)
+    curvature = point.new_zeros(r, u * j * j, c * c)
     for rows in torch.arange(design.shape[1], device=design.device).split(max(1, _MOST_CELLS // (r * u * j * j))):
-        x, seen = design[:, rows], counts[..., rows]
+        x, total = design[:, rows], counts[..., rows].sum(2, keepdim=True)
         p = _log_table(point, x, possible).exp()
-        total = seen.sum(2, keepdim=True)
-        residual = seen - total * p
-        gradient = gradient + (residual.flatten(1, 2) @ x).view(r, u, j, c)
         weight = -total.unsqueeze(2) * p.unsqueeze(3) * p.unsqueeze(2)
         weight.diagonal(dim1=2, dim2=3).add_((total * p).transpose(2, 3))
         curvature = curvature + weight.flatten(1, 3) @ (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(2)
-    gradient[..., 1:] = gradient[..., 1:] - penalty * centred(point[..., 1:], possible)
     hessian = curvature.view(r, u, j, j, c, c).permute(0, 1, 2, 4, 3, 5) + penalty * _ridge(possible, c).to(point)
     size = j * c
-    hessian = hessian.reshape(r, u, size, size)
-    pressed = ((point >= largest) & (gradient > 0)) | ((point <= -largest) & (gradient < 0))
-    moving = (movable[:, :, None] & ~pressed).view(r, u, size)
+    hessian, moving = hessian.reshape(r, u, size, size), moving.view(r, u, size)
     hessian = torch.where(moving.unsqueeze(-1) & moving.unsqueeze(-2), hessian, 0.0)
     scale = hessian.diagonal(dim1=-2, dim2=-1)
     damping = torch.where(moving, 1e-12 * scale.amax(-1, keepdim=True) + 1e-30, 1.0)
@@ -79,20 +80,11 @@ def _direction(
     return found.view(r, u, j, c)
 
 
-def _bounded(
-    point: Tensor,
-    design: Tensor,
-    counts: Tensor,
-    possible: Tensor,
-    movable: Tensor,
-    penalty: float,
-    largest: float,  # noqa: ARG001 - of one signature with _direction
+def _bounded_step(
+    gradient: Tensor, design: Tensor, counts: Tensor, possible: Tensor, movable: Tensor, penalty: float
 ) -> Tensor:
     """The step where the curvature is nowhere more than ½ Σ counts · xxᵀ for each choice: never too long."""
     total = counts.sum(2)
-    residual = counts - total.unsqueeze(2) * _log_table(point, design, possible).exp()
-    gradient = residual @ design.unsqueeze(1)
-    gradient[..., 1:] = gradient[..., 1:] - penalty * centred(point[..., 1:], possible)
     n_columns = design.shape[-1]
     curvature = torch.stack([design.mT @ (weight.unsqueeze(-1) * design) for weight in total.unbind(1)], 1)
     ridge = torch.full((n_columns,), penalty, dtype=design.dtype, device=design.device)
