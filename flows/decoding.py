@@ -21,6 +21,7 @@ from tasks.report.announce import announced
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.availability import available_later
 from tasks.source.ingest import ingest_task
+from tasks.source.present import told_ahead
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
 from tasks.tables.lineage import lineage, lineage_notes
@@ -52,7 +53,7 @@ def decode_rows(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
-    notes = lineage_notes(settings, line, new=new_lineage)
+    notes = [*lineage_notes(settings, line, new=new_lineage), *told_ahead(ingested, validated.as_of, settings.source)]
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
     summary = describe_input(settings, validated, key, line, "night" if since is None else "backfill")

@@ -28,6 +28,7 @@ from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task
 from tasks.report.summary import describe_input, describe_outcome, describe_quarantine, report_folder
 from tasks.source.ingest import ingest_task
+from tasks.source.present import told_ahead
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
 from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
@@ -72,7 +73,7 @@ def night(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
-    asked = lineage_notes(settings, line, new=new_lineage)
+    asked = [*lineage_notes(settings, line, new=new_lineage), *told_ahead(ingested, validated.as_of, settings.source)]
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)
     note_drift_task(validated, settings, key)

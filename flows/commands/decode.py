@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.commands.answer import print_json
-from flows.commands.flow import run_flow
+from flows.commands.flow import run_flow, unless_answered
 from flows.commands.options import AsJson, AsOf, Assignments, Config
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
@@ -31,12 +31,12 @@ def decode(
     new_lineage
         Go back to rows that meant something else: their line goes on in this table.
     """
-
     began = time.monotonic()
     from tasks.config.settings import read_outline
 
     settings = read_outline(config, set_ or ())
-    summary = run_flow(partial(_decode_new, new_lineage), config, (as_of,), set_, as_of=as_of)
+    work = partial(run_flow, partial(_decode_new, new_lineage), config, (as_of,), set_, as_of=as_of, draws=False)
+    summary = unless_answered("decode", settings, as_of, work, anew=new_lineage)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings)
     print_json(summary, json_, counted=settings.source.counts_steps)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from tasks.config.errors import PipelineError
 
 if TYPE_CHECKING:
+    from tasks.config.outcome import RunSummary
     from tasks.config.settings import Settings
+    from tasks.judgement.unchanged import Command
 
 Said = TypeVar("Said")
 
@@ -44,31 +46,25 @@ def run_flow(
     *,
     as_of: str | None = None,
     check: Callable[[Settings], object] | None = None,
+    draws: bool = True,
 ) -> Said:
-    """What a flow says of itself; mistakes in configuration and source (as of a moment) are told before it starts, and
-    those of the command line, which ``check`` finds besides, before anything is loaded.
+    """What a flow says of itself; mistakes in configuration and source (as of a moment) are told before it starts.
 
-    ``load`` imports it, and it is called with the configuration, its own arguments and the assignments.
+    ``load`` imports it, and it is called with the configuration, its own arguments and the assignments; ``check``
+    finds mistakes of the command line; ``draws`` says whether it needs what draws.
     """
     hush()
     from flows.progress_display import display
-    from tasks.config.progress import say
-    from tasks.config.settings import read_outline, read_settings
+    from tasks.config.settings import read_settings
 
-    outline = read_outline(config, assignments or ())
-    if as_of is not None:
-        asked_moment(as_of, outline)
-    if check is not None:
-        check(outline)
-    settings = read_settings(config, assignments or ())
+    outline = checked_outline(config, assignments, as_of, check)
     with display():
-        say("start")
+        check_source_early(outline, as_of)
+        settings = read_settings(config, assignments or ())
         from tasks.alerts.step import check_alerts
-        from tasks.source.ingest import check_source
         from tasks.tables.output import check_output
 
         check_alerts(settings)
-        check_source(settings, as_of)
         check_output(settings.output.states)
         if settings.fit.device == "cuda":
             from tasks.fitting.candidates import check_candidates
@@ -78,8 +74,51 @@ def run_flow(
 
         ready = server_starting()
         flow = load()
-        _use_the_wait(ready)
+        _use_the_wait(ready, draws=draws)
         return orchestrated(ready, lambda: flow(config, *arguments, assignments))
+
+
+def unless_answered(
+    command: Command, settings: Settings, as_of: str | None, work: Callable[[], RunSummary], *, anew: bool
+) -> RunSummary:
+    """What a command answered when nothing has changed since, unless it is to be done ``anew``; else what it says."""
+    if as_of is not None:
+        asked_moment(as_of, settings)
+    from tasks.judgement.unchanged import Question
+
+    question = Question.asked(settings, as_of, command)
+    summary = None if anew else question.answer()
+    if summary is None:
+        summary = work()
+        question.note(summary)
+    return summary
+
+
+def checked_outline(
+    config: str,
+    assignments: Sequence[str] | None,
+    as_of: str | None = None,
+    check: Callable[[Settings], object] | None = None,
+) -> Settings:
+    """The configuration, if it and the command line are right as far as can be told without the library."""
+    from tasks.config.settings import read_outline
+
+    outline = read_outline(config, assignments or ())
+    if as_of is not None:
+        asked_moment(as_of, outline)
+    if check is not None:
+        check(outline)
+    return outline
+
+
+def check_source_early(outline: Settings, as_of: str | None) -> None:
+    """Raises for a source that is not as the configuration says, or has no row then, before what fits is loaded."""
+    from tasks.config.progress import say
+
+    say("start")
+    from tasks.source.seen import check_moment, check_source
+
+    check_moment(check_source(outline, as_of), outline)
 
 
 def asked_moment(text: str, settings: Settings, option: str = "--as-of") -> datetime:
@@ -102,11 +141,13 @@ def orchestrated(ready: Future[None], flow: Callable[[], Said]) -> Said:
         ) from error
 
 
-def _use_the_wait(ready: Future[None]) -> None:
+def _use_the_wait(ready: Future[None], *, draws: bool) -> None:
     """Import what the job needs last while the server starts: that takes seconds, and another core is at work."""
     from tasks.registry.client import load_mlflow
-    from tasks.report.pictures import load_matplotlib
 
-    for load in (load_mlflow, load_matplotlib):
-        if not ready.done():
-            load()
+    if not ready.done():
+        load_mlflow()
+    if draws and not ready.done():
+        from tasks.report.pictures import load_matplotlib
+
+        load_matplotlib()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flows.commands.answer import print_json
-from flows.commands.flow import asked_moment, run_flow
+from flows.commands.flow import run_flow, unless_answered
 from flows.commands.options import AsJson, AsOf, Assignments, Config, NewLineage
 from flows.console import print_run
 from tasks.config.outcome import RunSummary
@@ -26,15 +26,8 @@ def run(
     from tasks.config.settings import read_outline
 
     settings = read_outline(config, set_ or ())
-    if as_of is not None:
-        asked_moment(as_of, settings)
-    from tasks.judgement.unchanged import Question
-
-    question = Question.asked(settings, as_of)
-    summary = None if new_lineage else question.answer()
-    if summary is None:
-        summary = run_flow(partial(_nightly, new_lineage), config, (as_of,), set_, as_of=as_of)
-        question.note(summary)
+    work = partial(run_flow, partial(_nightly, new_lineage), config, (as_of,), set_, as_of=as_of)
+    summary = unless_answered("run", settings, as_of, work, anew=new_lineage)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings)
     print_json(summary, json_, counted=settings.source.counts_steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from flows.commands.answer import print_json
-from flows.commands.flow import asked_moment, hush
+from flows.commands.flow import check_source_early, checked_outline, hush
 from flows.commands.options import AsJson, AsOf, Assignments, Config
 from flows.console import print_try
 
@@ -28,15 +28,12 @@ def try_(
     began = time.monotonic()
     hush()
     from flows.progress_display import display
-    from tasks.config.progress import say
-    from tasks.config.settings import read_outline, read_settings
+    from tasks.config.settings import read_settings
 
-    outline = read_outline(config, set_ or ())
-    if as_of is not None:
-        asked_moment(as_of, outline)
-    settings = read_settings(config, set_ or ())
+    outline = checked_outline(config, set_, as_of)
     with display():
-        say("start")
+        check_source_early(outline, as_of)
+        settings = read_settings(config, set_ or ())
         from tasks.report.rehearsal import rehearse
 
         said = rehearse(settings, as_of, output)

@@ -1,7 +1,8 @@
-"""What a run answered last, while nothing has changed: configuration, source, code, what is published and registered.
+"""What a run or a decoding answered last, while nothing has changed: configuration, source, code, what is published
+and registered.
 
-With it a run that has nothing to do is answered before anything is loaded that fits, tracks or draws. It is a note
-beside the state table; without it the run finds the same by itself.
+With it one that has nothing to do is answered before anything is loaded that fits, tracks or draws. It is a note
+beside the state table; without it the command finds the same by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tasks.config.errors import PipelineError
 from tasks.config.outcome import AlertsSummary, RunSummary
@@ -23,10 +25,12 @@ from tasks.tables.alerts import alerts_mark
 from tasks.tables.places import is_local
 from tasks.tables.publishes import newest_summary, published_summary
 
+Command = Literal["run", "decode"]
+
 
 @dataclass(frozen=True)
 class Question:
-    """What a run was asked: a configuration as it is written, the bytes of its source, a moment, and the code.
+    """What a command was asked: a configuration as it is written, the bytes of its source, a moment, and the code.
 
     ``key`` is their digest, or None where the source is not on this machine or cannot be read.
     """
@@ -34,40 +38,54 @@ class Question:
     settings: Settings
     as_of: str | None
     key: str | None
+    command: Command = "run"
 
     @classmethod
-    def asked(cls, settings: Settings, as_of: str | None) -> Question:
+    def asked(cls, settings: Settings, as_of: str | None, command: Command = "run") -> Question:
         """The question, of which every byte of the source is read."""
         try:
-            return cls(settings, as_of, _digest(settings, as_of))
+            return cls(settings, as_of, _digest(settings, as_of), command)
         except (OSError, ValueError):
-            return cls(settings, as_of, None)
+            return cls(settings, as_of, None, command)
 
     def answer(self) -> RunSummary | None:
-        """What the run says whose rows are there; None where this was not the last that was asked, or rows came since.
+        """What is said of rows that are there; None where this was not the last that was asked, or rows came since.
 
         ``n_published`` is 0: nothing is written.
         """
         with suppress(OSError, ValueError, KeyError, TypeError, PipelineError):
-            note = json.loads(_note(self.settings).read_text(encoding="utf-8"))
+            note = json.loads(self._note.read_text(encoding="utf-8"))
             states = self.settings.output.states
             if note["question"] == self.key and note["found"] == _found(self.settings):
-                published = published_summary(states, note["run_key"])
+                published = published_summary(states, note["run_key"]) or note["answer"]
                 said: RunSummary = {"verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": []}
                 said["alerts"] = note["alerts"]
                 return {**published, **said} if published else None
         return None
 
     def note(self, answer: RunSummary) -> None:
-        """Note what a run answered, unless something was left undone, or the source has changed meanwhile."""
+        """Note what was answered, unless something was left undone, or the source has changed meanwhile."""
         found, alerts = _found(self.settings), answer.get("alerts", {})
         left_undone = answer["notes"] or alerts.get("failed") or alerts.get("n_pending")
         if left_undone or None in (self.key, *found) or Question.asked(self.settings, self.as_of).key != self.key:
             return
         told: AlertsSummary = {**alerts, "n_new": 0, "new": []}
-        said = {"question": self.key, "run_key": answer["run_key"], "found": found, "alerts": told}
-        with suppress(OSError), appearing(_note(self.settings)) as path:
+        own = published_summary(self.settings.output.states, answer["run_key"])
+        said = {
+            "question": self.key,
+            "run_key": answer["run_key"],
+            "found": found,
+            "alerts": told,
+            "answer": None if own else answer,  # rows that others published bear another's key
+        }
+        with suppress(OSError), appearing(self._note) as path:
             path.write_text(json.dumps(said), encoding="utf-8")
+
+    @property
+    def _note(self) -> Path:
+        states, name = self.settings.output.states, self.settings.name
+        base = states.rstrip("/") if is_local(states) else f"out/{name}"
+        return Path(f"{base}_answered") / (f"{name}.json" if self.command == "run" else f"{name}.{self.command}.json")
 
 
 def _digest(settings: Settings, as_of: str | None) -> str | None:
@@ -95,9 +113,3 @@ def _found(settings: Settings) -> list[str | None]:
     states = settings.output.states
     newest: RunSummary = newest_summary(states, settings.name) or {}
     return [newest.get("run_key"), registry_mark(settings.tracking.uri, settings.name), alerts_mark(states)]
-
-
-def _note(settings: Settings) -> Path:
-    states = settings.output.states
-    base = states.rstrip("/") if is_local(states) else f"out/{settings.name}"
-    return Path(f"{base}_answered") / f"{settings.name}.json"

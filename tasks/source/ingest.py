@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,17 +14,31 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
-from tasks.config.moments import parse_as_of, step_number
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
-from tasks.source.moments import Stamps, is_of_days, stamps_of, with_utc
-from tasks.source.parts import FILE, ROW, Part, read_parts, unreadable
+from tasks.source.parts import FILE, ROW, Part, read_parts
+from tasks.source.seen import (
+    KNOWN,
+    MOMENT,
+    WRITTEN,
+    Seen,
+    SeenPart,
+    check_source,
+    check_types,
+    collected,
+    none_available,
+    refuse_to_foresee,
+    seen_part,
+    series_id,
+    time_remedy,
+    wanted_columns,
+    with_times,
+    zone_of,
+)
 from tasks.source.text import cells, number
 
 RAW = "raw:"
 _THOUSANDS = re.compile(r"'-?\d{1,3}(?:,\d{3})+(?:\.\d+)?'$|'-?\d{1,3}(?:\.\d{3})+,\d+'$")
-_MOMENT, _KNOWN, _WRITTEN = "source:moment", "source:known", "source:written"
-_REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 @dataclass(frozen=True)
@@ -50,24 +64,6 @@ class Ingested:
     zone: str
 
 
-@dataclass(frozen=True)
-class SeenPart:
-    """A part, how its times say when, and how another column does when a row was written, if one is used."""
-
-    part: Part
-    stamps: Stamps
-    written: Stamps | None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The source before its rows are read: the moment asked for, its parts, its zone."""
-
-    as_of: datetime | None
-    parts: list[SeenPart]
-    zone: str
-
-
 def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
     """The source's rows that were available at ``as_of``; by default all."""
     source, seen = settings.source, check_source(settings, as_of)
@@ -77,7 +73,7 @@ def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
     if source.written_at is not None:
         newest = pl.col("written") == pl.col("written").max().over("series_id", "time")
         query = query.filter(pl.col("time").is_null() | newest).drop("written")
-    return _checked(_collect(query, source.path), seen, settings)
+    return _checked(collected(query, source.path), seen, settings)
 
 
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)
@@ -87,148 +83,45 @@ def ingest_frame(frame: pl.DataFrame, settings: Settings) -> Ingested:
     """The rows of a frame that has the source's columns, read as :func:`ingest` reads those of files."""
     placed = frame.lazy().with_row_index(ROW, offset=1).with_columns(pl.lit("the input").alias(FILE))
     part = Part("the input", placed, frame.schema)
-    _check_types(part, settings)
-    seen = _seen(part, settings.source)
-    rows = _collect(_rows(seen, settings), part.origin)
-    return _checked(rows, Seen(None, [seen], _zone([part], [seen.stamps], settings.source)), settings)
+    check_types(part, settings)
+    seen = seen_part(part, settings.source)
+    rows = collected(_rows(seen, settings), part.origin)
+    return _checked(rows, Seen(None, [seen], zone_of([part], [seen.stamps], settings.source)), settings)
 
 
 def example(settings: Settings, n_rows: int = 20) -> pl.DataFrame:
     """The first rows of the source as they are stored, the used columns only, and numbers as such."""
-    wanted, source = _wanted(settings), settings.source
+    wanted, source = wanted_columns(settings), settings.source
     part = read_parts(source.path, wanted)[0]
     numbers = {column: _number(column, part.schema[column], source.decimal) for column in settings.source_columns}
     columns = [numbers.get(column, pl.col(column)).alias(column) for column in wanted]
-    return _collect(part.scanned.select(columns).head(n_rows), source.path)
+    return collected(part.scanned.select(columns).head(n_rows), source.path)
 
 
 def copy_known(settings: Settings, as_of: datetime, folder: Path) -> Settings:
     """Write the source's own rows that were available at ``as_of`` into a folder; settings that read that."""
     folder.mkdir(parents=True, exist_ok=True)
     for place, seen in enumerate(check_source(settings, as_of).parts):
-        moment = pl.col(_MOMENT)
-        available = _with_times(seen, settings).filter(moment.is_null() | (pl.col(_KNOWN) <= as_of))
-        kept = _collect(available.select(*seen.part.schema), settings.source.path)
+        moment = pl.col(MOMENT)
+        available = with_times(seen, settings).filter(moment.is_null() | (pl.col(KNOWN) <= as_of))
+        kept = collected(available.select(*seen.part.schema), settings.source.path)
         kept.write_parquet(folder / f"{place:05d}.parquet")
     return settings.model_copy(update={"source": settings.source.model_copy(update={"path": str(folder)})})
-
-
-def check_source(settings: Settings, as_of: str | datetime | None) -> Seen:
-    """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
-    source = settings.source
-    frozen = parse_as_of(as_of, source.timezone, counted=source.counts_steps) if as_of is not None else None
-    parts = read_parts(source.path, _wanted(settings))
-    for part in parts:
-        _check_types(part, settings)
-    seen = [_seen(part, source) for part in parts]
-    return Seen(frozen, seen, _zone(parts, [found.stamps for found in seen], source))
-
-
-def _wanted(settings: Settings) -> dict[str, str]:
-    source = settings.source
-    named = {"source.time": source.time, "source.series": source.series, "source.written_at": source.written_at}
-    wanted = {column: key for key, column in named.items() if column is not None}
-    return settings.source_columns | wanted
-
-
-def _check_types(part: Part, settings: Settings) -> None:
-    for column, key in settings.source_columns.items():
-        dtype = part.schema[column]
-        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null, pl.String, pl.Categorical, pl.Enum)):
-            raise SourceError(f"{key}: column {column!r} of {part.origin!r} holds {dtype}; expected numbers.")
-    series = settings.source.series
-    dtype = pl.String() if series is None else part.schema[series]
-    if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise SourceError(
-            f"source.series: column {series!r} of {part.origin!r} holds {dtype}; expected text or integers."
-        )
-
-
-def _seen(part: Part, source: Source) -> SeenPart:
-    written = source.written_at and _stamps(part, source, source.written_at, "source.written_at")
-    return SeenPart(part, _stamps(part, source, source.time, "source.time"), written or None)
-
-
-def _stamps(part: Part, source: Source, column: str, key: str) -> Stamps:
-    if source.counts_steps and key == "source.time" and part.schema[column].is_temporal():
-        held = part.schema[column]
-        raise SourceError(
-            f"source.frequency: column {column!r} of {part.origin!r} holds {held}; {_time_remedy(source)}."
-        )
-    try:
-        found = stamps_of(part.scanned, column, part.schema[column], source.time_format)
-    except _REFUSALS as error:
-        raise unreadable(source.path, error) from None
-    if found is None:
-        held = part.schema[column]
-        hint = '; numbers need `source.time_format`: "s" or "ms" since 1970' if held.is_numeric() else ""
-        raise SourceError(
-            f"{key}: column {column!r} of {part.origin!r} holds {held}; expected dates or timestamps{hint}."
-        )
-    if found.kind == "clock" and source.timezone is None:
-        raise SourceError(
-            f"{key}: column {column!r} of {part.origin!r} holds timestamps without a zone; "
-            'expected a zone: set `source.timezone`, such as "UTC".'
-        )
-    return found
-
-
-def _zone(parts: Sequence[Part], stamps: Sequence[Stamps], source: Source) -> str:
-    """In which days are counted; the same whatever the order of the files."""
-    kinds = {found.kind: part.origin for part, found in zip(parts, stamps, strict=True)}
-    if "date" in kinds and len(kinds) > 1:
-        other = next(found for found in stamps if found.kind != "date")
-        raise SourceError(
-            f"source.time: column {source.time!r} holds dates in {kinds['date']!r} and {other} in "
-            f"{kinds[other.kind]!r}; expected one kind in all files."
-        )
-    if "date" in kinds:
-        return "UTC"
-    zones = {str(found.zone): part.origin for part, found in zip(parts, stamps, strict=True) if found.zone is not None}
-    if source.timezone is not None or len(zones) == 1:
-        return source.timezone or next(iter(zones))
-    if any(map(is_of_days, source.frequencies.values())):
-        (one, here), (another, there) = sorted(zones.items())[:2]
-        raise SourceError(
-            f"source.time: column {source.time!r} is in {one} in {here!r} and in {another} in {there!r}; "
-            "expected one zone to count days in: set `source.timezone`."
-        )
-    return "UTC"
 
 
 def _rows(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
     source = settings.source
     columns = [(column, seen.part.schema[column]) for column in settings.source_columns]
-    return _with_times(seen, settings).select(
-        _series_id(settings).alias("series_id"),
-        pl.col(_MOMENT).alias("time"),
-        pl.col(_KNOWN).alias("known"),
-        *([] if seen.written is None else [pl.col(_WRITTEN).alias("written")]),
+    return with_times(seen, settings).select(
+        series_id(settings).alias("series_id"),
+        pl.col(MOMENT).alias("time"),
+        pl.col(KNOWN).alias("known"),
+        *([] if seen.written is None else [pl.col(WRITTEN).alias("written")]),
         *(_number(column, dtype, source.decimal).alias(f"{RAW}{column}") for column, dtype in columns),
         pl.col(FILE),
         pl.col(ROW),
-        _flaw(pl.col(_MOMENT), columns, source).alias("flaw"),
+        _flaw(pl.col(MOMENT), columns, source).alias("flaw"),
     )
-
-
-def _series_id(settings: Settings) -> pl.Expr:
-    """Text, as it stands: 01001 is not 1001."""
-    column = settings.source.series
-    return pl.lit(settings.name) if column is None else pl.col(column).cast(pl.String).fill_null("")
-
-
-def _with_times(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
-    """The part with when a row happened, and when it became known: once it was available, and written; and when that
-    was.
-    """
-    source, series = settings.source, _series_id(settings)
-    rows = with_utc(seen.part.scanned, _MOMENT, source.time, seen.stamps, source, series)
-    available = pl.col(_MOMENT) + as_timedelta(source.available_after)
-    if seen.written is None or source.written_at is None:
-        return rows.with_columns(available.alias(_KNOWN))
-    rows = with_utc(rows, _WRITTEN, source.written_at, seen.written, source, series)
-    rows = rows.with_columns(pl.col(_WRITTEN).fill_null(available))
-    return rows.with_columns(pl.max_horizontal(available, _WRITTEN).alias(_KNOWN))
 
 
 def _is_text(dtype: pl.DataType) -> bool:
@@ -252,25 +145,18 @@ def _flaw(moment: pl.Expr, columns: Sequence[tuple[str, pl.DataType]], source: S
     return pl.coalesce(flaws)
 
 
-def _collect(query: pl.LazyFrame, path: str) -> pl.DataFrame:
-    try:
-        return query.collect()
-    except _REFUSALS as error:
-        raise unreadable(path, error) from None
-
-
 def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
     source = settings.source
     if rows.is_empty() and seen.as_of is not None:
-        raise SourceError(f"as_of: no row of {source.path!r} was available at {_told(seen.as_of, source)}.")
+        raise none_available(seen.as_of, source)
     if rows.is_empty():
         raise SourceError(f"source.path: {source.path!r} holds no rows; expected at least one series.")
     if rows["time"].max() is None:
         flaws = rows["flaw"].drop_nulls().head(1).to_list()
         found = f"has no time that can be read ({flaws[0]})" if flaws else "holds no readable time"
-        raise SourceError(f"source.time: column {source.time!r} {found}; {_time_remedy(source)}.")
-    if seen.as_of is not None and not source.counts_steps:
-        _refuse_to_foresee(seen.as_of, rows["time"].drop_nulls().sort()[-1], source)
+        raise SourceError(f"source.time: column {source.time!r} {found}; {time_remedy(source)}.")
+    if seen.as_of is not None:
+        refuse_to_foresee(seen.as_of, rows["time"].drop_nulls().sort()[-1], source)
     for column, key in settings.source_columns.items():
         flawed = rows.filter(pl.col("flaw").str.starts_with(f"{column} holds '"))
         if len(flawed) and rows[f"{RAW}{column}"].null_count() == len(rows):
@@ -279,34 +165,6 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
                 f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
             )
     return Ingested(rows, seen.as_of, as_timedelta(source.available_after), seen.zone)
-
-
-def _refuse_to_foresee(as_of: datetime, newest: datetime, source: Source) -> None:
-    """What would be published of days to come, as days without values, could not be made good when they come."""
-    now = datetime.now(UTC)
-    if as_of > now + timedelta(days=1) > newest:
-        raise SourceError(
-            f"as_of: {_told(as_of, source)} is a moment to come, while the newest row is of {_told(newest, source)}; "
-            "expected one that has come."
-        )
-
-
-def _told(moment: datetime, source: Source) -> str:
-    return str(step_number(moment)) if source.counts_steps else moment.isoformat()
-
-
-def _time_remedy(source: Source) -> str:
-    if source.counts_steps:
-        return (
-            f"`source.frequency = {source.frequency}` counts steps, and expects whole numbers there; for dates and "
-            'timestamps it is a text, such as "1d"'
-        )
-    if source.time_format is not None:
-        return f"expected times as `source.time_format` ({source.time_format}) says"
-    return (
-        'expected ISO 8601, such as 2024-12-31 or 2024-12-31T17:00Z, or `source.time_format`, such as "%d.%m.%Y" for '
-        '31.12.2024 and "%m/%d/%Y" for 12/31/2024'
-    )
 
 
 def _number_remedy(flaw: str, source: Source) -> str:

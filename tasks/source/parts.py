@@ -12,8 +12,8 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from hsmm.likeness import closest
 from tasks.config.errors import SourceError
+from tasks.config.settings_errors import closest
 from tasks.source.delta import files_of_table, scan_table
 from tasks.source.files import SourceFile, is_delta, source_files
 from tasks.source.stores import cause_at_store

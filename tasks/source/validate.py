@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import polars as pl
@@ -22,6 +22,7 @@ from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import RAW, Ingested
 from tasks.source.policies import by_calendar, on_steps
+from tasks.source.present import rows_ahead
 from tasks.source.spelling import alike_series
 from tasks.source.stale import long_ended, stale_series, with_age
 from tasks.source.wild import wild_series
@@ -66,7 +67,8 @@ class Validated:
 def validate(ingested: Ingested, settings: Settings) -> Validated:
     """Check every series, bring it to its calendar, compute its features, write out its gaps."""
     source, columns = settings.source, settings.value_columns
-    rows, flagged = _screen(ingested.rows, _raw_checks(settings) | _clock_checks(ingested, source))
+    ahead = rows_ahead(ingested, source)
+    rows, flagged = _screen(ingested.rows, _raw_checks(settings) | {"future_time": lambda _: _told_ahead(ahead)})
     rows = rows.sort("series_id", "time", maintain_order=True)
     rows = _deduplicated(rows, source)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
@@ -77,7 +79,7 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows, wild = _screen(rows, {"wild_value": partial(wild_series, settings=settings)})
     rows, outside = _screen(rows, _support_checks(settings))
     rows, mislabelled = _with_known_states(rows, raw, source)
-    as_of = ingested.as_of or _newest(raw, rows if len(rows) else ingested.rows)
+    as_of = ingested.as_of or _newest(raw, ingested, settings, ahead)
     rows = _with_gaps(rows, ingested.zone, source)
     with_context_, lacking = with_context(rows, settings, ingested.zone)
     rows, uninformed = _screen(with_context_, {"missing_context": lambda _: lacking})
@@ -168,14 +170,9 @@ def _raw_checks(settings: Settings) -> dict[str, Check]:
     return checks
 
 
-def _clock_checks(ingested: Ingested, source: Source) -> dict[str, Check]:
-    """Where no moment is asked for: a few series with rows of the future would date all others."""
-    now = datetime.now(UTC)
-    newest = ingested.rows.group_by("series_id").agg(pl.col("known").max())["known"]
-    if ingested.as_of is not None or source.counts_steps or 2 * int((newest > now).sum()) >= len(newest):
-        return {}
+def _told_ahead(ahead: pl.DataFrame) -> pl.DataFrame:
     message = "found {} rows known later than now, the first {}; mend them, or say which moment: --as-of"
-    return {"future_time": lambda rows: _count_where(rows, pl.col("known") > now, message)}
+    return _count_where(ahead, pl.lit(value=True), message)
 
 
 def _clock_remedy(source: Source) -> str:
@@ -341,11 +338,22 @@ def _with_trails(rows: pl.DataFrame, ingested: Ingested, settings: Settings, as_
     return informed.filter(~unknown).with_columns(pl.col("trains").fill_null(value=False))
 
 
-def _newest(raw: pl.DataFrame, left: pl.DataFrame) -> datetime:
-    """When the newest row of the series that are left became known."""
-    if len(raw):
-        left = raw.join(left.select("series_id").unique(), on="series_id", how="semi")
-    newest = left["known"].max()
+def _newest(raw: pl.DataFrame, ingested: Ingested, settings: Settings, ahead: pl.DataFrame) -> datetime:
+    """When the newest row became known that has its place in the calendar, whatever else is wrong with its series.
+
+    A series with a date that cannot be right says nothing: it would date all others.
+    """
+    others = ingested.rows.filter(
+        pl.col("time").is_not_null()
+        & ~pl.col("series_id").is_in(raw["series_id"].unique().implode())
+        & ~pl.col("series_id").is_in(ahead["series_id"].unique().implode())
+    ).sort("series_id", "time", maintain_order=True)
+    placed, failed = _on_calendar(others, ingested, settings)
+    dated = failed.filter(reason="off_calendar")["series_id"]
+    crowded = others.filter(pl.col("series_id").is_in(dated.implode()))
+    newest = pl.concat([part["known"] for part in (raw, placed, crowded)]).max()
+    if newest is None:
+        newest = ingested.rows.join(ahead, on=["file", "row"], how="anti")["known"].max()
     assert isinstance(newest, datetime)
     return newest
 

@@ -11,8 +11,8 @@ import pytest
 
 from flows.cli import main
 
-_SLOW = ("torch", "prefect", "mlflow", "deltalake", "matplotlib")
-_HEAVY = (*_SLOW, "polars")
+_FITS = ("torch", "prefect", "mlflow", "matplotlib")
+_HEAVY = (*_FITS, "deltalake", "polars")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["states", "--help"]])
@@ -27,29 +27,41 @@ print([name for name in {_HEAVY} if name in sys.modules], status)
     assert done.stdout.splitlines()[-1] == "[] 0"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["run", "--set", "fit.n_int=3"], "unknown key; did you mean `fit.n_init`?"),
-        (["try", "--set", "source.timezone=Europe/Berln"], "did you mean 'Europe/Berlin'?"),
-        (["run", "--as-of", "yesterday"], "--as-of: found 'yesterday'"),
-        (["decode", "--as-of", "2024-13-01"], "--as-of: found '2024-13-01'"),
-        (["try", "--as-of", "now"], "--as-of: found 'now'"),
-        (["backfill", "--start", "2024-01-01", "--end", "x"], "--end: found 'x'"),
-    ],
-)
-def test_what_was_mistyped_is_refused_before_anything_is_loaded(arguments: list[str], words: str) -> None:
-    command, *options = arguments
-    config = Path(__file__).parents[2] / "configs" / "markets.toml"
+_MISTAKES = [
+    (["run", "--set", "fit.n_int=3"], "unknown key; did you mean `fit.n_init`?"),
+    (["try", "--set", "source.timezone=Europe/Berln"], "did you mean 'Europe/Berlin'?"),
+    (["run", "--as-of", "yesterday"], "--as-of: found 'yesterday'"),
+    (["decode", "--as-of", "2024-13-01"], "--as-of: found '2024-13-01'"),
+    (["try", "--as-of", "now"], "--as-of: found 'now'"),
+    (["backfill", "--start", "2024-01-01", "--end", "x"], "--end: found 'x'"),
+    (["run", "--set", "source.frequency=5q"], "found '5q'; expected steps of months that divide a year"),
+    (
+        ["run", "--set", "features.r={op='diff', column='clos'}"],
+        "no column 'clos' in the source; did you mean 'close'?",
+    ),
+    (["try", "--set", "source.time=day"], "source.time: found no column 'day'"),
+    (["decode", "--set", "source.path=nowhere.csv"], "found nothing at 'nowhere.csv'"),
+    (["run", "--as-of", "1900-01-01"], "was available at 1900-01-01T00:00:00+00:00; the first was at"),
+    (["decode", "--as-of", "2100-01-01"], "is a moment to come"),
+]
+
+
+def test_what_was_mistyped_is_refused_before_anything_is_loaded() -> None:
+    """In the configuration, on the command line, and of the source: its columns, and the moments that it has."""
+    root = Path(__file__).parents[2]
+    commands = [[command, "configs/markets.toml", *options] for (command, *options), _ in _MISTAKES]
     code = f"""
 import sys
 from flows.cli import main
-status = main({[command, str(config), *options]})
-print([name for name in {_SLOW} if name in sys.modules], status)
+for arguments in {commands}:
+    status = main(arguments)
+    print([name for name in {_FITS} if name in sys.modules], status)
+    print("---", file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[] 2"
-    assert words in done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.splitlines() == ["[] 2"] * len(_MISTAKES)
+    for said, (_, words) in zip(done.stderr.split("---\n"), _MISTAKES, strict=False):
+        assert words in said
 
 
 def test_help_names_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,12 +141,25 @@ class TestSetAside:
         assert said.last_json["as_of"].startswith(str(today - timedelta(days=29)))
         assert aside(run(place, "--as-of", str(today))) == {}
 
+    def test_a_text_in_one_dates_nobody_else(self, place, feed) -> None:
+        """The other ended long ago: what is decoded is decoded as of the day on which the first was last heard of."""
+        both = pl.concat([feed("A", 160), feed("B", 130)]).with_columns(pl.col("x").cast(pl.String))
+        both.filter(pl.col("date") < date(2020, 5, 30)).write_parquet(place.source)
+        assert aside(run(place)) == {}
+        last = (pl.col("symbol") == "A") & (pl.col("date") == pl.col("date").max())
+        both.with_columns(x=pl.when(last).then(pl.lit("n.a.")).otherwise("x")).write_parquet(place.source)
+        said = place.command("decode", *SET, "--json")
+        assert aside(said) == {"A": "bad_value"}
+        assert said.last_json["as_of"].startswith("2020-06-09")
+        assert [one["series_id"] for one in said.last_json["stale"]] == ["B"]
+
     def test_a_simulated_future_is_no_fault(self, place, feed) -> None:
         ahead = pl.col("date") + pl.duration(days=30 * 365)
         pl.concat([feed("A"), feed("B")]).with_columns(ahead).write_parquet(place.source)
         said = run(place)
         assert aside(said) == {}
         assert said.last_json["as_of"].startswith("2050")
+        assert "are dated ahead: as of 2050" in " ".join(said.last_json["notes"])
 
     def test_a_day_that_a_zone_never_had(self, place, feed) -> None:
         """Samoa went from the 29th to the 31st of December 2011; the row of the 30th is not put on the 31st."""

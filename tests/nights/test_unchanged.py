@@ -8,7 +8,9 @@ import shutil
 
 import pytest
 
+import flows.decoding
 import flows.nightly
+import flows.server
 from tasks.judgement.unchanged import Question
 
 FEW = ("model.n_states=2", "fit.n_init=2")
@@ -28,21 +30,21 @@ def answered(place, as_of=None, *assignments):
     return Question.asked(place.settings(*FEW, *assignments), as_of).answer()
 
 
-def test_the_note_says_what_the_run_itself_says(place) -> None:
-    run = ["run", *SET, "--json"]
-    assert place.command(*run).status == 0
-    noted = place.command(*run).last_json
-    shutil.rmtree(f"{place.states}_answered")
-    itself = place.command(*run).last_json
-    assert noted["verdict"] == itself["verdict"] == "ALREADY_PUBLISHED"
-    assert {**noted, "seconds": 0} == {**itself, "seconds": 0}
-
-
-def test_nothing_is_done_for_an_answer_that_is_noted(place, monkeypatch) -> None:
+@pytest.mark.parametrize("command", ["run", "decode"])
+def test_the_note_says_what_the_command_itself_says(place, monkeypatch, command: str) -> None:
+    """A decoding of rows that a run has published says so, and its note does too."""
     assert place.command("run", *SET).status == 0
-    monkeypatch.setattr(flows.nightly, "night", lambda *_, **__: pytest.fail("the run did it all again"))
-    monkeypatch.setattr(flows.server, "server_starting", lambda: pytest.fail("a server was started"))
-    assert "ALREADY_PUBLISHED" in place.command("run", *SET).out
+    again = [command, *SET, "--json"]
+    before = place.command(*again).last_json
+    with monkeypatch.context() as idle:
+        for module, work in ((flows.nightly, "night"), (flows.decoding, "decode_rows")):
+            idle.setattr(module, work, lambda *_, **__: pytest.fail("it did it all again"))
+        idle.setattr(flows.server, "server_starting", lambda: pytest.fail("a server was started"))
+        noted = place.command(*again).last_json
+    shutil.rmtree(f"{place.states}_answered")
+    itself = place.command(*again).last_json
+    assert before["verdict"] == noted["verdict"] == itself["verdict"] == "ALREADY_PUBLISHED"
+    assert {**noted, "seconds": 0} == {**itself, "seconds": 0}
 
 
 def test_what_changes_an_answer_is_asked_anew(place, toy, monkeypatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -10,11 +10,13 @@ import pytest
 
 from tasks.config.settings import Settings
 from tasks.source.ingest import ingest
+from tasks.source.present import told_ahead
 from tasks.source.validate import Validated, validate
 from tests.sources import Poison, poisons
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]
+DAY = timedelta(days=1)
 POISONS: dict[str, Poison] = {
     **poisons("close"),
     "sparse": lambda frame: frame.with_columns(
@@ -115,18 +117,61 @@ def test_the_training_window_ends_at_as_of_but_for_the_rows_held_out(
     assert validated.rows["time"].min() == midnight(0)
 
 
-def test_a_quarantined_series_does_not_date_the_others(settings_for: Build, prices: Prices) -> None:
-    """One row from the far future sets its series aside; it must not move the moment of the rest."""
-    good = prices("A", 60)
-    typo = prices("Z", 60).with_columns(
-        pl.when(pl.int_range(pl.len()) == 59)
-        .then(pl.lit(datetime(2222, 1, 1)).cast(pl.Date))
-        .otherwise("date")
-        .alias("date")
-    )
-    settings = settings_for(pl.concat([good, typo]), source={"frequency": "1d"}, fit={"train_window": "1mo"})
+@pytest.mark.parametrize(("typo", "reason"), [(datetime(2222, 1, 1), "future_time"), (datetime(2024, 1, 1), "sparse")])
+def test_a_date_that_cannot_be_right_does_not_date_the_others(
+    settings_for: Build, prices: Prices, typo: datetime, reason: str
+) -> None:
+    """One such row sets its series aside; it must not move the moment of the rest."""
+    good, other = (prices(name, 60).with_columns(pl.col("date").dt.offset_by("-520w")) for name in ("A", "Z"))
+    last = pl.int_range(pl.len()) == 59
+    other = other.with_columns(pl.when(last).then(pl.lit(typo).cast(pl.Date)).otherwise("date").alias("date"))
+    settings = settings_for(pl.concat([good, other]), source={"frequency": "1d"}, fit={"train_window": "1mo"})
     validated = validate(ingest(settings), settings)
     alone = settings_for(good, source={"frequency": "1d"}, fit={"train_window": "1mo"})
-    assert validated.quarantine["reason"].to_list() == ["sparse"]
+    assert validated.quarantine["reason"].to_list() == [reason]
     assert validated.as_of == validate(ingest(alone), alone).as_of
     assert validated.rows.equals(validate(ingest(alone), alone).rows)
+
+
+@pytest.mark.parametrize(
+    "fault", ["infinite_value", "duplicate_time", "off_calendar", "bad_value", "undefined_feature"]
+)
+def test_a_fault_in_one_series_does_not_date_the_others(settings_for: Build, hourless: Prices, fault: str) -> None:
+    """Of a feed that ended long ago the day is not today's because the others' values are wrong."""
+    ended, today = hourless("A", 60), hourless("B", 90)
+    spoilt = today.with_columns(pl.col("close").cast(pl.String)) if fault == "bad_value" else today
+    poison = {**POISONS, "bad_value": lambda frame: frame.with_columns(close=pl.lit("n.a.?"))}[fault]
+    mixed = pl.concat([ended.with_columns(pl.col("close").cast(spoilt.schema["close"])), poison(spoilt)])
+    settings = settings_for(mixed, source={"frequency": "1d"})
+    healthy = settings_for(pl.concat([ended, today]), source={"frequency": "1d"})
+    expected = validate(ingest(healthy), healthy)
+    settings = settings_for(mixed, source={"frequency": "1d"})
+    found = validate(ingest(settings), settings)
+    assert dict(found.quarantine.select("series_id", "reason").iter_rows()) == {"B": fault}
+    assert found.as_of.date() == expected.as_of.date()
+    assert found.rows.equals(expected.rows.filter(series_id="A"))
+
+
+@pytest.mark.parametrize(
+    ("step", "ahead", "reasons", "told"),
+    [
+        ("1d", [4000], ["future_time"], False),
+        ("1d", range(1, 7), ["future_time"], False),
+        ("1d", [1, 2], [], False),
+        ("1mo", [1], [], False),
+        ("1d", range(1, 41), [], True),
+    ],
+)
+def test_rows_ahead_of_this_day_are_a_mistake_unless_many_are(
+    settings_for: Build, step: str, ahead: Sequence[int], reasons: list[str], *, told: bool
+) -> None:
+    """A date that was typed wrong is; the end of a month that has begun is not, nor is a clock that runs elsewhere."""
+    today = pl.Series([datetime.now(UTC)])
+    days = [today.dt.offset_by(f"{k}{step[1:]}").dt.date()[0] for k in [*range(-99, 1), *ahead]]
+    closes = [1.0 + k % 7 for k in range(len(days))]
+    settings = settings_for(pl.DataFrame({"symbol": "A", "date": days, "close": closes}))
+    ingested = ingest(settings)
+    found = validate(ingested, settings)
+    assert found.quarantine["reason"].to_list() == reasons
+    assert found.as_of.date() == max(days if not reasons else [day for day in days if day <= days[99] + 3 * DAY])
+    assert bool(told_ahead(ingested, found.as_of, settings.source)) == told
