@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from prefect import flow
 
+from flows.shards import fit_and_judge_shards, publish_shards
 from tasks.alerts.inputs import note_drift_task
 from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
@@ -15,18 +17,19 @@ from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle
 from tasks.fitting.candidates import check_candidates
-from tasks.fitting.decode import decode_task
+from tasks.fitting.decode import Decoded, decode_task
 from tasks.fitting.finished import Store
 from tasks.fitting.fit import Fitted, fit_task
 from tasks.judgement.champion import champion_at, check_followed, jumped_inputs, keep_champion, told_jumps
 from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task
+from tasks.judgement.shards import series_of_shards
 from tasks.registry.client import reach_registry
 from tasks.registry.local import check_local_database
 from tasks.report.announce import announced
 from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task
-from tasks.report.summary import describe_input, describe_outcome, describe_quarantine, report_folder
+from tasks.report.summary import describe_fitted, describe_input, describe_quarantine, report_folder
 from tasks.source.ingest import ingest_task
 from tasks.source.present import told_ahead
 from tasks.source.run_key import run_key
@@ -35,7 +38,9 @@ from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import (
+    Published,
     already_there,
+    n_held,
     not_in_force,
     noted_run,
     nothing_new,
@@ -102,6 +107,9 @@ def fit_and_judge(
     champion = champion_at(registry, settings, validated.as_of, key, line)
     notes += [*repair.notes, *([champion.note] if champion is not None and champion.note else [])]
     notes += told_jumps(jumped_inputs(champion, validated, settings))
+    shards = series_of_shards(validated, settings)
+    if len(shards) > 1:
+        return fit_and_judge_shards(settings, validated, shards, champion, repair.first_id, key)
     fitted = fit_task(validated, settings, None if champion is None else champion.starts(settings))
     return fitted, judge_task(fitted, champion, validated, settings, repair.first_id)
 
@@ -124,23 +132,11 @@ def _fit_and_publish(
     with tracked_run(settings, validated, key) as run:
         version, in_force, found = register(run, fitted, judged, validated, settings, key, line)
         validated = with_unserved(validated, in_force, judged.decisions)
-        names = read_names(settings.output.states, settings.name)
-        decoded = decode_task(
-            in_force,
-            validated,
-            name=settings.name,
-            version=version,
-            key=key,
-            state_names=names,
-            held=judged.held,
-        )
-        new = unpublished(settings.output.states, decoded, settings.name, line)
-        summary |= describe_outcome(fitted, judged, new, validated, run.run_id, version)
+        summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
         summary["mlflow_experiment_id"] = run.registry.experiment_id
-        if summary["occasion"] == "night":
-            summary["rule"] = stated_task(in_force, decoded, validated, settings)
-        say("publish")
-        published = publish_task(decoded, validated, settings, key, summary, found)
+        shards = series_of_shards(validated, settings)
+        publishing = publish_shards if len(shards) > 1 else _publish
+        published, summary, shown = publishing(in_force, judged, validated, shards, settings, summary, found)
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
@@ -148,9 +144,37 @@ def _fit_and_publish(
             keep_champion(run.registry, settings, validated.as_of, line)
         say("report")
         with afterwards("pictures and page are not all there", notes):
-            data = report_data(decoded, validated, fitted, judged, settings)
+            data = report_data(shown, validated, fitted, judged, settings)
             drawn = pictures_task(data, report_folder(settings, key), found)
             page = page_task(settings, summary, validated, fitted.ranking(), in_force)
             log_outcome(run, summary, [*drawn, page])
     Store.of(settings).forget(fitted.keys)
     return {**summary, "notes": notes}
+
+
+def _publish(
+    in_force: Bundle,
+    judged: Judged,
+    validated: Validated,
+    shards: Sequence[Sequence[str]],  # noqa: ARG001 - there is one
+    settings: Settings,
+    summary: RunSummary,
+    found: Results,
+) -> tuple[Published, RunSummary, Decoded]:
+    key, version = summary["run_key"], summary["model_version"]
+    assert version is not None
+    decoded = decode_task(
+        in_force,
+        validated,
+        name=settings.name,
+        version=version,
+        key=key,
+        state_names=read_names(settings.output.states, settings.name),
+        held=judged.held,
+    )
+    new = unpublished(settings.output.states, decoded, settings.name, summary["lineage"])
+    summary = {**summary, "n_held": n_held(new, validated)}
+    if summary["occasion"] == "night":
+        summary["rule"] = stated_task(in_force, decoded, validated, settings)
+    say("publish")
+    return publish_task(decoded, validated, settings, key, summary, found), summary, decoded

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -26,23 +27,84 @@ _MOST_UNITS = 20
 _ENOUGH_STAYS = 10
 
 
-def stated(bundle: Bundle, decoded: pl.DataFrame, validated: Validated, settings: Settings) -> RuleStatement:
+def stated(
+    bundle: Bundle, decoded: pl.DataFrame | Sequence[Observed], validated: Validated, settings: Settings
+) -> RuleStatement:
     """Delay and false alarms of the configuration's rule under the models in force, and on known states.
 
     Simulated are 20,000 rows, of at most twenty models where each series has its own; as many have no value as in the
     data. That takes the model as true: beside it stands what the rule does on the data's own rows, against the path in
-    hindsight. What is counted is every alert, before ``alerts.most`` of them are told.
+    hindsight. What is counted is every alert, before ``alerts.most`` of them are told. Where rows are ``decoded`` shard
+    after shard, what was :func:`observed` in each is enough.
     """
     rule = rule_for(settings)
     parts = [*_simulated(bundle, rule, validated, settings)]
     said: RuleStatement = {"simulated": together(parts)} if parts else {}
-    said |= _in_hindsight(rule, decoded)
-    if KNOWN in validated.rows.columns:
-        said |= _measured(rule, decoded, validated)
-    return said
+    seen = [observed(decoded, validated, settings)] if isinstance(decoded, pl.DataFrame) else decoded
+    return said | _in_hindsight(seen) | _measured(seen)
 
 
 stated_task = task(name="rule", cache_policy=NO_CACHE)(stated)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the rule made of a shard's own rows.
+
+    Attributes
+    ----------
+    hindsight, unseen
+        Against the path in hindsight: of all rows with values, and of those that the parameters have not seen.
+    n_rows, n_seen
+        Rows with values, and those of them that the parameters have seen.
+    measured
+        Against the known states, of the series that have one.
+    n_labelled, n_labelled_seen
+        Rows with a known state, and those of them that the parameters have seen.
+    """
+
+    hindsight: Judgement
+    unseen: Judgement
+    n_rows: int
+    n_seen: int
+    measured: Judgement
+    n_labelled: int
+    n_labelled_seen: int
+
+
+def observed(decoded: pl.DataFrame, validated: Validated, settings: Settings) -> Observed:
+    """What the rule makes of the rows of whole series."""
+    labels = validated.rows.select("series_id", "time", KNOWN) if KNOWN in validated.rows.columns else None
+    return _observed(rule_for(settings), decoded, labels)
+
+
+def _observed(rule: Rule, decoded: pl.DataFrame, labels: pl.DataFrame | None = None) -> Observed:
+    rows = decoded.filter(~pl.col("status").is_in(WITHOUT_VALUE))
+    path, seen = rows["viterbi"].cast(pl.Int64).fill_null(UNKNOWN).to_numpy(), rows["in_sample"].to_numpy()
+    hindsight, unseen = _judged(rule, rows, path, np.where(seen, UNKNOWN, path))
+    known = rows.clear().with_columns(pl.lit(None, pl.Int64).alias(KNOWN))
+    if labels is not None:
+        known = _labelled(rows, labels)
+    told = known.filter(pl.col(KNOWN).is_not_null())
+    (measured,) = _judged(rule, known, known[KNOWN].fill_null(UNKNOWN).to_numpy())
+    return Observed(hindsight, unseen, len(rows), int(seen.sum()), measured, len(told), int(told["in_sample"].sum()))
+
+
+def _judged(rule: Rule, rows: pl.DataFrame, *truths: np.ndarray) -> list[Judgement]:
+    """What the rule makes of rows with values, against each of several truths."""
+    if rows.is_empty():
+        return [Judgement(0, np.empty(0), 0, 0) for _ in truths]
+    first = first_rows(rows)
+    found = rule.found(state_probabilities(rows["p_filtered"]), first)
+    return [judged(rule, found, truth, first) for truth in truths]
+
+
+def _labelled(rows: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """The rows of series that have a known state anywhere, with it; in their order, which late rows leave as it is."""
+    known = labels.with_columns(pl.col(KNOWN).cast(pl.Int64))
+    series = known.filter(pl.col(KNOWN).is_not_null())["series_id"].unique().implode()
+    joined = rows.join(known, on=["series_id", "time"], maintain_order="left")
+    return joined.filter(pl.col("series_id").is_in(series))
 
 
 def _simulated(bundle: Bundle, rule: Rule, validated: Validated, settings: Settings) -> Iterator[Judgement]:
@@ -79,35 +141,23 @@ def of_model(
     return judged(rule, found, np.array(member.ids)[made.states[seen]], first)
 
 
-def _in_hindsight(rule: Rule, decoded: pl.DataFrame) -> RuleStatement:
+def _in_hindsight(parts: Sequence[Observed]) -> RuleStatement:
     """On the rows with values, against their most probable path; on those that the parameters have not seen, where
     these hold ten stays that the rule is to find.
     """
-    rows = decoded.filter(~pl.col("status").is_in(WITHOUT_VALUE))
-    if rows.is_empty():
+    n_rows = sum(part.n_rows for part in parts)
+    if not n_rows:
         return {}
-    first = first_rows(rows)
-    found = rule.found(state_probabilities(rows["p_filtered"]), first)
-    path, seen = rows["viterbi"].cast(pl.Int64).fill_null(UNKNOWN).to_numpy(), rows["in_sample"].to_numpy()
-    unseen = together([judged(rule, found, np.where(seen, UNKNOWN, path), first)])
+    unseen = together([part.unseen for part in parts])
     if unseen["n_stays"] >= _ENOUGH_STAYS:
         return {"hindsight": unseen, "hindsight_in_sample": 0.0}
-    return {"hindsight": together([judged(rule, found, path, first)]), "hindsight_in_sample": float(seen.mean())}
+    share = sum(part.n_seen for part in parts) / n_rows
+    return {"hindsight": together([part.hindsight for part in parts]), "hindsight_in_sample": share}
 
 
-def _measured(rule: Rule, decoded: pl.DataFrame, validated: Validated) -> RuleStatement:
-    """On the rows with values of series that have a known state anywhere; in their order, which late rows do not change
-    here.
-    """
-    known = validated.rows.select("series_id", "time", pl.col(KNOWN).cast(pl.Int64))
-    rows = decoded.join(known, on=["series_id", "time"], maintain_order="left").filter(
-        pl.col(KNOWN).is_not_null().any().over("series_id"), ~pl.col("status").is_in(WITHOUT_VALUE)
-    )
-    labelled = rows.filter(pl.col(KNOWN).is_not_null())
-    if labelled.is_empty():
+def _measured(parts: Sequence[Observed]) -> RuleStatement:
+    n_labelled = sum(part.n_labelled for part in parts)
+    if not n_labelled:
         return {}
-    first = first_rows(rows)
-    found = rule.found(state_probabilities(rows["p_filtered"]), first)
-    truth = rows[KNOWN].fill_null(UNKNOWN).to_numpy()
-    share = labelled["in_sample"].cast(pl.Float64).mean()
-    return {"measured": together([judged(rule, found, truth, first)]), "in_sample": float(share)}  # type: ignore[arg-type]
+    share = sum(part.n_labelled_seen for part in parts) / n_labelled
+    return {"measured": together([part.measured for part in parts if part.n_labelled]), "in_sample": share}

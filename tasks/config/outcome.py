@@ -7,6 +7,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 Occasion = Literal["night", "backfill"]
 """Whether a run is of its own day, or makes up for a day that is over: of those, nobody is alerted."""
 
+IN_SHARDS = "IN_SHARDS"
+"""The verdict of a run some of whose shards are published, and not all."""
+
 
 class BestCandidate(TypedDict, total=False):
     """What names the chosen candidate, and what it was chosen by."""

@@ -23,6 +23,7 @@ from tasks.config.sections.fit import Fit
 from tasks.config.sections.model import Model
 from tasks.config.sections.output import Output
 from tasks.config.sections.promote import Promote
+from tasks.config.sections.run import Run
 from tasks.config.sections.section import Section
 from tasks.config.sections.select import Select
 from tasks.config.sections.source import EPOCHS, EVERY_OTHER, RESAMPLERS, Source, in_seconds
@@ -39,6 +40,7 @@ __all__ = [
     "Model",
     "Output",
     "Promote",
+    "Run",
     "Section",
     "Select",
     "Settings",
@@ -67,6 +69,7 @@ class Settings(Section):
     fit: Fit = Fit()
     select: Select = Select()
     promote: Promote = Promote()
+    run: Run = Run()
     output: Output = Output()
     alerts: Alerts = Alerts()
     tracking: Tracking = Tracking()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,8 @@ from tasks.fitting.bundle import ALL, Bundle, Member
 from tasks.fitting.scaling import Scaling, series_lengths
 from tasks.source.validate import Validated
 
+Decoded: TypeAlias = pl.DataFrame
+"""Rows of the state table."""
 HORIZONS = (1, 5, 20)
 QUANTILES = {"remaining_p10": 0.1, "remaining_p50": 0.5, "remaining_p90": 0.9}
 _MOST_CELLS = 20_000_000

@@ -130,22 +130,23 @@ class Weighing:
 
 
 def fitting_candidate(
-    candidate: Candidate, rows: Rows, how: Weighing, champion: Estimator | None, store: Store
+    candidate: Candidate, rows: Rows, how: Weighing, champion: Estimator | None, store: Store | None
 ) -> Fitting[FittedCandidate]:
-    """Fit and score one candidate, or take the finished fit from the store.
+    """Fit and score one candidate, or take the finished fit from the store, if there is one.
 
     A champion of the same structure begins one restart and says what is frozen; the first model learns everything.
     """
     estimator, start = candidate.estimator, _start(candidate.estimator, champion)
     if estimator.frozen and start is None:
         estimator = estimator.clone().set_params(frozen=())
-    key = _key(estimator, rows, how, start)
-    found = store.load(key)
+    key = "" if store is None else _key(estimator, rows, how, start)
+    found = None if store is None else store.load(key)
     if found is not None:
         return found
     fitted = yield from _fitting(estimator, rows, how, start)
     fitted = replace(fitted, key=key, row={**fitted.row, **candidate.described})
-    store.save(key, fitted)
+    if store is not None:
+        store.save(key, fitted)
     return fitted
 
 

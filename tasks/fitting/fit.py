@@ -77,7 +77,7 @@ class Fitted:
     @property
     def keys(self) -> list[str]:
         """The candidates' names in the store of finished fits."""
-        return [candidate.key for unit in self.units.values() for candidate in unit.candidates]
+        return [*dict.fromkeys(candidate.key for unit in self.units.values() for candidate in unit.candidates)]
 
     def ranking(self) -> pl.DataFrame:
         """All units' rankings, one below the other."""
@@ -94,18 +94,37 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
 
     Raises ``FitError`` if no unit's rows can carry any candidate.
     """
-    assert validated.train_start is not None
-    assert validated.train_end is not None
-    began, training = time.monotonic(), validated.rows.filter("trains")
+    training = training_rows(validated)
     scaling = scaling_for(training, settings)
-    units, failed = {}, {}
     groups = unit_rows(without_far(training, settings), settings.fit.pool)
+    began = time.monotonic()
+    units, failed = fit_units(groups, scaling, settings, champions or {}, Store.of(settings))
+    return gathered(units, failed, scaling, validated, settings, time.monotonic() - began)
+
+
+def training_rows(validated: Validated) -> pl.DataFrame:
+    """The rows that parameters may see."""
+    return validated.rows.filter("trains")
+
+
+def fit_units(
+    groups: Mapping[str, pl.DataFrame],
+    scaling: Scaling,
+    settings: Settings,
+    champions: Mapping[str, Estimator],
+    store: Store | None,
+) -> tuple[dict[str, FittedUnit], dict[str, str]]:
+    """The candidates of each unit, from its training rows without what is far; and why units have none.
+
+    Each fit goes into the ``store``, or comes from there, if there is one.
+    """
+    units, failed = dict[str, FittedUnit](), dict[str, str]()
     wanted, names = candidates(settings), list(groups)
     told = partial(_say_fit, iter(range(len(names) * len(wanted))), len(names) * len(wanted))
     for first in range(0, len(names), AT_ONCE):
         chunk = names[first : first + AT_ONCE]
         fittings = [
-            _fitting_unit(name, groups[name], scaling, settings, wanted, (champions or {}).get(name), told)
+            _fitting_unit(name, groups[name], scaling, settings, wanted, champions.get(name), told, store)
             for name in chunk
         ]
         for name, found in zip(chunk, together(fittings), strict=True):
@@ -115,9 +134,22 @@ def fit(validated: Validated, settings: Settings, champions: Mapping[str, Estima
                 failed[name] = str(found)
             else:
                 raise found
+    return units, failed
+
+
+def gathered(
+    units: dict[str, FittedUnit],
+    failed: dict[str, str],
+    scaling: Scaling,
+    validated: Validated,
+    settings: Settings,
+    seconds: float,
+) -> Fitted:
+    """What was fitted of all units. Raises ``FitError`` where no unit's rows could carry any candidate."""
+    assert validated.train_start is not None
+    assert validated.train_end is not None
     if not units:
         raise FitError(f"the candidates cannot be fitted: {next(iter(failed.values()))}")
-    seconds = time.monotonic() - began
     device, when = device_name(settings.fit.device), (validated.train_start, validated.train_end)
     return Fitted(units, failed, scaling, settings.select.criterion, *when, seconds, device)
 
@@ -129,11 +161,27 @@ def fit_task(validated: Validated, settings: Settings, champions: Mapping[str, E
         return fit(validated, settings, champions)
 
 
-def unit_rows(rows: pl.DataFrame, pool: str) -> dict[str, pl.DataFrame]:
+def unit_rows(rows: pl.DataFrame, pool: str) -> Mapping[str, pl.DataFrame]:
     """The rows of each unit that shares a model."""
-    if pool == "pooled":
-        return {ALL: rows}
-    return {str(name): part for (name,), part in rows.group_by("series_id", maintain_order=True)}
+    return {ALL: rows} if pool == "pooled" else SeriesRows(rows)
+
+
+class SeriesRows(Mapping[str, pl.DataFrame]):
+    """The rows of each series, which stand together: views of them, made when they are asked for."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        runs = rows.select(pl.col("series_id").rle()).unnest("series_id")
+        starts = (runs["len"].cast(pl.Int64).cum_sum() - runs["len"]).to_list()
+        self._rows, self._places = rows, dict(zip(runs["value"], zip(starts, runs["len"], strict=True), strict=True))
+
+    def __getitem__(self, series: str) -> pl.DataFrame:
+        return self._rows.slice(*self._places[series])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _say_fit(places: Iterator[int], n_fits: int, text: str) -> None:
@@ -148,8 +196,9 @@ def _fitting_unit(
     wanted: list[Candidate],
     champion: Estimator | None,
     told: Callable[[str], None],
+    store: Store | None,
 ) -> Fitting[FittedUnit]:
-    fitted, store, how = list[FittedCandidate](), Store.of(settings), Weighing.of(settings)
+    fitted, how = list[FittedCandidate](), Weighing.of(settings)
     given: dict[bool, Rows] = {}
     for candidate in wanted:
         text = ", ".join(str(value) for value in candidate.described.values())

@@ -59,6 +59,11 @@ class Scaling:
         both = pl.concat([self.statistics, kept], how="vertical_relaxed")
         return replace(self, statistics=both, absent=self.absent | {*kept["series_id"].to_list()})
 
+    def of_series(self, series: Sequence[str]) -> Scaling:
+        """The same for these series alone, and for those beyond training."""
+        own = pl.col("series_id").is_in(pl.Series([*series, OTHERS], dtype=pl.String).implode())
+        return replace(self, statistics=self.statistics.filter(own), absent=self.absent.intersection(series))
+
     def reaching(self, bounds: pl.DataFrame, *, of_all: bool) -> Scaling:
         """The same with ``low:…`` and ``high:…`` by series, those ``of_all`` for series beyond training, too."""
         rest = bounds.head(1).with_columns(series_id=pl.lit(OTHERS)) if of_all else bounds.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -14,6 +15,7 @@ from hsmm import Estimator
 from tasks.config.errors import GateError
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
+from tasks.config.sections.promote import Promote
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import ALL, Bundle, Member
 from tasks.fitting.decode import decodable
@@ -89,29 +91,33 @@ class Judged:
 
 
 def judge(
-    fitted: Fitted, champion: Champion | None, validated: Validated, settings: Settings, first_id: int = 0
+    fitted: Fitted,
+    champion: Champion | None,
+    validated: Validated,
+    settings: Settings,
+    first_id: int = 0,
+    found: Mapping[str, Decision] = MappingProxyType({}),
 ) -> Judged:
-    """Decide for every unit between its best candidate and the model in force; states are born from ``first_id`` on."""
+    """Decide for every unit between its best candidate and the model in force; states are born from ``first_id`` on.
+
+    ``found`` is what was said of models by themselves where they were fitted.
+    """
     say("gate")
-    jumped = jumped_inputs(champion, validated, settings)
+    jumped = frozenset(jumped_inputs(champion, validated, settings)["series_id"])
     decisions, identities, proposed = {}, {}, {}
     rows, rules = unit_rows(validated.rows, settings.fit.pool), settings.promote
     kinship = _kinship(champion, fitted.scaling, rows, first_id, rules.min_margin)
     for unit, model in _widest_first(fitted):
         own = rows[unit]
         seen = own.filter("trains")["time"]
-        rival = _rival(champion, unit, fitted.scaling)
-        case = Case(
-            *(model, fitted.scaling, own, rules, rival),
-            champions_series=_series_of(champion, unit),
-            jumped=frozenset(jumped["series_id"]),
-        )
-        decisions[unit], identity = examined(case), first_identity(model, first_id)
+        case = case_of(unit, model, fitted.scaling, own, champion, jumped, rules)
+        decisions[unit] = found[unit] if unit in found else examined(case)
+        identity = first_identity(model, first_id)
         if decisions[unit].verdict == "PROMOTE":
             within = own.filter(pl.col("time") >= seen.min())
             model, identity = _identified(model, fitted.scaling, champion, unit, within, first_id)
             if unit != ALL:
-                new = identity.ids if rival is None else identity.births
+                new = identity.ids if case.champion is None else identity.births
                 model, identity = kinship.settle(model, identity, {*new}, fitted.scaling, within)
             decisions[unit] = compared(replace(case, model=model, identity=identity), decisions[unit])
             identities[unit] = identity
@@ -128,6 +134,20 @@ def judge(
     return Judged(
         verdict, decisions, identities, registered, in_force, held, None if champion is None else champion.version
     )
+
+
+def case_of(
+    unit: str,
+    model: Estimator,
+    scaling: Scaling,
+    rows: pl.DataFrame,
+    champion: Champion | None,
+    jumped: frozenset[str],
+    wanted: Promote,
+) -> Case:
+    """What the gate's rules are asked about: a unit's model, its rows, and the champion's model of it."""
+    rival = _rival(champion, unit, scaling)
+    return Case(model, scaling, rows, wanted, rival, champions_series=_series_of(champion, unit), jumped=jumped)
 
 
 judge_task = task(name="gate", cache_policy=NO_CACHE)(judge)
@@ -185,7 +205,9 @@ def all_codes(reasons: Any) -> list[str]:
 
 def unit_series(rows: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:
     """The series of each unit."""
-    return {unit: part["series_id"].unique(maintain_order=True).to_list() for unit, part in rows.items()}
+    return {
+        unit: rows[unit]["series_id"].unique(maintain_order=True).to_list() if unit == ALL else [unit] for unit in rows
+    }
 
 
 def _rival(champion: Champion | None, unit: str, scaling: Scaling) -> tuple[Member, Scaling] | None:

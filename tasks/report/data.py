@@ -76,6 +76,14 @@ def report_frame(decoded: pl.DataFrame, rows: pl.DataFrame, value_columns: list[
     )
 
 
+def drawn_rows(shown: pl.DataFrame | None, decoded: pl.DataFrame) -> pl.DataFrame:
+    """What of a night's rows is drawn: those ``shown`` already, and a shard's first series while some are lacking."""
+    lacking = MOST_SERIES - (0 if shown is None else shown["series_id"].n_unique())
+    first = decoded["series_id"].unique(maintain_order=True).head(max(lacking, 0)).implode()
+    own = decoded.filter(pl.col("series_id").is_in(first))
+    return own if shown is None else pl.concat([shown, own])
+
+
 def report_data(
     decoded: pl.DataFrame, validated: Validated, fitted: Fitted, judged: Judged, settings: Settings
 ) -> list[ReportData]:

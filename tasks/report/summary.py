@@ -18,6 +18,7 @@ from tasks.source.ties import told_ties
 from tasks.source.validate import Validated
 from tasks.source.wild import told_far
 from tasks.tables.places import is_local
+from tasks.tables.publish import n_held
 
 _MOST_TOLD = 20
 
@@ -71,9 +72,7 @@ def describe_outcome(
 
     n_series = published + held + stale + quarantined.
     """
-    current = new.filter(~pl.col("series_id").is_in(validated.stale["series_id"].implode()))
-    held = current.filter(pl.col("status") == "HELD")["series_id"].n_unique()
-    return {**describe_fitted(fitted, judged, validated, run_id, version), "n_held": held}
+    return {**describe_fitted(fitted, judged, validated, run_id, version), "n_held": n_held(new, validated)}
 
 
 def describe_fitted(
@@ -87,6 +86,21 @@ def describe_fitted(
         "device": fitted.device,
         **describe_quarantine(validated),
         **judged.summary(),
+    }
+
+
+def describe_shard(summary: RunSummary) -> RunSummary:
+    """What the publish of a shard says of its run, which is not done: that it can be told, followed and settled."""
+    return {
+        "run_key": summary["run_key"],
+        "model_name": summary["model_name"],
+        "model_version": summary["model_version"],
+        "as_of": summary["as_of"],
+        "occasion": summary["occasion"],
+        "lineage": summary["lineage"],
+        "means": summary["means"],
+        "states": summary["states"],
+        "gate": {"verdict": summary["gate"]["verdict"], "reasons": [], "evidence": {}, "passed": {}},
     }
 
 

@@ -27,19 +27,21 @@ def commit_rows(
     replaces: str | None = None,
     *,
     may_be_empty: bool = False,
+    says: bool = False,
     notes: Sequence[Transaction] = (),
 ) -> int:
     """Commit what is ``wanted`` of the table as it stands, under the key, at most once; how many rows that was.
 
     A commit only succeeds on the version that was looked at: where another came first, look again. The rows are
-    added, or take the place of those that ``replaces`` describes.
+    added, or take the place of those that ``replaces`` describes. Without rows there is a commit where it ``says``
+    something, and the first of a table that ``may_be_empty``.
     """
     for _ in range(_ATTEMPTS):
         table = open_table(location, columns)
         if key is not None and table is not None and table.transaction_version(key) is not None:
             return 0
         rows = wanted(table)
-        if rows.is_empty() and not notes and (table is not None or not may_be_empty):
+        if rows.is_empty() and not notes and not says and (table is not None or not may_be_empty):
             return 0
         typed = rows.select(pl.col(name).cast(DTYPES[kind]) for name, kind in columns.items())
         commit = CommitProperties(

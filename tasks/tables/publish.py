@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -13,17 +14,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.errors import AllQuarantinedError, PipelineError, UnservedError
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import IN_SHARDS, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated
 from tasks.tables.findings import append_quarantine, read_quarantine
 from tasks.tables.names import append_names
-from tasks.tables.publishes import newest_summary
+from tasks.tables.publishes import newest_summary, shard_summary
 from tasks.tables.results import append_results
 from tasks.tables.runs import append_run, close_run
-from tasks.tables.states import publish_states, unpublished
+from tasks.tables.states import publish_states, say_published, unpublished
 
 UNSERVED = ("no_scale", "no_model")  # reasons that a model in force gives, not the rows
 
@@ -60,6 +61,58 @@ def publish(
         append_results(states, results, key)
     n_rows = publish_states(states, decoded, settings.name, key, {**summary, "verdict": "PUBLISHED"})
     return Published("PUBLISHED", n_rows) if n_rows else _nothing_new(validated, settings, key, summary)
+
+
+def publish_before(validated: Validated, settings: Settings, key: str, results: pl.DataFrame) -> None:
+    """Note what goes before the shards of a run: the series set aside, and what was fitted."""
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key)
+    append_results(settings.output.states, results, key)
+
+
+publish_before_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish_before)
+
+
+def publish_shard(
+    decoded: pl.DataFrame, validated: Validated, settings: Settings, key: str, place: int, summary: RunSummary
+) -> RunSummary:
+    """Write the rows of one shard of a run that are not yet published; how many rows, and of how many held series.
+
+    The commit is the shard's own: a run that was stopped finds it, and what it said. What is read before all shards
+    are there are whole series.
+    """
+    states, own = settings.output.states, f"{key} {place}"
+    said = shard_summary(states, own)
+    if said is None:
+        names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
+        append_names(states, names, settings.name, validated.as_of, own)
+        counted = partial(_held, validated)
+        publish_states(states, decoded, settings.name, own, {**summary, "verdict": IN_SHARDS}, counted)
+        said = shard_summary(states, own) or {}
+    return {"n_published": said.get("n_published", 0), "n_held": said.get("n_held", 0)}
+
+
+publish_shard_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish_shard)
+
+
+def publish_after(validated: Validated, settings: Settings, key: str, summary: RunSummary) -> Published:
+    """Say, after its shards, what a run has published; with that it is done."""
+    if not summary["n_published"]:
+        return _nothing_new(validated, settings, key, summary)
+    say_published(settings.output.states, key, {**summary, "verdict": "PUBLISHED"})
+    return Published("PUBLISHED", summary["n_published"])
+
+
+publish_after_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish_after)
+
+
+def n_held(new: pl.DataFrame, validated: Validated) -> int:
+    """Of how many series with current rows the champion made these."""
+    current = new.filter(~pl.col("series_id").is_in(validated.stale["series_id"].implode()))
+    return current.filter(pl.col("status") == "HELD")["series_id"].n_unique()
+
+
+def _held(validated: Validated, new: pl.DataFrame) -> RunSummary:
+    return {"n_held": n_held(new, validated)}
 
 
 @contextmanager

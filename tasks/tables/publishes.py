@@ -27,6 +27,15 @@ def published_summary(states: str, key: str) -> RunSummary | None:
     return None
 
 
+def shard_summary(states: str, key: str) -> RunSummary | None:
+    """What the publish of one shard said of itself; ``None`` if it was not made."""
+    table = open_table(states, STATE_COLUMNS)
+    if table is None or table.transaction_version(key) is None:
+        return None
+    own = (json.loads(commit[SUMMARY]) for commit in history(table) if commit.get(RUN_KEY) == key)
+    return next(own, RunSummary())
+
+
 def newest_summary(states: str, model_name: str) -> RunSummary | None:
     """What this model's newest publish said of itself; ``None`` if the table holds no such words."""
     return next(summaries(states, model_name), None)
@@ -83,5 +92,13 @@ def read_publishes(states: str, model_name: str) -> pl.DataFrame:
 
 
 def _told(table: DeltaTable) -> Iterator[tuple[dict[str, Any], RunSummary]]:
-    """Each commit that says something of itself, and what."""
-    return ((commit, json.loads(commit[SUMMARY])) for commit in history(table) if SUMMARY in commit)
+    """Each run's last commit that says something of it, and what; of one that was stopped between shards, a shard's."""
+    seen = set[str]()
+    for commit in history(table):
+        if SUMMARY not in commit:
+            continue
+        said: RunSummary = json.loads(commit[SUMMARY])
+        run_key = str(said.get("run_key", commit["version"]))
+        if run_key not in seen:
+            seen.add(run_key)
+            yield commit, said

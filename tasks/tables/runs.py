@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from tasks.config.columns import RUN_COLUMNS
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import IN_SHARDS, RunSummary
 from tasks.tables.commit import SUMMARY, commit_rows
 from tasks.tables.places import runs_table
 from tasks.tables.publishes import summaries
@@ -44,6 +44,7 @@ def read_runs(states: str, model_name: str) -> pl.DataFrame:
                 "detail": f"{summary['n_published']} rows",
             }
             for summary in summaries(states, model_name)
+            if summary.get("verdict") != IN_SHARDS
         ],
         schema={name: DTYPES[kind] for name, kind in RUN_COLUMNS.items()},
     ).with_columns(order=pl.lit(1))

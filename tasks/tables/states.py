@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 
 import polars as pl
@@ -16,18 +17,35 @@ from tasks.tables.publishes import said_by
 from tasks.tables.storage import DTYPES, collected, open_table, scanned
 
 
-def publish_states(states: str, rows: pl.DataFrame, model_name: str, key: str, summary: RunSummary) -> int:
+def publish_states(
+    states: str,
+    rows: pl.DataFrame,
+    model_name: str,
+    key: str,
+    summary: RunSummary,
+    counted: Callable[[pl.DataFrame], RunSummary] = lambda _: {},
+) -> int:
     """Add the rows that the table lacks for this model, in one commit; how many they are.
 
-    Of several runs that publish at once, each sees what those before it wrote: no row is written twice.
+    The commit says the ``summary``, how many rows it adds, and what else is ``counted`` of them. Of several runs that
+    publish at once, each sees what those before it wrote: no row is written twice.
     """
     return commit_rows(
         states,
         STATE_COLUMNS,
         key,
         lambda table: rows if table is None else _lacking(table, rows, model_name, summary.get("lineage")),
-        lambda added: {SUMMARY: json.dumps({**summary, "n_published": len(added)})},
+        lambda added: {SUMMARY: json.dumps({**summary, **counted(added), "n_published": len(added)})},
     )
+
+
+def say_published(states: str, key: str, summary: RunSummary) -> None:
+    """Commit, after its shards, what a run says of itself."""
+
+    def none(table: DeltaTable | None) -> pl.DataFrame:  # noqa: ARG001 - whatever the table holds
+        return pl.DataFrame(schema={name: DTYPES[kind] for name, kind in STATE_COLUMNS.items()})
+
+    commit_rows(states, STATE_COLUMNS, key, none, lambda _: {SUMMARY: json.dumps(summary)}, says=True)
 
 
 def unpublished(states: str, rows: pl.DataFrame, model_name: str, lineage: str | None = None) -> pl.DataFrame:
@@ -103,9 +121,11 @@ def _state_table(states: str) -> DeltaTable:
 
 def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str, lineage: str | None) -> pl.DataFrame:
     valued = (~pl.col("status").is_in(WITHOUT_VALUE)).any()
+    ends = (pl.lit(rows["series_id"].min(), pl.String), pl.lit(rows["series_id"].max(), pl.String))
+    within = pl.col("series_id").is_between(*ends)  # files of other series are not read
     seen = collected(
         scanned(table)
-        .filter(pl.col("model_name") == model_name, _is_of(table, model_name, lineage))
+        .filter(pl.col("model_name") == model_name, within, _is_of(table, model_name, lineage))
         .group_by("series_id", "time")
         .agg(valued.alias("valued"), pl.col("as_of").max().alias("seen_at")),
         table,

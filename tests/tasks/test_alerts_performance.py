@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -198,11 +199,19 @@ def test_the_datas_own_rows_are_judged_by_hindsight() -> None:
     flickers = [*path]
     flickers[2], flickers[72] = 1, 1
     rule = Rule((), ((ANY, ANY),), Hysteresis(0.6, 0.4, 1))
+
+    def in_hindsight(rows: pl.DataFrame) -> dict[str, Any]:
+        said = statement._in_hindsight([statement._observed(rule, rows)])
+        other = statement._observed(rule, rows.with_columns(pl.lit("B").alias("series_id")))
+        shards, both = [statement._observed(rule, rows), other], [rows, rows.with_columns(series_id=pl.lit("B"))]
+        assert statement._in_hindsight(shards) == statement._in_hindsight([statement._observed(rule, pl.concat(both))])
+        return said
+
     seen = [row < 60 for row in range(120)]
-    half = statement._in_hindsight(rule, decoded(path, flickers, seen))
+    half = in_hindsight(decoded(path, flickers, seen))
     assert (half["hindsight"]["n_rows"], half["hindsight_in_sample"]) == (60, 0.0)
     assert half["hindsight"]["false_per_1000"] == pytest.approx(1000 * 2 / 60)
-    whole = statement._in_hindsight(rule, decoded(path, flickers, [row < 100 for row in range(120)]))
+    whole = in_hindsight(decoded(path, flickers, [row < 100 for row in range(120)]))
     assert (whole["hindsight"]["n_rows"], whole["hindsight_in_sample"]) == (120, pytest.approx(100 / 120))
     assert whole["hindsight"]["false_per_1000"] == pytest.approx(1000 * 3 / 120)
-    assert statement._in_hindsight(rule, decoded(path, flickers, seen, "MISSING")) == {}
+    assert in_hindsight(decoded(path, flickers, seen, "MISSING")) == {}

@@ -1,0 +1,96 @@
+"""A night in shards is the night in one piece, and one that was stopped goes on after its last finished shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import flows.shards
+import tasks.judgement.shards
+from tasks.config.errors import PipelineError
+from tasks.tables.publishes import published_summary, read_publishes
+from tasks.tables.results import read_results
+from tasks.tables.runs import read_runs
+
+OPTIONS = ("fit.pool=per_series", "model.n_states=2", "fit.n_init=2", "promote.min_improvement=-9")
+SHARDS = "run.shard_series=2"
+N_SERIES = 5
+
+
+@pytest.fixture
+def places(place_at, toy):
+    """Two places with the same five series, of which one is not to be served."""
+    x = [toy.levels(toy.sojourns(100, 2, seed=s), distance=4.0, seed=s) for s in range(N_SERIES)]
+    x[3][5:] = 0.0
+    rows = pl.concat([toy.frame(own, symbol=f"S{s}") for s, own in enumerate(x)])
+    both = place_at("whole"), place_at("shards")
+    for place in both:
+        rows.write_parquet(place.source)
+    return both
+
+
+def same(whole, shards) -> None:
+    order = ["as_of", "series_id", "time"]
+    assert shards.table().sort(order).equals(whole.table().sort(order))
+    assert read_results(shards.states, "toy").equals(read_results(whole.states, "toy"))
+    assert shards.quarantine().sort("as_of", "series_id").equals(whole.quarantine().sort("as_of", "series_id"))
+    for name in ("names", "quarantine"):
+        one, other = (pl.read_delta(f"{place.states}_{name}").sort(pl.all()) for place in (whole, shards))
+        assert one.equals(other)
+
+
+def said_alike(one: dict, other: dict) -> None:
+    local = {"states_table", "report", "seconds"}
+    assert {k: v for k, v in one.items() if k not in local} == {k: v for k, v in other.items() if k not in local}
+
+
+def test_a_night_in_shards_has_the_rows_of_one_in_one_piece(places, toy) -> None:
+    whole, shards = places
+    for day in (toy.day(90), toy.day(100)):
+        said_alike(shards.night(day, *OPTIONS, SHARDS), whole.night(day, *OPTIONS))
+        same(whole, shards)
+    assert len(read_publishes(shards.states, "toy")) == 2
+    assert shards.registry.bundle(2).scaling.statistics.equals(whole.registry.bundle(2).scaling.statistics)
+    assert not [*Path(shards.folder).glob("states_fits/*")]
+
+
+def stopped_at(monkeypatch: pytest.MonkeyPatch, name: str, n: int) -> list[int]:
+    """The n-th call of a step of the flow is the last; how often it was called."""
+    calls, step = [0], getattr(flows.shards, name)
+
+    def stopping(*what, **options):
+        calls[0] += 1
+        if calls[0] == n:
+            raise PipelineError("stopped")
+        return step(*what, **options)
+
+    monkeypatch.setattr(flows.shards, name, stopping)
+    return calls
+
+
+@pytest.mark.parametrize("step", ["fit_shard_task", "publish_shard_task", "publish_after_task"])
+def test_a_night_that_was_stopped_goes_on_after_its_last_shard(places, toy, monkeypatch, step: str) -> None:
+    whole, shards = places
+    expected = whole.night(toy.day(100), *OPTIONS)
+    fitting, fitted = tasks.judgement.shards.fit_units, list[str]()
+
+    def counted(groups, *what):
+        fitted.extend(groups)
+        return fitting(groups, *what)
+
+    monkeypatch.setattr(tasks.judgement.shards, "fit_units", counted)
+    with monkeypatch.context() as stopped:
+        stopped_at(stopped, step, 1 if step == "publish_after_task" else 2)
+        with pytest.raises(PipelineError, match="stopped"):
+            shards.night(toy.day(100), *OPTIONS, SHARDS)
+    assert published_summary(shards.states, expected["run_key"]) is None
+    assert read_runs(shards.states, "toy")["status"].to_list() == ["FAILED"]
+    said_alike(shards.night(toy.day(100), *OPTIONS, SHARDS), expected)
+    same(whole, shards)
+    assert sorted(fitted) == sorted({*fitted})
+    assert read_runs(shards.states, "toy")["status"].to_list() == ["DONE"]
+    again = shards.night(toy.day(100), *OPTIONS, SHARDS)
+    assert again["verdict"] == "ALREADY_PUBLISHED"
+    same(whole, shards)
