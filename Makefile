@@ -19,7 +19,8 @@ run: $(VENV)/.package
 	@$(BIN)/hsmm run configs/markets.toml
 
 serve: $(VENV)/.package
-	@$(BIN)/python -m flows.serve --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+	@$(BIN)/python -m flows.serve --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT) \
+		$(if $(PREFECT_DATABASE),--prefect-database $(PREFECT_DATABASE)) $(if $(MLFLOW_DATABASE),--mlflow-database $(MLFLOW_DATABASE))
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder

@@ -16,6 +16,7 @@ from tasks.config.outcome import BackfillSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.registry.local import check_local_database
+from tasks.tables.latest import tell_latest
 from tasks.tables.partitions import known_later, ledger, partitions, told
 from tasks.tables.turns import in_turn
 
@@ -46,7 +47,9 @@ def backfill(
     with in_turn(settings, alone=True) as turn:
         made = walk if walk_forward else _as_then
         said = made(settings, moments, new_lineage=new_lineage)
-        return {**said, "notes": [*turn, *said["notes"]], "alerts": note_alerts(settings)}
+        notes = [*turn, *said["notes"]]
+        tell_latest(settings, notes)
+        return {**said, "notes": notes, "alerts": note_alerts(settings)}
 
 
 def _as_then(settings: Settings, moments: Sequence[datetime], *, new_lineage: bool) -> BackfillSummary:

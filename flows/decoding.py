@@ -24,6 +24,7 @@ from tasks.source.ingest import ingest_task
 from tasks.source.present import told_ahead
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
+from tasks.tables.latest import tell_latest
 from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
@@ -41,6 +42,7 @@ def decode_new(
     check_local_database(settings.tracking.uri)
     with in_turn(settings):
         said = alerted(settings, lambda: decode_rows(settings, as_of, new_lineage=new_lineage), alert_task)
+        tell_latest(settings, said["notes"])
     return announced(said, settings)
 
 

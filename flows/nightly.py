@@ -34,6 +34,7 @@ from tasks.source.ingest import ingest_task
 from tasks.source.present import told_ahead
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
+from tasks.tables.latest import tell_latest
 from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
@@ -64,6 +65,7 @@ def nightly(
     check_local_database(settings.tracking.uri)
     with in_turn(settings):
         said = alerted(settings, lambda: night(settings, as_of, new_lineage=new_lineage), alert_task)
+        tell_latest(settings, said["notes"])
     return announced(said, settings)
 
 

@@ -13,9 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any
+
+from tasks.config.secrets import holds_secret
 
 HOST = "127.0.0.1"
 POOL = "local"
@@ -29,6 +32,9 @@ _QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 _START_SECONDS, _STOP_SECONDS = 180.0, 20.0
+_SQLITE = "sqlite:///mlflow.db"
+_POSTGRES = ("postgresql://", "postgres://")
+_PREFECTS_OWN = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,12 @@ class Service:
     first: Callable[[], None] = lambda: None
 
 
-def local_stack(prefect_port: int, mlflow_port: int) -> list[list[Service]]:
-    """Prefect's server and MLflow over a SQLite file of this folder; when they are ready, a worker of the pool."""
+def local_stack(prefect_port: int, mlflow_port: int, mlflow_database: str = _SQLITE) -> list[list[Service]]:
+    """Prefect's server and MLflow over a database; when they are ready, a worker of the pool."""
     api, python = api_url(prefect_port), sys.executable
     artifacts = (Path.cwd() / "mlartifacts").as_uri()
     mlflow = [python, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"]
-    mlflow += ["--backend-store-uri", "sqlite:///mlflow.db", "--no-serve-artifacts"]
+    mlflow += ["--backend-store-uri", mlflow_database, "--no-serve-artifacts"]
     mlflow += ["--default-artifact-root", artifacts, "--uvicorn-opts", "--log-level warning"]
     server = [python, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
     worker = [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", POOL]
@@ -83,19 +89,47 @@ def api_url(port: int) -> str:
     return f"http://{HOST}:{port}/api"
 
 
-def serve(prefect_port: int = 4200, mlflow_port: int = 5000) -> int:
-    """Run the stack until Ctrl-C or SIGTERM, or until a part of it ends; the exit status."""
+def serve(
+    prefect_port: int = 4200,
+    mlflow_port: int = 5000,
+    *,
+    prefect_database: str | None = None,
+    mlflow_database: str | None = None,
+) -> int:
+    """Run the stack until Ctrl-C or SIGTERM, or until a part of it ends; the exit status.
+
+    Databases are PostgreSQL's, such as postgresql://user@host/name, with the password in PGPASSWORD; without them,
+    SQLite's.
+    """
+    given = {"--prefect-database": prefect_database, "--mlflow-database": mlflow_database}
+    for option, address in given.items():
+        if address is not None and (not address.startswith(_POSTGRES) or holds_secret(address)):
+            found = "a password" if holds_secret(address) else repr(address)
+            return _complain(
+                f"{option}: found {found}; expected postgresql://user@host/name, and the password in PGPASSWORD."
+            )
+    if mlflow_database is not None and find_spec("psycopg2") is None:
+        return _complain("--mlflow-database needs packages that are not installed: pip install 'hsmm-flows[postgres]'.")
     for port in (prefect_port, mlflow_port):
         if _is_taken(port):
             return _complain(f"port {port} is taken; stop what listens there, or choose another.")
     environment = stack_environment(prefect_port, mlflow_port)
+    directions = _directions(prefect_port, environment)
+    if prefect_database is not None:
+        environment[_PREFECTS_OWN] = _of_driver(prefect_database, "asyncpg")
+    store = _SQLITE if mlflow_database is None else _of_driver(mlflow_database, "psycopg2")
     try:
         with _told_to_stop() as stopping:
-            _run(local_stack(prefect_port, mlflow_port), environment, _directions(prefect_port, environment), stopping)
+            _run(local_stack(prefect_port, mlflow_port, store), environment, directions, stopping)
     except _EndedError as error:
         return _complain(f"{error}; everything is stopped.")
     _say("serve: everything is stopped")
     return 0
+
+
+def _of_driver(address: str, driver: str) -> str:
+    """A database's address, with the driver that SQLAlchemy is to use."""
+    return f"postgresql+{driver}://{address.partition('://')[2]}"
 
 
 class _EndedError(Exception):

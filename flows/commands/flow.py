@@ -62,10 +62,12 @@ def run_flow(
         check_source_early(outline, as_of)
         settings = read_settings(config, assignments or ())
         from tasks.alerts.step import check_alerts
+        from tasks.tables.latest import check_latest
         from tasks.tables.output import check_output
 
         check_alerts(settings)
         check_output(settings.output.states)
+        check_latest(settings)
         if settings.fit.device == "cuda":
             from tasks.fitting.candidates import check_candidates
 
@@ -116,9 +118,9 @@ def check_source_early(outline: Settings, as_of: str | None) -> None:
     from tasks.config.progress import say
 
     say("start")
-    from tasks.source.seen import check_moment, check_source
+    from tasks.source.seen import check_early
 
-    check_moment(check_source(outline, as_of), outline)
+    check_early(outline, as_of)
 
 
 def asked_moment(text: str, settings: Settings, option: str = "--as-of") -> datetime:

@@ -16,10 +16,12 @@ def name(config: Config, *names: str, set_: Assignments = None, json_: AsJson = 
         state=name, as many as you like.
     """
     from tasks.config.settings import read_outline
+    from tasks.tables.latest import tell_latest
     from tasks.tables.show import named_states, rename
 
     settings = read_outline(config, set_ or ())
     rename(settings, names)
-    known = named_states(settings)
-    print_line("\n".join(f"{state}  {known[state]}" for state in sorted(known)))
+    known, notes = named_states(settings), list[str]()
+    tell_latest(settings, notes)
+    print_line("\n".join([*(f"{state}  {known[state]}" for state in sorted(known)), *notes]))
     print_json({"model_name": settings.name, "names": {str(state): known[state] for state in sorted(known)}}, json_)

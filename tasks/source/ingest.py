@@ -16,7 +16,7 @@ from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
-from tasks.source.parts import FILE, ROW, Part, read_parts
+from tasks.source.parts import FILE, ROW, Part
 from tasks.source.seen import (
     KNOWN,
     MOMENT,
@@ -27,6 +27,7 @@ from tasks.source.seen import (
     check_types,
     collected,
     none_available,
+    parts_of,
     refuse_to_foresee,
     seen_part,
     series_id,
@@ -92,7 +93,7 @@ def ingest_frame(frame: pl.DataFrame, settings: Settings) -> Ingested:
 def example(settings: Settings, n_rows: int = 20) -> pl.DataFrame:
     """The first rows of the source as they are stored, the used columns only, and numbers as such."""
     wanted, source = wanted_columns(settings), settings.source
-    part = read_parts(source.path, wanted)[0]
+    part = parts_of(source, wanted, n_rows)[0]
     numbers = {column: _number(column, part.schema[column], source.decimal) for column in settings.source_columns}
     columns = [numbers.get(column, pl.col(column)).alias(column) for column in wanted]
     return collected(part.scanned.select(columns).head(n_rows), source.path)
@@ -106,7 +107,8 @@ def copy_known(settings: Settings, as_of: datetime, folder: Path) -> Settings:
         available = with_times(seen, settings).filter(moment.is_null() | (pl.col(KNOWN) <= as_of))
         kept = collected(available.select(*seen.part.schema), settings.source.path)
         kept.write_parquet(folder / f"{place:05d}.parquet")
-    return settings.model_copy(update={"source": settings.source.model_copy(update={"path": str(folder)})})
+    copied = {"path": str(folder), "query": None, "version": None}
+    return settings.model_copy(update={"source": settings.source.model_copy(update=copied)})
 
 
 def _rows(seen: SeenPart, settings: Settings) -> pl.LazyFrame:

@@ -52,20 +52,23 @@ class Part:
     schema: pl.Schema
 
 
-def read_parts(path: str, wanted: Mapping[str, str]) -> list[Part]:
-    """The parts of a source in order. ``wanted`` says of each used column which key names it.
+def read_parts(path: str, wanted: Mapping[str, str], version: int | None = None) -> list[Part]:
+    """The parts of a source in order. ``wanted`` says of each used column which key names it; ``version`` which of a
+    Delta table's is read.
 
     Raises ``SourceError`` for what cannot be read, or lacks a column.
     """
     try:
         if is_delta(path):
-            return [_delta_part(path, wanted)]
+            return [_delta_part(path, wanted, version)]
+        if version is not None:
+            raise SourceError(f"source.version: found {version} for {path!r}, which is no Delta table; expected one.")
         files = source_files(path)
         check_parquet([file.path for file in files if not file.is_text], list(wanted))
         stored = [(file, *_stored(file, wanted)) for file in files]
     except _REFUSALS as error:
         raise unreadable(path, error) from None
-    _require(stored, wanted)
+    require_columns([(file.path, schema) for file, schema, _ in stored], wanted)
     alike = groupby(stored, key=lambda entry: (entry[0].is_text and entry[0].path, _used(entry[1], wanted), entry[2]))
     return [_part([file for file, *_ in run], schema, mark) for (_, schema, mark), run in alike]
 
@@ -111,14 +114,25 @@ def _used(schema: pl.Schema, wanted: Mapping[str, str]) -> pl.Schema:
     return pl.Schema({name: schema[name] for name in wanted if name in schema})
 
 
-def _delta_part(path: str, wanted: Mapping[str, str]) -> Part:
-    table = DeltaTable(path)
+def _delta_part(path: str, wanted: Mapping[str, str], version: int | None) -> Part:
+    table = _at_version(DeltaTable(path), version)
     check_parquet([str(file) for file in files_of_table(table)], list(wanted))
     scanned = scan_table(table)
     schema = scanned.collect_schema()
-    _require([(SourceFile(path), schema, "")], wanted)
+    require_columns([(path, schema)], wanted)
     placed = scanned.select(*wanted).with_row_index(ROW, offset=1).with_columns(pl.lit(path).alias(FILE))
     return Part(path, placed, _used(schema, wanted))
+
+
+def _at_version(table: DeltaTable, version: int | None) -> DeltaTable:
+    if version is not None and version > table.version():
+        raise SourceError(
+            f"source.version: found {version}; expected one of the table's versions, of which the newest is "
+            f"{table.version()}."
+        )
+    if version is not None:
+        table.load_as_version(version)
+    return table
 
 
 def _stored(file: SourceFile, wanted: Mapping[str, str]) -> tuple[pl.Schema, str]:
@@ -186,11 +200,11 @@ def _part(files: Sequence[SourceFile], schema: pl.Schema, mark: str) -> Part:
     return Part(first, scanned.select(*schema, ROW, FILE), schema)
 
 
-def _require(stored: Sequence[tuple[SourceFile, pl.Schema, str]], wanted: Mapping[str, str]) -> None:
-    """Every used column must be in every file."""
+def require_columns(stored: Sequence[tuple[str, pl.Schema]], wanted: Mapping[str, str]) -> None:
+    """Raises ``SourceError`` unless every used column is in every place where rows are stored."""
     for column, key in wanted.items():
-        having = [file.path for file, schema, _ in stored if column in schema]
-        lacking = [(file.path, schema) for file, schema, _ in stored if column not in schema]
+        having = [place for place, schema in stored if column in schema]
+        lacking = [(place, schema) for place, schema in stored if column not in schema]
         if not lacking:
             continue
         where, schema = lacking[0]

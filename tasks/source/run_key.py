@@ -13,7 +13,14 @@ from tasks.config.settings import Settings
 from tasks.source.validate import KNOWN, Validated
 from tasks.source.version import code_version
 
-_NO_MATTER = {"source": {"path"}, "fit": {"device"}, "run": True, "output": True, "tracking": True, "alerts": True}
+_NO_MATTER = {
+    "source": {"path", "query", "version"},
+    "fit": {"device"},
+    "run": True,
+    "output": True,
+    "tracking": True,
+    "alerts": True,
+}
 
 
 def data_digest(validated: Validated) -> str:

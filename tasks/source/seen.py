@@ -5,7 +5,7 @@ What is wrong with it is found here, before anything is loaded that fits or trac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,8 +18,10 @@ from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
 from tasks.source.moments import Stamps, is_of_days, stamps_of, with_utc
 from tasks.source.parts import Part, read_parts, unreadable
+from tasks.source.query import query_part
 
 MOMENT, KNOWN, WRITTEN = "source:moment", "source:known", "source:written"
+_FIRST = 1000
 REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -41,15 +43,32 @@ class Seen:
     zone: str
 
 
-def check_source(settings: Settings, as_of: str | datetime | None) -> Seen:
-    """The moment asked for, the source and its time zone, if its columns are as the configuration says."""
+def check_source(settings: Settings, as_of: str | datetime | None, n_rows: int | None = None) -> Seen:
+    """The moment asked for, the source and its time zone, if its columns are as the configuration says; of a query,
+    if its first ``n_rows`` are enough, no more.
+    """
     source = settings.source
     frozen = parse_as_of(as_of, source.timezone, counted=source.counts_steps) if as_of is not None else None
-    parts = read_parts(source.path, wanted_columns(settings))
+    parts = parts_of(source, wanted_columns(settings), n_rows)
     for part in parts:
         check_types(part, settings)
     seen = [seen_part(part, source) for part in parts]
     return Seen(frozen, seen, zone_of(parts, [found.stamps for found in seen], source))
+
+
+def check_early(settings: Settings, as_of: str | datetime | None) -> None:
+    """Raises ``SourceError`` for what can be said before anything is loaded. A query is not run to its end for it."""
+    if settings.source.query is not None:
+        check_source(settings, as_of, _FIRST)
+    else:
+        check_moment(check_source(settings, as_of), settings)
+
+
+def parts_of(source: Source, wanted: Mapping[str, str], n_rows: int | None = None) -> list[Part]:
+    """The parts of a source in order; of a query, if its first ``n_rows`` are enough, no more."""
+    if source.query is not None:
+        return [query_part(source, wanted, n_rows)]
+    return read_parts(source.path, wanted, source.version)
 
 
 def check_moment(seen: Seen, settings: Settings) -> None:

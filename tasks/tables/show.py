@@ -46,7 +46,7 @@ def known_rows(
         if as_of is not None
         else None
     )
-    rows = read_states(settings.output.states, settings.name, series, moment)
+    rows = read_states(settings.output.states, settings.name, series, moment, latest=latest)
     if rows.is_empty() and series is not None:
         _refuse_quarantined(settings, series)
         _refuse_unknown(settings, series, moment)
@@ -61,8 +61,6 @@ def known_rows(
             "ask for others, or publish them with `hsmm run`."
         )
     names = named_states(settings)
-    if latest:
-        rows = rows.unique("series_id", keep="last", maintain_order=True)
     shown = rows if head is None else rows.head(head)
     return shown.with_columns(
         pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")

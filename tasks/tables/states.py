@@ -54,10 +54,12 @@ def unpublished(states: str, rows: pl.DataFrame, model_name: str, lineage: str |
     return rows if table is None else _lacking(table, rows, model_name, lineage)
 
 
-def read_states(states: str, model_name: str, series: str | None = None, as_of: datetime | None = None) -> pl.DataFrame:
+def read_states(
+    states: str, model_name: str, series: str | None = None, as_of: datetime | None = None, *, latest: bool = False
+) -> pl.DataFrame:
     """A model's rows as they were known at ``as_of`` (by default now), each at its newest, by series and time.
 
-    They are of one lineage: that of the newest publish by then.
+    They are of one lineage: that of the newest publish by then. With ``latest``, of each series the last.
     """
     table = _state_table(states)
     query = scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
@@ -65,6 +67,9 @@ def read_states(states: str, model_name: str, series: str | None = None, as_of: 
         query = query.filter(pl.col("series_id") == series)
     if as_of is not None:
         query = query.filter(pl.col("as_of") <= as_of)
+    if latest:
+        last = collected(query.group_by("series_id").agg(pl.col("time").max()), table)
+        query = query.join(last.lazy(), on=["series_id", "time"], how="semi")
     newest = query.sort("series_id", "time", "as_of").unique(["series_id", "time"], keep="last", maintain_order=True)
     return collected(newest, table)
 

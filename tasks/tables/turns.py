@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tasks.config.progress import say
 from tasks.config.settings import Settings
+from tasks.tables.latest import check_latest
 from tasks.tables.output import check_output
 from tasks.tables.places import is_local
 
@@ -30,6 +31,7 @@ def in_turn(settings: Settings, *, alone: bool = False) -> Iterator[list[str]]:
     """
     states = settings.output.states
     check_output(states)
+    check_latest(settings)
     if not is_local(states):
         if alone:
             say("no_turn", label=_NO_TURN)

@@ -11,9 +11,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 from prefect import Flow
@@ -24,12 +28,17 @@ from prefect.flows import load_flow_from_entrypoint
 
 from flows.serve import POOL, api_url
 from tasks.config.settings import read_settings
+from tasks.registry.client import Registry
+from tests import postgres
 
 _ROOT = Path(__file__).parents[2]
 _FILE: dict[str, Any] = yaml.safe_load((_ROOT / "prefect.yaml").read_text())
 _DEPLOYMENTS: dict[str, dict[str, Any]] = {deployment["name"]: deployment for deployment in _FILE["deployments"]}
 _SCHEDULED = {name: given["schedules"] for name, given in _DEPLOYMENTS.items() if "schedules" in given}
 _TRIGGERED = {name: given["triggers"] for name, given in _DEPLOYMENTS.items() if "triggers" in given}
+_ONE_MODEL = ("model.n_states=3", 'model.emission="student_t"', 'model.duration="geometric"')
+_WRITERS, _ENTRIES = 16, 25
+_MOST_CONNECTIONS = 60  # as docs/how-to/postgresql.md says
 needs_server = pytest.mark.skipif("HSMM_TEST_SERVER" not in os.environ, reason="HSMM_TEST_SERVER is not set")
 
 
@@ -103,23 +112,100 @@ def test_no_example_listens_to_other_machines() -> None:
 
 @needs_server
 def test_the_local_stack_schedules_runs_and_leaves_no_process(tmp_path: Path) -> None:
-    prefect, mlflow = free_ports(2)
-    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(_ROOT), "HSMM_HOME": str(_ROOT)}
-    command = [sys.executable, "-m", "flows.serve", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
-    with open(tmp_path / "log", "w") as log:
-        stack = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-        try:
-            await_line(tmp_path / "log", "Ctrl-C stops everything")
-            deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-            environment["PREFECT_API_URL"] = api_url(prefect)
-            subprocess.run(deploy, cwd=_ROOT, env=environment, check=True, capture_output=True)
-            scheduled = await_scheduled(prefect, set(_SCHEDULED))
-        finally:
-            stack.send_signal(signal.SIGTERM)
-            status = stack.wait(60)
-    assert status == 0
-    assert scheduled == _SCHEDULED.keys()
+    with stack(tmp_path) as (prefect, _):
+        assert await_scheduled(prefect, set(_SCHEDULED)) == _SCHEDULED.keys()
     assert not [path for path in Path("/proc").glob("[0-9]*/environ") if str(tmp_path) in environ(path)]
+
+
+@needs_server
+@pytest.mark.skipif(postgres.programs() is None, reason="no PostgreSQL server is installed")
+def test_a_night_on_postgresql_is_scheduled_worked_and_told_and_many_write_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", postgres.PASSWORD)
+    (port,) = free_ports(1)
+    with postgres.server(port) as server:
+        server.do("postgres", *(f"create database {name}" for name in ("prefect", "mlflow", "lake")))
+        prices = pl.read_parquet(_ROOT / "examples/data/markets.parquet")
+        copy_to(server.at("lake"), "prices", prices)
+        monkeypatch.setenv("HSMM_SOURCE__PATH", server.at("lake"))
+        monkeypatch.setenv("HSMM_SOURCE__QUERY", "table prices")
+        monkeypatch.setenv("HSMM_OUTPUT__STATES", str(tmp_path / "states"))
+        monkeypatch.setenv("HSMM_OUTPUT__LATEST", server.at("lake"))
+        databases = ("--prefect-database", server.at("prefect"), "--mlflow-database", server.at("mlflow"))
+        with stack(tmp_path, *databases) as (prefect, mlflow):
+            small = json.dumps([*(f"fit.{given}" for given in ("n_init=2", "tol=1e-4")), *_ONE_MODEL])
+            night = ("deployment", "run", "nightly/nightly", "--param", f"overrides={small}", "--watch")
+            asked_prefect(prefect, *night, "--param", "as_of=2016-12-31")
+            known = server.do("lake", "select series_id, as_of::date::text from hsmm_latest order by 1")
+            assert known == [(series, "2016-12-31") for series in prices["symbol"].unique().sort()]
+            with ThreadPoolExecutor(_WRITERS) as pool:
+                written = list(pool.map(lambda n: written_by(n, prefect, mlflow), range(_WRITERS)))
+            assert written == [_ENTRIES] * _WRITERS
+            in_use = server.do(
+                "postgres", "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+            )
+        assert server.do("mlflow", "select count(*) from model_versions") == [(1,)]
+        assert server.do("mlflow", "select count(*) from metrics where key like 'written%'") == [(_WRITERS * _ENTRIES,)]
+        assert server.do("prefect", "select count(*) from flow_run where name like 'writer%'") == [
+            (_WRITERS * _ENTRIES,)
+        ]
+    assert in_use[0][0] <= _MOST_CONNECTIONS
+    assert not re.search("QueuePool|TimeoutError|too many", (tmp_path / "log").read_text())
+
+
+def written_by(writer: int, prefect: int, mlflow: int) -> int:
+    """How much a writer has written to MLflow and to Prefect, a transaction each."""
+    registry = Registry(f"http://127.0.0.1:{mlflow}", f"writer {writer}")
+    run = registry.start_run("writing", {})
+    flow = post(prefect, "flows/", {"name": f"writer {writer}"})["id"]
+    for n in range(_ENTRIES):
+        registry.log(run, {}, {f"written {n}": float(n)})
+        post(prefect, "flow_runs/", {"flow_id": flow, "name": f"writer {writer} {n}", "state": {"type": "COMPLETED"}})
+    registry.end_run(run)
+    return _ENTRIES
+
+
+def copy_to(address: str, table: str, rows: pl.DataFrame) -> None:
+    from adbc_driver_postgresql import dbapi
+
+    with dbapi.connect(address) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest(table, rows.to_arrow(), mode="create")
+        connection.commit()
+
+
+@contextmanager
+def stack(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
+    """The local stack with its deployments: the ports of Prefect and MLflow; its words are in ``log``."""
+    prefect, mlflow = free_ports(2)
+    environment = {**os.environ, "PREFECT_HOME": str(folder), "PYTHONPATH": str(_ROOT), "HSMM_HOME": str(_ROOT)}
+    command = [
+        sys.executable,
+        "-m",
+        "flows.serve",
+        "--prefect-port",
+        str(prefect),
+        "--mlflow-port",
+        str(mlflow),
+        *options,
+    ]
+    with open(folder / "log", "w") as log:
+        running = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        try:
+            await_line(folder / "log", "Ctrl-C stops everything")
+            asked_prefect(prefect, "deploy", "--all")
+            yield prefect, mlflow
+        finally:
+            running.send_signal(signal.SIGTERM)
+            status = running.wait(60)
+    assert status == 0
+
+
+def asked_prefect(port: int, *arguments: str) -> None:
+    environment = {**os.environ, "PREFECT_API_URL": api_url(port), "PYTHONPATH": str(_ROOT), "HSMM_HOME": str(_ROOT)}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def free_ports(count: int) -> list[int]:

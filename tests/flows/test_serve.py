@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
+import flows.serve
 from flows.serve import POOL, Service, _EndedError, _run, answers, end_stopped_runs, local_stack, serve, started_service
 from tests.flows.conftest import gone, runs
 
@@ -107,3 +109,26 @@ def prefect(asked: list[tuple[str, dict]]) -> Iterator[str]:
 
 def test_nobody_answers_where_nobody_listens() -> None:
     assert not answers("http://127.0.0.1:9/health")
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:hunter2@127.0.0.1/x", "sqlite:///x.db"])
+@pytest.mark.parametrize("option", ["prefect_database", "mlflow_database"])
+def test_a_database_that_is_none_or_holds_a_password_is_refused(
+    address: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve(1, 2, **{option: address}) == 1
+    said = capsys.readouterr().err
+    assert f"serve: --{option.replace('_', '-')}: found " in said
+    assert "expected postgresql://user@host/name, and the password in PGPASSWORD" in said
+    assert "hunter2" not in said
+
+
+def test_each_server_is_given_its_database_in_the_words_of_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg2")
+    given = list[tuple[Any, Any]]()
+    monkeypatch.setattr(flows.serve, "_run", lambda waves, environment, *_: given.append((waves, environment)))
+    prefect, mlflow = (f"postgresql://hsmm@127.0.0.1/{name}" for name in ("prefect", "mlflow"))
+    assert serve(0, 0, prefect_database=prefect, mlflow_database=mlflow) == 0
+    ((waves, environment),) = given
+    assert environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://hsmm@127.0.0.1/prefect"
+    assert "postgresql+psycopg2://hsmm@127.0.0.1/mlflow" in waves[0][0].command

@@ -14,7 +14,6 @@ NAMES = {
     "GLMHMM",
     "HMM",
     "HSMM",
-    "PartialPooling",
     "Potentials",
     "Selection",
     "Sequences",

@@ -80,6 +80,15 @@ class TestStorage:
         with pytest.raises(SourceError, match=r"belong to the Delta table .*name that folder"):
             read(at("*.parquet"))
 
+    def test_a_delta_table_is_read_as_it_was_at_a_version(self, folder: Path, at: Build) -> None:
+        daily(5).write_delta(str(folder))
+        DeltaTable(str(folder)).delete("close = 2.0")
+        assert read(at(version=0))["raw:close"].to_list() == [1.0, 2.0, 3.0, 4.0, 5.0]
+        assert read(at(version=0), "2024-01-03")["raw:close"].to_list() == [1.0, 2.0, 3.0]
+        assert read(at(version=1)).equals(read(at()))
+        with pytest.raises(SourceError, match=r"source.version: found 2; expected .* the newest is 1\."):
+            read(at(version=2))
+
     def test_files_may_differ_in_what_is_not_used_and_in_width(self, folder: Path, at: Build) -> None:
         zoned = daily().with_columns(pl.col("date").cast(pl.Datetime("us", "UTC")))
         variants = [

@@ -15,10 +15,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+DATABASES = ("postgresql://", "postgres://")
+
+
+def is_database(place: str) -> bool:
+    """Whether a place is a database of a PostgreSQL server."""
+    return place.startswith(DATABASES)
+
+
 def _open_place(place: str) -> str:
     """The place is logged and stands in tables."""
     if holds_secret(place):
-        raise ValueError("a place without password or token, which belong in the environment (AWS_ACCESS_KEY_ID, …)")
+        variable = "PGPASSWORD" if is_database(place) else "AWS_ACCESS_KEY_ID"
+        raise ValueError(f"a place without password or token, which belong in the environment ({variable}, …)")
     return place
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.durations import Delay, parse_frequency
 from tasks.config.moments import told_day
-from tasks.config.sections.section import Count, Place, Section
+from tasks.config.sections.section import Count, Place, Section, is_database
 from tasks.config.settings_errors import closest
 
 RESAMPLERS = ("first", "last", "mean", "sum", "min", "max")
@@ -69,7 +69,13 @@ class Source(Section):
     """Where the rows are and how their times are to be read."""
 
     path: Place
-    """A Parquet or CSV file, a glob, a folder of files (hive-partitioned too), or a place such as s3://…"""
+    """A Parquet or CSV file, a glob, a folder of files (hive-partitioned too), a Delta table, or a place such as s3://…
+    or postgresql://user@host/database.
+    """
+    query: Annotated[str, Field(min_length=1)] | None = None
+    """Where `path` is a PostgreSQL database: the SELECT whose rows are the source, in its order."""
+    version: Annotated[int, Field(ge=0)] | None = None
+    """Where `path` is a Delta table: which version of it; the newest, if none is named."""
     time: str
     """The column that says when a row happened."""
     time_format: TimeFormat | None = None
@@ -130,6 +136,16 @@ class Source(Section):
         counted = {"time_format": "s", **given}
         in_seconds(counted, "available_after")
         return counted
+
+    @model_validator(mode="after")
+    def _databases_are_asked(self) -> Self:
+        if is_database(self.path) and self.query is None:
+            raise ValueError("`query`, the SELECT whose rows are the source, together with a database in `path`")
+        if self.query is not None and not is_database(self.path):
+            raise ValueError("`query` together with a `path` such as postgresql://user@host/database")
+        if self.query is not None and self.version is not None:
+            raise ValueError("`version` together with a `path` that is a Delta table, not with a `query`")
+        return self
 
     @model_validator(mode="after")
     def _counted_steps_have_no_clock(self) -> Self:
