@@ -15,13 +15,17 @@ from hsmm.models.glm_hmm import GLMHMM
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
 from hsmm.models.many import ESTIMATORS, load_models, made_estimator, save_models
+from hsmm.models.partial_pooling import FILE as PARTIAL_POOLING
+from hsmm.models.partial_pooling import PartialPooling
 from hsmm.models.streaming import StreamState, load_filter_state
 
 E = TypeVar("E", bound=Estimator | GLMHMM)
 
 
-def load(folder: str | Path) -> Estimator | GLMHMM | FactorialHMM:
+def load(folder: str | Path) -> Estimator | GLMHMM | FactorialHMM | PartialPooling:
     """The fitted estimator that ``save`` wrote to this folder. Reads numbers and names, never executes anything."""
+    if (Path(folder) / f"{PARTIAL_POOLING}.json").exists():
+        return PartialPooling.from_saved(folder)
     if (Path(folder) / f"{stored.FILE}.json").exists():
         return FactorialHMM.from_saved(folder)
     model, details = load_model(folder)
@@ -48,6 +52,7 @@ __all__ = [
     "HSMM",
     "Estimator",
     "FactorialHMM",
+    "PartialPooling",
     "StreamState",
     "load",
     "load_filter_state",

@@ -14,6 +14,7 @@ NAMES = {
     "GLMHMM",
     "HMM",
     "HSMM",
+    "PartialPooling",
     "Potentials",
     "Selection",
     "Sequences",
