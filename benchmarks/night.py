@@ -112,7 +112,6 @@ def phases() -> Iterator[dict[str, float]]:
         ("starts", restarts, "first_models"),
         ("EM", trainers, "expectation_maximisation"),
         ("last steps", trainers, "l_bfgs"),
-        ("tests", selection.search, "reasons"),
     ]
     before = [getattr(module, name) for _, module, name in parts]
     try:

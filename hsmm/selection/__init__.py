@@ -4,7 +4,7 @@ from hsmm.selection.criteria import CRITERIA, Criterion, Evidence, criterion
 from hsmm.selection.held_out import HeldOut
 from hsmm.selection.merging import MergeTest, merge_states, merge_test
 from hsmm.selection.ranking import RULES
-from hsmm.selection.reasons import Reason, tested_reasons
+from hsmm.selection.reasons import Reason, seeking_reasons
 from hsmm.selection.search import Selection, Weighing, select_model, selecting
 from hsmm.selection.soundness import DEAD_SHARE, WALL_SHARE, state_shares, wall_share
 from hsmm.selection.splits import SPLITTERS, Fold, ForwardChaining, KFold, LastShare, Splitter
@@ -34,11 +34,11 @@ __all__ = [
     "criterion",
     "merge_states",
     "merge_test",
+    "seeking_reasons",
     "select_model",
     "select_units",
     "selecting",
     "stability",
     "state_shares",
-    "tested_reasons",
     "wall_share",
 ]

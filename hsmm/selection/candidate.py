@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
-from hsmm.training.together import Climb, Fitting
+from hsmm.training.together import Climb, Fitting, Result
 
 
 class Candidate(Protocol):
@@ -48,17 +48,22 @@ def fitting_quietly(
 ) -> Fitting[tuple[Any, list[warnings.WarningMessage]]]:
     """The fitted copy, one of its restarts begun at ``start``, and what it warned of."""
     given = {name: value for name, value in (("start", start), ("states", states)) if value is not None}
-    fitting, caught = candidate.clone().fitting(sequences, **given), list[warnings.WarningMessage]()
+    return (yield from heard(candidate.clone().fitting(sequences, **given)))
+
+
+def heard(fitting: Fitting[Result]) -> Fitting[tuple[Result, list[warnings.WarningMessage]]]:
+    """The result of a fit between whose climbs nothing is warned of, and what would have been."""
+    caught = list[warnings.WarningMessage]()
     step: Callable[[], Climb] = fitting.__next__
     while True:
-        with warnings.catch_warnings(record=True) as heard:
+        with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:
                 climb = step()
             except StopIteration as stop:
-                told = [warning for warning in (*caught, *heard) if issubclass(warning.category, UserWarning)]
-                return stop.value, told
-        caught += heard
+                caught += told
+                return stop.value, [warning for warning in caught if issubclass(warning.category, UserWarning)]
+        caught += told
         try:
             step = partial(fitting.send, (yield climb))
         except Exception as error:

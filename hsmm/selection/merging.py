@@ -16,8 +16,11 @@ from hsmm import inference
 from hsmm.identity import law_similarity
 from hsmm.selection.candidate import rows_for
 from hsmm.sequences import Sequences
-from hsmm.training.em import Fit, expectation_maximisation
+from hsmm.training.em import Fit
+from hsmm.training.objective import Objective
 from hsmm.training.starts import Starts, initial_model
+from hsmm.training.together import Climb, Fitting, alone
+from hsmm.training.trainers import EM, Leg
 
 STEPS = 2
 """EM steps by which pairs are compared: the new state settles, but others do not yet change their parts."""
@@ -69,8 +72,8 @@ def merge_test(
     """
     sequences = rows_for(model, Sequences.from_arrays(X, lengths, context))
     trial = Merging(model, sequences)
-    ranked = trial.ranked(trial.all_pairs() if pairs is None else _checked(pairs, trial.n_states), n_steps)
-    return trial.finished(ranked)
+    ranked = alone(trial.ranking(trial.all_pairs() if pairs is None else _checked(pairs, trial.n_states), n_steps))
+    return alone(trial.finishing(ranked))
 
 
 def merge_states(model: Any, X: Any, lengths: Any = None, *, context: Any = None) -> Any:
@@ -113,11 +116,13 @@ class Merging:
         alike = law_similarity(self.tables, self.sequences)
         return sorted(self.all_pairs(), key=lambda pair: -float(alike[pair]))[:n_pairs]
 
-    def ranked(self, pairs: list[tuple[int, int]], n_steps: int) -> pl.DataFrame:
+    def ranking(self, pairs: list[tuple[int, int]], n_steps: int) -> Fitting[pl.DataFrame]:
         """What each of the pairs would cost, the cheapest first."""
         size = max(1, _CELLS // (self.sequences.n_rows * self.n_states))
         chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-        fits = [self._fit(chunk, n_steps) for chunk in chunks]
+        fits = list[Fit]()
+        for chunk in chunks:
+            fits.append((yield from self._fitting(chunk, n_steps)))
         losses = self.reached - torch.cat([fit.log_likelihood for fit in fits])
         rows = [
             {"first": first, "second": second, "loss": loss}
@@ -125,9 +130,9 @@ class Merging:
         ]
         return pl.DataFrame(rows).sort("loss", maintain_order=True)
 
-    def finished(self, ranked: pl.DataFrame) -> MergeTest:
+    def finishing(self, ranked: pl.DataFrame) -> Fitting[MergeTest]:
         """The cheapest merge climbed to its end."""
-        fit, loss, bic_change = self.climbed(ranked.row(0)[:2], _LAST_STEPS)
+        fit, loss, bic_change = yield from self.climbing(ranked.row(0)[:2], _LAST_STEPS)
         ordered = fit.model.permuted(fit.model.emission.order())
         summary = {
             "log_likelihood": float(fit.log_likelihood[0]),
@@ -137,14 +142,14 @@ class Merging:
         merged = self.model.clone().set_params(n_states=self.n_states - 1)._adopt_loaded(ordered, summary)
         return MergeTest(ranked, loss, bic_change, merged)
 
-    def climbed(self, pair: tuple[int, int], n_steps: int) -> tuple[Fit, float, float]:
+    def climbing(self, pair: tuple[int, int], n_steps: int) -> Fitting[tuple[Fit, float, float]]:
         """The merge of a pair after so many EM steps, what it lost, and the change of BIC."""
-        fit = self._fit([pair], n_steps)
+        fit = yield from self._fitting([pair], n_steps)
         loss = self.reached - float(fit.log_likelihood[0])
         n_saved = self.tables.n_parameters() - fit.model.n_parameters()
         return fit, loss, 2.0 * loss - n_saved * math.log(self.sequences.n_observed_rows)
 
-    def _fit(self, pairs: Sequence[tuple[int, int]], max_iter: int) -> Fit:
+    def _fitting(self, pairs: Sequence[tuple[int, int]], max_iter: int) -> Fitting[Fit]:
         """Models of one state less, one for each pair."""
         n_states = self.n_states - 1
         labels = torch.stack([_joined(self.decoded, *pair) for pair in pairs])
@@ -152,7 +157,10 @@ class Merging:
         structure = replace(self.tables, **{kind: part.bare() for kind, part in self.tables.components().items()})
         starts = Starts(labels, dwell, ["merged"] * len(pairs), torch.zeros(len(pairs), dtype=torch.bool))
         start = initial_model(structure, self.sequences, starts, seed=0)
-        return expectation_maximisation(start, self.sequences, max_iter=max_iter, tol=_TOLERANCE, accelerate=True)
+        leg = Leg(max_iter, _TOLERANCE, accelerate=True)
+        fit = yield Climb("em", EM(), leg, start, Objective(self.sequences))
+        assert fit is not None
+        return fit
 
 
 def _joined(decoded: Tensor, first: int, second: int) -> Tensor:

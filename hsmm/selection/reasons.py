@@ -12,6 +12,7 @@ from hsmm.errors import ConvergenceWarning, DataWarning, DurationWallWarning
 from hsmm.selection.merging import STEPS, Merging
 from hsmm.selection.soundness import DEAD_SHARE, state_shares
 from hsmm.sequences import Sequences
+from hsmm.training.together import Fitting
 
 Code = Literal[
     "failed", "odd_data", "not_converged", "duration_wall", "boundary", "dead_state", "two_states_alike", "not_tested"
@@ -20,6 +21,7 @@ ALL_PAIRS = 4
 """Up to so many states every pair is tested for being alike; beyond, the closest pairs, one for each state."""
 _MERGED_STEPS = 10
 _EDGE = 1e-9
+_FAILURES = (ArithmeticError, RuntimeError, ValueError)  # torch's LinAlgError is a RuntimeError
 
 
 @dataclass(frozen=True)
@@ -36,29 +38,32 @@ def told_reasons(model: Any, caught: list[WarningMessage]) -> tuple[Reason, ...]
     return tuple(_of_warnings(model, caught))
 
 
-def reasons(model: Any, sequences: Sequences, caught: list[WarningMessage]) -> tuple[Reason, ...]:
-    """All doubts about a model fitted on these rows, those of its own warnings first."""
-    return (*told_reasons(model, caught), *tested_reasons(model, sequences))
-
-
-def tested_reasons(model: Any, sequences: Sequences) -> tuple[Reason, ...]:
-    """The doubts that tests of a model fitted on these rows bring up.
+def seeking_reasons(model: Any, sequences: Sequences) -> Fitting[tuple[Reason, ...]]:
+    """The doubts that tests of a model fitted on these rows bring up, to be made alone or together with others.
 
     A test that fails on a model says nothing against it, but for the doubt that it was not made ("not_tested").
     """
     tables = model._fitted_model()
-    return (
+    found = [
         *_tested("dead states", lambda: _dead_states(tables, sequences)),
         *_tested("values at their bounds", lambda: _at_the_edge(tables, sequences)),
-        *_tested("states alike", lambda: _states_alike(model, tables, sequences)),
-    )
+    ]
+    try:
+        found += yield from _states_alike(model, tables, sequences)
+    except _FAILURES as error:
+        found.append(_not_tested("states alike", error))
+    return tuple(found)
 
 
 def _tested(what: str, test: Callable[[], Iterator[Reason]]) -> tuple[Reason, ...]:
     try:
         return tuple(test())
-    except (ArithmeticError, RuntimeError, ValueError) as error:  # torch's LinAlgError is a RuntimeError
-        return (Reason("not_tested", (), f"the test for {what} failed: {error}"),)
+    except _FAILURES as error:
+        return (_not_tested(what, error),)
+
+
+def _not_tested(what: str, error: Exception) -> Reason:
+    return Reason("not_tested", (), f"the test for {what} failed: {error}")
 
 
 def _of_warnings(model: Any, caught: list[WarningMessage]) -> Iterator[Reason]:
@@ -91,17 +96,18 @@ def _at_the_edge(tables: Model, sequences: Sequences) -> Iterator[Reason]:
                     yield Reason("boundary", states, f"{kind} {name} at its {where} bound in states {list(states)}")
 
 
-def _states_alike(model: Any, tables: Model, sequences: Sequences) -> Iterator[Reason]:
+def _states_alike(model: Any, tables: Model, sequences: Sequences) -> Fitting[list[Reason]]:
     n_states = tables.transition.n_states
     if n_states < 2 or not tables.is_exchangeable or getattr(model, "frozen", None) or tables.context is not None:
-        return
+        return []
     try:
         trial = Merging(model, sequences)
         pairs = trial.all_pairs() if n_states <= ALL_PAIRS else trial.closest_pairs(n_states)
-        first, second, _ = trial.ranked(pairs, STEPS).row(0)
-        _, loss, change = trial.climbed((first, second), _MERGED_STEPS)
+        first, second, _ = (yield from trial.ranking(pairs, STEPS)).row(0)
+        _, loss, change = yield from trial.climbing((first, second), _MERGED_STEPS)
     except ValueError:  # a component that has no form with one state less says nothing against the model
-        return
-    if change < 0:
-        detail = f"one state for {first} and {second} would cost {loss:.1f} nats and improve bic by {-change:.1f}"
-        yield Reason("two_states_alike", (first, second), detail)
+        return []
+    if change >= 0:
+        return []
+    detail = f"one state for {first} and {second} would cost {loss:.1f} nats and improve bic by {-change:.1f}"
+    return [Reason("two_states_alike", (first, second), detail)]

@@ -13,11 +13,11 @@ import polars as pl
 from torch import Tensor
 from torch.linalg import LinAlgError
 
-from hsmm.selection.candidate import Candidate, fitting_quietly, rows_for
+from hsmm.selection.candidate import Candidate, fitting_quietly, heard, rows_for
 from hsmm.selection.criteria import CRITERIA, Evidence
 from hsmm.selection.held_out import HeldOut, held_out_scores
 from hsmm.selection.ranking import RULES, Rule, chosen_first, ranked, with_errors
-from hsmm.selection.reasons import Reason, reasons, told_reasons
+from hsmm.selection.reasons import Reason, seeking_reasons, told_reasons
 from hsmm.selection.rows import rows_of_x, rows_of_y
 from hsmm.selection.splits import LastShare, Splitter
 from hsmm.selection.stability import share_that_reached
@@ -154,10 +154,10 @@ def selecting(
     table = pl.DataFrame([weighed.row for weighed in found], schema_overrides=_SCHEMA, infer_schema_length=None)
     table = chosen_first(with_errors(ranked(table, how.criterion), scores), how.rule)
     chosen = table["candidate"][0]
-    doubts = [
-        weighed.doubts(rows_for(candidate, sequences), tested=how.tests(is_chosen=index == chosen))
-        for index, (candidate, weighed) in enumerate(zip(candidates, found, strict=True))
-    ]
+    doubts = list[tuple[Reason, ...]]()
+    for index, (candidate, weighed) in enumerate(zip(candidates, found, strict=True)):
+        tested = how.tests(is_chosen=index == chosen)
+        doubts.append((yield from weighed.doubting(rows_for(candidate, sequences), tested=tested)))
     words = [_words(own, weighed.told) for own, weighed in zip(doubts, found, strict=True)]
     table = table.with_columns(
         pl.Series(name, [words[candidate][name] for candidate in table["candidate"]], dtype=pl.String)
@@ -181,15 +181,15 @@ class _Weighed:
     def told(self) -> list[str]:
         return [str(warning.message) for warning in self.caught]
 
-    def doubts(self, sequences: Sequences, *, tested: bool) -> tuple[Reason, ...]:
+    def doubting(self, sequences: Sequences, *, tested: bool) -> Fitting[tuple[Reason, ...]]:
         """What is doubtful about it: all that tests find, or what the fit told of itself."""
         if self.model is None:
             return self.failure
+        told = told_reasons(self.model, self.caught)
         if not tested:
-            return told_reasons(self.model, self.caught)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return reasons(self.model, sequences, self.caught)
+            return told
+        found, _ = yield from heard(seeking_reasons(self.model, sequences))
+        return (*told, *found)
 
 
 def _weighing(

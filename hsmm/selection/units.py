@@ -17,7 +17,7 @@ from hsmm.selection.search import Selection, Weighing, check_weighing, selecting
 from hsmm.selection.splits import Splitter
 from hsmm.training.together import together
 
-AT_ONCE = 128
+AT_ONCE = 512
 """Units that are fitted side by side: enough that what their fits share costs each of them little."""
 
 

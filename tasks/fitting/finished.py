@@ -16,7 +16,7 @@ import numpy as np
 import hsmm
 import hsmm.io
 from hsmm import Estimator
-from hsmm.selection import SPLITTERS, HeldOut, Splitter, selecting, tested_reasons
+from hsmm.selection import SPLITTERS, HeldOut, Splitter, seeking_reasons, selecting
 from hsmm.training.together import Fitting
 from tasks.config.components import made as component
 from tasks.config.settings import Settings
@@ -163,10 +163,11 @@ def _families(model: Estimator) -> dict[str, str]:
     return {kind: repr(part) for kind, part in model._structure().components().items()}
 
 
-def tested(candidate: FittedCandidate, rows: Rows) -> FittedCandidate:
+def testing(candidate: FittedCandidate, rows: Rows) -> Fitting[FittedCandidate]:
     """The candidate with what tests of its model find in its row."""
-    sequences = hsmm.Sequences.from_arrays(rows.X, rows.lengths, rows.context)
-    doubts = [] if candidate.model is None else tested_reasons(candidate.model, sequences)
+    if candidate.model is None:
+        return candidate
+    doubts = yield from seeking_reasons(candidate.model, hsmm.Sequences.from_arrays(rows.X, rows.lengths, rows.context))
     codes = dict.fromkeys([*candidate.row["reasons"].split(), *(doubt.code for doubt in doubts)])
     words = [*filter(None, [candidate.row["warnings"]]), *(doubt.detail for doubt in doubts)]
     return replace(candidate, row={**candidate.row, "reasons": " ".join(codes), "warnings": "; ".join(words)})

@@ -23,7 +23,7 @@ from tasks.config.progress import say
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import ALL
 from tasks.fitting.candidates import Candidate, candidates
-from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fitting_candidate, tested
+from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fitting_candidate, testing
 from tasks.fitting.scaling import Scaling, scaling_for
 from tasks.fitting.slot import gpu_slot
 from tasks.source.validate import KNOWN, Validated
@@ -213,7 +213,7 @@ def _fitting_unit(
     best, *others = _order(fitted, settings)
     chosen = fitted[best]
     if how.doubts == "told":
-        chosen = tested(chosen, given[wanted[best].estimator.uses_context])
+        chosen = yield from testing(chosen, given[wanted[best].estimator.uses_context])
     return FittedUnit([chosen, *(fitted[place] for place in others)])
 
 

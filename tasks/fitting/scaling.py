@@ -46,7 +46,13 @@ class Scaling:
     def knows(self) -> pl.Expr:
         """Whether a row's series has a scale."""
         series = self.statistics["series_id"]
-        return pl.lit(value=True) if OTHERS in series else pl.col("series_id").is_in(series.implode())
+        return pl.lit(value=True) if OTHERS in self._places else pl.col("series_id").is_in(series.implode())
+
+    def known(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows whose series has a scale."""
+        if OTHERS in self._places or self._places.keys() >= {*series_runs(rows)[0]}:
+            return rows
+        return rows.filter(self.knows())
 
     def trained(self) -> set[str]:
         """The series that the models were fitted on."""
@@ -109,10 +115,12 @@ class Scaling:
         that was learnt, and no evidence of a state; causal.
         """
         judged = [*self.columns, *self.context]
-        if not {*self.bounds} <= {*self.statistics.columns}:
-            return rows.select(pl.repeat(value=False, n=pl.len()).alias(name) for name in judged)
-        bounds = np.hsplit(self._lookup(rows, self.bounds, may_lack=True), 2)
-        return no_evidence(rows.select("series_id", *judged), *bounds)
+        if {*self.bounds} <= {*self.statistics.columns}:
+            low, high = np.hsplit(self._lookup(rows, self.bounds, may_lack=True), 2)
+            x = feature_matrix(rows, judged)
+            if ((x < low) | (x > high)).any():
+                return no_evidence(rows.select("series_id", *judged), low, high)
+        return pl.DataFrame(dict.fromkeys(judged, np.zeros(len(rows), dtype=bool)))
 
     def log_volume(self, rows: pl.DataFrame) -> np.ndarray:
         """(n_rows,) what to subtract from a log density of scaled features to have it in the features' own units."""
@@ -133,14 +141,14 @@ class Scaling:
 
     def _lookup(self, rows: pl.DataFrame, names: list[str], *, may_lack: bool = False) -> np.ndarray:
         """(n_rows, len(names)) the statistics of each row's series, NaN where there are none and ``may_lack``."""
-        runs = rows.select(pl.col("series_id").rle()).unnest("series_id")
-        places = [self._places.get(series, -1) for series in runs["value"]]
+        series, lengths = series_runs(rows)
+        places = [self._places.get(name, -1) for name in series]
         values = np.column_stack([self._numbers[name][places] for name in names])
         lacking = np.isnan(values).any(axis=1)
         if lacking.any() and not may_lack:
-            unknown = runs["value"][int(lacking.argmax())]
+            unknown = series[int(lacking.argmax())]
             raise ValueError(f"series {unknown!r} was not in training; expected one whose scale is known.")
-        return np.repeat(values, runs["len"].to_numpy(), axis=0)
+        return np.repeat(values, lengths, axis=0)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -160,7 +168,16 @@ class Scaling:
 
 def series_lengths(rows: pl.DataFrame) -> list[int]:
     """Rows of each series, in order; a series' rows stand together."""
-    return rows.select(pl.col("series_id").rle()).unnest("series_id")["len"].to_list()
+    return series_runs(rows)[1]
+
+
+def series_runs(rows: pl.DataFrame) -> tuple[list[str], list[int]]:
+    """Each series and its number of rows, in order; a series' rows stand together."""
+    names = rows["series_id"]
+    if len(rows) and names[0] == names[-1]:
+        return [names[0]], [len(rows)]
+    runs = rows.select(names.rle()).unnest("series_id")
+    return runs["value"].to_list(), runs["len"].to_list()
 
 
 def scaling_for(training: pl.DataFrame, settings: Settings) -> Scaling:

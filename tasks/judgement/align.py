@@ -66,7 +66,7 @@ def align(
         return model, first_identity(model, first_id)
     member, scales = champion
     member = replace(member, next_id=max(member.next_id, first_id))
-    known = rows.filter(scales.knows())
+    known = scales.known(rows)
     if known.is_empty():
         return model, successor(model, [member])
     match = hsmm.match_states(

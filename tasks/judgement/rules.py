@@ -71,7 +71,7 @@ class Case:
     @cached_property
     def held_out(self) -> float | None:
         """Nats per row of the rows with values after its training; None where there is none."""
-        known = self.rows.filter(self.scaling.knows())
+        known = self.scaling.known(self.rows)
         own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
         later = known.select(pl.col("time") > own_end).to_series().fill_null(value=False).to_numpy()
         new = later & ~np.isnan(self.scaling.apply(known)).all(1)
@@ -82,7 +82,7 @@ class Case:
         """Nats per row by which it predicts rows better than the champion that neither was fitted on; their number."""
         assert self.champion is not None
         member, scales = self.champion
-        known = self.rows.filter(scales.knows() & self.scaling.knows())
+        known = self.scaling.known(scales.known(self.rows))
         own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
         later = pl.col("time") > pl.max_horizontal(own_end, pl.lit(member.train_end))
         both = ~np.isnan(self.scaling.apply(known)) & ~np.isnan(scales.apply(known))

@@ -53,5 +53,7 @@ def decode_key(settings: Settings, validated: Validated, version: int, since: da
 
 def feature_matrix(rows: pl.DataFrame, columns: list[str]) -> np.ndarray:
     """The features as doubles (n_rows, n_features); missing values are one and the same NaN."""
-    matrix = rows.select(pl.col(columns).cast(pl.Float64).fill_null(np.nan)).to_numpy()
-    return np.ascontiguousarray(np.where(np.isnan(matrix), np.nan, matrix) + 0.0)
+    if not columns:
+        return np.empty((len(rows), 0))
+    matrix = np.column_stack([rows[name].cast(pl.Float64).to_numpy() for name in columns])
+    return np.where(np.isnan(matrix), np.nan, matrix) + 0.0

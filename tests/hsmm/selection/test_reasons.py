@@ -9,12 +9,13 @@ from torch.linalg import LinAlgError
 
 import hsmm
 from hsmm.selection import DEAD_SHARE, stability
-from hsmm.selection.reasons import Reason, reasons
+from hsmm.selection.reasons import Reason, seeking_reasons
+from hsmm.training.together import alone
 from tests.hsmm.selection.planted import QUICK, fitted, levels, made
 
 
 def doubts(model: hsmm.HMM | hsmm.HSMM, X: np.ndarray) -> dict[str, Reason]:
-    return {reason.code: reason for reason in reasons(model, hsmm.Sequences.from_arrays(X), [])}
+    return {reason.code: reason for reason in alone(seeking_reasons(model, hsmm.Sequences.from_arrays(X)))}
 
 
 def selected(candidate: hsmm.HMM | hsmm.HSMM, X: np.ndarray) -> tuple[list[str], str]:
