@@ -110,16 +110,25 @@ def print_try(said: TrialSummary, *, counted: bool) -> None:
 
 
 def _model(summary: Mapping[str, Any], version: str = "") -> list[str]:
-    """What was chosen, and by what; nothing where every series has its own."""
-    best = summary["best"]
+    """What was chosen, and by what; where every series has its own, by how many."""
+    best, named = summary["best"], f"model      {summary['model_name']}{version}: "
     if not best:
-        return []
-    states = "1 state" if best["n_states"] == 1 else f"{best['n_states']} states"
-    lasting = "" if best["duration"] == "none" else f", {best['duration']} duration"
-    chosen = f"{states}, {best['emission']} emission{lasting}"
-    chosen += "; every row is of it, and nothing changes" if best["n_states"] == 1 else ""
+        chosen = summary.get("chosen", [])
+        told = [f"           {one['n_models']} of {_law(one)}" for one in chosen]
+        return [f"{named}one each for {sum(one['n_models'] for one in chosen)} series", *_few(told)] if chosen else []
+    law = _law(best) + ("; every row is of it, and nothing changes" if best["n_states"] == 1 else "")
     scores = f"{best['criterion']} {_score(best['score'])}, log-likelihood {best['log_likelihood']:.1f}"
-    return [f"model      {summary['model_name']}{version}: {chosen}", f"           {scores}"]
+    return [f"{named}{law}", f"           {scores}"]
+
+
+def _law(chosen: Mapping[str, Any]) -> str:
+    states = "1 state" if chosen["n_states"] == 1 else f"{chosen['n_states']} states"
+    lasting = "" if chosen["duration"] == "none" else f", {chosen['duration']} duration"
+    return f"{states}, {chosen['emission']} emission{lasting}"
+
+
+def _few(lines: list[str]) -> list[str]:
+    return [*lines[:_MOST_TOLD], *(["           and others"] if len(lines) > _MOST_TOLD else [])]
 
 
 def _aside(summary: Mapping[str, Any]) -> list[str]:

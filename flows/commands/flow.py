@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -31,8 +32,9 @@ _QUIET = {
 def hush() -> None:
     """Keep services from speaking on the user's terminal; what the environment says already stands.
 
-    A server that outlives the command keeps the run's log.
+    A server that outlives the command keeps the run's log. That a store's region is asked of the store is its business.
     """
+    warnings.filterwarnings("ignore", message=r"'\(default_\)region' not set", category=UserWarning)
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})

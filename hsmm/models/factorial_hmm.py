@@ -88,6 +88,9 @@ class FactorialHMM(Parameters):
         self.tol = tol
         self.random_state = random_state
 
+    def __repr__(self) -> str:
+        return self._head()
+
     def fit(self, X: Any, lengths: Any = None, *, parts: Any = None) -> Self:
         """Learn the chains from their sum X (n_samples,) or (n_samples, n_features).
 

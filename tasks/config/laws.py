@@ -10,6 +10,8 @@ from tasks.config.settings import Settings
 if TYPE_CHECKING:
     from hsmm.components.emission import Emission
 
+SPREADS, SPREADS_OF_COUNTS = 10.0, 100.0
+
 
 def emission_of(choice: Choice, settings: Settings) -> Emission:
     """An emission as the library takes it, whose columns are those of the configuration."""
@@ -34,19 +36,25 @@ def scaled_columns(settings: Settings) -> list[str]:
     return [name for name, described in laws.items() if all(law.is_location_scale for law in described)]
 
 
-def measured_columns(settings: Settings) -> list[str]:
-    """The features of which a value may lie too far out to be one: those that every candidate describes by a law of
-    location and scale, or of positive amounts. Counts are not: bursts are theirs.
-    """
-    from hsmm.components.emission.support import POSITIVE, ZERO_OR_POSITIVE
+def reaching_columns(settings: Settings) -> dict[str, float]:
+    """The features of which a value may lie too far out to be one, and how many spreads that is.
 
+    They are those that every candidate describes by a law of location and scale, of positive amounts, or of counts,
+    whose bursts are their own: they may reach ten times as far.
+    """
     laws = laws_by_feature(settings)
-    amounts = (POSITIVE, ZERO_OR_POSITIVE)
-    return [
-        name
-        for name, described in laws.items()
-        if all(law.is_location_scale or law.support in amounts for law in described)
-    ]
+    reach = {name: [_reach(law) for law in described] for name, described in laws.items()}
+    return {name: max(spreads) for name, spreads in reach.items() if all(spreads)}
+
+
+def _reach(law: Emission) -> float:
+    from hsmm.components.emission.multinomial import Multinomial
+    from hsmm.components.emission.support import COUNTS, POSITIVE, ZERO_OR_POSITIVE
+
+    if law.is_location_scale or law.support in (POSITIVE, ZERO_OR_POSITIVE):
+        return SPREADS
+    counts_alone = law.support is COUNTS and not isinstance(law, Multinomial)  # of shares of a total none is far
+    return SPREADS_OF_COUNTS if counts_alone else 0.0
 
 
 def _law_of_column(law: Emission, column: int) -> Emission:

@@ -24,6 +24,17 @@ class BestCandidate(TypedDict, total=False):
     log_likelihood: float
 
 
+class ChosenCandidate(TypedDict, total=False):
+    """What names a candidate that was chosen, and for how many of the models that were fitted."""
+
+    n_states: int
+    emission: str
+    duration: str
+    transition: str
+    initial: str
+    n_models: int
+
+
 class GateOutcome(TypedDict):
     """What the gate said: of one unit, or by unit where there are many.
 
@@ -109,6 +120,7 @@ class RunSummary(TypedDict, total=False):
     wild: list[dict[str, Any]]
     ties: list[dict[str, Any]]
     best: BestCandidate | None
+    chosen: list[ChosenCandidate]
     device: str
     gate: GateOutcome
     identity: dict[str, Any]

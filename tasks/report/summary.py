@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import cast
 
 import polars as pl
 
 from tasks.config.meaning import meaning
-from tasks.config.outcome import BestCandidate, Occasion, RunSummary
+from tasks.config.outcome import BestCandidate, ChosenCandidate, Occasion, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
@@ -83,6 +84,7 @@ def describe_fitted(
         "mlflow_run_id": run_id,
         "model_version": version,
         "best": _best(fitted),
+        "chosen": _chosen(fitted),
         "device": fitted.device,
         **describe_quarantine(validated),
         **judged.summary(),
@@ -136,3 +138,9 @@ def _best(fitted: Fitted) -> BestCandidate | None:
         "log_likelihood": row["log_likelihood"],
     }
     return cast(BestCandidate, {**naming(row), **best})
+
+
+def _chosen(fitted: Fitted) -> list[ChosenCandidate]:
+    """What was chosen, by how many models: that of most first."""
+    counted = Counter(tuple(naming(unit.best.row).items()) for unit in fitted.units.values())
+    return [cast(ChosenCandidate, {**dict(names), "n_models": n}) for names, n in counted.most_common()]

@@ -11,6 +11,7 @@ _SIGNS = (
     "Generic S3 error",
     "Generic GCS error",
     "Generic MicrosoftAzure error",
+    "error sending request",
 )
 _CAUSES = (
     (("NoSuchBucket", "ContainerNotFound", "bucket does not exist"), "there is no such bucket"),
@@ -23,10 +24,14 @@ _CAUSES = (
         "the store refuses the credentials of the environment",
     ),
     (
-        ("Connection refused", "dns error", "timed out", "connection closed", "Connection reset"),
-        "the store does not answer",
+        (
+            *("Connection refused", "dns error", "timed out", "connection closed", "Connection reset"),
+            "error sending request",
+        ),
+        "the store does not answer; expected a network that reaches it, and in the environment its region or endpoint, "
+        "for S3 AWS_REGION or AWS_ENDPOINT_URL",
     ),
-    (("error sending request", "HTTP error", "500 Internal", "503 Service"), "the store does not answer as it should"),
+    (("HTTP error", "500 Internal", "503 Service"), "the store does not answer as it should"),
 )
 
 

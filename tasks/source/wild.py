@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tasks.config.laws import measured_columns
+from tasks.config.laws import SPREADS, reaching_columns
 from tasks.config.settings import Settings
 
-SPREADS = 10.0
 CONFIRM = 3
 _LARGEST_SHARE = 0.01
 
@@ -45,13 +44,16 @@ def wild_series(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def far_values(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """A column of booleans for each feature that is measured rather than counted, and each of the context: values of
-    these training rows that are far from the others and so few that no state could be of them.
+    """A column of booleans for each feature that is measured or counted, and each of the context: values of these
+    training rows that are far from the others and so few that no state could be of them.
 
-    Far is further than ten spreads from the median, few at most one in a hundred, or a single one.
+    Far is further than ten spreads from the median, of counts a hundred; few are at most one in a hundred, or one.
     """
     among, columns = compared_among(settings), judged_columns(settings)
-    far = [(_spreads_apart(pl.col(column), among) > SPREADS).fill_null(value=False).alias(column) for column in columns]
+    far = [
+        (_spreads_apart(pl.col(column), among) > spreads).fill_null(value=False).alias(column)
+        for column, spreads in columns.items()
+    ]
     found = training.select("series_id", *far)
     few = [
         _of_all(pl.col(column).sum() <= pl.max_horizontal(1, _LARGEST_SHARE * pl.len()), among) for column in columns
@@ -59,9 +61,9 @@ def far_values(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return found.select(pl.col(column) & is_few for column, is_few in zip(columns, few, strict=True))
 
 
-def judged_columns(settings: Settings) -> list[str]:
-    """The columns of which a value may be far: features that are measured rather than counted, and the context."""
-    return [*measured_columns(settings), *settings.context_columns]
+def judged_columns(settings: Settings) -> dict[str, float]:
+    """The columns of which a value may be far, the context's too, and how many spreads that is."""
+    return reaching_columns(settings) | dict.fromkeys(settings.context_columns, SPREADS)
 
 
 def without_far(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:
@@ -87,19 +89,19 @@ def with_tame_context(rows: pl.DataFrame, values: Sequence[str], far: pl.DataFra
 
 def reach(training: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """``series_id`` and for each column that may be far ``low:…`` and ``high:…``: how far it reaches in these training
-    rows, ten spreads from the median and as far as what they teach; null where nothing varies.
+    rows, ten spreads from the median (of counts a hundred) and as far as what they teach; null where nothing varies.
     """
     among, columns, far = compared_among(settings), judged_columns(settings), far_values(training, settings)
     found = training.select("series_id", *columns).with_columns(
         pl.when(~far[column]).then(pl.col(column)).alias(f"tame:{column}") for column in columns
     )
-    bounds = [bound for column in columns for bound in _bounds(column, among)]
+    bounds = [bound for column, spreads in columns.items() for bound in _bounds(column, spreads, among)]
     return found.select("series_id", *bounds).unique("series_id", keep="first", maintain_order=True)
 
 
-def _bounds(column: str, among: list[str]) -> tuple[pl.Expr, pl.Expr]:
+def _bounds(column: str, spreads: float, among: list[str]) -> tuple[pl.Expr, pl.Expr]:
     values, tame = pl.col(column), pl.col(f"tame:{column}")
-    middle, width = _of_all(values.median(), among), SPREADS * _spread(values, among)
+    middle, width = _of_all(values.median(), among), spreads * _spread(values, among)
     least, most = (pl.when(width > 0).then(_of_all(end, among)) for end in (tame.min(), tame.max()))
     low, high = pl.min_horizontal(middle - width, least), pl.max_horizontal(middle + width, most)
     return low.cast(pl.Float64).alias(f"low:{column}"), high.cast(pl.Float64).alias(f"high:{column}")

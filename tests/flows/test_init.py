@@ -91,7 +91,14 @@ def test_semicolons_decimal_commas_and_days_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "month"), [("Europe/Berlin", 3), ("Europe/London", 3), ("Europe/Athens", 3), ("Europe/Berlin", 10)]
+    ("zone", "month"),
+    [
+        ("Europe/Berlin", 3),
+        ("Europe/Athens", 3),
+        ("Europe/Berlin", 10),
+        ("Asia/Beirut", 10),
+        ("America/Asuncion", 9),
+    ],
 )
 def test_local_hours_find_their_zone_and_ids_keep_their_zeros(zone: str, month: int) -> None:
     moments = [datetime(2023, month, 1, tzinfo=UTC) + timedelta(hours=i) for i in range(24 * 35)]
@@ -100,6 +107,9 @@ def test_local_hours_find_their_zone_and_ids_keep_their_zeros(zone: str, month: 
     frame = [(meter, clock, value) for meter in ("0017", "0102") for clock, value in zip(clocks, values, strict=True)]
     found = look(table("kennung,clock,load", *zip(*frame, strict=True)))
     assert (found.said["decide"], found.source["series"], found.source["timezone"]) == ({}, "kennung", zone)
+    if zone == "Europe/Berlin":
+        assert '# timezone = "Europe/Amsterdam"   # or another of ' in found.text
+        assert '# timezone = "Europe/Chisinau"   # changes at that hour, too, at another moment' in found.text
     rows = found.read().rows
     for meter in ("0017", "0102"):
         own = rows.filter(series_id=meter)
@@ -205,6 +215,13 @@ def test_seconds_since_1970(unit: str, per: int) -> None:
     found = look(table("timestamp,x", [(first + 3600 * i) * per for i in range(N)], NOISE[:N]))
     assert (found.source["time_format"], found.source["frequency"]) == (unit, "1h")
     assert found.read().rows["time"][0] == datetime(2023, 1, 3, tzinfo=UTC)
+
+
+def test_as_many_ids_are_told_as_there_are_series() -> None:
+    rows = [(f"shop {i}", day) for i in range(100) for day in DAYS[:20]]
+    found = look(table("shop,day,x", *zip(*rows, strict=True), np.resize(NOISE, len(rows))))
+    assert found.said["n_series"] == 100
+    assert "# Its 100 values, such as shop 0, are ids" in found.text
 
 
 def test_rows_that_say_the_same_twice_lose_nothing_and_others_have_to_be_decided() -> None:
@@ -376,6 +393,7 @@ def test_many_zeros_ask_for_a_law_that_has_them() -> None:
     found = look(table("day,rain", days, amounts))
     assert "# 75% of its values are 0 and the others positive" in found.text
     assert tomllib.loads(found.text)["model"]["emission"] == ["zero_inflated_gamma"]
+    assert "# These laws take values in their own units, whatever stands here" in found.text
     assert not len(found.read().quarantine)
     calls = np.where(dry, 0, np.random.default_rng(1).poisson(6.0, 4 * N))
     more = look(table("day,calls", days, calls), "--output", "calls.toml")

@@ -12,6 +12,7 @@ import pytest
 
 import flows.nightly
 from tasks.config.errors import PipelineError
+from tasks.source.stores import cause_at_store
 from tasks.tables.commit import commit_rows
 from tests.nights.store import cable, free_port, make_bucket, object_store
 
@@ -106,7 +107,7 @@ def test_a_store_that_is_gone_while_a_night_publishes_has_all_of_it_or_nothing(
     [
         ("source.path", "bucket", "cannot be reached: there is no such bucket."),
         ("output.states", "bucket", "cannot be reached: there is no such bucket."),
-        ("output.states", "endpoint", "cannot be reached: the store does not answer."),
+        ("output.states", "endpoint", "cannot be reached: the store does not answer; expected a network"),
         ("output.states", "credentials", "no credentials were found; set them in the environment, for S3 AWS_ACCESS_"),
     ],
 )
@@ -131,3 +132,10 @@ def test_what_is_wrong_with_a_store_is_one_sentence(
     assert words in found.err
     assert found.err.count(key) == 1
     assert "Traceback" not in found.err
+
+
+def test_a_request_that_cannot_be_sent_is_a_store_that_does_not_answer() -> None:
+    """As polars says it when it asks a bucket for its region."""
+    said = cause_at_store(OSError("error sending request for url (https://lake.s3.amazonaws.com/)"))
+    assert said is not None
+    assert said.startswith("the store does not answer; expected a network that reaches it")

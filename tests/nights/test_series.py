@@ -167,6 +167,8 @@ def test_a_day_in_another_unit_teaches_nothing(place_at, toy, options) -> None:
     assert (one["series_id"], one["feature"], one["value"]) == ("C", "x", pytest.approx(100 * row["x"]))
     assert "nothing is learnt from them" in told["wild"].out
     assert "wild  " not in told["clean"].out
+    one_each = "model      toy version 1: one each for 3 series\n           3 of 2 states, gaussian emission"
+    assert (one_each in told["clean"].out) == ("fit.pool=per_series" in options)
     marked = places["wild"].table().filter(reason="wild_value")
     assert marked["series_id", "status"].rows() == [("C", "MISSING")]
 

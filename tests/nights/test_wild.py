@@ -9,6 +9,10 @@ import polars as pl
 import pytest
 
 from tasks.config.columns import STATE_COLUMNS
+from tasks.fitting.scaling import scaling_for
+from tasks.source.ingest import ingest
+from tasks.source.validate import validate
+from tasks.source.wild import without_far
 
 TRAINED, N, WILD = 150, 220, 170
 HOW = ("model.n_states=2", "model.duration=negative_binomial", "model.max_duration=60")
@@ -144,7 +148,7 @@ def test_a_row_beside_a_wild_context_is_missing(place_at, toy) -> None:
 
 
 def test_an_amount_may_be_wild_too(place_at, toy) -> None:
-    """Of a law of zeros and positive amounts: neither learnt from nor decoded, where a burst of counts is."""
+    """Of a law of zeros and positive amounts: neither learnt from nor decoded."""
     rng = np.random.default_rng(3)
     sold = np.where(rng.random(N) < 0.7, 0.0, rng.gamma(4.0, np.where(np.arange(N) // 40 % 2 == 1, 30.0, 5.0)))
     rows, law = toy.frame(sold, "W"), ("model.emission=zero_inflated_gamma", "fit.scale=none")
@@ -159,3 +163,20 @@ def test_an_amount_may_be_wild_too(place_at, toy) -> None:
     assert wild.select(ABOUT).equals(tables["empty"].select(ABOUT))
     assert wild["reason"].to_list().count("wild_value") == 2
     assert [wild["reason"][place] for place in (30, WILD)] == ["wild_value"] * 2
+
+
+@pytest.mark.parametrize(("count", "is_evidence"), [(300.0, True), (1e4, False)])
+def test_a_burst_of_counts_is_evidence_and_what_no_count_could_be_is_not(
+    place_at, toy, count: float, *, is_evidence: bool
+) -> None:
+    """A hundred times the mean, and three thousand times."""
+    place, rng = place_at("one"), np.random.default_rng(4)
+    counts = rng.poisson(np.where(np.arange(N) // 40 % 2 == 1, 1.0, 5.0)).astype(float)
+    with_values(toy.frame(counts), {30: count, WILD: count}).write_parquet(place.source)
+    law = ("model.emission=['poisson', 'negative_binomial']", "source.wild_spreads=1e6")
+    settings = place.settings(*law)
+    rows = validate(ingest(settings), settings).rows
+    training = rows.head(TRAINED)
+    assert without_far(training, settings)["x"].null_count() == (0 if is_evidence else 1)
+    seen = scaling_for(training, settings).seen(rows)
+    assert seen["x"].is_null().arg_true().to_list() == ([] if is_evidence else [30, WILD])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hsmm.components.base import Constraint, as_parameter, check_distribution, safe_log
 from hsmm.components.transition.base import Transition
+from hsmm.errors import warn
 from hsmm.sequences import Sequences
 from hsmm.types import StateMatrix, StateVector
 
@@ -23,11 +24,11 @@ _LEAST = 1e-12  # of a state's moves that lead elsewhere
 class LowRank(Transition):
     """A move from i to j through one of ``rank`` classes: Σ_z P(z | i) P(j | z), 2 · K · rank numbers for K states.
 
-    Of more classes than there are states, as many are made. In a semi-Markov model moves that lead back to the state
-    itself are drawn again, so that the diagonal is exactly zero. Parameters ``leave`` (R, K, rank), P(class | state),
-    and ``enter`` (R, rank, K), P(state | class); classes have no numbers of their own. For many states that are each
-    left for few others; states that last are those of a semi-Markov model, as no table of low rank is near to the
-    identity. docs/maths/transitions.md.
+    Of more classes than there are states, as many are made, with a warning. In a semi-Markov model moves that lead
+    back to the state itself are drawn again, so that the diagonal is exactly zero. Parameters ``leave`` (R, K, rank),
+    P(class | state), and ``enter`` (R, rank, K), P(state | class); classes have no numbers of their own. For many
+    states that are each left for few others; states that last are those of a semi-Markov model, as no table of low
+    rank is near to the identity. docs/maths/transitions.md.
     """
 
     name: ClassVar[str] = "low_rank"
@@ -85,6 +86,12 @@ class LowRank(Transition):
         """Classes at random; a table of low rank says little of how long states last."""
         r, k = mean_dwell.shape
         rank = min(self.rank, k)
+        if 1 < k < self.rank:
+            warn(
+                f"rank is {self.rank} for {k} states; as many classes as states are made, which are every table: "
+                f'expected fewer than {k}, or "dense".',
+                UserWarning,
+            )
         drawn = {"leave": torch.rand((r, k, rank), generator=generator, dtype=torch.float64)}
         drawn["enter"] = torch.rand((r, rank, k), generator=generator, dtype=torch.float64)
         weights = {name: 0.05 - (1.0 - value).log() for name, value in drawn.items()}

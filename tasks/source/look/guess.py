@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from tasks.config.errors import ConfigurationError, PipelineError, SourceError
+from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
 from tasks.config.settings_errors import Origins, explain
 from tasks.source.ingest import RAW, Ingested, ingest
@@ -354,8 +355,12 @@ def _choose_fit(choices: Choices, rows: pl.DataFrame) -> None:
     else:
         why = f"{n_series} series of about {each} rows share one model, so that states mean the same in all"
         choices.add("fit.pool", "pooled", why, 'pool = "per_series"   # a model each, from some hundred rows on')
-    why = "each series in units of its own spread: a state is high or low for its series"
-    choices.add("fit.scale", "series", why, 'scale = "none"   # levels that mean the same everywhere')
+    if scaled_columns(_settings(choices.sections(), choices.given)):
+        why = "each series in units of its own spread: a state is high or low for its series"
+        choices.add("fit.scale", "series", why, 'scale = "none"   # levels that mean the same everywhere')
+    else:
+        why = "these laws take values in their own units, whatever stands here; a value is wild among its series' own"
+        choices.add("fit.scale", "series", why, 'scale = "none"   # among those of all series')
     choices.add("fit.n_init", 16, "restarts of every candidate: more, and a better one may be found")
 
 

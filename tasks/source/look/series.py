@@ -35,17 +35,14 @@ def choose_series(choices: Choices, columns: Sequence[Column], time: Column, par
     if repeated <= _MOST_SHARED:
         fitting = [column for column in fitting if _is_named(column)]
     if not fitting:
-        _without(choices, likely, repeated, _together(likely, time, parts) if repeated > _MOST_SHARED else ())
+        _without(choices, likely, repeated, parts, time)
         return None
     best = min(fitting, key=lambda c: (not _is_named(c), not _is_text(c), round(shared[c.name], 2), c.n_distinct))
     once = "once" if shared[best.name] == 0 else f"once but for {_share(shared[best.name])} of the rows"
-    why = f"its {best.n_distinct} values, such as {best.first}, are ids (kept as text): each has every time {once}"
-    others = [
-        f"series = {json.dumps(column.name, ensure_ascii=False)}   # {column.n_distinct} values"
-        for column in fitting
-        if column is not best
-    ]
-    choices.add("source.series", best.name, why, *others)
+    n_values = _n_values(parts, best.name)
+    why = f"its {n_values} values, such as {best.first}, are ids (kept as text): each has every time {once}"
+    others = [column for column in fitting if column is not best]
+    choices.add("source.series", best.name, why, *_lines(parts, others))
     return best
 
 
@@ -84,14 +81,24 @@ def _together(likely: Sequence[Column], time: Column, parts: Sequence[Part]) -> 
     return next((pair for pair in pairs if _repeated(parts, [*pair, time.name]) <= _MOST_SHARED), ())
 
 
-def _without(choices: Choices, likely: Sequence[Column], repeated: float, together: Sequence[str]) -> None:
+def _n_values(parts: Sequence[Part], name: str) -> int:
+    """How many different cells a column has, exactly: it is told beside the number of series."""
+    cells = pl.concat([part.scanned.select(pl.col(name).cast(pl.String)) for part in parts])
+    return int(cells.select(pl.col(name).n_unique()).collect().item())
+
+
+def _lines(parts: Sequence[Part], columns: Sequence[Column]) -> list[str]:
+    return [
+        f"series = {json.dumps(column.name, ensure_ascii=False)}   # {_n_values(parts, column.name)} values"
+        for column in columns
+    ]
+
+
+def _without(choices: Choices, likely: Sequence[Column], repeated: float, parts: Sequence[Part], time: Column) -> None:
     if repeated <= _MOST_SHARED:
         choices.add("source.series", None, "each time comes once: all rows are one series")
         return
-    lines = [
-        f"series = {json.dumps(column.name, ensure_ascii=False)}   # {column.n_distinct} values" for column in likely
-    ]
     why = f"{repeated:.0%} of the rows have a time that others have, and no column tells them apart"
-    if together:
+    if together := _together(likely, time, parts):
         why += f"; {' and '.join(together)} together do: write both into one column of the source"
-    choices.add("source.series", None, why, *lines, is_open=True)
+    choices.add("source.series", None, why, *_lines(parts, likely), is_open=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
 
 import polars as pl
 
@@ -32,7 +33,8 @@ _NEARLY = 0.98
 _ZONES = (
     "Europe/London", "Europe/Berlin", "Europe/Athens", "America/New_York", "America/Chicago", "America/Denver",
     "America/Los_Angeles", "America/Santiago", "Australia/Sydney", "Australia/Adelaide",
-    "Pacific/Auckland", "Asia/Jerusalem", "Africa/Cairo",
+    "Pacific/Auckland", "Asia/Jerusalem", "Africa/Cairo", "Asia/Beirut", "Atlantic/Azores", "America/Havana",
+    "America/Asuncion",
 )  # fmt: skip
 _DAY = timedelta(days=1)
 _TWICE = 1.5  # times the rows of an hour, where it comes twice
@@ -202,7 +204,8 @@ def choose_zone(choices: Choices, rows: pl.DataFrame, *, of_days: bool) -> None:
     like = [zone for zone, signs in told.items() if signs and all(signs)]
     if len(like) == 1:
         (zone,) = like
-        choices.add("source.timezone", zone, f"times have no zone; {_sign(skipped[zone], doubled[zone])} there")
+        lines = _lines_of(zone, [*skipped[zone]["clock"], *doubled[zone]["clock"]])
+        choices.add("source.timezone", zone, f"times have no zone; {_sign(skipped[zone], doubled[zone])} there", *lines)
     elif like:
         why = f"times have no zone; {_sign(skipped[like[0]], doubled[like[0]])} in several zones"
         lines = [f'timezone = "{zone}"' for zone in like]
@@ -215,6 +218,27 @@ def choose_zone(choices: Choices, rows: pl.DataFrame, *, of_days: bool) -> None:
             else "times have no zone, and the rows do not tell which"
         )
         choices.add("source.timezone", "UTC", why, 'timezone = "Europe/Berlin"   # any IANA name', is_open=not is_told)
+
+
+def _lines_of(zone: str, changes: Sequence[datetime]) -> list[str]:
+    """The zones that might stand in the place of one whose clocks skip or repeat these hours: theirs do, too."""
+    region = f"{zone.split('/', maxsplit=1)[0]}/"
+    others = [name for name in sorted(available_timezones()) if name.startswith(region) and name != zone]
+    alike = [name for name in others if all(_changes(name, hour) for hour in changes)]
+    same = [name for name in alike if _offsets(name, changes) == _offsets(zone, changes)]
+    shifted = [name for name in alike if name not in same]
+    lines = [f'timezone = "{same[0]}"   # or another of {len(same)} whose clocks show the same'] if same else []
+    return lines + [f'timezone = "{name}"   # changes at that hour, too, at another moment' for name in shifted]
+
+
+def _changes(zone: str, hour: datetime) -> bool:
+    """Whether a clock of the zone skips or repeats this hour: the two readings of it are not one."""
+    early, late = (hour.replace(tzinfo=ZoneInfo(zone), fold=fold) for fold in (0, 1))
+    return early.utcoffset() != late.utcoffset()
+
+
+def _offsets(zone: str, hours: Sequence[datetime]) -> list[timedelta | None]:
+    return [hour.replace(tzinfo=ZoneInfo(zone)).utcoffset() for hour in hours]
 
 
 def _shown(zone: str, *, skips: bool) -> pl.Expr:

@@ -305,6 +305,7 @@ def test_a_fitted_model_goes_through_files(tmp_path: Path) -> None:
         model = hsmm.FactorialHMM(2, [2, 3], duration=duration, n_init=2, max_iter=400).fit(X)
         found = hsmm.load(model.save(tmp_path / str(duration)))
         assert repr(found.get_params()["n_states"]) == "[2, 3]"
+        assert repr(found.clone()) == repr(found)
         assert np.array_equal(found.predict(X), model.predict(X))
         assert np.array_equal(found.disaggregate(X), model.disaggregate(X))
         assert found.lower_bound_ == model.lower_bound_
