@@ -54,6 +54,8 @@ def check_candidates(settings: Settings) -> None:
             _check_sizes(candidate.estimator)
             _check_encoder(candidate.estimator, settings.select.criterion)
             _check_dwell_times(candidate.estimator)
+            if settings.fit.pool == "shared":
+                _check_sharing(candidate.estimator)
         _check_context([candidate.estimator for candidate in candidates(settings)], settings)
         for choice in settings.model.emission:
             _check_width(choice, settings)
@@ -131,6 +133,24 @@ def _check_dwell_times(estimator: hsmm.Estimator) -> None:
             f"transition {structure.transition.name!r} of an HMM reads the context, and the state table says how long "
             'states last, which is not known then; choose estimator "hsmm", whose durations and transitions may be '
             '"contextual", or let the emission read the context.'
+        )
+
+
+def _check_sharing(estimator: hsmm.Estimator) -> None:
+    """Series can have only such tables of their own as depend on nothing else."""
+    structure, what = estimator._structure(), ""
+    parts = structure.components()
+    if structure.context is not None:
+        what = f"context is the encoder {structure.context.name!r}"
+    elif structure.initial.follows_transition:
+        what = f"initial is {structure.initial.name!r}"
+    for kind in ("initial", "transition", "duration"):
+        if kind in parts and parts[kind].uses_covariates:
+            what = f"the {kind} follows a context"
+    if what:
+        raise ValueError(
+            f'fit.pool is "shared", but {what}, beside which series cannot have tables of their own; choose "pooled", '
+            "or let only the emission follow a context."
         )
 
 

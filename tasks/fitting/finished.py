@@ -122,7 +122,7 @@ class Weighing:
     def of(cls, settings: Settings) -> Weighing:
         """That of a configuration."""
         criterion, chosen = settings.select.criterion, settings.select.splits
-        doubts: Literal["all", "told"] = "all" if settings.fit.pool == "pooled" else "told"
+        doubts: Literal["all", "told"] = "told" if settings.fit.pool == "per_series" else "all"
         if not hsmm.selection.CRITERIA[criterion].on_held_out:
             return cls(criterion, None, doubts)
         splits = SPLITTERS[chosen]() if isinstance(chosen, str) else component("splits", chosen)

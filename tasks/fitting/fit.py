@@ -13,7 +13,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from hsmm import Estimator
+from hsmm import Estimator, PartialPooling
 from hsmm.models.devices import device_name
 from hsmm.selection.ranking import chosen_first, ranked, with_errors
 from hsmm.selection.units import AT_ONCE
@@ -25,6 +25,7 @@ from tasks.fitting.bundle import ALL
 from tasks.fitting.candidates import Candidate, candidates
 from tasks.fitting.finished import FittedCandidate, Rows, Store, Weighing, fitting_candidate, testing
 from tasks.fitting.scaling import Scaling, scaling_for
+from tasks.fitting.sharing import parted
 from tasks.fitting.slot import gpu_slot
 from tasks.source.validate import KNOWN, Validated
 from tasks.source.wild import without_far
@@ -35,6 +36,8 @@ class FittedUnit:
     """The candidates of one unit, best first; those that its rows cannot carry come last, without a model."""
 
     candidates: list[FittedCandidate]
+    shared: PartialPooling | None = None
+    """What each series has of its own beside the best, which is that of their group."""
 
     @property
     def best(self) -> FittedCandidate:
@@ -163,7 +166,7 @@ def fit_task(validated: Validated, settings: Settings, champions: Mapping[str, E
 
 def unit_rows(rows: pl.DataFrame, pool: str) -> Mapping[str, pl.DataFrame]:
     """The rows of each unit that shares a model."""
-    return {ALL: rows} if pool == "pooled" else SeriesRows(rows)
+    return SeriesRows(rows) if pool == "per_series" else {ALL: rows}
 
 
 class SeriesRows(Mapping[str, pl.DataFrame]):
@@ -214,7 +217,10 @@ def _fitting_unit(
     chosen = fitted[best]
     if how.doubts == "told":
         chosen = yield from testing(chosen, given[wanted[best].estimator.uses_context])
-    return FittedUnit([chosen, *(fitted[place] for place in others)])
+    shared = None
+    if settings.fit.pool == "shared":
+        chosen, shared = parted(chosen, rows, scaling, known_states(rows))
+    return FittedUnit([chosen, *(fitted[place] for place in others)], shared)
 
 
 def _order(fitted: list[FittedCandidate], settings: Settings) -> list[int]:

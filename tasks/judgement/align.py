@@ -28,6 +28,8 @@ class Identity:
         How decided the match is: 0 (another does as well) to 1.
     births, deaths
         Ids that appear with this model, and ids of the champion that none of its states bears.
+    order
+        Which state of the model, as it was fitted, each of its states was; empty where they are as they were.
     """
 
     ids: tuple[int, ...]
@@ -35,6 +37,7 @@ class Identity:
     margin: float
     births: tuple[int, ...] = ()
     deaths: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 def first_identity(model: Estimator, first_id: int = 0) -> Identity:
@@ -75,4 +78,5 @@ def align(
     born = tuple(range(member.next_id, member.next_id + len(match.births)))
     kept = tuple(identity for place, identity in enumerate(member.ids) if place not in match.deaths)
     died = tuple(member.ids[place] for place in match.deaths)
-    return match.apply(model), Identity((*kept, *born), member.next_id + len(born), match.margin, born, died)
+    order = tuple(match.permutation.tolist())
+    return match.apply(model), Identity((*kept, *born), member.next_id + len(born), match.margin, born, died, order)

@@ -21,6 +21,7 @@ from tasks.fitting.bundle import ALL, Bundle, Member
 from tasks.fitting.decode import decodable
 from tasks.fitting.fit import Fitted, unit_rows
 from tasks.fitting.scaling import Scaling
+from tasks.fitting.sharing import made_apart, members_of
 from tasks.judgement.align import Identity, align, first_identity, successor
 from tasks.judgement.champion import Champion, jumped_inputs
 from tasks.judgement.gate import Decision, Verdict, compared, examined, overall
@@ -125,9 +126,17 @@ def judge(
             proposed[unit] = Member(model, identity.ids, identity.next_id, None, seen.min(), seen.max())  # type: ignore[arg-type]
     decisions = {unit: decisions[unit] for unit in fitted.units}
     proposed = {unit: proposed[unit] for unit in fitted.units if unit in proposed}
+    for unit, group in [*proposed.items()]:
+        if (shared := fitted.units[unit].shared) is not None:
+            order = identities[unit].order if unit in identities else ()
+            proposed |= members_of(shared, group, order or tuple(range(len(group.ids))))
     decisions |= {unit: Decision("REJECT", ["fit_failed"]) for unit in fitted.failed}
     verdict = overall(decisions)
-    promoted = {unit: member for unit, member in proposed.items() if decisions[unit].verdict == "PROMOTE"}
+    promoted = {
+        unit: member
+        for unit, member in proposed.items()
+        if decisions[unit if unit in decisions else ALL].verdict == "PROMOTE"
+    }
     in_force = _in_force(promoted, fitted.scaling, champion, unit_series(rows))
     held = {unit: d.reasons[0] for unit, d in decisions.items() if d.verdict != "PROMOTE"}
     registered = in_force if promoted and in_force is not None else Bundle(proposed, fitted.scaling)
@@ -222,7 +231,8 @@ def _series_of(champion: Champion | None, unit: str) -> frozenset[str]:
     """The series that the champion's model of a unit was fitted on."""
     if champion is None:
         return frozenset()
-    return frozenset(champion.bundle.scaling.trained() - champion.bundle.members.keys() if unit == ALL else {unit})
+    trained = champion.bundle.scaling.trained()
+    return frozenset(trained - made_apart(champion.bundle.members) if unit == ALL else {unit})
 
 
 def _identified(

@@ -76,7 +76,7 @@ class Shards:
 def series_of_shards(validated: Validated, settings: Settings) -> list[list[str]]:
     """The series of each shard, in their order; one shard of all where they share a model."""
     series = validated.rows["series_id"].unique(maintain_order=True).to_list()
-    if settings.fit.pool == "pooled" or len(series) <= settings.run.shard_series:
+    if settings.fit.pool != "per_series" or len(series) <= settings.run.shard_series:
         return [series]
     return [series[i : i + settings.run.shard_series] for i in range(0, len(series), settings.run.shard_series)]
 

@@ -84,7 +84,7 @@ def config(tmp_path: Path) -> Path:
         ("features.r.columns=['a']", ["features.r.columns: missing; expected more of them"]),
         ("model.n_states=[2, 2]", ["model.n_states", "none of them twice"]),
         ("model={min_duration=200, max_duration=120}", ["min_duration = 200", "max_duration = 120"]),
-        ("fit.pool=by_sector", ["fit.pool", "'by_sector'", "'pooled'", "'per_series'"]),
+        ("fit.pool=by_sector", ["fit.pool", "'by_sector'", "'pooled'", "'per_series'", "'shared'"]),
         ("fit.tol=nan", ["fit.tol", "finite"]),
         ("source.timezone=Mars/Olympus", ["source.timezone", "'Mars/Olympus'", "IANA"]),
         ("source.frequency=2bd", ["source.frequency", "'2bd'", "1bd"]),

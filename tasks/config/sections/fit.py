@@ -14,8 +14,10 @@ from tasks.config.sections.section import Count, Section
 class Fit(Section):
     """How every candidate is fitted."""
 
-    pool: Literal["pooled", "per_series"] = "pooled"
-    """One model of all series together, or one for each."""
+    pool: Literal["pooled", "per_series", "shared"] = "pooled"
+    """One model of all series together; one for each; or one whose states are common, while each series has its own
+    moves and durations about those of all, from which it differs as far as its rows say so.
+    """
     scale: Literal["series", "pooled", "none"] = "series"
     """Whose mean and spread features are standardised by. Only those that every candidate describes by a location and
     a scale are; counts, categories and positive quantities never. Values that are far and few bend no scale.
