@@ -70,7 +70,7 @@ class PartialPooling(Parameters):
 
     def __init__(
         self,
-        model: HSMM | HMM,
+        model: Estimator,
         *,
         own: Sequence[str] | None = None,
         concentration: Literal["learnt"] | float | Mapping[str, float] = "learnt",
@@ -182,7 +182,7 @@ class PartialPooling(Parameters):
         models = load_models(path / _MODELS)
         try:
             group = models[_GROUP]
-            made = cls(group, **told["options"])  # type: ignore[arg-type]
+            made = cls(group, **told["options"])
             made._check_numbers()
             made.concentration_ = {str(kind): float(value) for kind, value in told["fit"]["concentration"].items()}
             made.n_iter_, made.converged_ = int(told["fit"]["n_iter"]), bool(told["fit"]["converged"])
