@@ -226,11 +226,12 @@ class TidiedTable(TypedDict):
 
 
 class Maintenance(TypedDict):
-    """What became of the tables and of fits that no run came back for."""
+    """What became of the tables, of rows of results that are too old, and of fits that no run came back for."""
 
     model_name: str
     states_table: str
     tables: dict[str, TidiedTable]
+    n_forgotten_results: int
     n_forgotten_fits: int
 
 

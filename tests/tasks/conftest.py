@@ -37,7 +37,7 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
             frame.write_parquet(path)
         source = {"path": str(path), "series": "symbol", "time": "date", **sections.pop("source", {})}
         features = sections.pop("features", {"r": {"op": "log_return", "column": "close"}})
-        output = {"states": str(tmp_path / "states")}
+        output = {"states": str(tmp_path / "states"), **sections.pop("output", {})}
         return Settings(name="toy", source=source, features=features, output=output, **sections)  # type: ignore[arg-type]
 
     return build

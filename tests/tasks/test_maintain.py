@@ -10,10 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.config.columns import STATE_COLUMNS
+from tasks.config.columns import RESULT_COLUMNS, STATE_COLUMNS
 from tasks.config.errors import ConfigurationError, OutputError
 from tasks.tables.maintain import maintain
 from tasks.tables.publishes import published_summary
+from tasks.tables.results import append_results, read_results
 from tasks.tables.show import export_rows
 from tasks.tables.states import publish_states
 
@@ -108,3 +109,22 @@ def test_an_export_is_one_file_whole_or_not_at_all(
         export_rows(rows.head(1), path)
     assert [file.name for file in folder.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def test_what_was_fitted_long_ago_goes_once_and_stays_gone(settings_for) -> None:
+    settings = settings_for(output={"keep_results": "3d"})
+    states, blank = settings.output.states, {**_BLANK, "int16s": [0]}
+    filled = {name: blank[kind] for name, kind in RESULT_COLUMNS.items()}
+
+    def fitted(name: str, day: int) -> pl.DataFrame:
+        return pl.DataFrame([{**filled, "model_name": name, "as_of": FIRST + timedelta(days=day)}])
+
+    for day in (0, 4, 5, 8):
+        append_results(states, fitted(settings.name, day), f"k{day}")
+    append_results(states, fitted("other", 0), "of another")
+    assert [maintain(settings)["n_forgotten_results"] for _ in range(2)] == [2, 0]
+    append_results(states, fitted(settings.name, 0), "k0")
+    left = [moment - FIRST for moment in read_results(states, settings.name)["as_of"].sort()]
+    assert left == [timedelta(days=5), timedelta(days=8)]
+    assert len(read_results(states, "other")) == 1
+    assert maintain(settings_for(output={"keep_results": "all"}))["n_forgotten_results"] == 0

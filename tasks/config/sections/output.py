@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tasks.config.durations import Window
 from tasks.config.sections.section import Place, Section, is_database
 
 _TABLE = r"^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}$"
@@ -20,6 +21,11 @@ class Output(Section):
     """A PostgreSQL database, such as postgresql://user@host/database, that is told the newest row of every series."""
     latest_table: Annotated[str, Field(pattern=_TABLE)] = "hsmm_latest"
     """The table of that database, made where there is none: a name, or schema.name."""
+
+    keep_results: Window = "1y"
+    """How long the table of results keeps what a night fitted, counted from the newest: "all" is for ever. `hsmm
+    maintain` removes what is older; states, names and registered models stay.
+    """
 
     @model_validator(mode="after")
     def _states_are_files_and_latest_is_a_database(self) -> Self:
