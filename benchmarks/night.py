@@ -1,139 +1,155 @@
-"""A model for each of many series: what a night of so many costs, and one series after the other beside it.
+"""Whole nights of many series: what `hsmm run` costs with a model for each, by phase, and a loop over hmmlearn beside.
 
-python -m benchmarks.night N_SERIES N_ALONE    # one size, in a process of its own: figures as JSON
+python -m benchmarks.night N_SERIES N_ROWS N_INIT    # one night, in a process of its own: figures as JSON
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import polars as pl
 
-import hsmm
-from hsmm import selection
-from hsmm.training import restarts, trainers
+from benchmarks.peers import environments
+from benchmarks.peers.table import PEERS
+from benchmarks.units import MAX_DURATION, N_STATES, simulated
 
-N_ROWS, N_STATES, N_INIT, MAX_DURATION = 1000, (2, 3, 4), 16, 100
-_MEANS, _SPREADS, _DWELL, _SHAPE = (0.0, 2.0, -1.0), (1.0, 0.5, 2.0), (15.0, 30.0, 60.0), 3.0
+_CONFIG = """
+name = "night"
+[source]
+path = "source.parquet"
+series = "series"
+time = "time"
+frequency = "1h"
+[features]
+x = {{ op = "identity", column = "x" }}
+[model]
+n_states = {n_states}
+emission = ["gaussian"]
+duration = ["negative_binomial"]
+max_duration = {max_duration}
+[fit]
+pool = "per_series"
+n_init = {n_init}
+device = "cpu"
+"""
+_FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+_LOOP = Path(__file__).parent / "peers" / "loop.py"
 
 
-def measure(sizes: Sequence[int], n_alone: int) -> list[dict[str, Any]]:
-    """The figures of each size, measured in a process of its own."""
-    return [
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.night", str(size), str(n_alone)],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-        )
-        for size in sizes
-    ]
+def measure(sizes: Sequence[int], n_rows: int, n_init: int) -> list[dict[str, Any]]:
+    """The figures of each size, measured in a process of its own, and how loaded the machine was when it began."""
+    found = []
+    for size in sizes:
+        load = os.getloadavg()[0]
+        command = [sys.executable, "-m", "benchmarks.night", *map(str, (size, n_rows, n_init))]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found.append({**json.loads(done.stdout.splitlines()[-1]), "load": load})
+    return found
 
 
 def table(found: Sequence[dict[str, Any]]) -> list[str]:
-    """One line a size."""
-    lines = ["\nA model for each series, all candidates; seconds of CPU a series", _HEAD]
-    for size in found:
-        phases = ", ".join(f"{name} {seconds:.3f}" for name, seconds in size["phases"].items())
-        lines.append(
-            f"{size['n_series']:>7} {size['wall']:>8.1f} {size['cpu']:>8.1f} {size['each']:>7.3f} "
-            f"{size['alone']:>7.3f} {size['alone'] / size['each']:>6.1f} {size['peak_gb']:>6.2f}  {phases}"
-        )
+    """A line a size, and one for each step from a size to the next: CPU seconds of a further series, by phase."""
+    lines = ["\nWhole nights with a model for each series: CPU seconds by phase"]
+    for night in found:
+        phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in night["phases"].items())
+        clock = f"{night['wall']:.0f} s on the clock (load {night['load']:.1f}), CPU {night['cpu']:.1f}"
+        left = f"peak {night['peak_gb']:.2f} GB, {night['n_runs']} runs, {night['n_files']} files"
+        lines.append(f"{night['n_series']:>6} series: {clock}, {left}: {phases}")
+    for less, more in pairwise(found):
+        n = more["n_series"] - less["n_series"]
+        each = {name: (more["phases"][name] - less["phases"].get(name, 0.0)) / n for name in more["phases"]}
+        told = ", ".join(f"{name} {seconds:.3f}" for name, seconds in each.items() if abs(seconds) >= 5e-4)
+        lines.append(f"  from {less['n_series']} to {more['n_series']}, each: {sum(each.values()):.3f} ({told})")
     return lines
 
 
-_HEAD = f"{'series':>7} {'wall s':>8} {'CPU s':>8} {'each':>7} {'alone':>7} {'ratio':>6} {'GB':>6}  phases of each"
+def night(n_series: int, n_rows: int, n_init: int) -> dict[str, Any]:
+    """A night from nothing: no tracking database, no state table. What is imported before it begins is not counted."""
+    import flows.nightly
+    from flows.commands.flow import hush
+    from tasks.config.progress import listening
+    from tasks.registry.client import load_mlflow
+    from tasks.report.pictures import load_matplotlib
 
+    hush()
+    load_mlflow()
+    load_matplotlib()
+    spent: dict[str, float] = {}
+    now, since = "start", time.process_time()
 
-def simulated(seed: int) -> np.ndarray:
-    """A series of three states with negative-binomial durations."""
-    rng = np.random.default_rng(seed)
-    pieces: list[np.ndarray] = []
-    state = n_rows = 0
-    while n_rows < N_ROWS:
-        n = 1 + rng.negative_binomial(_SHAPE, _SHAPE / (_SHAPE + _DWELL[state]))
-        pieces.append(rng.normal(_MEANS[state], _SPREADS[state], n))
-        n_rows, state = n_rows + n, (state + int(rng.integers(1, 3))) % 3
-    return np.concatenate(pieces)[:N_ROWS]
+    def hears(stage: str, *_: object) -> None:
+        nonlocal now, since
+        if stage != now:
+            spent[now] = spent.get(now, 0.0) + time.process_time() - since
+            now, since = stage, time.process_time()
 
-
-def candidates() -> list[hsmm.HSMM]:
-    return [hsmm.HSMM(k, max_duration=MAX_DURATION, n_init=N_INIT) for k in N_STATES]
-
-
-def night(n_series: int, n_alone: int) -> dict[str, Any]:
-    """The figures of one size. Raises ``RuntimeError`` where a series alone has other bits."""
-    series = [simulated(seed) for seed in range(n_series)]
-    units, X = np.repeat(np.arange(n_series), N_ROWS), np.concatenate(series)
-    selection.select_units(X[: 2 * N_ROWS], candidates(), units[: 2 * N_ROWS])
-    wall, cpu = time.perf_counter(), time.process_time()
-    with phases() as spent:
-        found = selection.select_units(X, candidates(), units)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    sample = range(0, n_series, max(1, n_series // n_alone))[:n_alone]
-    started = time.process_time()
-    beside = {unit: selection.select_model(series[unit], candidates()) for unit in sample}
-    alone = (time.process_time() - started) / len(sample)
-    for unit, one in beside.items():
-        for name in ("bic", "icl", "log_likelihood"):
-            if found.table.filter(unit=unit)[name].to_list() != one.table[name].to_list():
-                raise RuntimeError(f"{name} of series {unit} alone is not what it is among the others.")
-    each = {name: seconds / n_series for name, seconds in spent.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        write_source(n_series, n_rows)
+        Path("night.toml").write_text(_CONFIG.format(n_states=list(N_STATES), max_duration=MAX_DURATION, n_init=n_init))
+        wall, cpu = time.perf_counter(), time.process_time()
+        since = cpu
+        with listening(hears):
+            said = flows.nightly.nightly("night.toml")
+        hears("end")
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        n_files = sum(path.is_file() for path in Path().rglob("*"))
+        runs = sqlite3.connect("mlflow.db").execute("select count(*) from runs").fetchone()[0]
+        os.chdir("/")
+    if said["verdict"] != "PUBLISHED" or said["n_published"] + n_rows * said["n_quarantined"] != n_series * n_rows:
+        raise RuntimeError(f"the night ended {said['verdict']} with {said['n_published']} rows.")
     return {
         "n_series": n_series,
-        "threads": torch.get_num_threads(),
+        "n_rows": n_rows,
+        "n_init": n_init,
         "wall": wall,
         "cpu": cpu,
-        "each": cpu / n_series,
-        "alone": alone,
-        "n_alone": len(sample),
-        "peak_gb": peak,
-        "phases": {**each, "else": cpu / n_series - sum(each.values())},
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "n_runs": runs,
+        "n_files": n_files,
+        "phases": spent,
     }
 
 
-@contextmanager
-def phases() -> Iterator[dict[str, float]]:
-    """CPU seconds of the parts of fits, filled while this lasts."""
-    spent: dict[str, float] = {}
-    parts = [
-        ("starts", restarts, "first_models"),
-        ("EM", trainers, "expectation_maximisation"),
-        ("last steps", trainers, "l_bfgs"),
+def write_source(n_series: int, n_rows: int) -> None:
+    """Simulated series, hour by hour, in ``source.parquet`` where this process is."""
+    times = [_FIRST + timedelta(hours=hour) for hour in range(n_rows)]
+    frames = [
+        pl.DataFrame({"series": f"S{seed:05d}", "time": times, "x": simulated(seed)[:n_rows]})
+        for seed in range(n_series)
     ]
-    before = [getattr(module, name) for _, module, name in parts]
-    try:
-        for (phase, module, name), function in zip(parts, before, strict=True):
-            setattr(module, name, _timed(function, phase, spent))
-        yield spent
-    finally:
-        for (_, module, name), function in zip(parts, before, strict=True):
-            setattr(module, name, function)
+    pl.concat(frames).write_parquet("source.parquet")
 
 
-def _timed(function: Callable[..., Any], phase: str, spent: dict[str, float]) -> Callable[..., Any]:
-    def timed(*arguments: Any, **options: Any) -> Any:
-        started = time.process_time()
-        try:
-            return function(*arguments, **options)
-        finally:
-            spent[phase] = spent.get(phase, 0.0) + time.process_time() - started
+def hmmlearn_loop(n_series: int, n_rows: int, n_init: int) -> dict[str, Any] | None:
+    """CPU seconds that a loop of hmmlearn takes a series: Gaussian HMMs, no durations, as many states and restarts.
 
-    return timed
+    None where hmmlearn is not installed.
+    """
+    peer = next(peer for peer in PEERS if peer.distribution == "hmmlearn")
+    python = environments.interpreter(peer)
+    if python is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "series.npy"
+        np.save(path, np.stack([simulated(seed)[:n_rows] for seed in range(n_series)]))
+        command = [python, "-P", str(_LOOP), str(path), str(n_init), *map(str, N_STATES)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"n_series": n_series, **json.loads(done.stdout)}
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    sys.stdout.write(json.dumps(night(int(sys.argv[1]), int(sys.argv[2]))))
+    sys.stdout.write("\n" + json.dumps(night(*map(int, sys.argv[1:4]))) + "\n")

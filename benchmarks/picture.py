@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LABELS = {"T": "steps T", "K": "states K (HMM)", "D": "longest duration D", "restarts": "restarts fitted together"}
+_TOLD_SHARE = 0.02
 LINE_OF_TYPE = {"float64": "-", "float32": "--"}
 
 
@@ -29,6 +30,32 @@ def draw(
             _curves(panel, [curve for curve in curves if curve["axis"] == axis], axis)
         _threads(panels[1, 1], threads)
         _cells(panels[1, 2], per_cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_nights(nights: list[dict[str, Any]], beside: dict[str, Any] | None, path: Path) -> Path:
+    """CPU seconds of whole nights by phase, and their peak of memory, against the number of series."""
+    import matplotlib as mpl
+
+    sizes = [night["n_series"] for night in nights]
+    last = nights[-1]["phases"]
+    phases = [name for name in last if last[name] >= _TOLD_SHARE * nights[-1]["cpu"]]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(9, 3.8)
+        headline(figure, f"Whole nights with a model for each series of {nights[-1]['n_rows']} rows")
+        seconds, memory = figure.subplots(1, 2)
+        for colour, name in zip(PALETTE, phases, strict=False):
+            seconds.plot(sizes, [n["phases"].get(name, 0.0) for n in nights], "o-", ms=3, color=colour, label=name)
+        seconds.plot(sizes, [night["cpu"] for night in nights], "o-", ms=3, color="black", label="all")
+        if beside is not None:
+            loop = [beside["each"] * size for size in sizes]
+            seconds.plot(sizes, loop, "--", color=MUTED, label="a loop over hmmlearn's HMMs")
+        seconds.set(xlabel="series", ylabel="CPU seconds", xlim=(0, None), ylim=(0, None))
+        seconds.legend(fontsize=7)
+        memory.plot(sizes, [night["peak_gb"] for night in nights], "o-", ms=3, color=PALETTE[0])
+        memory.set(xlabel="series", ylabel="peak of memory, GB", xlim=(0, None), ylim=(0, None))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     return path

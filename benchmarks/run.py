@@ -1,8 +1,8 @@
 """Measure, print, and keep every figure; nothing is printed unless all is correct first.
 
 python -m benchmarks.run --suite cpu [--peers] [--install]
-python -m benchmarks.run --suite night [--sizes 100,300,1000]
-python -m benchmarks.run --suite pipeline [--sizes 100,300,1000] [--rows 1000] [--restarts 16]
+python -m benchmarks.run --suite units [--sizes 100,300,1000]
+python -m benchmarks.run --suite night [--sizes 1000,3000] [--rows 1000] [--restarts 16]
 """
 
 # ruff: noqa: T201 - tables on standard output are what it is for
@@ -21,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, fits, gate, machine, memory, night, picture, pipeline, report, scaling
+from benchmarks import accuracy, fits, gate, machine, memory, night, picture, report, scaling, units
 from benchmarks.peers import environments
 from benchmarks.peers.table import PEERS
 from benchmarks.regressions import make_regression
@@ -31,6 +31,7 @@ from benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "benchmark-scaling.png"
+NIGHTS = ROOT / "docs" / "pictures" / "benchmark-night.png"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -53,22 +54,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def units_suite(options: argparse.Namespace) -> dict[str, Any]:
+    sizes = [int(size) for size in options.sizes.split(",")]
+    _say(f"{', '.join(map(str, sizes))} series side by side")
+    found = units.measure(sizes, options.alone)
+    _print(units.table(found))
+    whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
+    return {**whole, "gate": "passed", "units": found}
+
+
 def night_suite(options: argparse.Namespace) -> dict[str, Any]:
     sizes = [int(size) for size in options.sizes.split(",")]
-    _say(f"nights of {', '.join(map(str, sizes))} series")
-    nights = night.measure(sizes, options.alone)
-    _print(night.table(nights))
-    whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
-    return {**whole, "gate": "passed", "nights": nights}
-
-
-def pipeline_suite(options: argparse.Namespace) -> dict[str, Any]:
-    sizes = [int(size) for size in options.sizes.split(",")]
     _say(f"whole nights of {', '.join(map(str, sizes))} series")
-    nights = pipeline.measure(sizes, options.rows, options.restarts)
-    _print(pipeline.table(nights))
-    beside = pipeline.hmmlearn_loop(options.alone, options.rows, options.restarts)
+    nights = night.measure(sizes, options.rows, options.restarts)
+    _print(night.table(nights))
+    beside = night.hmmlearn_loop(options.alone, options.rows, options.restarts)
     _print([f"a loop over hmmlearn, HMMs only: {beside['each']:.3f} each" if beside else "hmmlearn is not installed"])
+    picture.draw_nights(nights, beside, NIGHTS)
     whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
     return {**whole, "gate": "passed", "nights": nights, "hmmlearn": beside}
 
@@ -117,7 +119,7 @@ def cpu_suite(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-SUITES = {"cpu": cpu_suite, "night": night_suite, "pipeline": pipeline_suite}
+SUITES = {"cpu": cpu_suite, "units": units_suite, "night": night_suite}
 
 
 @contextmanager
@@ -146,10 +148,10 @@ def install() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--suite", choices=[*SUITES], default="cpu")
-    parser.add_argument("--sizes", default="100,300,1000", help="numbers of series of the nights")
+    parser.add_argument("--sizes", default="100,300,1000", help="numbers of series")
     parser.add_argument("--rows", type=int, default=1000, help="rows of each series of a whole night, at most 1,000")
     parser.add_argument("--restarts", type=int, default=16, help="restarts of every candidate of a whole night")
-    parser.add_argument("--alone", type=int, default=10, help="series fitted one after the other beside a night")
+    parser.add_argument("--alone", type=int, default=10, help="series fitted one after the other beside them")
     parser.add_argument("--peers", action="store_true", help="measure the peers that are installed, side by side")
     parser.add_argument(
         "--install", action="store_true", help=f"install the peers below {environments.FOLDER} and stop"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import pipeline
+from benchmarks import night
 
 
 def test_a_further_series_costs_what_nights_differ_by() -> None:
@@ -11,4 +11,4 @@ def test_a_further_series_costs_what_nights_differ_by() -> None:
         {**shared, "n_series": n, "cpu": 10 + 0.5 * n, "phases": {"start": 10.0, "fit": 0.4 * n, "gate": 0.1 * n}}
         for n in (10, 30)
     ]
-    assert pipeline.table(nights)[-1].endswith("from 10 to 30, each: 0.500 (fit 0.400, gate 0.100)")
+    assert night.table(nights)[-1].endswith("from 10 to 30, each: 0.500 (fit 0.400, gate 0.100)")
