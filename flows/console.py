@@ -65,7 +65,7 @@ def print_run(summary: RunSummary, settings: Settings) -> None:
     if summary["n_quarantined"]:
         lines.append(f'quarantine {summary["n_quarantined"]} series; all of them: pl.read_delta("{table}_quarantine")')
         lines += _aside(summary)
-    lines += [*_wild(summary), *_ties(summary)]
+    lines += [*_drift(summary), *_wild(summary), *_ties(summary)]
     lines += [f"note       {note}" for note in summary.get("notes", [])]
     lines += [*_rule(summary.get("rule", {})), *_alerts(summary.get("alerts", {}))]
     _print_lines(lines, counted=settings.source.counts_steps)
@@ -105,7 +105,7 @@ def print_try(said: TrialSummary, *, counted: bool) -> None:
     lines.append(f"page       {said['report']}/report.html, and pictures beside it")
     if said["n_quarantined"]:
         lines += [f"set aside  {said['n_quarantined']} series", *_aside(said)]
-    lines += [*_wild(said), *_ties(said)]
+    lines += [*_drift(said), *_wild(said), *_ties(said)]
     _print_lines(lines, counted=counted)
 
 
@@ -135,6 +135,15 @@ def _aside(summary: Mapping[str, Any]) -> list[str]:
     """The first series that were set aside, and why."""
     told = summary.get("quarantined", [])[:_MOST_TOLD]
     return [f"           {one['series_id'] or '(no name)'}: {one['reason']}, {one['detail']}" for one in told]
+
+
+def _drift(summary: Mapping[str, Any]) -> list[str]:
+    """Inputs that are no longer what they were."""
+    told = summary.get("drift", [])
+    if not told:
+        return []
+    first = [f"{one['series_id']}: {one['detail']}" for one in told[:_MOST_TOLD]]
+    return ["drift      inputs that are no longer what they were", *(f"           {one}" for one in first)]
 
 
 def _wild(summary: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from prefect import flow
 from tasks.alerts.inputs import note_drift_task
 from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
-from tasks.config.outcome import RunSummary
+from tasks.config.outcome import Occasion, RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.decode import decode_task
@@ -58,15 +58,16 @@ def decode_rows(
     notes = [*lineage_notes(settings, line, new=new_lineage), *told_ahead(ingested, validated.as_of, settings.source)]
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
-    summary = describe_input(settings, validated, key, line, "night" if since is None else "backfill")
-    note_drift_task(validated, settings, key)
+    occasion: Occasion = "night" if since is None else "backfill"
+    summary = describe_input(settings, validated, key, line, occasion)
+    summary["drift"] = note_drift_task(validated, settings, key, occasion)
     said = published_summary(settings.output.states, key)
     if said is not None:
-        aside = describe_quarantine(quarantined_again(validated, settings, key))
+        aside = describe_quarantine(quarantined_again(validated, settings, key, occasion))
         return {**summary, **said, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": notes}
-    require_series(validated, settings, key)
+    require_series(validated, settings, key, occasion)
     validated = with_unserved(validated, champion.in_force(), {})
-    require_series(validated, settings, key)
+    require_series(validated, settings, key, occasion)
     names = read_names(settings.output.states, settings.name)
     decoded = decode_task(
         champion.in_force(),

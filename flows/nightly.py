@@ -83,13 +83,13 @@ def night(
     asked = [*lineage_notes(settings, line, new=new_lineage), *told_ahead(ingested, validated.as_of, settings.source)]
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)
-    note_drift_task(validated, settings, key)
+    summary["drift"] = note_drift_task(validated, settings, key, occasion)
     published = published_summary(settings.output.states, key)
     if published is not None:
         notes = [*asked, *out_of_sight(settings, line), *settle_again(settings, published, key).notes]
-        aside = describe_quarantine(quarantined_again(validated, settings, key))
+        aside = describe_quarantine(quarantined_again(validated, settings, key, occasion))
         return {**summary, **published, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": notes}
-    require_series(validated, settings, key)
+    require_series(validated, settings, key, occasion)
     if nothing_new(validated, settings, line):
         repair = settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
         return {

@@ -105,7 +105,7 @@ def _fit(settings: Settings, as_of: datetime, notes: list[str], *, new: bool) ->
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new)
     key = run_key(settings, validated)
-    require_series(validated, settings, key)
+    require_series(validated, settings, key, "backfill")
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
         version, _, found = register(run, fitted, judged, validated, settings, key, line)

@@ -1,30 +1,106 @@
-"""Whether a series' newest rows are what its rows have been: level, spread and missing values of each feature."""
+"""Whether a series' newest rows are what its rows have been: level, spread and missing values of each feature; and
+whether all that teach are of one scale.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.config.outcome import Occasion
 from tasks.config.sections.alerts import Drift
 from tasks.config.settings import Settings
+from tasks.source.jumps import lasting_jumps
 from tasks.source.validate import Validated
 from tasks.tables.findings import append_drift
 
 _FEWEST_WINDOWS = 4
 _LOW, _HIGH = 0.05, 0.95
+_MOST_TOLD = 20
+_FOUND = {
+    "series_id": pl.String(),
+    "feature": pl.String(),
+    "reason": pl.String(),
+    "value": pl.Float64(),
+    "least": pl.Float64(),
+    "most": pl.Float64(),
+}
+_EXPLAINED = ("level", "spread")
+_JUMP = "jump at "
 
 
-def note_drift(validated: Validated, settings: Settings, key: str) -> None:
-    """Note before anything is fitted which inputs are no longer what they were; nothing where none is."""
-    if "drift" not in settings.alerts.also or validated.rows.is_empty():
-        return
-    found = drifted(validated.rows, validated.value_columns, settings.alerts.drift)
+def note_drift(validated: Validated, settings: Settings, key: str, occasion: Occasion) -> list[dict[str, Any]]:
+    """Note before anything is fitted which inputs are no longer what they were; the first of them, in words."""
+    found = inputs_drifted(validated, settings)
     noted = found.with_columns(as_of=pl.lit(validated.as_of), model_name=pl.lit(settings.name), run_key=pl.lit(key))
-    append_drift(settings.output.states, noted, key)
+    append_drift(settings.output.states, noted, key, occasion)
+    return told_drift(found)
 
 
 note_drift_task = task(name="inputs", cache_policy=NO_CACHE)(note_drift)
+
+
+def told_drift(found: pl.DataFrame) -> list[dict[str, Any]]:
+    """The first of them, in words."""
+    return found.select("series_id", "feature", "reason", "value", in_words()).head(_MOST_TOLD).to_dicts()
+
+
+def inputs_drifted(validated: Validated, settings: Settings) -> pl.DataFrame:
+    """What :func:`drifted` and lasting jumps find, these in place of what follows from them."""
+    if "drift" not in settings.alerts.also or validated.rows.is_empty():
+        return pl.DataFrame(schema=_FOUND)
+    rows, features = _without_silences(validated.rows), validated.value_columns
+    jumped = _jumped(rows, features, settings)
+    explained = jumped.select("series_id", "feature").join(pl.DataFrame({"reason": _EXPLAINED}), how="cross")
+    drift = drifted(rows, features, settings.alerts.drift).join(
+        explained, on=["series_id", "feature", "reason"], how="anti", maintain_order="left"
+    )
+    return pl.concat([jumped, drift])
+
+
+def _without_silences(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows but those since a series' last value, and of the time for which its feed had ended: that is told."""
+    has_value = (pl.col("age") == 0).fill_null(value=False)
+    stay = has_value.cum_sum().over("series_id")
+    is_silence = pl.col("stale").any().over("series_id", stay) | (stay == stay.last().over("series_id"))
+    return rows.filter(has_value | ~is_silence)
+
+
+def in_words() -> pl.Expr:
+    """``detail``: what was found, and what was expected."""
+    is_jump, value = pl.col("reason").str.starts_with(_JUMP), pl.col("value").round_sig_figs(4)
+    jump = pl.format(
+        "{} is of another scale or level since {}, when it moved {} times as far as it usually does",
+        "feature",
+        pl.col("reason").str.strip_prefix(_JUMP),
+        pl.col("value").round_sig_figs(3),
+    )
+    least, most = (pl.col(name).round_sig_figs(4) for name in ("least", "most"))
+    window = pl.format("{} of {} is {}; windows before allow {} to {}", "reason", "feature", value, least, most)
+    return pl.when(is_jump).then(jump).otherwise(window).alias("detail")
+
+
+def _jumped(rows: pl.DataFrame, features: list[str], settings: Settings) -> pl.DataFrame:
+    """In the form of :func:`drifted`, what rows from the training window on have of another scale than those before;
+    ``value`` is how many times as far it moved as ever before.
+    """
+    most = settings.promote.max_jump
+    taught = rows.filter(pl.col("trains").cum_max().over("series_id"))
+    return (
+        lasting_jumps(taught, features, most)
+        .sort("series_id", "feature")
+        .select(
+            "series_id",
+            "feature",
+            pl.concat_str(pl.lit(_JUMP), pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).alias("reason"),
+            pl.col("times").alias("value"),
+            pl.lit(0.0).alias("least"),
+            pl.lit(most).alias("most"),
+        )
+    )
 
 
 def drifted(rows: pl.DataFrame, features: list[str], limits: Drift) -> pl.DataFrame:

@@ -52,7 +52,8 @@ def bring_up(settings: Settings, said: RunSummary | None = None) -> Ledger:
     states, name = settings.output.states, settings.name
     publishes, rows = published_rows(settings)
     nights, judged = nights_of(publishes, settings), judged_until(states, name)
-    found, known = _found(settings, publishes, rows, nights, said), read_alerts(states, name)
+    known = read_alerts(states, name)
+    found = _found(settings, publishes, rows, nights, known, said)
     fresh = _fresh(found, known, settings, judged)
     now = nights[-1] if nights else None
     upto = _judged_now(publishes, now)
@@ -69,13 +70,18 @@ def _judged_now(publishes: pl.DataFrame, now: datetime | None) -> JudgedUntil | 
 
 
 def _found(
-    settings: Settings, publishes: pl.DataFrame, rows: pl.DataFrame, nights: list[datetime], said: RunSummary | None
+    settings: Settings,
+    publishes: pl.DataFrame,
+    rows: pl.DataFrame,
+    nights: list[datetime],
+    known: pl.DataFrame,
+    said: RunSummary | None,
 ) -> pl.DataFrame:
     """Every alert that the tables imply, under its key."""
     of_rows = {"order": pl.Int64, "debut": pl.Int64, "place": pl.Int64, "state": pl.Int16}
     blank = [pl.lit(None, kind).alias(column) for column, kind in of_rows.items()]
     parts = [
-        night_alerts(publishes, settings, said).with_columns(
+        night_alerts(publishes, settings, known, said).with_columns(
             *blank, occasion=pl.lit(None, pl.String), state_name=pl.lit(None, pl.String)
         )
     ]
@@ -139,11 +145,14 @@ def within_rate(fresh: pl.DataFrame, found: pl.DataFrame, known: pl.DataFrame, l
 
 
 def _ends(known: pl.DataFrame, found: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
-    """The known alerts with when those ended that were open; what no rule implies any more ends now."""
-    implied = found.select("alert_id", pl.col("released").alias("until"), pl.lit(value=True).alias("implied"))
+    """The known alerts with when those ended that were open; what no rule implies any more ends now, and what was
+    thought over at a moment of which the last run found it goes on.
+    """
+    implied = found.select("alert_id", "goes_on", until="released", implied=pl.lit(value=True))
     told = known.join(implied.unique("alert_id"), on="alert_id", how="left", maintain_order="left")
     until = pl.when("implied").then("until").otherwise(pl.lit(now, pl.Datetime("us", "UTC")))
-    return told.with_columns(pl.coalesce("released", until).alias("released")).select(known.columns)
+    ended = pl.when("goes_on").then(None).otherwise("released")
+    return told.with_columns(pl.coalesce(ended, until).alias("released")).select(known.columns)
 
 
 def _merged(there: pl.DataFrame, fresh: pl.DataFrame, found: pl.DataFrame, now: datetime | None) -> pl.DataFrame:

@@ -7,10 +7,11 @@ from datetime import datetime
 
 import polars as pl
 
+from tasks.alerts.inputs import in_words
 from tasks.alerts.sequence import BACKFILL
 from tasks.config.outcome import RunSummary
 from tasks.config.settings import Settings
-from tasks.tables.findings import read_drift, read_quarantine
+from tasks.tables.findings import read_drift, read_quarantine, runs_of
 from tasks.tables.runs import read_runs
 
 _SCHEMA = {
@@ -25,46 +26,66 @@ _SCHEMA = {
     "run_key": pl.String(),
 }
 _EPISODE = ["kind", "rule", "series_id"]
+_FOUND = ["quarantine", "drift"]
 
 
-def night_alerts(publishes: pl.DataFrame, settings: Settings, said: RunSummary | None = None) -> pl.DataFrame:
+def night_alerts(
+    publishes: pl.DataFrame, settings: Settings, known: pl.DataFrame, said: RunSummary | None = None
+) -> pl.DataFrame:
     """Every alert that the nights' own notes imply: one for as long as a cause goes on, night after night.
 
     It began on the night ``as_of`` and was ``released`` on the first night that published, or noted such causes,
     without it: one that came to no such end says nothing of it. Nights of a backfill are none. Where runs of one moment
-    differ, as one that a wrong option had refused and the one after it, that one counts which has ``said`` how it went.
+    differ, as one that a wrong option had refused and the one after it, that one counts which has ``said`` how it went:
+    what it did not find is over, what it did find ``goes_on``. A cause that is found after the end of its ``known``
+    alert is another.
     """
-    also, ended = settings.alerts.also, {*publishes.filter(pl.col("occasion") != BACKFILL)["as_of"]}
-    filled = publishes.filter(pl.col("occasion") == BACKFILL)["run_key"].implode()
+    also, filled = settings.alerts.also, _filled(publishes, settings)
+    nightly = publishes.filter(pl.col("occasion") != BACKFILL)
     seen = [pl.DataFrame(schema=_SCHEMA)]
     if "quarantine" in also:
         seen.append(_set_aside(settings))
     if "drift" in also:
         seen.append(_drifted(settings))
     if "held" in also:
-        seen.append(_held(publishes))
+        seen.append(_held(nightly))
     told = pl.concat([part.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items()) for part in seen])
-    own = told.filter(~pl.col("run_key").is_in(filled)).unique([*_EPISODE, "as_of"], keep="last", maintain_order=True)
-    judged = publishes.filter(pl.col("gate").is_not_null())["as_of"].to_list()
-    nights = {kind: ended | {*own.filter(kind=kind)["as_of"]} for kind in ("quarantine", "drift")} | {"held": {*judged}}
-    episodes = pl.concat([_episodes(own.filter(kind=kind), sorted(told)) for kind, told in nights.items()])
-    return episodes if said is None else _mended(episodes, told, said)
+    own = told.filter(~pl.col("run_key").is_in([*filled]))
+    own = own.unique([*_EPISODE, "as_of"], keep="last", maintain_order=True)
+    nights = {kind: {*nightly["as_of"]} | {*own.filter(kind=kind)["as_of"]} for kind in _FOUND}
+    nights["held"] = {*nightly.drop_nulls("gate")["as_of"]}
+    ends = known.filter(pl.col("kind").is_in([*nights])).select(*_EPISODE, end="released").drop_nulls("end")
+    episodes = pl.concat([_episodes(own.filter(kind=kind), sorted(there), ends) for kind, there in nights.items()])
+    return _as_said(episodes, told, said).drop("last")
 
 
-def _mended(episodes: pl.DataFrame, told: pl.DataFrame, said: RunSummary) -> pl.DataFrame:
-    """The same, those over that still went on at the moment of a run which did not find their cause."""
-    now, there = datetime.fromisoformat(said["as_of"]), told.filter(run_key=said["run_key"]).select(_EPISODE).unique()
-    marked = episodes.join(there.with_columns(there=pl.lit(value=True)), on=_EPISODE, how="left", maintain_order="left")
-    is_mended = pl.col("kind").is_in(["quarantine", "drift"]) & pl.col("there").is_null() & (pl.col("as_of") <= now)
+def _as_said(episodes: pl.DataFrame, told: pl.DataFrame, said: RunSummary | None) -> pl.DataFrame:
+    """The episodes of causes that a run looks for, ended where they still went on at its moment and it did not find
+    them; ``goes_on`` are those that it found.
+    """
+    if said is None:
+        return episodes.with_columns(goes_on=pl.lit(value=False))
+    now = datetime.fromisoformat(said["as_of"])
+    there = told.filter(run_key=said["run_key"]).select(_EPISODE).unique().with_columns(goes_on=pl.lit(value=True))
+    marked = episodes.join(there, on=_EPISODE, how="left", maintain_order="left").with_columns(
+        (pl.col("goes_on").fill_null(value=False) & pl.lit(now).is_between("as_of", "last")).alias("goes_on")
+    )
+    is_mended = pl.col("kind").is_in(_FOUND) & ~pl.col("goes_on") & (pl.col("last") <= now)
     until = pl.when(is_mended).then(pl.lit(now, pl.Datetime("us", "UTC")))
-    return marked.with_columns(pl.coalesce("released", until).alias("released")).drop("there")
+    return marked.with_columns(pl.coalesce("released", until).alias("released"))
 
 
 def nights_of(publishes: pl.DataFrame, settings: Settings) -> list[datetime]:
     """The moments of all runs but those of backfills, in order."""
-    filled = {*publishes.filter(pl.col("occasion") == BACKFILL)["as_of"]}
-    told = {*read_runs(settings.output.states, settings.name)["as_of"]} - filled
-    return sorted(told | {*read_quarantine(settings.output.states, settings.name)["as_of"]} - filled)
+    states, filled = settings.output.states, _filled(publishes, settings)
+    told = [read_runs(states, settings.name), read_quarantine(states, settings.name)]
+    return sorted({moment for part in told for moment in part.filter(~pl.col("run_key").is_in([*filled]))["as_of"]})
+
+
+def _filled(publishes: pl.DataFrame, settings: Settings) -> set[str]:
+    """The keys of the runs of backfills, those that published nothing among them."""
+    published = publishes.filter(pl.col("occasion") == BACKFILL)["run_key"]
+    return {*published} | runs_of(settings.output.states, BACKFILL)
 
 
 def _set_aside(settings: Settings) -> pl.DataFrame:
@@ -84,17 +105,13 @@ def _set_aside(settings: Settings) -> pl.DataFrame:
 
 def _drifted(settings: Settings) -> pl.DataFrame:
     rows = read_drift(settings.output.states, settings.name)
-    bounds = pl.format("{} of {} is {}", "reason", "feature", pl.col("value").round_sig_figs(4))
-    expected = pl.format(
-        "; windows before allow {} to {}", pl.col("least").round_sig_figs(4), pl.col("most").round_sig_figs(4)
-    )
     return rows.select(
         pl.lit("drift").alias("kind"),
         pl.concat_str("reason", "feature", separator=" ").alias("rule"),
         "series_id",
         pl.col("as_of").alias("time"),
         "as_of",
-        pl.concat_str(bounds, expected).alias("detail"),
+        in_words(),
         "value",
         pl.lit(None, pl.Int32).alias("model_version"),
         "run_key",
@@ -102,7 +119,8 @@ def _drifted(settings: Settings) -> pl.DataFrame:
 
 
 def _held(publishes: pl.DataFrame) -> pl.DataFrame:
-    held = publishes.filter(pl.col("gate").is_not_null() & (pl.col("gate") != "PROMOTE"))
+    judged = publishes.drop_nulls("gate").unique("as_of", keep="last", maintain_order=True)
+    held = judged.filter(pl.col("gate") != "PROMOTE")
     why = [", ".join(_codes(json.loads(reasons))) for reasons in held["reasons"]]
     return held.select(
         pl.lit("held").alias("kind"),
@@ -123,17 +141,32 @@ def _codes(reasons: list[str] | dict[str, list[str]]) -> list[str]:
     return sorted({code for codes in reasons.values() for code in codes}) if isinstance(reasons, dict) else reasons
 
 
-def _episodes(seen: pl.DataFrame, nights: list[datetime]) -> pl.DataFrame:
-    """The first night of each unbroken run of nights with the same cause, and the night after its last."""
+def _episodes(seen: pl.DataFrame, nights: list[datetime], ends: pl.DataFrame) -> pl.DataFrame:
+    """The first night of each unbroken run of nights with the same cause, its ``last``, and the night after that.
+
+    An end that is known of such a cause (``ends``) breaks it, too.
+    """
     number = {night: place for place, night in enumerate(nights)}
     counted = seen.filter(pl.col("as_of").is_in(nights)).with_columns(
         pl.col("as_of").replace_strict(number, return_dtype=pl.Int64).alias("night")
     )
+    counted = counted.sort("as_of").join_asof(
+        ends.sort("end"),
+        left_on="as_of",
+        right_on="end",
+        by=_EPISODE,
+        allow_exact_matches=False,
+        check_sortedness=False,
+    )
     counted = counted.sort(*_EPISODE, "night")
-    begins = ((pl.col("night") - pl.col("night").shift()) != 1).fill_null(value=True).over(_EPISODE)
+    follows = (pl.col("night") - pl.col("night").shift()) == 1
+    is_broken = (pl.col("end") >= pl.col("as_of").shift()).fill_null(value=False)
+    begins = (~(follows & ~is_broken)).fill_null(value=True).over(_EPISODE)
     numbered = counted.with_columns(begins.cum_sum().over(_EPISODE).alias("episode"))
     told = numbered.group_by(*_EPISODE, "episode", maintain_order=True).agg(
-        pl.col("time", "as_of", "detail", "value", "model_version", "run_key").first(), pl.col("night").last()
+        pl.col("time", "as_of", "detail", "value", "model_version", "run_key").first(),
+        pl.col("night").last(),
+        pl.col("as_of").last().alias("last"),
     )
     after = pl.col("night") + 1
     there = pl.Series(nights, dtype=pl.Datetime("us", "UTC"))

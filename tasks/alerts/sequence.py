@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 
 from tasks.config.columns import WILD, WITHOUT_VALUE
+from tasks.config.outcome import Occasion
 from tasks.config.settings import Settings
 from tasks.tables.publishes import read_publishes
 from tasks.tables.states import read_as_published
 
-BACKFILL = "backfill"
+BACKFILL: Occasion = "backfill"
 _COLUMNS = [
     "series_id",
     "time",

@@ -118,6 +118,7 @@ class RunSummary(TypedDict, total=False):
     n_quarantined: int
     quarantined: list[dict[str, str]]
     wild: list[dict[str, Any]]
+    drift: list[dict[str, Any]]
     ties: list[dict[str, Any]]
     best: BestCandidate | None
     chosen: list[ChosenCandidate]

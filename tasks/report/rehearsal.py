@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tasks.alerts.inputs import inputs_drifted, told_drift
 from tasks.config.errors import ConfigurationError, GateError, LineageError
 from tasks.config.outcome import NightOutlook, TrialSummary
 from tasks.config.progress import say
@@ -63,6 +64,7 @@ def rehearse(settings: Settings, as_of: str | None, output: str | None) -> Trial
     validated = with_unserved(validated, shown, judged.decisions)
     decoded = _decoded(settings, shown, judged, validated)
     summary = describe_input(settings, validated, run_key(settings, validated), line)
+    summary["drift"] = told_drift(inputs_drifted(validated, settings))
     new = unpublished(settings.output.states, decoded, settings.name, line)
     summary |= describe_outcome(fitted, judged, new, validated, None, None)
     drawn = _drawn(settings, {**summary, "verdict": "TRIED"}, shown, judged, fitted, validated, decoded, folder)

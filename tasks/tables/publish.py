@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.errors import AllQuarantinedError, PipelineError, UnservedError
-from tasks.config.outcome import IN_SHARDS, RunSummary
+from tasks.config.outcome import IN_SHARDS, Occasion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
 from tasks.source.run_key import run_key
@@ -52,7 +52,7 @@ def publish(
     The state table comes last: its commit is the publish.
     """
     states = settings.output.states
-    append_quarantine(states, quarantine_rows(validated, settings, key), key)
+    append_quarantine(states, quarantine_rows(validated, settings, key), key, summary["occasion"])
     if unpublished(states, decoded, settings.name, summary.get("lineage")).is_empty():
         return _nothing_new(validated, settings, key, summary)
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
@@ -130,7 +130,7 @@ def noted_run(settings: Settings, validated: Validated, key: str) -> Iterator[No
 
 def already_there(validated: Validated, settings: Settings, key: str, summary: RunSummary) -> RunSummary:
     """What a run says that had nothing to publish, and so fitted nothing."""
-    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key)
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, summary["occasion"])
     newest = newest_summary(settings.output.states, settings.name) or {}
     said: RunSummary = {**summary, "verdict": "ALREADY_PUBLISHED", "model_version": newest.get("model_version")}
     close_run(settings.output.states, settings.name, validated.as_of, key, said)
@@ -146,11 +146,11 @@ def _nothing_new(validated: Validated, settings: Settings, key: str, summary: Ru
 publish_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish)
 
 
-def require_series(validated: Validated, settings: Settings, key: str) -> None:
+def require_series(validated: Validated, settings: Settings, key: str, occasion: Occasion) -> None:
     """Raises ``AllQuarantinedError`` if no series is left; the reasons are in the quarantine table by then."""
     if not validated.rows.is_empty():
         return
-    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key)
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, occasion)
     raise all_set_aside(validated.quarantine)
 
 
@@ -188,12 +188,12 @@ def not_in_force(settings: Settings, validated: Validated) -> list[str]:
     ]
 
 
-def quarantined_again(validated: Validated, settings: Settings, key: str) -> Validated:
+def quarantined_again(validated: Validated, settings: Settings, key: str, occasion: Occasion) -> Validated:
     """Besides, what an earlier run of this key set aside because no model served it. That the rows are the same does
     not say that those which cannot be used are.
     """
     states = settings.output.states
-    append_quarantine(states, quarantine_rows(validated, settings, key), key)
+    append_quarantine(states, quarantine_rows(validated, settings, key), key, occasion)
     before = read_quarantine(states, settings.name).filter(pl.col("reason").is_in(UNSERVED), run_key=key)
     unserved = before.select(validated.quarantine.columns).unique("series_id", keep="last")
     both = pl.concat([validated.quarantine, unserved]).unique("series_id", keep="first").sort("series_id")

@@ -370,18 +370,20 @@ def test_no_more_are_told_of_a_series_than_the_largest_rate(made, night) -> None
 
 
 def test_a_feed_that_ended_is_one_alert_until_it_returns(made, night, rows, toy) -> None:
-    place = made("here")
+    window = ("--set", "alerts.drift.window=20")
+    place = made("here", *window)
     stops = rows.filter((pl.col("symbol") == "A") | ~pl.col("date").is_between(toy.day(152), toy.day(175)))
     stops.write_parquet(place.source)
     for n in (160, 166, 170, 176):
-        night(place, n)
+        night(place, n, *window)
     stale = alerts(place).filter(kind="stale")
     assert stale.select("series_id", pl.col("released").is_null()).rows() == [("B", True)]
     assert stale["delivery"].to_list() == ["NONE"]
-    night(place, 180)
+    night(place, 180, *window)
     assert alerts(place).filter(kind="stale").select("alert_id", pl.col("released").is_null()).rows() == [
         (stale["alert_id"][0], False)
     ]
+    assert alerts(place).filter(kind="drift").is_empty(), "that a feed ended is told twice"
 
 
 def test_a_series_without_a_calendar_that_ended_is_one_alert_too(place_at, rows, toy) -> None:
@@ -561,3 +563,40 @@ def test_what_a_wrong_option_had_set_aside_is_over_once_the_night_is_worked_with
         assert said.last_json["alerts"]["n_open"] == alerts(place)["released"].null_count()
     assert place.command("decode", "--as-of", str(toy.day(155)), *TWO).status == 0
     assert set_aside(place) == ["C"]
+
+
+def test_what_is_wrong_again_after_it_was_mended_is_another_alert(made, night, rows, toy) -> None:
+    """Mended on the very night on which it began, by another run; wrong again on that night, it is the same one."""
+    place = made("here")
+
+    def worked(n: int, *aside: str) -> list[tuple[int, int | None]]:
+        is_aside = pl.col("symbol").is_in(list(aside))
+        rows.with_columns(x=pl.when(is_aside).then(np.inf).otherwise("x")).write_parquet(place.source)
+        night(place, n)
+        found = alerts(place).filter(kind="quarantine").select("as_of", "released")
+        first = toy.day(0)
+        return [
+            ((begin.date() - first).days, None if end is None else (end.date() - first).days)
+            for begin, end in found.rows()
+        ]
+
+    assert worked(155, "B") == [(155, None)]
+    assert worked(155) == [(155, 155)]
+    assert worked(155, "B") == [(155, None)]
+    assert worked(155) == [(155, 155)]
+    assert worked(157, "B") == [(155, 155), (157, None)]
+    assert worked(158, "B") == [(155, 155), (157, None)]
+    assert worked(158) == [(155, 155), (157, 158)]
+    assert worked(160, "B") == [(155, 155), (157, 158), (160, None)]
+    assert worked(162) == [(155, 155), (157, 158), (160, 162)]
+
+
+def test_a_backfill_that_publishes_nothing_tells_nobody_either(place_at, toy, rows, listener) -> None:
+    place = place_at("here")
+    rows.write_parquet(place.source)
+    options = (*TWO, *listener.options, "--set", "source.min_rows=61")
+    said = place.command("backfill", "--start", str(toy.day(30)), "--end", str(toy.day(90)), "--every", "30d", *options)
+    assert {*place.quarantine()["as_of"].dt.date()} == {toy.day(30), toy.day(60)}, said.err
+    assert place.command("run", "--as-of", str(toy.day(100)), *options).status == 0
+    assert not [one for one in listener.told() if one["kind"] == "quarantine"]
+    assert {*alerts(place).filter(kind="quarantine")["delivery"]} <= {"BACKFILL"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
-from tasks.source.jumps import jumps
+from tasks.source.jumps import jumps, lasting_jumps
 
 SET = ("--set", "model.n_states=2", "--set", "promote.min_improvement=-1e9", "--set", "promote.min_margin=0")
 RETURNS = ("--set", 'features={x={op="log_return", column="x"}}', "--set", "source.wild_spreads=1e6")
@@ -81,3 +83,50 @@ def test_a_hundredth_is_as_far_as_a_hundredfold(toy) -> None:
         rows = toy.frame(np.append(x, factor * x[0])).with_columns(pl.col("date").cast(pl.Datetime("us", "UTC")))
         rows = rows.rename({"symbol": "series_id", "date": "time"})
         assert jumps(rows, ["x"], rows["time"][-2], 10.0).height == found
+
+
+@pytest.mark.parametrize("factor", [1000.0, 0.001])
+@pytest.mark.parametrize("middle", [10.0, 0.0])
+def test_what_is_of_another_scale_since_some_row_is_found_among_all(toy, factor: float, middle: float) -> None:
+    """Regimes, a lone spike, wild tails and what came back are of one scale; so is a machine that is off at first."""
+    rng, third = np.random.default_rng(3), np.arange(300) >= 200
+    calm = middle + 2 * toy.sojourns(300, 2, seed=3) + 0.3 * rng.normal(size=300)
+    is_off = (np.arange(300) < 40) | (toy.sojourns(300, 2, seed=1) == 0)
+    series = {
+        "changed": np.where(third, factor * calm, calm),
+        "regimes": calm,
+        "came back": np.where(third, calm, np.where(np.arange(300) < 100, calm, factor * calm)),
+        "spike": np.where(np.arange(300) == 150, 1e4, calm),
+        "tails": rng.standard_t(2, size=300),
+        "off at first": np.where(is_off, 0.01, 5.0) * rng.normal(1, 0.01, 300),
+    }
+    rows = pl.concat([toy.frame(x, symbol=name) for name, x in series.items()]).select(
+        pl.col("symbol").alias("series_id"), pl.col("date").cast(pl.Datetime("us", "UTC")).alias("time"), "x"
+    )
+    found = lasting_jumps(rows, ["x"], 10.0)
+    assert found.select("series_id", pl.col("time").dt.date()).rows() == [("changed", toy.day(200))]
+
+
+@pytest.mark.parametrize("pool", ["pooled", "per_series"])
+def test_a_first_night_names_the_series_whose_unit_changes(place, toy, pool: str) -> None:
+    """On the console, in JSON, on the page and as one alert, which ends once the source is mended."""
+    options = ("--set", f"fit.pool={pool}", "--set", "source.wild_spreads=1e9")
+    told = "x is of another scale or level since 2020-04-20T00:00:00Z, when it moved"
+
+    def worked(n: int, factor: float):
+        pl.concat([prices(toy, "A", 1, factor, since=110), prices(toy, "B", 2)]).write_parquet(place.source)
+        return night(place, toy, n, *options)
+
+    said = worked(150, 1000.0)
+    (drift,) = said.last_json["drift"]
+    assert (drift["series_id"], drift["reason"]) == ("A", "jump at 2020-04-20T00:00:00Z")
+    assert drift["value"] > 100
+    assert f"A: {told}" in said.out
+    assert f"A: {told}" in Path(place.command("report", *options, *SET, "--json").last_json["report"]).read_text()
+    worked(152, 1000.0)
+    alerts = [one for one in place.command("alerts", "--json").last_json["alerts"] if one["kind"] == "drift"]
+    assert [(one["series_id"], one["released"]) for one in alerts] == [("A", None)]
+    assert alerts[0]["detail"].startswith(told)
+    assert worked(154, 1.0).last_json["drift"] == []
+    ended = [one for one in place.command("alerts", "--every", "--json").last_json["alerts"] if one["kind"] == "drift"]
+    assert [(one["series_id"], one["released"][:10]) for one in ended] == [("A", str(toy.day(154)))]

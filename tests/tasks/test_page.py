@@ -490,7 +490,7 @@ def test_the_bars_of_a_feature_stand_in_the_order_of_its_quantiles_on_one_axis()
 def test_moves_are_shown_by_persistent_id(model: ChosenModel) -> None:
     moves = states(page_data_of(rows_of("A", PATH), models=[replace(model, ids=(2, 0))]))["moves"]
     assert [state for state, _ in moves["heads"]] == [state for state, *_ in moves["rows"]] == [0, 2]
-    assert [[cell["text"] for cell in cells] for *_, cells in moves["rows"]] == [["–", "1.000"], ["1.000", "–"]]  # noqa: RUF001
+    assert [[cell["text"] for cell in cells] for *_, cells in moves["rows"]] == [["–", "100.0 %"], ["100.0 %", "–"]]  # noqa: RUF001
 
 
 def test_counted_time_is_shown_as_numbers_of_steps(model: ChosenModel) -> None:
@@ -537,7 +537,7 @@ def published(settings_for: Callable[..., Settings], prices: Callable[..., pl.Da
     summary = {"model_name": "toy", "run_key": "key", "verdict": "PUBLISHED", "as_of": AS_OF.isoformat(), "n_series": 2}
     states_table = settings.output.states
     append_names(states_table, {0: "calm"}, "toy", START, "key")
-    append_quarantine(states_table, aside(("B", "constant")), "key")
+    append_quarantine(states_table, aside(("B", "constant")), "key", "night")
     publish_states(states_table, rows, "toy", "key", {**summary, "mlflow_run_id": "r", "model_version": 1})
     return settings
 
@@ -591,3 +591,21 @@ def test_of_many_models_only_those_that_are_shown_are_read() -> None:
     assert models[7].scaling.statistics["series_id"].to_list() == [names[7]]
     page(page_data_of(rows, models=models))
     assert 0 < len(set(read)) <= MOST_UNITS
+
+
+def test_why_rows_are_missing_adds_up() -> None:
+    status = ["OK", "OK", "MISSING", "MISSING", "MISSING", "MISSING", "STALE", "STALE"]
+    reason = [None, "wild_value", "wild_value", "gap", "gap", "no_value", "no_value_for_long", "wild_value"]
+    data = page_data_of(pl.concat([rows_of("A", [0] * 8, status=status, reason=reason), rows_of("B", PATH)]))
+    shown = Text(page(data)).text
+    why = "steps that the source lacks: 2, after a feed had ended: 2, values too wild to be evidence: 1, empty cells: 1"
+    assert f"6 of 108 rows are missing ({why})." in shown
+    assert [row["n_wild"] for row in quality(data)["rows"]] == ["3", "0"]
+    assert "stale" in standing(data)["rows"][0]["kinds"] + standing(data)["rows"][1]["kinds"]
+    assert "are missing." in Text(page(page_data_of(rows_of("B", PATH)))).text
+
+
+def test_inputs_that_are_no_longer_what_they_were_are_named() -> None:
+    drift = [{"series_id": HOSTILE, "feature": "x", "reason": "level", "value": 9.0, "detail": "level of x is 9"}]
+    shown = Text(page(page_data_of(rows_of("A", PATH), summary={"run_key": "key", "drift": drift}))).text
+    assert f"{HOSTILE}: level of x is 9." in shown

@@ -92,7 +92,7 @@ def test_the_table_has_the_contract_types(states: str) -> None:
 def test_quarantine_and_names_lie_beside_the_states(states: str) -> None:
     bad = pl.DataFrame({"series_id": "Z", "reason": "constant", "detail": "d", "model_name": "toy", "run_key": "k1"})
     for _ in range(2):
-        append_quarantine(states, bad.with_columns(as_of=pl.lit(FIRST)), "k1")
+        append_quarantine(states, bad.with_columns(as_of=pl.lit(FIRST)), "k1", "night")
         append_names(states, {0: "calm", 1: "state 1"}, "toy", FIRST, "k1")
     append_names(states, {0: "never mind", 2: "new"}, "toy", FIRST, "k2")
     assert pl.read_delta(quarantine_table(states)).height == 1

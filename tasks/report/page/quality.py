@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from tasks.config.columns import WITHOUT_VALUE
+from tasks.config.columns import WILD, WITHOUT_VALUE
 from tasks.report.page.data import PageData
 
 
@@ -33,10 +33,11 @@ def by_reason(quarantine: pl.DataFrame) -> pl.DataFrame:
 def coverage(rows: pl.DataFrame) -> pl.DataFrame:
     """One row a series, the least complete first.
 
-    series_id, first, last, n_rows, n_missing, n_gaps (steps that the source lacks), n_held, longest (missing rows in
-    succession).
+    series_id, first, last, n_rows, n_missing, of which n_gaps (steps that the source lacks), n_stale (after its feed
+    had ended) and n_without_evidence (all that they have is wild), n_wild (a value of theirs is), n_held, longest
+    (missing rows in succession).
     """
-    missing = pl.col("status").is_in(WITHOUT_VALUE)
+    missing, is_wild = pl.col("status").is_in(WITHOUT_VALUE), pl.col("reason").is_in(WILD)
     stretches = missing.rle()
     longest = stretches.struct.field("len").filter(stretches.struct.field("value")).max().fill_null(0)
     return (
@@ -46,7 +47,10 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("time").last().alias("last"),
             pl.len().alias("n_rows"),
             missing.sum().alias("n_missing"),
-            (missing & (pl.col("reason") == "gap")).sum().alias("n_gaps"),
+            ((pl.col("status") == "MISSING") & (pl.col("reason") == "gap")).sum().alias("n_gaps"),
+            (pl.col("status") == "STALE").sum().alias("n_stale"),
+            ((pl.col("status") == "MISSING") & is_wild).sum().alias("n_without_evidence"),
+            is_wild.sum().alias("n_wild"),
             (pl.col("status") == "HELD").sum().alias("n_held"),
             longest.alias("longest"),
         )

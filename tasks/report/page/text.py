@@ -22,6 +22,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:{written}}".replace("-", _MINUS)
 
 
+def steps(value: float | None) -> str:
+    """A number of steps, to a tenth of one."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:,.1f}"
+
+
 def count(value: int) -> str:
     return f"{value:,}"
 

@@ -18,11 +18,16 @@ from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
 from tasks.report.page.quality import balance, by_reason, coverage, set_aside
 from tasks.report.page.signs import KINDS, newest_rows
-from tasks.report.page.text import NOTHING, count, number, plain, share, short
+from tasks.report.page.text import NOTHING, count, number, plain, share, short, steps
 
 MOST_ROWS = 60
 MOST_CANDIDATES = 50
 _UNRECORDED = "not recorded"
+_MISSING = {
+    "n_gaps": "steps that the source lacks",
+    "n_stale": "after a feed had ended",
+    "n_without_evidence": "values too wild to be evidence",
+}
 _OTHER_LAWS = {"transition": "transition", "initial": "first state"}
 
 
@@ -88,12 +93,12 @@ def standing(data: PageData) -> dict[str, Any]:
             "name": _name(names, row["state"]),
             "previous": _name(names, row["previous"]) if row["changed"] else "",
             "certainty": share(row["certainty"]),
-            "elapsed": number(row["elapsed_mean"]),
+            "elapsed": steps(row["elapsed_mean"]),
             "remaining": plain(row["remaining_p50"] and int(row["remaining_p50"])),
             "p_change_5": share(row["p_change_5"]),
             "log_density": number(row["log_density"]),
             "floor": number(row["floor"]),
-            "kinds": [(kind, words) for kind, words in KINDS.items() if row[kind]],
+            "kinds": [words for kind, words in KINDS.items() if row[kind]] + ["stale"] * (row["status"] == "STALE"),
         }
         for row in found.head(MOST_ROWS).iter_rows(named=True)
     ]
@@ -175,6 +180,8 @@ def quality(data: PageData) -> dict[str, Any]:
             "n_missing": count(row["n_missing"]),
             "share": share(row["n_missing"] / row["n_rows"]),
             "n_gaps": count(row["n_gaps"]),
+            "n_stale": count(row["n_stale"]),
+            "n_wild": count(row["n_wild"]),
             "n_held": count(row["n_held"]),
             "longest": count(row["longest"]),
         }
@@ -186,7 +193,7 @@ def quality(data: PageData) -> dict[str, Any]:
         "n_series": found.height,
         "n_rows": count(data.rows.height),
         "n_missing": count(int(found["n_missing"].sum())),
-        "n_gaps": count(int(found["n_gaps"].sum())),
+        "missing": _missing(found),
         "n_aside": aside.height,
         "reasons": [(reason, count(n)) for reason, n in by_reason(aside).iter_rows()],
         "details": details,
@@ -194,8 +201,15 @@ def quality(data: PageData) -> dict[str, Any]:
             (short(one["series_id"]), short(one["feature"]), data.when(_moment(one["time"])), number(one["value"], 4))
             for one in data.summary.get("wild", [])
         ],
-        "most": MOST_ROWS,
+        "drift": [{**one, "series_id": short(one["series_id"])} for one in data.summary.get("drift", [])],
     }
+
+
+def _missing(found: pl.DataFrame) -> list[str]:
+    """Why rows have no value that counts, and how many."""
+    n, n_missing = {name: int(found[name].sum()) for name in _MISSING}, int(found["n_missing"].sum())
+    told = [*((words, n[name]) for name, words in _MISSING.items()), ("empty cells", n_missing - sum(n.values()))]
+    return [f"{words}: {count(rows)}" for words, rows in told if rows]
 
 
 def _moment(text: str) -> datetime:

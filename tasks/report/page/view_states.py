@@ -28,7 +28,7 @@ from tasks.report.page.profile import (
 )
 from tasks.report.page.series import MOST_FEATURES
 from tasks.report.page.spread import spreads
-from tasks.report.page.text import NOTHING, count, number, share, short
+from tasks.report.page.text import NOTHING, count, number, share, short, steps
 
 MOST_STATES = 12
 HAZARD_STEPS = (1, 5, 20)
@@ -125,9 +125,9 @@ def _profile(
         "freedom": NOTHING if curves.freedom is None else number(float(curves.freedom[state])),
         "share": share(common),
         "width": round(100 * common, 1),
-        "expected": number(float(curves.mean_duration[state])),
+        "expected": steps(float(curves.mean_duration[state])),
         "n_runs": count(len(own.length)),
-        "median_run": number(float(np.median(own.length))) if len(own.length) else NOTHING,
+        "median_run": steps(float(np.median(own.length))) if len(own.length) else NOTHING,
         "hazards": [share(float(curves.hazard[state, step - 1])) for step in HAZARD_STEPS],
         "died": "" if died.is_empty() else data.when(died[-1]),
     }
@@ -159,7 +159,7 @@ def _moves(data: PageData) -> dict[str, Any] | None:
     rows = []
     for place, head in zip(order, heads, strict=True):
         cells = [
-            {"p": round(float(p), 3), "text": NOTHING if other == place and p == 0 else f"{p:.3f}"}
+            {"p": round(float(p), 3), "text": NOTHING if other == place and p == 0 else share(float(p))}
             for other, p in zip(order, matrix[place, order], strict=True)
         ]
         rows.append((*head, cells))
