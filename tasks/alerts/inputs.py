@@ -76,7 +76,7 @@ def in_words() -> pl.Expr:
         "{} is of another scale or level since {}, when it moved {} times as far as it usually does",
         "feature",
         pl.col("reason").str.strip_prefix(_JUMP),
-        pl.col("value").round_sig_figs(3),
+        pl.col("value").round_sig_figs(3).cast(pl.String).str.strip_suffix(".0"),
     )
     least, most = (pl.col(name).round_sig_figs(4) for name in ("least", "most"))
     window = pl.format("{} of {} is {}; windows before allow {} to {}", "reason", "feature", value, least, most)

@@ -521,7 +521,16 @@ def test_each_unit_can_be_chosen_and_shows_its_own_model(model: ChosenModel) -> 
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0.0, "0.00"), (-1234.5, "−1,234"), (0.00012345, "0.000123"), (1e20, "1.00e+20"), (np.inf, "∞"), (np.nan, "–")],  # noqa: RUF001
+    [
+        (0.0, "0.00"),
+        (0.99961, "1.00"),
+        (9.996, "10.0"),
+        (-1234.5, "−1,234"),  # noqa: RUF001
+        (0.00012345, "0.000123"),
+        (1e20, "1.00e+20"),
+        (np.inf, "∞"),
+        (np.nan, "–"),  # noqa: RUF001
+    ],
 )
 def test_numbers_are_written_with_three_digits(value: float, written: str) -> None:
     assert number(value) == written

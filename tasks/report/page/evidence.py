@@ -11,7 +11,9 @@ _MOST = 200
 
 
 def recorded(found: Any) -> list[tuple[str, str]]:
-    """Key and value of everything in a recorded mapping, nested keys joined by dots; empty if there is none."""
+    """Key and value of everything in a recorded mapping, nested keys joined by dots, but nothing of what is
+    empty.
+    """
     if not isinstance(found, dict):
         return []
     return [(key[:_LONGEST], value[:_LONGEST]) for key, value in _flat(found)][:_MOST]
@@ -22,6 +24,6 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             leaves += _flat(value, f"{prefix}{key}.")
-        else:
+        elif value not in ({}, []):
             leaves.append((f"{prefix}{key}", plain(value)))
     return leaves

@@ -17,7 +17,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return NOTHING
     if math.isinf(value):
         return "∞" if value > 0 else f"{_MINUS}∞"
-    exponent = math.floor(math.log10(abs(value))) if value else 0
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     written = f",.{max(digits - 1 - exponent, 0)}f" if -5 <= exponent < 15 else f".{digits - 1}e"
     return f"{value:{written}}".replace("-", _MINUS)
 

@@ -50,9 +50,9 @@ def head(data: PageData) -> dict[str, Any]:
 def _facts(data: PageData) -> list[tuple[str, str]]:
     newest, best = data.rows.sort("as_of").row(-1, named=True), data.summary.get("best") or {}
     law = _law(best) if best else _UNRECORDED
-    if data.model is not None and data.model.unit:
-        law = "one for each series"
     score = f"{data.criterion} {number(best['score'], 7)}" if best.get("score") is not None else _UNRECORDED
+    if data.model is not None and data.model.unit:
+        law, score = "one for each series", data.criterion
     span = f"{data.when(data.rows['time'].min())} to {data.when(data.rows['time'].max())}"
     n_newest = data.rows.filter(pl.col("as_of") == newest["as_of"]).height
     return [
@@ -122,7 +122,7 @@ def alerts(data: PageData) -> dict[str, Any] | None:
             "series": short(row["series_id"]) or "all",
             "kind": row["kind"],
             "detail": row["detail"],
-            "value": "" if row["value"] is None else number(row["value"]),
+            "value": _alerts_value(row["kind"], row["value"]),
             "time": data.when(row["time"]),
             "until": "open" if row["released"] is None else data.when(row["released"]),
         }
@@ -130,6 +130,11 @@ def alerts(data: PageData) -> dict[str, Any] | None:
     ]
     n_open = data.alerts.filter(pl.col("released").is_null()).height
     return {"rows": rows, "n": data.alerts.height, "n_open": count(n_open)}
+
+
+def _alerts_value(kind: str, value: float | None) -> str:
+    """The probability of a state, or what else was found."""
+    return "" if value is None else share(value) if kind in ("state", "change") else number(value)
 
 
 def ranking(data: PageData) -> dict[str, Any] | None:
