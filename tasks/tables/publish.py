@@ -63,9 +63,11 @@ def publish(
     return Published("PUBLISHED", n_rows) if n_rows else _nothing_new(validated, settings, key, summary)
 
 
-def publish_before(validated: Validated, settings: Settings, key: str, results: pl.DataFrame) -> None:
+def publish_before(
+    validated: Validated, settings: Settings, key: str, results: pl.DataFrame, occasion: Occasion
+) -> None:
     """Note what goes before the shards of a run: the series set aside, and what was fitted."""
-    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key)
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, occasion)
     append_results(settings.output.states, results, key)
 
 

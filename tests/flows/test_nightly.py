@@ -26,7 +26,7 @@ SUMMARY = {
         "report",
         "as_of",
     ),
-    *("lineage", "means", "wild", "drift", "ties", "device"),
+    *("lineage", "means", "wild", "drift", "ties", "device", "chosen"),
     *("n_series", "n_published", "n_held", "n_stale", "stale", "n_quarantined", "quarantined"),
     *("best", "gate", "identity", "states", "rule", "notes", "occasion", "alerts", "seconds"),
 }

@@ -301,19 +301,21 @@ def test_no_secret_is_said(made, monkeypatch, listener) -> None:
         )
 
 
-def test_a_variable_that_is_not_set_is_said_before_anything_is_read(place_at) -> None:
+def test_a_variable_that_is_not_set_is_said_before_anything_is_fitted(place_at, rows) -> None:
     place = place_at("here")
+    rows.write_parquet(place.source)
     said = place.command("run", "--set", 'alerts.hook={url_from="NOWHERE_AT_ALL"}')
     assert said.status == 2
     assert "alerts.hook.url_from: the variable NOWHERE_AT_ALL is not set" in said.err
+    assert "fitting" not in said.err
 
 
-def test_a_state_that_there_is_not_is_answered_with_the_nearest_before_anything_is_read(made) -> None:
+def test_a_state_that_there_is_not_is_answered_with_the_nearest_before_anything_is_fitted(made) -> None:
     place = made("here")
     assert place.command("name", "0=calm", "1=crisis").status == 0
-    place.source.unlink()
     for command in ("run", "decode", "alerts"):
         said = place.command(command, *TWO, "--set", 'alerts.states=["crises"]')
+        assert "fitting" not in said.err
         assert (said.status, "did you mean 'crisis'?" in said.err) == (2, True), said.err
     said = place.command("run", *TWO, "--set", 'alerts.changes=["calm -> 7"]')
     assert (said.status, "found '7'" in said.err) == (2, True)
