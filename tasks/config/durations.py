@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _CALENDAR_DAYS = {"bd": 1.4, "mo": 30.4, "q": 91.3, "y": 365.25}
@@ -34,6 +34,11 @@ def _require_short(text: str) -> None:
         raise ValueError("a length of at most 400 years")
 
 
+def _as_text(found: Any) -> Any:
+    """Nothing may be written as a number."""
+    return str(found) if type(found) is int else found
+
+
 def _parse_delay(text: str) -> str:
     if text != "0" and (re.fullmatch(r"(\d+(ms|s|m|h|d|w))+", text) is None):
         raise ValueError("a fixed delay such as 0, 30m, 1d or 1d12h")
@@ -49,7 +54,7 @@ def _parse_window(text: str) -> str:
     return text
 
 
-Delay = Annotated[str, AfterValidator(_parse_delay)]
+Delay = Annotated[str, BeforeValidator(_as_text), AfterValidator(_parse_delay)]
 Window = Annotated[str, AfterValidator(_parse_window)]
 
 

@@ -39,7 +39,8 @@ from tasks.source.seen import (
 from tasks.source.text import cells, number
 
 RAW = "raw:"
-_THOUSANDS = re.compile(r"'-?\d{1,3}(?:,\d{3})+(?:\.\d+)?'$|'-?\d{1,3}(?:\.\d{3})+,\d+'$")
+_THOUSANDS = re.compile(r"'-?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?'$|'-?[1-9]\d{0,2}(?:\.\d{3})+,\d+'$")
+_ONE_COMMA = re.compile(r"'-?\d+,\d+'$")
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,15 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
 
 def _number_remedy(flaw: str, source: Source) -> str:
     if _THOUSANDS.search(flaw):
-        return "; remove the marks between thousands"
+        told = "; remove the marks between thousands"
+        return f'{told}, or for decimal commas set `source.decimal = ","`' if _may_be_decimal(flaw, source) else told
     if source.decimal == ",":
         return '; with `source.decimal = ","` a point is no decimal mark' if "." in flaw else ""
     return '; for decimal commas set `source.decimal = ","`' if "," in flaw else ""
+
+
+def _may_be_decimal(flaw: str, source: Source) -> bool:
+    return source.decimal == "." and bool(_ONE_COMMA.search(flaw))
 
 
 def place_of(rows: pl.DataFrame, index: int) -> str:

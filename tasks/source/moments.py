@@ -112,24 +112,33 @@ def _in_utc(found: pl.Expr, stamps: Stamps, source: Source, series: pl.Expr) -> 
 def _of_clock(clock: pl.Expr, source: Source, series: pl.Expr) -> pl.Expr:
     """A clock that skips an hour shows some times never, and one that goes back some twice.
 
-    Midnight is the beginning of its day, whatever the clock does; so is any time where rows are days or longer, whose
-    day is beyond doubt. Other skipped times are null, and repeated ones as ``source.ambiguous`` says.
+    Midnight is the beginning of its day, whatever the clock does, unless rows are shorter than days; so is any time
+    where rows are days or longer, whose day is beyond doubt. Other skipped times are null, and repeated ones as
+    ``source.ambiguous`` says.
     """
     zone = str(source.timezone)
     early = clock.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     late = clock.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
-    of_days = source.frequencies and all(is_of_days(frequency) for frequency in source.frequencies.values())
-    lenient = pl.lit(value=True) if of_days else clock == clock.dt.truncate("1d")
+    lenient = _is_of_its_day(clock, source)
     repeated = {"earliest": early, "latest": late, "reject": pl.lit(None, pl.Datetime("us", zone))}
     if source.ambiguous == "infer":
         shown = pl.int_range(pl.len()).over(series, clock)
         twice = pl.len().over(series, clock) > 1
         repeated["infer"] = pl.when(twice & (shown == 0)).then(early).when(twice).then(late)
+        lenient = lenient & ~twice
     found = pl.when(early == late).then(early).when(lenient).then(early).otherwise(repeated[source.ambiguous])
     later = at_clock(clock, zone)
     is_of_its_day = later.dt.convert_time_zone(zone).dt.date() == clock.dt.date()  # there are days that never were
     skipped = pl.when(lenient & early.is_null() & is_of_its_day).then(later)
     return found.dt.convert_time_zone("UTC").fill_null(skipped)
+
+
+def _is_of_its_day(clock: pl.Expr, source: Source) -> pl.Expr:
+    """Whether a time that a clock skips or repeats says no more than its day."""
+    of_days = {is_of_days(frequency) for frequency in source.frequencies.values()}
+    if source.resample is None and len(of_days) == 1:
+        return pl.lit(value=of_days.pop())
+    return clock == clock.dt.truncate("1d")
 
 
 def at_clock(clock: pl.Expr, zone: str) -> pl.Expr:

@@ -17,7 +17,7 @@ from tasks.config.settings_errors import closest
 from tasks.source.delta import files_of_table, scan_table
 from tasks.source.files import SourceFile, is_delta, source_files
 from tasks.source.stores import cause_at_store
-from tasks.source.text import separator
+from tasks.source.text import UTF_16, separator
 from tasks.source.untrusted import check_parquet
 
 FILE, ROW = "file", "row"
@@ -100,9 +100,11 @@ def unreadable(path: str, error: BaseException) -> SourceError:
     if isinstance(error, UnicodeDecodeError):
         byte = error.object[error.start : error.start + 1]
         meant = f", {byte.decode('cp1252', 'replace')!r} in Latin-1" if byte >= b"\xa0" else ""
-        said = f"it is no UTF-8 (byte {byte[0]:#x}{meant}): {_SAVE}"
+        said = UTF_16 if b"\0" in error.object else f"it is no UTF-8 (byte {byte[0]:#x}{meant}): {_SAVE}"
     elif "invalid utf-8" in said:
         said = f"it is no UTF-8: {_SAVE}"
+    elif "found more fields" in said:
+        said = "a row has more cells than its header has names"
     cause = said.splitlines()[0].split(" (set POLARS")[0].rstrip(".:") if said else "no reason"
     return SourceError(
         f"source.path: {path!r} cannot be read: {cause}; expected unencrypted Parquet, CSV in UTF-8 (a name that "

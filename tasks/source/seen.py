@@ -224,5 +224,5 @@ def time_remedy(source: Source) -> str:
         return f"expected times as `source.time_format` ({source.time_format}) says"
     return (
         'expected ISO 8601, such as 2024-12-31 or 2024-12-31T17:00Z, or `source.time_format`, such as "%d.%m.%Y" for '
-        '31.12.2024 and "%m/%d/%Y" for 12/31/2024'
+        '31.12.2024, "%m/%d/%Y" for 12/31/2024 and "%Y%m%d" for 20241231'
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-_NOTHING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "None", "-", ".")
+_NOTHING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "None", "-", ".")
+UTF_16 = "it holds zero bytes, as UTF-16 does: `iconv -f utf-16 -t utf-8` makes UTF-8"
 _SEPARATORS = ",;\t|"
 _MOST_OF_HEADER = 1 << 20
 _ISO = (
@@ -26,6 +27,8 @@ def separator(path: str, columns: Sequence[str]) -> str:
         return ","
     with gzip.open(path, "rb") if path.lower().endswith(".gz") else Path(path).open("rb") as lines:
         header = lines.readline(_MOST_OF_HEADER).decode("utf-8-sig").rstrip("\r\n")
+    if "\0" in header:
+        raise ValueError(f"{path}: {UTF_16}")
     if "\r" in header:
         raise ValueError(f"{path}: its lines end with a carriage return alone; expected line feeds")
     named = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _SEPARATORS}

@@ -330,7 +330,7 @@ GOOD = "day,x\n" + "".join(f"{d},{x}\n" for d, x in zip(DAYS, NOISE[:N], strict=
         ("a,b\n1.5,2\n2.5,3\n", "own.csv", "says when a row happened (found 'a', 'b')"),
         ("day,name\n2024-01-01,x\n2024-01-02,y\n", "own.csv", "name: 2 of its 2 cells hold no number, the first 'x'"),
         ("day,x\n2024-01-01,3\n2024-01-02,3\n", "own.csv", "x: it never changes"),
-        ("day,x\n2024-01-01,1,2\n", "own.csv", "more fields"),
+        ("day,x\n2024-01-01,1,2\n", "own.csv", "a row has more cells than its header has names"),
         (GOOD, "own.xlsx", "a spreadsheet: save it as CSV"),
         (GOOD, "own.json", "JSON: save it as CSV"),
         (GOOD, "own.parquet", "cannot be read"),

@@ -283,10 +283,11 @@ class TestTime:
         clocks = pl.DataFrame({"symbol": "A", "date": moments.dt.replace_time_zone(None)})
         clocks.with_columns(close=pl.int_range(pl.len()).cast(pl.Float64)).write_parquet(folder / "p.parquet")
         hourly = {"timezone": "Europe/Berlin", "frequency": "1h"}
-        said = checked(at("p.parquet", **hourly))
-        assert said.quarantine["reason"].to_list() == ["bad_time"]
-        assert "`source.ambiguous`" in said.quarantine["detail"][0]
-        assert "2024-10-27 02:00:00" in said.quarantine["detail"][0]
+        for steps in (hourly, hourly | {"frequency": "1d", "resample": "mean"}):
+            said = checked(at("p.parquet", **steps))
+            assert said.quarantine["reason"].to_list() == ["bad_time"]
+            assert "`source.ambiguous`" in said.quarantine["detail"][0]
+            assert "2024-10-27 02:00:00" in said.quarantine["detail"][0]
         assert read(at("p.parquet", **hourly, ambiguous="infer"))["time"].equals(moments.dt.convert_time_zone("UTC"))
         once = clocks.unique(maintain_order=True).with_columns(close=pl.int_range(pl.len()).cast(pl.Float64))
         once.write_parquet(folder / "p.parquet")
