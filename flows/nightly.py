@@ -7,6 +7,7 @@ from datetime import datetime
 
 from prefect import flow
 
+from flows.runners import check_runner
 from flows.shards import fit_and_judge_shards, publish_shards
 from tasks.alerts.inputs import note_drift_task
 from tasks.alerts.statement import stated_task
@@ -76,6 +77,7 @@ def night(
     check_output(settings.output.states)
     check_local_database(settings.tracking.uri)
     check_candidates(settings)
+    check_runner(settings.run)
     say("ingest")
     ingested = ingest_task(settings, as_of)
     say("validate")

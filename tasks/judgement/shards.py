@@ -20,6 +20,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import hsmm
+from tasks.config.errors import FitError
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import ALL, Bundle, load_bundle, save_bundle
@@ -53,7 +54,7 @@ def fit_shard(settings: Settings, folder: str) -> FinishedShard:
     be. Models appear beside the rows, whole or not at all.
     """
     place = Path(folder)
-    if not (place / _FITTED).is_dir():
+    if not is_fitted(folder):
         with gpu_slot(settings.fit.device), appearing(place / _FITTED, keep=True) as made:
             _fit(settings, place, made)
     fits = _read_words(place / _FITTED / _FITS)
@@ -61,6 +62,24 @@ def fit_shard(settings: Settings, folder: str) -> FinishedShard:
 
 
 fit_shard_task = task(name="fit", cache_policy=NO_CACHE)(fit_shard)
+
+
+def fit_shards(settings: Settings, folders: Sequence[str]) -> None:
+    """:func:`fit_shard` for several, a piece of a worker's work; raises ``FitError`` for one that it cannot see."""
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise FitError(
+                f"run.runner: a worker does not see {folder!r}; expected a file system that all of them share."
+            )
+        fit_shard(settings, folder)
+
+
+fit_shards_task = task(name="fit shards", cache_policy=NO_CACHE)(fit_shards)
+
+
+def is_fitted(folder: str) -> bool:
+    """Whether what comes of a shard is there."""
+    return (Path(folder) / _FITTED).is_dir()
 
 
 @dataclass(frozen=True)

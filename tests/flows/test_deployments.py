@@ -38,7 +38,7 @@ _SCHEDULED = {name: given["schedules"] for name, given in _DEPLOYMENTS.items() i
 _TRIGGERED = {name: given["triggers"] for name, given in _DEPLOYMENTS.items() if "triggers" in given}
 _ONE_MODEL = ("model.n_states=3", 'model.emission="student_t"', 'model.duration="geometric"')
 _WRITERS, _ENTRIES = 16, 25
-_MOST_CONNECTIONS = 60  # as docs/how-to/postgresql.md says
+_MOST_CONNECTIONS = 45  # as docs/how-to/postgresql.md says
 needs_server = pytest.mark.skipif("HSMM_TEST_SERVER" not in os.environ, reason="HSMM_TEST_SERVER is not set")
 
 
