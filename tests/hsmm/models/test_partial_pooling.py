@@ -125,6 +125,20 @@ def test_a_new_unit_has_the_groups_law(data: tuple[np.ndarray, np.ndarray], pool
     assert found.score(X, named) == pytest.approx(own + instead, rel=1e-12)
 
 
+def test_a_unit_of_many_rows_is_one_of_the_group() -> None:
+    """Where units differ much each says as much of the group's law as any other, however many rows it has."""
+    stays, lengths = [(0.95,) * 3, *[(0.6,) * 3] * 3], [600, 60, 60, 60]
+    drawn = [
+        chain(stay).sample(n, random_state=seed) for seed, (stay, n) in enumerate(zip(stays, lengths, strict=True))
+    ]
+    X, states = (np.concatenate([np.asarray(one[part]) for one in drawn]) for part in (0, 1))
+    units = np.repeat(np.arange(4), lengths)
+    model = hsmm.HMM(3, n_init=1).fit(X, groups=units, states=states)
+    assert model.transition_prob_.diagonal().mean() > 0.85
+    found = PartialPooling(model, own=["transition"], concentration=1.0).fit(X, units, states=states)
+    assert 0.6 < found.group_.transition_prob_.diagonal().mean() < 0.75
+
+
 def test_several_series_of_a_unit_learn_together(data: tuple[np.ndarray, np.ndarray], pooled: hsmm.HMM) -> None:
     X, units = data
     halves = np.concatenate([[n // 2, n - n // 2] for n in LENGTHS])
