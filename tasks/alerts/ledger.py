@@ -18,6 +18,7 @@ from tasks.config.outcome import RunSummary
 from tasks.config.sections.alerts import Alerts
 from tasks.config.settings import Settings
 from tasks.tables.alerts import JudgedUntil, change_alerts, judged_until, read_alerts
+from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_names
 
 PENDING, DELIVERED = "PENDING", "DELIVERED"
@@ -86,10 +87,13 @@ def _found(
         )
     ]
     if len(rows):
-        names = read_names(settings.output.states, settings.name)
+        states, name = settings.output.states, settings.name
+        names = read_names(states, name)
         parts.append(row_alerts(rows, rule_for(settings), settings, names))
         if nights and "stale" in settings.alerts.also:
-            parts.append(overdue(rows, settings, nights[-1]).with_columns(pl.lit(None, pl.Int64).alias("order")))
+            aside = read_quarantine(states, name).filter(as_of=nights[-1])["series_id"]
+            late = overdue(rows, settings, nights[-1], {*aside})
+            parts.append(late.with_columns(pl.lit(None, pl.Int64).alias("order")))
     told = pl.concat(parts, how="diagonal_relaxed")
     lineage = publishes["lineage"][-1] if len(publishes) else None
     return told.with_columns(

@@ -602,3 +602,30 @@ def test_a_backfill_that_publishes_nothing_tells_nobody_either(place_at, toy, ro
     assert place.command("run", "--as-of", str(toy.day(100)), *options).status == 0
     assert not [one for one in listener.told() if one["kind"] == "quarantine"]
     assert {*alerts(place).filter(kind="quarantine")["delivery"]} <= {"BACKFILL"}
+
+
+def test_a_series_that_the_source_has_no_more_is_one_alert_until_it_returns(made, night, rows, toy) -> None:
+    """It has no rows that could go on without values; one that is set aside for as long is told as that alone."""
+    place = made("here")
+    calm = rows.filter(symbol="A").with_columns(symbol=pl.lit("C"))
+    broken = calm.with_columns(x=pl.when(pl.col("date") > toy.day(150)).then(np.inf).otherwise("x"))
+
+    def gone() -> list[tuple[str, str, bool]]:
+        found = alerts(place).filter(kind="stale").select("series_id", "detail", pl.col("released").is_null())
+        return found.rows()
+
+    pl.concat([rows, calm]).write_parquet(place.source)
+    night(place, 151)
+    pl.concat([rows.filter(symbol="A"), broken]).write_parquet(place.source)
+    night(place, 160)
+    assert gone() == []
+    night(place, 165)
+    assert gone() == [("B", "the source has it no more", True)]
+    for n in (165, 170):
+        night(place, n)
+    assert gone() == [("B", "the source has it no more", True)]
+    assert "B  stale: the source has it no more  open" in place.command("alerts", *TWO).out
+    pl.concat([rows, broken]).write_parquet(place.source)
+    night(place, 172)
+    assert gone() == [("B", "the source has it no more", False)]
+    assert {*alerts(place).filter(kind="quarantine")["series_id"]} == {"C"}

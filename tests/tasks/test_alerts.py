@@ -21,6 +21,7 @@ from tasks.alerts.hook import HookError, hook_call, persistently
 from tasks.alerts.hysteresis import Hysteresis, beginnings, last_before
 from tasks.alerts.inputs import drifted
 from tasks.alerts.ledger import key_of, within_rate
+from tasks.alerts.of_rows import overdue
 from tasks.alerts.rule import ANY, Rule
 from tasks.alerts.sequence import first_rows, valued
 from tasks.alerts.surprise import with_surprise
@@ -357,3 +358,31 @@ def test_every_change_matters_where_nothing_is_named() -> None:
 def test_a_series_first_row_is_marked() -> None:
     rows = pl.DataFrame({"series_id": ["A", "A", "B"]})
     assert first_rows(rows).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "aside", "expected"),
+    [
+        (30, "OK", set(), ["gone"]),
+        (30, "MISSING", set(), ["gone"]),
+        (30, "STALE", set(), []),
+        (30, "OK", {"gone"}, []),
+        (4, "OK", set(), []),
+        (0, "OK", set(), []),
+    ],
+    ids=["without a row for long", "empty before", "told as stale by its rows", "set aside", "not for long", "there"],
+)
+def test_what_the_source_has_no_more_is_overdue(days: int, status: str, aside: set[str], expected: list[str]) -> None:
+    """Not what is there: that a weekend is longer than `source.stale_after` is the calendar's business."""
+    assignments = ["source.stale_after=5", 'source.available_after="1d"', 'source.frequency="1bd"']
+    settings = read_settings(Path("configs/markets.toml"), assignments)
+    newest = datetime(2024, 3, 29, tzinfo=UTC)
+
+    def series(name: str, until: datetime, last: str) -> pl.DataFrame:
+        times = [until - timedelta(days=n) for n in range(9, -1, -1)]
+        return pl.DataFrame({"series_id": name, "time": times, "status": ["OK"] * 9 + [last]})
+
+    rows = pl.concat([series("gone", newest - timedelta(days=days), status), series("there", newest, "OK")])
+    blank = {name: pl.lit(0) for name in ("model_version", "run_key", "order", "debut", "occasion")}
+    told = overdue(rows.with_columns(as_of=pl.lit(newest), **blank), settings, newest + timedelta(days=9), aside)
+    assert told["series_id"].to_list() == expected
