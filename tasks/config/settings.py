@@ -105,6 +105,17 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _resamples_what_is_used(self) -> Self:
+        how = self.source.resample
+        for column in how if isinstance(how, dict) else ():
+            if column not in self.source_columns:
+                raise ValueError(
+                    f"`source.resample` of {column!r} with columns that features use: "
+                    f"{nearest(column, self.source_columns)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _chains_know_their_context(self, info: ValidationInfo) -> Self:
         if is_outline(info) or self.source.missing_context != "mark_missing":
             return self

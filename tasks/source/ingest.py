@@ -20,6 +20,7 @@ from tasks.source.parts import FILE, ROW, Part
 from tasks.source.seen import (
     KNOWN,
     MOMENT,
+    UNWRITTEN,
     WRITTEN,
     Seen,
     SeenPart,
@@ -140,6 +141,9 @@ def _flaw(moment: pl.Expr, columns: Sequence[tuple[str, pl.DataType]], source: S
     """What of a row could not be read: the first cell that holds something else."""
     time = pl.col(source.time).cast(pl.String)
     flaws = [pl.when(moment.is_null() & time.is_not_null()).then(pl.format(f"{source.time} holds '{{}}'", time))]
+    if source.written_at is not None:
+        written = pl.col(source.written_at).cast(pl.String)
+        flaws.insert(0, pl.when(pl.col(UNWRITTEN)).then(pl.format(f"{source.written_at} holds '{{}}'", written)))
     for column, dtype in columns:
         if _is_text(dtype):
             cell = cells(pl.col(column))

@@ -70,7 +70,10 @@ def read_parts(path: str, wanted: Mapping[str, str], version: int | None = None)
         raise unreadable(path, error) from None
     require_columns([(file.path, schema) for file, schema, _ in stored], wanted)
     alike = groupby(stored, key=lambda entry: (entry[0].is_text and entry[0].path, _used(entry[1], wanted), entry[2]))
-    return [_part([file for file, *_ in run], schema, mark) for (_, schema, mark), run in alike]
+    try:
+        return [_part([file for file, *_ in run], schema, mark) for (_, schema, mark), run in alike]
+    except _REFUSALS as error:
+        raise unreadable(path, error) from None
 
 
 def stored_columns(path: str) -> pl.Schema:

@@ -19,8 +19,9 @@ from tasks.config.settings import Settings
 from tasks.source.moments import Stamps, is_of_days, stamps_of, with_utc
 from tasks.source.parts import Part, read_parts, unreadable
 from tasks.source.query import query_part
+from tasks.source.text import cells
 
-MOMENT, KNOWN, WRITTEN = "source:moment", "source:known", "source:written"
+MOMENT, KNOWN, WRITTEN, UNWRITTEN = "source:moment", "source:known", "source:written", "source:unwritten"
 _FIRST = 1000
 REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -196,7 +197,7 @@ def series_id(settings: Settings) -> pl.Expr:
 
 def with_times(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
     """The part with when a row happened, and when it became known: once it was available, and written; and when that
-    was.
+    was. A row of which it cannot be read when it was written has no time, and says so.
     """
     source, series = settings.source, series_id(settings)
     rows = with_utc(seen.part.scanned, MOMENT, source.time, seen.stamps, source, series)
@@ -204,7 +205,10 @@ def with_times(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
     if seen.written is None or source.written_at is None:
         return rows.with_columns(available.alias(KNOWN))
     rows = with_utc(rows, WRITTEN, source.written_at, seen.written, source, series)
-    rows = rows.with_columns(pl.col(WRITTEN).fill_null(available))
+    cannot_be_read = pl.col(WRITTEN).is_null() & cells(pl.col(source.written_at)).is_not_null()
+    rows = rows.with_columns(cannot_be_read.alias(UNWRITTEN)).with_columns(
+        pl.when(~pl.col(UNWRITTEN)).then(MOMENT).alias(MOMENT), pl.col(WRITTEN).fill_null(available)
+    )
     return rows.with_columns(pl.max_horizontal(available, WRITTEN).alias(KNOWN))
 
 

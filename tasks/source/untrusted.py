@@ -156,7 +156,7 @@ def _check_arrow_schema(text: bytes) -> None:
         raise ValueError("its Arrow schema does not begin as a message does")
     try:
         pa.ipc.read_schema(pa.py_buffer(schema))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, NotImplementedError, OSError) as error:
         raise ValueError(f"its Arrow schema does not hold: {error}") from None
 
 

@@ -388,6 +388,17 @@ class TestPolicies:
         assert (known("2024-01-20")[10], known("2024-01-20")[12]) == (-1.0, 12.0)
         assert checked(settings, None).as_of == datetime(2024, 1, 30, tzinfo=UTC)
 
+    def test_when_a_row_was_written_can_be_read_or_is_said_not_to_be(self, folder: Path, at: Build) -> None:
+        days = [date(2024, 1, 1) + timedelta(days=i) for i in range(30)]
+        frame = pl.DataFrame({"date": days, "close": [1.0 + i % 3 for i in range(30)]})
+        for series, cell in (("A", "soon"), ("B", "NA")):
+            last = pl.int_range(pl.len()) == 29
+            written = pl.when(last).then(pl.lit(cell)).otherwise(pl.lit("2024-02-01")).alias("written")
+            frame.with_columns(written, symbol=pl.lit(series)).write_parquet(folder / f"{series}.parquet")
+        found = checked(at("*.parquet", written_at="written"))
+        assert found.quarantine.select("series_id", "reason").rows() == [("A", "bad_time")]
+        assert "row 30 of A.parquet (written holds 'soon')" in found.quarantine["detail"][0]
+
 
 def test_a_folder_of_nothing_that_can_be_read(folder: Path, at: Build) -> None:
     (folder / "README.md").write_text("nothing")

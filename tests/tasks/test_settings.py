@@ -88,6 +88,10 @@ def config(tmp_path: Path) -> Path:
         ("fit.tol=nan", ["fit.tol", "finite"]),
         ("source.timezone=Mars/Olympus", ["source.timezone", "'Mars/Olympus'", "IANA"]),
         ("source.frequency=2bd", ["source.frequency", "'2bd'", "1bd"]),
+        (
+            "source={path='p', time='t', frequency='1d', resample={clos='sum'}}",
+            ["source.resample", "'clos'", "'close'"],
+        ),
         ("source.available_after=1mo", ["source.available_after", "'1mo'", "1d12h"]),
         ("fit.train_window=3", ["fit.train_window"]),
         ("name=Toy", ["name", "'Toy'"]),

@@ -267,3 +267,16 @@ def test_what_ordinary_writers_make_is_read(settings_for, tmp_path: Path) -> Non
         else:
             with pytest.raises(SourceError, match="holds no rows"):
                 ingest(settings)
+
+
+@pytest.mark.parametrize("width", ["int128", "decimal256"])
+def test_numbers_that_are_too_wide_are_one_sentence(settings_for, prices, tmp_path: Path, width: str) -> None:
+    settings, table = settings_for(prices()), prices().to_arrow()
+    if width == "int128":
+        prices().with_columns(pl.col("close").cast(pl.Int128)).write_parquet(tmp_path / "source.parquet")
+    else:
+        wide = table["close"].cast(pa.decimal256(50, 10))
+        pq.write_table(table.set_column(2, "close", wide), tmp_path / "source.parquet")
+    with pytest.raises(SourceError, match="cannot be read") as refusal:
+        ingest(settings)
+    assert len(str(refusal.value).splitlines()) == 1
