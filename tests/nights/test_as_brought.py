@@ -169,3 +169,30 @@ def test_what_is_no_table_of_numbers_is_one_sentence(place: Any, write: Any, wor
     said = place.command("run", f"--set=source.path={path}")
     assert (said.status, said.out) == (2, "")
     assert words in said.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (
+            {"date": pl.col("date").cast(pl.Datetime("ms", "UTC"))},
+            "holds dates in {a} and timestamps with a zone in {b}",
+        ),
+        ({"x": pl.concat_list("x")}, "column 'x' of {b} holds List(Float64); expected numbers"),
+        ({"symbol": pl.lit(1.5)}, "column 'symbol' of {b} holds Float64; expected text or integers"),
+        ({"x": None}, "column 'x' is in {a} and not in {b}; expected it in every file"),
+    ],
+)
+def test_files_that_cannot_be_read_together_are_named(place: Any, toy: Any, other: dict[str, Any], words: str) -> None:
+    folder = place.folder / "in"
+    folder.mkdir()
+    days = rows([date(2020, 1, 1) + timedelta(days=i) for i in range(30)], toy).with_columns(symbol=pl.lit("A"))
+    days.write_parquet(folder / "a.parquet")
+    lacking = [name for name, made in other.items() if made is None]
+    days.with_columns(**{name: made for name, made in other.items() if made is not None}).drop(lacking).write_parquet(
+        folder / "b.parquet"
+    )
+    said = place.command("run", f"--set=source.path={folder}")
+    assert (said.status, said.out) == (2, "")
+    named = {name: repr(str(folder / f"{name}.parquet")) for name in "ab"}
+    assert words.format(**named) in said.err.splitlines()[-1]
