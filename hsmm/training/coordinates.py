@@ -62,6 +62,12 @@ class Coordinates:
         """(R, P) the vectors of the models that these coordinates were made for."""
         return self.of(self._model)
 
+    def sizes(self) -> Tensor:
+        """(R, P) what a step along each coordinate is compared with: 1, or a standard deviation of the data's unit."""
+        known = self._model.sizes()
+        own = [(self._origin[name], known.get(name)) for name in self._learnt]
+        return torch.cat([(torch.ones_like(x) if size is None else size.expand_as(x)).flatten(1) for x, size in own], 1)
+
     def take(self, restarts: Tensor) -> Coordinates:
         return Coordinates(self._model.take(restarts), self._frozen)
 

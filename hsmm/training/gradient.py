@@ -101,9 +101,12 @@ def adam(model: Model, objective: Objective, *, n_steps: int, learning_rate: flo
 
 
 def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> Fit:
-    """At most ``n_steps`` steps of L-BFGS from each of R models, until some in a row gain less than ``tol`` a row."""
+    """At most ``n_steps`` steps of L-BFGS from each of R models, until some in a row gain less than ``tol`` a row.
+
+    Means are measured in their states' standard deviations: without, a narrow state is steep in them beyond all else.
+    """
     coordinates = Coordinates(model, objective.frozen)
-    vectors = coordinates.of(model)
+    vectors, sizes = coordinates.of(model), coordinates.sizes()
     running = torch.arange(len(vectors), device=vectors.device)
     n_iter = torch.zeros_like(running)
     converged = torch.zeros_like(running, dtype=torch.bool)
@@ -112,14 +115,17 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
     history = [here.value.clone()]
     ascent, own, target = Ascent(), coordinates, objective
     for _ in range(n_steps):
+        size = sizes[running]
 
-        def at(trial: Tensor, own: Coordinates = own, target: Objective = target) -> tuple[Tensor, Tensor, Tensor]:
-            found = slope(own, target, trial)
-            return found.vectors, found.value, found.gradient
+        def at(
+            trial: Tensor, own: Coordinates = own, target: Objective = target, size: Tensor = size
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            found = slope(own, target, trial * size)
+            return trial, found.value, found.gradient * size
 
         before = here.value
-        here = Slope(*ascent.step(at, here.vectors, here.value, here.gradient))
-        here = replace(here, vectors=projected(own, target, here.vectors))
+        reached, value, gradient = ascent.step(at, here.vectors / size, before, here.gradient * size)
+        here = Slope(projected(own, target, reached * size), value, gradient / size)
         vectors[running] = here.vectors
         n_iter[running] += 1
         objective.tell(here.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import torch
@@ -16,14 +17,17 @@ _ROWS_EACH = 3  # on average
 
 
 class Levels:
-    """The tight groups of standardised ``points`` (N, P), and how they might be shared by ``n_states``."""
+    """The tight groups of standardised ``points`` (N, P), and how they might be shared by ``n_states``.
 
-    def __init__(self, points: Tensor, sequences: Sequences, n_states: int) -> None:
+    States are normal, or, where ``least_dof`` is given, have a Student-t law of so many degrees of freedom.
+    """
+
+    def __init__(self, points: Tensor, sequences: Sequences, n_states: int, least_dof: float | None = None) -> None:
         seen = sequences.observed.any(1).cpu()
         group = torch.zeros(len(points), dtype=torch.int64)
         group[seen] = _groups(points[seen])
         self._points, self._sequences, self._n_states = points, sequences, n_states
-        self._seen, self._group = seen, group
+        self._seen, self._group, self._least_dof = seen, group, least_dof
 
     @property
     def n_groups(self) -> int:
@@ -45,7 +49,7 @@ class Levels:
 
     @cached_property
     def _ranked(self) -> Tensor:
-        """(Q, L) the state of each group, by the likelihood of normal states that follow each other as they do then."""
+        """(Q, L) the state of each group, by the likelihood of states that follow each other as they do then."""
         shares = partitions(self.n_groups, self._n_states)
         member = torch.nn.functional.one_hot(shares, self._n_states).to(self._points.dtype)
         own = torch.nn.functional.one_hot(self._group, self.n_groups).to(self._points.dtype) * self._seen[:, None]
@@ -57,8 +61,27 @@ class Levels:
         variance = (square / size - (total / size).square()).clamp(min=0.0)
         counts = torch.einsum("qlk,lm,qmj->qkj", member, moves, member)
         likelihood = torch.xlogy(counts, counts / counts.sum(-1, keepdim=True).clamp(min=1.0)).sum((-1, -2))
-        spread = 0.5 * (size * (variance + _FLOOR).log()).sum((-1, -2))
-        return shares[(spread - likelihood).argsort(stable=True)]
+        spread = 0.5 * (size * (variance + _FLOOR).log()).sum(-1)
+        if self._least_dof is not None:
+            spread = torch.minimum(spread, self._heavy(member, own, self._least_dof))
+        return shares[(spread.sum(-1) - likelihood).argsort(stable=True)]
+
+    def _heavy(self, member: Tensor, own: Tensor, dof: float) -> Tensor:
+        """(Q, K) minus the likelihood of states (Q, L, K) on their largest group, with the others in their tails; less
+        what a normal law's has of constants."""
+        n_rows, n_points = own.sum(0), self._points.shape[1]
+        centre = own.mT @ self._points / n_rows[:, None]
+        within = (own.mT @ self._points.square() / n_rows[:, None] - centre.square()).clamp(min=0.0)
+        scale = (within + _FLOOR).sqrt()
+        away = (centre[:, None] - centre).square() + within[:, None]
+        half = 0.5 * (dof + n_points)
+        tail = half * torch.log1p((away / scale.square()).sum(-1) / dof)  # (of a group, about a group)
+        constant = math.lgamma(half) - math.lgamma(0.5 * dof) - 0.5 * n_points * math.log(dof * math.pi)
+        constant += 0.5 * n_points * (math.log(2.0 * math.pi) + 1.0)
+        largest = (member * n_rows[:, None]).argmax(1)
+        size = torch.einsum("qlk,l->qk", member, n_rows)
+        tails = torch.einsum("qlk,l,qkl->qk", member, n_rows, tail.mT[largest])
+        return size * (scale.log().sum(-1)[largest] - constant) + tails
 
 
 def successions(weights: Tensor, sequences: Sequences) -> Tensor:

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from hsmm import inference
 from hsmm.components.model import Model
+from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 
 _ROUNDING = 1e-12
 _MARGIN = 2.0  # logarithms of the number of rows
+_MOST = 0.5
 
 
 def margin(objective: Objective) -> float:
@@ -24,20 +26,29 @@ def margin(objective: Objective) -> float:
 def sober_objective(model: Model, reached: Tensor, objective: Objective) -> Tensor:
     """(R,) the objective ``reached``, less what states gain by living on few distinct values.
 
-    A model that owes something to them must be better by a margin besides. Those of other models stay; where a family
-    cannot tell such a gain, a collapsed model stands below all others.
+    A model that owes something to them must be better by a margin besides, though not for wild rows, which a state has
+    to hold. Those of other models stay; where a family cannot tell such a gain, a collapsed model stands below all.
     """
     sober, sequences = reached.clone(), objective.sequences
-    due = margin(objective)
     if not model.emission.judges_spikes:
         hopeless = model.emission.collapsed(sequences).to(sober.device)
         sober = torch.where(hopeless, -torch.inf, sober)
     suspects = (model.emission.suspects(sequences).to(sober.device) & sober.isfinite()).nonzero().flatten()
     for restart in suspects.unsqueeze(1):
         alone = model.take(restart)
-        weights = inference.expected_counts(objective.potentials(alone)).state
+        here = objective.potentials(alone)
+        weights = inference.expected_counts(here).state
         judged = replace(alone, emission=alone.emission.sobered(sequences, weights))
-        height = objective.total(inference.log_partition(objective.potentials(judged))) + judged.log_prior()
+        there = objective.potentials(judged)
+        height = objective.total(inference.log_partition(there)) + judged.log_prior()
         owes = height < reached[restart] - _ROUNDING * reached[restart].abs()
+        gains = (weights * (here.log_emission - there.log_emission).clamp(min=0.0)).sum((0, 2)).nan_to_num(0.0)
+        due = 0.0 if _are_wild(gains, sequences) else margin(objective)
         sober[restart] = torch.where(owes, height - due, reached[restart])
     return sober
+
+
+def _are_wild(gains: Tensor, sequences: Sequences) -> bool:
+    """Whether most of what is gained by row (N,) is by rows that lie far outside of nearly all others."""
+    wild = (sequences.tamed.values != sequences.values).any(1)
+    return bool(gains[wild].sum() > _MOST * gains.sum())

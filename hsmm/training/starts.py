@@ -51,7 +51,8 @@ def draw_starts(
     labels, dwell = [], []
     kinds: list[str] = []
     takes_any_number = emission is None or emission.takes_any_number(sequences.n_features)
-    levels = Levels(standard, sequences, n_states) if takes_any_number else None
+    least_dof = None if emission is None else emission.least_dof
+    levels = Levels(standard, sequences, n_states, least_dof) if takes_any_number else None
     turns = _turns(n_states, has_levels=levels is not None and levels.is_usable)
     for restart in range(n_restarts):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + restart) % 2**63)
@@ -105,7 +106,9 @@ def _emission(bare: Emission, sequences: Sequences, starts: Starts, n_states: in
     if not bool(narrow.any()):
         return made
     weights = torch.nn.functional.one_hot(labels, n_states).to(torch.float64)
-    return made.maximise(sequences, weights).where(narrow, made)
+    of_levels = torch.tensor([kind == "levels" for kind in starts.kinds], device=labels.device)
+    closer = made.alone if bool(of_levels.any()) else made.maximise
+    return closer(sequences, weights).where(narrow, made)
 
 
 def _as_they_follow(drawn: Component, sequences: Sequences, starts: Starts) -> Component:

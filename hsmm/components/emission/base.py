@@ -130,6 +130,15 @@ class Emission(Component):
         """This law, for posterior weights (R, N, K), without what states gain by living on few distinct values."""
         return self
 
+    @property
+    def least_dof(self) -> float | None:
+        """Degrees of freedom of the heaviest tail that a state may have; None of a family without such tails."""
+        return None
+
+    def alone(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Laws of rows of few values, for weights (R, N, K) of 0 or 1, that hold no others."""
+        return self.maximise(sequences, weights)
+
     def cautions(self, sequences: Sequences) -> list[str]:
         """What should be known of the first model's fit to these data, one sentence each."""
         return []

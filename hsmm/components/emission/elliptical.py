@@ -37,6 +37,7 @@ _EMPTY = 1e-8
 _ASYMMETRY = 1e-6  # of a covariance, beside the standard deviations of its features
 _ROUNDING = 1e-13  # of a posterior weight
 _REACH = 4.0  # standard deviations from a state within which rows are counted as on it
+_FIRST_STEPS = 5
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -395,6 +396,27 @@ class StudentT(Elliptical):
     def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return {"dof": self.dof_bounds}
 
+    @property
+    def least_dof(self) -> float:
+        return self.dof_bounds[0]
+
+    def alone(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """The likelier of two laws of each state: of all its rows alike, or of their middle with the others far out."""
+        plain = self.maximise(sequences, weights)
+        heavy = self.with_parameters(
+            mean=_medians(sequences, weights, self.parameters["mean"]),
+            covariance=torch.zeros_like(self.parameters["covariance"]),
+            dof=torch.full_like(self.parameters["dof"], self.least_dof),
+        ).confined(sequences)
+        for _ in range(_FIRST_STEPS):
+            heavy = heavy.maximise(sequences, weights)
+        likelier = _weighted(heavy, sequences, weights) > _weighted(plain, sequences, weights)
+        chosen = {}
+        for name, value in plain.parameters.items():
+            of_state = likelier.view(*likelier.shape, *[1] * (value.ndim - 2))
+            chosen[name] = torch.where(of_state, heavy.parameters[name], value)
+        return plain.with_parameters(**chosen)
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """NaN where the degrees of freedom leave none, infinite where the variance is."""
         mean, scale = super().moments()
@@ -464,6 +486,21 @@ class StudentT(Elliptical):
 
     def _with_moments(self, mean: Tensor, covariance: Tensor) -> Self:
         return self.with_parameters(mean=mean, covariance=covariance, dof=torch.full_like(mean[..., 0], 10.0))
+
+
+def _weighted(law: Elliptical, sequences: Sequences, weights: StateSeries) -> Tensor:
+    """(R, K) the log-density of each state's rows."""
+    return (weights * law.log_potentials(sequences)).sum(1)
+
+
+def _medians(sequences: Sequences, weights: StateSeries, otherwise: Tensor) -> Tensor:
+    """(R, K, F) values in the middle of each state's rows, for weights of 0 or 1; ``otherwise`` where it has none."""
+    cells = sequences.values.masked_fill(~sequences.observed, torch.nan)
+    found = otherwise.clone()
+    for restart, state in ((weights > 0).any(1)).nonzero().tolist():
+        middle = cells[weights[restart, :, state] > 0].nanmedian(0).values
+        found[restart, state] = torch.where(middle.isnan(), found[restart, state], middle)
+    return found
 
 
 def _without_rounding(sequences: Sequences | Units, weights: StateSeries) -> StateSeries:

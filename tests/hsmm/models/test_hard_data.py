@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import hsmm
 from hsmm.errors import ConvergenceWarning
+from hsmm.inference import log_partition
 from hsmm.metrics import aligned_accuracy
+from hsmm.sequences import Sequences
+from hsmm.training.objective import Objective
+from hsmm.training.standing import sober_objective
 from tests.hsmm.ties import PLANTED, tied_levels, watts
 
 
@@ -90,6 +95,24 @@ def test_a_restart_that_is_set_aside_is_said() -> None:
     assert f"{higher:.2f}" in str(caught[0].message)
     assert f"{model._best.objective:.2f}" in str(caught[0].message)
     assert higher > model.log_likelihood_
+
+
+@pytest.mark.parametrize(("place", "due"), [(-200.0, 0.0), (0.5, 2.0 * np.log(101))])
+def test_a_spike_owes_a_margin_but_on_rows_that_some_state_must_hold(place: float, due: float) -> None:
+    """A state that lives on one row counts for what it would be were it wide; among others, for less."""
+    rows = Sequences.from_arrays(np.r_[np.random.default_rng(0).normal(size=100), place])
+    chain = {"initial_prob": [0.5, 0.5], "transition_prob": [[0.99, 0.01], [0.5, 0.5]]}
+
+    def with_spread(variance: float) -> tuple[Any, torch.Tensor]:
+        law = hsmm.emissions.Gaussian.from_parameters([[0.0], [place]], [[[1.0]], [[variance]]])
+        model = hsmm.HMM.from_parameters(**chain, emission=law)._fitted_model()
+        return model, objective.total(log_partition(objective.potentials(model)))
+
+    objective = Objective(rows)
+    distance = np.sort(np.abs(rows.values[:, 0].numpy() - place))
+    spiked, reached = with_spread(1e-9)
+    _, sober = with_spread(distance[len(distance) // 2 - 1] ** 2)
+    assert float(sober_objective(spiked, reached, objective)) == pytest.approx(float(sober) - due)
 
 
 def _tied(law: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hsmm
+from benchmarks.hard import case
 from hsmm.components.emission.glm import GLM
 from hsmm.sequences import Sequences
 
@@ -63,14 +64,9 @@ def test_states_are_numbered_by_what_they_predict_at_the_mean_of_the_covariates(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_units_change_no_fit(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    family = list(FAMILIES)[seed % len(FAMILIES)]
-    y, c = _data(family, seed=seed)
-    C = np.c_[c, rng.normal(size=(len(y), 2))]
-    factor, origin = 10.0 ** rng.uniform(-9, 9, 3), rng.normal(size=3) * 10.0 ** rng.uniform(-2, 5, 3)
-    emission = GLM(family=family, inverse_link=FAMILIES[family])
-    plain = hsmm.HMM(2, emission=emission, n_init=4).fit(y, context=C)
-    moved = hsmm.HMM(2, emission=emission, n_init=4).fit(y, context=factor * (C + origin))
+    rows = case("regressions", seed)
+    plain = rows.make(n_init=4).fit(rows.X, context=rows.context)
+    moved = rows.make(n_init=4).fit(rows.X, context=rows.moved_context)
     assert moved.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=1e-6)
 
 

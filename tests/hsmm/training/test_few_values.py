@@ -13,6 +13,7 @@ import torch
 import hsmm
 from benchmarks.hard import case
 from hsmm.components.emission import Gaussian, Mixture, Poisson, Product, StudentT
+from hsmm.components.emission.base import standardised
 from hsmm.components.initial import FreeInitial
 from hsmm.components.model import Model
 from hsmm.components.transition import Dense
@@ -20,7 +21,7 @@ from hsmm.sequences import Sequences
 from hsmm.training.coordinates import Coordinates
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.gradient import slope
-from hsmm.training.levels import partitions
+from hsmm.training.levels import Levels, partitions
 from hsmm.training.objective import Objective
 from hsmm.training.restarts import _Runner
 from hsmm.training.starts import draw_starts, initial_model
@@ -38,11 +39,12 @@ def test_two_values_are_two_states_at_the_floor_of_the_spread(emission: Any) -> 
     assert model.log_likelihood_ == pytest.approx(exact, abs=0.01)
 
 
-@pytest.mark.parametrize(("number", "reached"), [(0, -351.787), (53, 445.684), (91, 707.224)])
+@pytest.mark.parametrize(("number", "reached"), [(0, -351.787), (1, 468.289), (53, 445.684), (91, 707.224)])
 def test_levels_are_shared_by_states_as_well_as_the_best_of_many_starts_shares_them(
     number: int, reached: float
 ) -> None:
-    """Pairs of levels that alternate, with gaps; blurred levels; fewer levels than states."""
+    """Pairs of levels that alternate, with gaps; one level with others in its tails; blurred levels; fewer levels than
+    states."""
     rows = case("few values", number)
     assert _fitted(rows.make(), rows.X)._best_fit().objective > reached - 0.05
 
@@ -135,6 +137,16 @@ def test_every_partition_is_listed_once() -> None:
     ways = partitions(5, 3).tolist()
     assert len({tuple(way) for way in ways}) == len(ways) == 25  # Stirling's number of the second kind
     assert all(set(way) == {0, 1, 2} for way in ways)
+
+
+@pytest.mark.parametrize(("least_dof", "together"), [(None, True), (0.5, False)])
+def test_a_state_with_heavy_tails_rather_holds_few_far_rows_than_another_level(
+    least_dof: float | None, together: bool
+) -> None:
+    values = np.random.default_rng(0).permutation(np.repeat([0.0, 1.0, 40.0], [20, 20, 6]))
+    rows = Sequences.from_arrays(values)
+    labels = Levels(standardised(rows), rows, 2, least_dof).labels(0).numpy()
+    assert (labels[values == 0.0][0] == labels[values == 1.0][0]) == together
 
 
 def test_rows_without_tight_groups_have_no_levels() -> None:

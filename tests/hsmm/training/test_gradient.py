@@ -12,6 +12,7 @@ from hsmm.components.emission import EMISSIONS
 from hsmm.components.initial import INITIALS
 from hsmm.components.quasi_newton import Ascent
 from hsmm.models import Estimator
+from hsmm.sequences import Sequences
 from hsmm.training.coordinates import Coordinates
 from hsmm.training.gradient import adam, l_bfgs, slope
 from hsmm.training.objective import Objective
@@ -98,6 +99,23 @@ def test_nothing_to_learn_is_refused() -> None:
     model, _ = started("gaussian")
     with pytest.raises(ValueError, match="nothing is left to learn"):
         Coordinates(model, frozenset({"initial", "transition", "emission"}))
+
+
+def test_no_unit_changes_the_last_steps_of_a_climb() -> None:
+    """A state so narrow that its mean, in the unit of the data, is steep beyond all else."""
+    rng = np.random.default_rng(0)
+    narrow = np.arange(120) // 15 % 2 == 0
+    x = np.where(narrow, 4.0 + 1e-4 * rng.standard_t(6, 120), 5.0 + 3.0 * rng.normal(size=120))
+    reached = []
+    for unit, origin in ((1.0, 0.0), (1e4, -4.0)):
+        mean, scale = np.array([[4.00002], [5.5]]) + origin, np.array([[[4e-8]], [[4.0]]])
+        law = hsmm.emissions.StudentT.from_parameters(unit * mean, unit**2 * scale, [30.0, 30.0])
+        chain = {"initial_prob": [0.5, 0.5], "transition_prob": [[0.9, 0.1], [0.1, 0.9]]}
+        model = hsmm.HMM.from_parameters(**chain, emission=law)._fitted_model()
+        sequences = Sequences.from_arrays(unit * (x + origin))
+        fit = l_bfgs(model.in_units_of(sequences), Objective(sequences), n_steps=15, tol=0.0)
+        reached.append(float(fit.objective[0]) + len(x) * np.log(unit))
+    assert reached[0] == pytest.approx(reached[1], abs=1e-6)
 
 
 def test_problems_side_by_side_find_their_own_tops() -> None:
