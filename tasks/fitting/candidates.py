@@ -68,6 +68,8 @@ def _combinations(settings: Settings) -> Iterator[Candidate]:
     varied = {name for name in _LISTS if len(getattr(model, name)) > 1}
     lists = (getattr(model, name) or (None,) for name in _LISTS)
     for kind, n_states, emission, duration, transition, initial, encoder in product(*lists):
+        if kind == "dssm":
+            emission, transition, encoder = "neural", "neural", None
         choices = {"transition": transition, "initial": initial}
         if encoder is not None:
             choices["context"] = encoder
@@ -87,7 +89,9 @@ def _estimator(settings: Settings, kind: str, n_states: int, parts: dict[str, Ch
     options |= {"n_states": n_states, "n_init": how.n_init, "max_iter": how.max_iter, "tol": how.tol}
     options |= {"random_state": how.seed, "device": how.device, "frozen": how.frozen}
     options["trainer"] = how.trainer if isinstance(how.trainer, str) else resolve_trainer(how.trainer)
-    if kind == "hmm":
+    if kind == "dssm" and "trainer" not in how.model_fields_set:
+        options["trainer"] = hsmm.DSSM(max_iter=how.max_iter).trainer
+    if kind in ("hmm", "dssm"):
         return hsmm.HMM(**options)
     return hsmm.HSMM(
         **options,

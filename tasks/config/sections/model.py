@@ -10,7 +10,7 @@ from tasks.config.components import Durations, Emissions, Encoders, Initials, Tr
 from tasks.config.sections.section import Count, Section, as_candidates, distinct
 
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(as_candidates), AfterValidator(distinct)]
-EstimatorName = Literal["hmm", "hsmm"]
+EstimatorName = Literal["dssm", "hmm", "hsmm"]
 Estimators = Annotated[tuple[EstimatorName, ...], BeforeValidator(as_candidates), AfterValidator(distinct)]
 
 
@@ -27,7 +27,9 @@ class Model(Section):
     """The candidates: every combination of these lists is fitted."""
 
     estimator: Estimators = ("hsmm",)
-    """Whether states have durations of their own, or may change at every step."""
+    """Whether states have durations of their own ("hsmm"), or may change at every step, by tables ("hmm") or by
+    networks that make moves and normal emissions of the state ("dssm").
+    """
     n_states: StateCounts = (2, 3, 4)
     """Numbers of states."""
     emission: Emissions = ("gaussian", "student_t")
@@ -63,4 +65,8 @@ class Model(Section):
         given = [key for key in of_durations if key in self.model_fields_set]
         if self.estimator == ("hmm",) and given:
             raise ValueError(f'estimator = "hsmm" with `{given[0]}`, which an HMM does not have')
+        if self.estimator == ("dssm",):
+            given += [key for key in ("emission", "transition", "context") if key in self.model_fields_set]
+            if given:
+                raise ValueError(f'no `{given[0]}` with estimator = "dssm", whose networks make moves and emissions')
         return self
