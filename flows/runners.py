@@ -37,8 +37,8 @@ def check_runner(run: Run) -> None:
         socket.create_connection((str(where.hostname), where.port or 0), timeout=_PATIENCE).close()
     except (OSError, ValueError, OverflowError):
         raise ConfigurationError(
-            f"run.address: {run.address!r} cannot be reached: nothing answers there; expected the address of a "
-            f"running {'Dask scheduler' if run.runner == 'dask' else 'Ray cluster'}."
+            f"run.address: {run.address!r} cannot be reached: nothing answers there; expected the address of a running "
+            "Dask scheduler."
         ) from None
 
 
@@ -90,8 +90,6 @@ def _started(run: Run) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from prefect_ray import RayTaskRunner
 
-        if run.address is not None:
-            return RayTaskRunner(address=run.address)
         return RayTaskRunner(init_kwargs={"num_cpus": n_workers, "include_dashboard": False})
     from prefect.task_runners import ProcessPoolTaskRunner
 

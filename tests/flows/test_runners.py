@@ -115,9 +115,9 @@ def test_what_is_wrong_with_the_work_itself_is_not_tried_again(shards, given_out
     ("given", "words"),
     [
         ({"runner": "thread"}, "Input should be 'process', 'dask' or 'ray'"),
-        ({"runner": "ray", "address": "tcp://127.0.0.1:1"}, "`address` together with ray://"),
+        ({"runner": "ray", "address": "ray://127.0.0.1:1"}, "`address` such as tcp://host:port together with"),
         ({"runner": "dask", "address": "127.0.0.1:8786"}, "should match pattern"),
-        ({"runner": "process", "address": "tcp://127.0.0.1:1"}, '`address` together with `runner = "dask"`'),
+        ({"runner": "process", "address": "tcp://127.0.0.1:1"}, 'together with `runner = "dask"`'),
         ({"workers": 2}, "`workers` together with a `runner` without `address`"),
     ],
 )
@@ -127,18 +127,20 @@ def test_a_runner_that_means_nothing_is_refused(given: dict[str, Any], words: st
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(("runner", "scheme"), [("dask", "tcp"), ("ray", "ray")])
-def test_a_runner_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, runner: Any, scheme: str) -> None:
-    address = f"{scheme}://127.0.0.1:{free_port()}"
-    with monkeypatch.context() as patched:
-        patched.setattr(flows.runners, "find_spec", lambda _: None)
-        with pytest.raises(ConfigurationError, match=rf"pip install 'hsmm-flows\[{runner}\]'\.$"):
-            check_runner(Run(runner=runner))
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_a_runner_that_is_not_installed_is_one_sentence(monkeypatch: pytest.MonkeyPatch, runner: Any) -> None:
+    monkeypatch.setattr(flows.runners, "find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=rf"pip install 'hsmm-flows\[{runner}\]'\.$"):
+        check_runner(Run(runner=runner))
+
+
+def test_an_address_at_which_nothing_answers_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows.runners, "find_spec", lambda name: name)
+    address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(
         ConfigurationError, match=rf"^run\.address: '{address}' cannot be reached: nothing answers there"
     ):
-        check_runner(Run(runner=runner, address=address))
+        check_runner(Run(runner="dask", address=address))
 
 
 CONFIG = """

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tasks.config.sections.section import Count, Section
 
-_SCHEMES = {"dask": ("tcp://", "tls://"), "ray": ("ray://",)}
+_SCHEMES = ("tcp://", "tls://")
 
 
 class Run(Section):
@@ -19,22 +19,18 @@ class Run(Section):
     a night that was stopped goes on after the last finished shard. A night of no more is one piece.
     """
     runner: Literal["process", "dask", "ray"] | None = None
-    """Who fits shards beside each other: processes of this machine, or the workers of Dask or Ray. Without one, the run
-    itself fits them one after the other.
+    """Who fits shards beside each other: processes of this machine, the workers of a Dask scheduler, or Ray's on this
+    machine. Without one, the run itself fits them one after the other.
     """
     address: Annotated[str, Field(pattern=r"^[a-z]+://[^\s/@]+:\d{1,5}$")] | None = None
-    """Where Dask's scheduler (tcp://host:port, tls://…) or Ray (ray://host:port) answers; without one, workers are
-    started on this machine.
-    """
+    """Where Dask's scheduler answers, tcp://host:port or tls://…; without one, workers are started on this machine."""
     workers: Count | None = None
     """How many workers are started on this machine; without a number, one for each core."""
 
     @model_validator(mode="after")
     def _has_a_runner(self) -> Self:
-        schemes = _SCHEMES.get(str(self.runner), ())
-        if self.address is not None and not self.address.startswith(schemes or ("-",)):
-            expected = " or ".join(schemes) if schemes else '`runner = "dask"` or "ray"'
-            raise ValueError(f"`address` together with {expected}")
+        if self.address is not None and not (self.runner == "dask" and self.address.startswith(_SCHEMES)):
+            raise ValueError('`address` such as tcp://host:port together with `runner = "dask"`')
         if self.workers is not None and (self.runner is None or self.address is not None):
             raise ValueError("`workers` together with a `runner` without `address`, which starts them on this machine")
         return self
