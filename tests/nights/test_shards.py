@@ -94,3 +94,19 @@ def test_a_night_that_was_stopped_goes_on_after_its_last_shard(places, toy, monk
     again = shards.night(toy.day(100), *OPTIONS, SHARDS)
     assert again["verdict"] == "ALREADY_PUBLISHED"
     same(whole, shards)
+
+
+def test_a_night_that_is_never_made_again_leaves_the_next_what_it_lacks(places, toy, monkeypatch) -> None:
+    _, shards = places
+    with monkeypatch.context() as stopped:
+        stopped_at(stopped, "publish_shard_task", 2)
+        with pytest.raises(PipelineError, match="stopped"):
+            shards.night(toy.day(90), *OPTIONS, SHARDS)
+    before = shards.table()
+    said = shards.night(toy.day(100), *OPTIONS, SHARDS)
+    after = shards.table()
+    assert said["n_published"] == len(after) - len(before) > 0
+    assert before.join(after, on=["series_id", "time"]).height == len(before)
+    assert not after.select("series_id", "time").is_duplicated().any()
+    assert after["series_id"].n_unique() == said["n_series"] - said["n_quarantined"]
+    assert read_publishes(shards.states, "toy")["as_of"].n_unique() == 2
