@@ -17,7 +17,7 @@ from tasks.config.laws import laws_by_feature
 from tasks.config.moments import in_steps
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
-from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_trail
+from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_step, with_trail
 from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import RAW, Ingested
@@ -350,12 +350,23 @@ def _newest(raw: pl.DataFrame, ingested: Ingested, settings: Settings, ahead: pl
     ).sort("series_id", "time", maintain_order=True)
     placed, failed = _on_calendar(others, ingested, settings)
     dated = failed.filter(reason="off_calendar")["series_id"]
-    crowded = others.filter(pl.col("series_id").is_in(dated.implode()))
+    crowded = _firsts_of_steps(others.filter(pl.col("series_id").is_in(dated.implode())), ingested, settings)
     newest = pl.concat([part["known"] for part in (raw, placed, crowded)]).max()
     if newest is None:
         newest = ingested.rows.join(ahead, on=["file", "row"], how="anti")["known"].max()
     assert isinstance(newest, datetime)
     return newest
+
+
+def _firsts_of_steps(rows: pl.DataFrame, ingested: Ingested, settings: Settings) -> pl.DataFrame:
+    """The first row of each step: a second one of a day makes it no later."""
+    firsts = [rows.clear()]
+    for frequency, part in by_calendar(rows, settings.source):
+        if frequency is not None:
+            placed = with_step(part, frequency, ingested.zone).sort("series_id", "time", maintain_order=True)
+            part = placed.unique(["series_id", "step"], keep="first", maintain_order=True)
+        firsts.append(part.select(rows.columns))
+    return pl.concat(firsts)
 
 
 def _trains(settings: Settings, as_of: datetime, delay: timedelta) -> pl.Expr:
