@@ -43,7 +43,8 @@ from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
 from hsmm.training.guide import Guided
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit, fitting_restarts
+from hsmm.training.race import BestFit
+from hsmm.training.restarts import fitting_restarts
 from hsmm.training.supervision import known_states
 from hsmm.training.together import Fitting, alone
 from hsmm.training.trainers import Trainer, described, resolve_trainer

@@ -22,7 +22,7 @@ from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.training.guide import lower_bound
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit
+from hsmm.training.race import BestFit
 from hsmm.training.trainers import AdamW, Trainer, Variational, resolve_trainer
 
 TRAININGS = ("exact", "variational")

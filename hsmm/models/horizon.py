@@ -13,7 +13,7 @@ from hsmm.components.model import Model
 from hsmm.selection.soundness import DEAD_SHARE, WALL_SHARE, state_shares, strained_tail, wall_share
 from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit
+from hsmm.training.race import BestFit
 from hsmm.training.supervision import known_runs
 from hsmm.training.together import Fitting
 

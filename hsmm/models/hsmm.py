@@ -29,7 +29,7 @@ from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit
+from hsmm.training.race import BestFit
 from hsmm.training.supervision import known_runs
 from hsmm.training.together import Fitting
 from hsmm.training.trainers import Trainer

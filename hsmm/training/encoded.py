@@ -9,7 +9,7 @@ from hsmm.errors import ImpossibleDataError
 from hsmm.training.first import first_models
 from hsmm.training.held_back import Learnt, held_back
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit, Restart
+from hsmm.training.race import BestFit, Restart
 from hsmm.training.together import Fitting
 from hsmm.training.trainers import Leg, Trainer, fit_of
 

@@ -7,8 +7,9 @@ by how their posterior weights overlap, and by what one such law loses to two.
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import torch
@@ -38,32 +39,69 @@ def can_move(model: Model, objective: Objective) -> bool:
     )
 
 
-def neighbours(model: Model, objective: Objective, n_moves: int, generator: torch.Generator) -> Model | None:
-    """At most ``n_moves`` models near one: itself with its dead transitions revived, and its most promising splits with
-    merges after one M-step; None without any of these."""
-    counts = objective.expected_counts(objective.potentials(model))
-    density = model.emission.log_potentials(objective.sequences)[0]
-    around = _around(counts.state[0], objective)
-    shares, gains = _splits(model, objective, counts.state, density, around, generator)
-    pairs, losses = _merges(model, objective, counts.state[0], density, around)
-    moves = _ranked_moves(gains, pairs, losses, n_moves - 1)
-    if not moves:
-        return None
-    made = [_moved(model, counts, around, shares[way, :, split], split, pair) for way, split, pair in moves]
-    joined = made[0][0].joined(*(other for other, _ in made[1:]))
-    names = vars(counts)
-    after = Posterior(**{x: torch.cat([getattr(own, x) for _, own in made]) for x in names})
-    return _revived(model).joined(objective.maximise(joined, after))
+@dataclass(frozen=True)
+class Move:
+    """``split`` this state, in one of several ways, after the second of a ``pair`` has become one with the first."""
+
+    split: int
+    pair: tuple[int, int]
+    way: int = field(compare=False)
+
+    @property
+    def states(self) -> set[int]:
+        return {self.split, *self.pair}
 
 
-def _revived(model: Model) -> Model:
-    """The model with a part of each row of transitions shared by all states: what is zero, EM leaves at zero."""
-    law = model.transition.parameters.get("probability")
-    if law is None:
-        return model
-    others = torch.ones_like(law) if model.duration is None else 1.0 - torch.eye(law.shape[-1]).to(law)
-    shared = torch.lerp(law, others / others.sum(-1, keepdim=True), _REVIVED)
-    return replace(model, transition=model.transition.with_parameters(probability=shared))
+class Neighbourhood:
+    """The ``moves`` of the states of a model, those that promise most first, and the models that they make."""
+
+    def __init__(self, model: Model, objective: Objective, generator: torch.Generator) -> None:
+        self._model, self._objective = model, objective
+        self._counts = objective.expected_counts(objective.potentials(model))
+        weights = self._counts.state
+        density = model.emission.log_potentials(objective.sequences)[0]
+        around = _around(weights[0], objective)
+        self._shares, gains = _splits(model, objective, weights, density, around, generator)
+        pairs, losses = _merges(model, objective, weights[0], density, around)
+        self.moves = _ranked_moves(gains, pairs, losses)
+
+    def most_promising(self, n_moves: int, tried: Collection[Move]) -> list[Move]:
+        """At most so many moves that were not ``tried``; no split and no merge takes part in many."""
+        splits: Counter[int] = Counter()
+        merges: Counter[tuple[int, int]] = Counter()
+        taken: list[Move] = []
+        for move in self.moves:
+            if len(taken) == n_moves:
+                break
+            if move not in tried and splits[move.split] < _REPEATS and merges[move.pair] < _REPEATS:
+                splits[move.split] += 1
+                merges[move.pair] += 1
+                taken.append(move)
+        return taken
+
+    def after(self, ways: Sequence[Sequence[Move]]) -> Model:
+        """Models after one M-step, each from the moves of one of the ``ways`` together, which share no state."""
+        made = [self._moved(moves) for moves in ways]
+        joined = made[0][0].joined(*(other for other, _ in made[1:]))
+        counts = {name: torch.cat([getattr(own, name) for _, own in made]) for name in vars(self._counts)}
+        return self._objective.maximise(joined, Posterior(**counts))
+
+    def revived(self) -> Model:
+        """The model with a part of each row of transitions shared by all states: what is zero, EM leaves at zero."""
+        model = self._model
+        law = model.transition.parameters.get("probability")
+        if law is None:
+            return model
+        others = torch.ones_like(law) if model.duration is None else 1.0 - torch.eye(law.shape[-1]).to(law)
+        shared = torch.lerp(law, others / others.sum(-1, keepdim=True), _REVIVED)
+        return replace(model, transition=model.transition.with_parameters(probability=shared))
+
+    def _moved(self, moves: Sequence[Move]) -> tuple[Model, Posterior]:
+        model, counts = self._model, self._counts
+        for move in moves:
+            around = _around(counts.state[0], self._objective)
+            model, counts = _moved(model, counts, around, self._shares[move.way, :, move.split], move)
+        return model, counts
 
 
 def _around(weights: Tensor, objective: Objective) -> Tensor:
@@ -165,31 +203,20 @@ def _merges(
     return every, loss.nan_to_num(torch.inf)
 
 
-def _ranked_moves(
-    gains: Tensor, pairs: list[tuple[int, int]], losses: Tensor, n_moves: int
-) -> list[tuple[int, int, tuple[int, int]]]:
-    """Ways, states to split and pairs to merge that promise most; none of these takes part in many."""
+def _ranked_moves(gains: Tensor, pairs: list[tuple[int, int]], losses: Tensor) -> list[Move]:
+    """Every split of a state, in its best way, with every merge of two others: those that promise most first."""
     best, way = gains.max(0)
-    promise = best[:, None] - losses
-    moves: list[tuple[int, int, tuple[int, int]]] = []
-    splits, merges = [0] * len(best), [0] * len(pairs)
-    for place in promise.flatten().argsort(descending=True).tolist():
-        split, pair = divmod(place, len(pairs))
-        if not math.isfinite(float(promise[split, pair])) or len(moves) == n_moves:
-            break
-        if split in pairs[pair] or splits[split] == _REPEATS or merges[pair] == _REPEATS:
-            continue
-        splits[split] += 1
-        merges[pair] += 1
-        moves.append((int(way[split]), split, pairs[pair]))
-    return moves
+    promise = (best[:, None] - losses).flatten()
+    order = promise.argsort(descending=True)
+    places = order[promise[order].isfinite()].tolist()
+    ranked = [(place // len(pairs), pairs[place % len(pairs)]) for place in places]
+    ways = way.tolist()
+    return [Move(split, pair, ways[split]) for split, pair in ranked if split not in pair]
 
 
-def _moved(
-    model: Model, counts: Posterior, around: Tensor, share: Tensor, split: int, pair: tuple[int, int]
-) -> tuple[Model, Posterior]:
+def _moved(model: Model, counts: Posterior, around: Tensor, share: Tensor, move: Move) -> tuple[Model, Posterior]:
     """The model with ``split`` copied to the second of a pair, and counts by which that is the second half of it."""
-    first, freed = pair
+    split, (first, freed) = move.split, move.pair
     n_states = counts.state.shape[-1]
     mixing = torch.eye(n_states, dtype=torch.float64, device=share.device)
     mixing[freed] = mixing[first]

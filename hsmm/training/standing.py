@@ -1,4 +1,4 @@
-"""What restarts are ranked by: their objective without what it owes to degenerate states."""
+"""What restarts are ranked by: their objective without what it owes to degenerate states; and what it may yet gain."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 
 _ROUNDING = 1e-12
+SLOWEST = 0.8
 _MARGIN = 2.0  # logarithms of the number of rows
 _MOST = 0.5
 
@@ -52,3 +53,15 @@ def _are_wild(gains: Tensor, sequences: Sequences) -> bool:
     """Whether most of what is gained by row (N,) is by rows that lie far outside of nearly all others."""
     wild = (sequences.tamed.values != sequences.values).any(1)
     return bool(gains[wild].sum() > _MOST * gains.sum())
+
+
+def prospect_of(history: Tensor, slowest: float = SLOWEST) -> Tensor:
+    """(R,) what climbs with this history (T, R) may still gain, their gains falling as they fell, at least to a share
+    ``slowest`` from each third of it to the next."""
+    climbed = history.mT
+    last = climbed.isfinite().sum(1) - 1
+    thirds = [(last * share // 3).clamp(min=0) for share in (1, 2, 3)]
+    one, two, three = (climbed.gather(1, at.unsqueeze(1)).squeeze(1) for at in thirds)
+    early, late = two - one, three - two
+    ratio = torch.where(early > 0, late / early.clamp(min=1e-300), 0.0).clamp(0.0, slowest)
+    return (late * ratio / (1.0 - ratio)).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)

@@ -23,7 +23,7 @@ from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.gradient import slope
 from hsmm.training.levels import Levels, partitions
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import _Runner
+from hsmm.training.race import Runner
 from hsmm.training.starts import draw_starts, initial_model
 
 ALTERNATING = np.tile([1.0, 0.0], 15)
@@ -126,7 +126,7 @@ def test_a_climb_that_has_ended_promises_no_more() -> None:
     leap = torch.tensor([-90.0, -80.0, -75.0, -72.0, -70.0, 60.0, 60.0], dtype=torch.float64)
     reached, ended = torch.full((2,), 60.0, dtype=torch.float64), torch.tensor([True, False])
     fit = Fit(model, reached, reached, leap[:, None].repeat(1, 2), torch.tensor([6, 6]), ended, torch.zeros(2))
-    runners = [_Runner(restart, "levels") for restart in range(2)]
+    runners = [Runner(restart, "levels") for restart in range(2)]
     for position, runner in enumerate(runners):
         runner.took_part(fit, position, collapsed=False, standing=60.0)
     assert runners[0].prospect == 0.0

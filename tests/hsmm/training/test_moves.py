@@ -13,18 +13,31 @@ import torch
 import hsmm
 from benchmarks.search import problems
 from hsmm.components.emission import Gaussian
+from hsmm.components.model import Model
 from hsmm.sequences import Sequences
-from hsmm.training.em import expectation_maximisation
-from hsmm.training.moves import _around, _splits, can_move, neighbours
+from hsmm.training import local_search as module
+from hsmm.training.em import Fit, expectation_maximisation
+from hsmm.training.local_search import Ground, _furthest, _together, local_search
+from hsmm.training.moves import Move, Neighbourhood, _around, _splits, can_move
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import _furthest, _prospect, _Race
-from hsmm.training.together import alone
+from hsmm.training.race import Race
+from hsmm.training.standing import prospect_of
+from hsmm.training.together import Fitting, alone
 from hsmm.training.trainers import EM
 
 
 def levels() -> tuple[np.ndarray, np.ndarray]:
     states = np.tile(np.repeat(np.arange(4), 20), 6)
     return np.random.default_rng(0).normal(5.0 * states, 1.0), states
+
+
+def neighbourhood(model: Model, sequences: Sequences) -> Neighbourhood:
+    return Neighbourhood(model, Objective(sequences), torch.Generator().manual_seed(0))
+
+
+def neighbours(model: Model, sequences: Sequences, n_moves: int) -> Model:
+    near = neighbourhood(model, sequences)
+    return near.revived().joined(near.after([(move,) for move in near.most_promising(n_moves, ())]))
 
 
 def levels_only() -> Sequences:
@@ -47,8 +60,7 @@ def test_a_split_and_a_merge_lead_out_of_a_wrong_optimum() -> None:
     stuck, sequences = misplaced(hsmm.HMM)
     X, states = levels()
     assert hsmm.metrics.aligned_accuracy(states, stuck.predict(X)) < 0.9
-    near = neighbours(stuck._fitted_model(), Objective(sequences), 4, torch.Generator().manual_seed(0))
-    assert near is not None
+    near = neighbours(stuck._fitted_model(), sequences, 3)
     fit = expectation_maximisation(near, sequences, max_iter=40, tol=1e-8, accelerate=True)
     assert fit.objective.max() > stuck.log_likelihood_ + 100.0
 
@@ -56,8 +68,7 @@ def test_a_split_and_a_merge_lead_out_of_a_wrong_optimum() -> None:
 @pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM], ids=["HMM", "HSMM"])
 def test_every_neighbour_is_a_model(estimator: type) -> None:
     stuck, sequences = misplaced(estimator)
-    near = neighbours(stuck._fitted_model(), Objective(sequences), 6, torch.Generator().manual_seed(0))
-    assert near is not None
+    near = neighbours(stuck._fitted_model(), sequences, 5)
     assert near.emission.n_restarts == 6
     for part in (near.initial, near.transition):
         total = part.parameters["probability"].sum(-1)
@@ -67,7 +78,7 @@ def test_every_neighbour_is_a_model(estimator: type) -> None:
 
 @pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM], ids=["HMM", "HSMM"])
 def test_a_transition_that_has_died_may_return(estimator: type) -> None:
-    """EM never leaves a probability of zero; the first neighbour lets it, and ends higher for it."""
+    """EM never leaves a probability of zero; revived, it may, and ends higher for it."""
     states = np.tile(np.repeat([0, 1, 2, 0, 2, 1], 9), 12)
     sequences = Sequences.from_arrays(np.random.default_rng(0).normal(5.0 * states, 1.0))
     options = {"duration": "poisson", "max_duration": 20} if estimator is hsmm.HSMM else {}
@@ -77,20 +88,63 @@ def test_a_transition_that_has_died_may_return(estimator: type) -> None:
     dead = replace(model, transition=model.transition.with_parameters(probability=law / law.sum(-1, keepdim=True)))
     stuck = expectation_maximisation(dead, sequences, max_iter=50, tol=0.0)
     assert float(stuck.model.transition.parameters["probability"][0, 0, 2]) == 0.0
-    near = neighbours(stuck.model, Objective(sequences), 2, torch.Generator().manual_seed(0))
-    assert near is not None
-    revived = expectation_maximisation(near.take(torch.tensor([0])), sequences, max_iter=50, tol=0.0)
+    near = neighbourhood(stuck.model, sequences).revived()
+    revived = expectation_maximisation(near, sequences, max_iter=50, tol=0.0)
     assert float(revived.objective) > float(stuck.objective) + 10.0
 
 
 def test_young_climbs_that_promise_less_are_given_up_where_rows_are_many() -> None:
     stuck, sequences = misplaced(hsmm.HMM)
-    near = stuck._fitted_model().take(torch.zeros(8, dtype=torch.int64))
+    near = neighbourhood(stuck._fitted_model(), sequences)
     told: dict[int, list[torch.Tensor]] = {1: [], 30: []}
     for at_once, heights in told.items():
-        objective = Objective(sequences, watch=heights.append)
-        assert alone(_furthest(near, math.inf, EM(), objective, 100, 1e-6, at_once)) is None
+        ground = Ground(EM(), Objective(sequences, watch=heights.append), 100, 0.0, at_once)
+        assert alone(_furthest(near, near.most_promising(7, ()), math.inf, ground)) == ((), None)
     assert 3 * len(told[1]) <= len(told[30])
+
+
+def test_moves_that_promise_more_are_made_together_where_they_share_no_state() -> None:
+    a, b, c, d = (Move(split, pair, 0) for split, pair in ((0, (1, 2)), (3, (4, 5)), (2, (6, 7)), (8, (6, 7))))
+    promise = torch.tensor([9.0, 3.0, 5.0, 4.0, 1.0])
+    assert _together([(), (a,), (b,), (c,), (d,)], promise, least=2.0) == (b, c)
+    assert _together([(), (a,), (b,), (c,), (d,)], promise, least=0.0) == (b, c)
+    assert _together([(), (a,), (b,), (), (d,)], promise, least=0.0) == (b, a, d)
+
+
+def test_two_moves_together_mend_two_wrong_places() -> None:
+    """Of seven levels the second pair and the third have one state each; the lowest and the highest have two."""
+    states = np.tile(np.repeat(np.arange(7), 20), 6)
+    sequences = Sequences.from_arrays(np.random.default_rng(0).normal(8.0 * states, 1.0))
+    means = [-0.5, 0.5, 12.0, 24.0, 36.0, 47.5, 48.5]
+    law = Gaussian.from_parameters([[x] for x in means], [[[17.0 if x in (12.0, 36.0) else 1.0]] for x in means])
+    moves = 0.9 * torch.eye(7, dtype=torch.float64) + torch.full((7, 7), 0.1 / 7, dtype=torch.float64)
+    start = hsmm.HMM.from_parameters(initial_prob=np.full(7, 1 / 7), transition_prob=moves.numpy(), emission=law)
+    near = neighbourhood(start._fitted_model(), sequences)
+    one, two = Move(2, (0, 1), 0), Move(4, (5, 6), 0)
+    fit = expectation_maximisation(near.after([(one,), (two,), (one, two)]), sequences, max_iter=20, tol=0.0)
+    assert fit.objective[2] > fit.objective[:2].max() + 300.0
+    found = fit.model.emission.parameters["mean"][2, :, 0].sort().values
+    torch.testing.assert_close(found, 8.0 * torch.arange(7, dtype=torch.float64), atol=0.5, rtol=0.0)
+
+
+def test_what_was_in_vain_is_not_tried_again_before_its_states_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, sequences = misplaced(hsmm.HMM)
+    race = Race(["clusters"], seed=0)
+    race.run(expectation_maximisation(stuck._fitted_model(), sequences, max_iter=0, tol=0.0), Objective(sequences))
+    race.end()
+    race.best.standing -= 100.0
+    tried: list[set[Move]] = []
+
+    def one_success(_: Neighbourhood, moves: list[Move], *__: object) -> Fitting[tuple[tuple[Move, ...], Fit | None]]:
+        tried.append(set(moves))
+        return ((moves[0],), race.best.fit) if len(tried) == 2 else ((), None)
+        yield
+
+    monkeypatch.setattr(module, "_furthest", one_success)
+    alone(local_search(race, Ground(EM(), Objective(sequences), 100, 1e-6, at_once=0), 0))
+    first, second, third, *_ = tried
+    assert not first & second
+    assert third & (first | second)  # of four states a move changes three, which every move has some of
 
 
 def test_a_state_splits_by_what_is_around_its_rows_where_they_are_alike() -> None:
@@ -113,7 +167,7 @@ def test_a_state_splits_by_what_is_around_its_rows_where_they_are_alike() -> Non
 
 
 def test_of_restarts_that_came_to_one_height_one_goes_on() -> None:
-    race = _Race(["clusters"] * 5, seed=0)
+    race = Race(["clusters"] * 5, seed=0)
     model, _ = misplaced(hsmm.HMM)
     tables = model._fitted_model()
     fit = expectation_maximisation(tables.take(torch.zeros(5, dtype=torch.int64)), levels_only(), max_iter=0, tol=0.0)
@@ -140,7 +194,7 @@ def test_a_prospect_is_what_a_geometric_climb_has_left(ratio: float) -> None:
     steps = torch.arange(13, dtype=torch.float64)
     history = torch.stack([-(ratio**steps), torch.where(steps < 7, -(ratio**steps), torch.nan)], 1)
     left = torch.tensor([ratio**12, ratio**6], dtype=torch.float64)
-    torch.testing.assert_close(_prospect(history), left, rtol=1e-9, atol=0.0)
+    torch.testing.assert_close(prospect_of(history), left, rtol=1e-9, atol=0.0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from hsmm.training import together as module
 from hsmm.training.coordinates import Coordinates
 from hsmm.training.gradient import slope
 from hsmm.training.objective import Objective
-from hsmm.training.restarts import BestFit, fitting_restarts
+from hsmm.training.race import BestFit
+from hsmm.training.restarts import fitting_restarts
 from hsmm.training.together import Climb, Fitting, alone, together
 from hsmm.training.trainers import Hybrid
 from hsmm.training.units import ObjectiveOfUnits

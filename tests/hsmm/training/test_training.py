@@ -18,9 +18,12 @@ from hsmm.components.transition import Dense
 from hsmm.errors import ConvergenceWarning, DataWarning, ImpossibleDataError
 from hsmm.sequences import Sequences
 from hsmm.training.em import expectation_maximisation
+from hsmm.training.first import first_models
 from hsmm.training.m_step import maximise
-from hsmm.training.restarts import FEWEST, Restart, fitting_restarts
-from hsmm.training.starts import KINDS, draw_starts, initial_model
+from hsmm.training.objective import Objective
+from hsmm.training.race import FEWEST, Restart
+from hsmm.training.restarts import fitting_restarts
+from hsmm.training.starts import KINDS, draw_starts, initial_model, k_means
 from hsmm.training.together import alone
 from tests.hsmm.components.cases import ELLIPTICAL
 from tests.hsmm.models.cases import LENGTHS, regimes
@@ -286,6 +289,46 @@ def test_every_other_start_is_as_narrow_as_its_rows_but_random_centres() -> None
     assert bool(((spread - own)[~starts.narrow].abs() > 1e-4 * own[~starts.narrow]).any(1).all())
     narrow = {kind for kind, is_narrow in zip(starts.kinds, starts.narrow.tolist(), strict=True) if is_narrow}
     assert narrow == {"clusters", "windows"}
+
+
+def test_random_centres_see_the_features_in_scales_of_their_own() -> None:
+    """A row nearer to one of two places if features count alike, to the other if one counts for more."""
+    X = np.array([[0.0, 0.0], [1.0, 1.0]] * 2000 + [[0.95, 0.05]])
+    sides = set()
+    for seed in range(60):
+        labels = KINDS["random"](torch.from_numpy(X), Sequences.from_arrays(X), 2, torch.Generator().manual_seed(seed))
+        if labels[0] != labels[1]:
+            sides.add(bool(labels[-1] == labels[0]))
+    assert sides == {False, True}
+
+
+def test_clusters_of_starts_are_refined_until_rows_lie_nearest_to_their_own_mean() -> None:
+    points = torch.randn((60, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for seed in range(5):
+        labels = k_means(points, 3, torch.Generator().manual_seed(seed))
+        means = torch.stack([points[labels == state].mean(0) for state in range(3)])
+        assert float((torch.cdist(points, means).argmin(1) == labels).double().mean()) > 0.95
+
+
+def test_of_many_centres_none_is_missed() -> None:
+    places = 10.0 * torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0)).double()
+    points = places.repeat(12, 1) + torch.randn((192, 2), generator=torch.Generator().manual_seed(0)).double()
+    for seed in range(6):
+        labels = k_means(points, 16, torch.Generator().manual_seed(seed))
+        assert hsmm.metrics.adjusted_rand(np.tile(np.arange(16), 12), labels.numpy()) > 0.97
+
+
+def test_one_start_climbs_by_small_steps_alone() -> None:
+    X = np.random.default_rng(0).normal(size=200)
+    model = hsmm.HMM(3, n_init=1, tol=0.0, max_iter=12).fit(X)
+    target = Objective(Sequences.from_arrays(X))
+    first, _ = first_models(model._structure(), target, n_states=3, n_init=1, seed=model.seed_)
+    plain, leaping = (
+        expectation_maximisation(first, target, max_iter=12, tol=0.0, accelerate=leaps).history[:, 0]
+        for leaps in (False, True)
+    )
+    np.testing.assert_allclose(model.history_, plain, rtol=1e-12)
+    assert float((plain - leaping).abs().max()) > 1e-3
 
 
 def test_data_that_no_start_can_explain_are_refused() -> None:
