@@ -115,6 +115,14 @@ def test_stability_keeps_what_the_fit_was_given() -> None:
     np.testing.assert_allclose(found.table["objective"], held.log_likelihood_, atol=0.01)
 
 
+@pytest.mark.filterwarnings("ignore::hsmm.errors.ConvergenceWarning")
+def test_starts_beside_a_fit_are_those_that_a_fit_of_the_next_seed_draws() -> None:
+    beside = stability(hsmm.HMM(2, n_init=1, random_state=4).fit(levels(2)), levels(2), n_restarts=5, max_iter=1).table
+    fit = hsmm.HMM(2, n_init=5, random_state=5, tol=0.0, max_iter=1).fit(levels(2)).restarts_
+    assert beside["start"].to_list() == fit["start"].to_list()
+    np.testing.assert_allclose(beside["objective"], fit["objective"], rtol=1e-12)
+
+
 def test_starts_beside_a_fit_begin_with_what_it_was_given() -> None:
     away = hsmm.emissions.Gaussian.from_parameters([[-300.0], [300.0]], [[[1e4]], [[1e4]]])
     with pytest.warns(hsmm.errors.ConvergenceWarning):
