@@ -10,13 +10,14 @@ import pytest
 import flows.shards
 import tasks.judgement.shards
 from tasks.config.errors import PipelineError
+from tasks.judgement.shards import fit_shards
 from tasks.tables.publishes import published_summary, read_publishes
 from tasks.tables.results import read_results
 from tasks.tables.runs import read_runs
 
 OPTIONS = ("fit.pool=per_series", "model.n_states=2", "fit.n_init=2", "promote.min_improvement=-9")
 SHARDS = "run.shard_series=2"
-N_SERIES = 5
+N_SERIES, N_SHARDS = 5, 3
 
 
 @pytest.fixture
@@ -46,11 +47,20 @@ def said_alike(one: dict, other: dict) -> None:
     assert {k: v for k, v in one.items() if k not in local} == {k: v for k, v in other.items() if k not in local}
 
 
-def test_a_night_in_shards_has_the_rows_of_one_in_one_piece(places, toy) -> None:
+def test_a_night_in_shards_has_the_rows_of_one_in_one_piece(places, toy, monkeypatch) -> None:
+    """Fitted by the run itself, and by workers."""
     whole, shards = places
-    for day in (toy.day(90), toy.day(100)):
-        said_alike(shards.night(day, *OPTIONS, SHARDS), whole.night(day, *OPTIONS))
+    by_workers = list[str]()
+
+    def fitted_beside(settings, folders) -> None:
+        by_workers.extend(folders)
+        fit_shards(settings, folders)
+
+    monkeypatch.setattr(flows.shards, "fit_beside", fitted_beside)
+    for day, workers in (toy.day(90), []), (toy.day(100), ["run.runner=process"]):
+        said_alike(shards.night(day, *OPTIONS, SHARDS, *workers), whole.night(day, *OPTIONS))
         same(whole, shards)
+    assert len(by_workers) == N_SHARDS
     assert len(read_publishes(shards.states, "toy")) == 2
     assert shards.registry.bundle(2).scaling.statistics.equals(whole.registry.bundle(2).scaling.statistics)
     assert not [*Path(shards.folder).glob("states_fits/*")]
