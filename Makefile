@@ -22,8 +22,9 @@ serve: $(VENV)/.package
 	@$(BIN)/python -m flows.serve --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT) \
 		$(if $(PREFECT_DATABASE),--prefect-database $(PREFECT_DATABASE)) $(if $(MLFLOW_DATABASE),--mlflow-database $(MLFLOW_DATABASE))
 
+# Each process of the tests is one thread: there are as many as cores.
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test $(VENV)/.lint
 	@$(BIN)/ruff check .

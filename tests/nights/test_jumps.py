@@ -31,8 +31,7 @@ def night(place, toy, n: int, *more: str, command: str = "run"):
     return said
 
 
-@pytest.mark.parametrize("factor", [100.0, 0.01])
-@pytest.mark.parametrize("how", [(), RETURNS], ids=["prices", "returns"])
+@pytest.mark.parametrize(("how", "factor"), [((), 100.0), (RETURNS, 0.01)], ids=["prices", "returns"])
 def test_a_split_is_said_and_holds(place, toy, factor: float, how: tuple[str, ...]) -> None:
     prices(toy, "A", 1, factor).write_parquet(place.source)
     night(place, toy, 120, *how)

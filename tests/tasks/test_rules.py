@@ -129,6 +129,7 @@ def test_what_a_rule_must_stop_is_stopped_and_said_everywhere(
     assert (code, RULES[code].says) in because(summary["gate"])
     described = {"best": None, "verdict": "PUBLISHED", "n_published": 0, "n_series": 1, "n_quarantined": 0, "n_held": 1}
     described |= {
+        "model_name": "toy",
         "model_version": 1,
         "as_of": "2024-07-18",
         "seconds": 1.0,
