@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -15,6 +16,15 @@ from hsmm.types import KernelName
 
 hypothesis.settings.register_profile("laws", deadline=None)
 hypothesis.settings.load_profile("laws")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked ``costly`` is left out, unless the variable HSMM_EVERY_LAW is set."""
+    left = [] if os.environ.get("HSMM_EVERY_LAW") else [item for item in items if item.get_closest_marker("costly")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.fixture(params=["reference", "native"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks import fits
@@ -41,6 +42,7 @@ def test_the_table_says_how_many_times_as_long() -> None:
     assert text[3].endswith("why")
 
 
+@pytest.mark.costly
 def test_this_library_is_measured_in_a_process_of_its_own() -> None:
     (found,) = fits.measure(TINY, repeats=1, core=0, peers=())
     assert not found.failed

@@ -114,6 +114,7 @@ def test_one_that_fails_does_not_stop_the_others() -> None:
     assert well.median == 1.0
 
 
+@pytest.mark.costly
 def test_libraries_take_turns_in_processes_of_their_own() -> None:
     several = [Entrant(OURS, "ours", sys.executable), Entrant("absent", "no_such_peer", sys.executable)]
     found, absent = measure(TINY[1], several, core=min(os.sched_getaffinity(0)), repeats=1, budget=5.0)

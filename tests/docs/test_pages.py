@@ -6,6 +6,7 @@ import ast
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,15 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _STATED = re.compile(r"#\s*(-?\d+(?:\.(\d+))?)\b(?!\.)")
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda path: str(path.relative_to(_ROOT)))
+_COSTLY = {"choosing.md"}
+
+
+def _page(path: Path) -> Any:
+    marks = [pytest.mark.costly] if path.name in _COSTLY else []
+    return pytest.param(path, id=str(path.relative_to(_ROOT)), marks=marks)
+
+
+@pytest.mark.parametrize("page", [_page(path) for path in _PAGES])
 def test_the_code_of_a_page_runs_and_gives_the_numbers_beside_it(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def test_what_a_gpu_lacks_is_one_sentence_and_status_2(
     assert len([line for line in said.err.splitlines() if line.startswith("hsmm:")]) == 1
 
 
+@pytest.mark.costly
 def test_the_slot_of_a_gpu_is_held_by_one_at_a_time() -> None:
     with prefect_test_harness(server_startup_timeout=120):
         with gpu_slot("cuda"), pytest.raises(TimeoutError), concurrency(limit_name(), timeout_seconds=0.5):

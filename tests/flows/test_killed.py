@@ -52,7 +52,7 @@ def at_work(tmp_path: Path, prefect_home: Path) -> Iterator[subprocess.Popen[str
     run.stdout.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.costly)])
 def test_a_killed_run_leaves_no_process_and_its_output_ends(
     at_work: subprocess.Popen[str], number: signal.Signals
 ) -> None:

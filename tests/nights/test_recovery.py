@@ -84,6 +84,7 @@ class TestAfterThePublish:
 class TestTheRegistry:
     """It is locked, restored from an older copy, lost, or has lost its files."""
 
+    @pytest.mark.costly
     def test_a_locked_database_is_waited_for(self, real_place) -> None:
         """Longer than the five seconds that SQLite's own readers wait."""
         uri = f"sqlite:///{real_place.folder}/mlflow.db"
@@ -194,6 +195,7 @@ class TestTheRegistry:
         assert said.status == 1
         assert "restore its files, go back with `hsmm rollback`, or delete that version" in said.err
 
+    @pytest.mark.costly
     def test_mlflow_gives_the_numbers_that_are_asked_for(self, real_place, toy) -> None:
         """MLflow's own: another database knows nothing of two nights."""
         toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(real_place.source)

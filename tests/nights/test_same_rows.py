@@ -12,7 +12,7 @@ N_NIGHTS = int(os.environ.get("HSMM_NIGHTS", "4"))
 START = 150
 
 
-@pytest.mark.parametrize("pool", ["pooled", "per_series"])
+@pytest.mark.parametrize("pool", ["pooled", pytest.param("per_series", marks=pytest.mark.costly)])
 def test_nights_and_a_later_backfill_publish_the_same_rows(place_at, toy, pool: str) -> None:
     rows = pl.concat(
         [toy.frame(toy.levels(toy.sojourns(START + N_NIGHTS, seed=s), seed=s), symbol=f"S{s}") for s in (1, 2)]

@@ -126,6 +126,7 @@ def test_a_file_is_not_taken_for_a_folder(place, tmp_path: Path) -> None:
     assert not (place.folder / "states_fits").exists()
 
 
+@pytest.mark.costly
 def test_it_needs_no_prefect_server_and_no_mlflow(place) -> None:
     code = f"""
 import sys

@@ -136,6 +136,7 @@ def test_what_was_wild_and_is_mended_is_known_from_then_on(place, toy) -> None:
     assert mended["status", "reason"].rows() == [("MISSING", "wild_value"), ("OK", None)]
 
 
+@pytest.mark.costly
 def test_a_row_beside_a_wild_context_is_missing(place_at, toy) -> None:
     """What its laws depend on is not known: the context of the row before goes on, in gaps too."""
     rows, told = calm_and_wide(toy, "W"), ('context.z={op="identity", column="y"}', "select.criterion=held_out")

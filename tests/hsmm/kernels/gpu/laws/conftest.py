@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from pathlib import Path
 
@@ -14,14 +13,11 @@ from hsmm.types import KernelName
 _HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A third of the cases, always the same; all of them where the variable HSMM_EVERY_LAW is set."""
-    if os.environ.get("HSMM_EVERY_LAW"):
-        return
-    left = [item for item in items if item.path.parent == _HERE and zlib.crc32(item.name.encode()) % 3]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two thirds of the cases, always the same, are costly: they show what others show."""
+    for item in items:
+        if item.path.parent == _HERE and zlib.crc32(item.name.encode()) % 3:
+            item.add_marker("costly")
 
 
 @pytest.fixture
