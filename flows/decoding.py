@@ -55,7 +55,10 @@ def decode_rows(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
-    notes = [*lineage_notes(settings, line, new=new_lineage), *told_ahead(ingested, validated.as_of, settings.source)]
+    notes = [
+        *lineage_notes(settings, line, validated, new=new_lineage),
+        *told_ahead(ingested, validated.as_of, settings.source),
+    ]
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
     occasion: Occasion = "night" if since is None else "backfill"

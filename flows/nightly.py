@@ -82,7 +82,10 @@ def night(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
-    asked = [*lineage_notes(settings, line, new=new_lineage), *told_ahead(ingested, validated.as_of, settings.source)]
+    asked = [
+        *lineage_notes(settings, line, validated, new=new_lineage),
+        *told_ahead(ingested, validated.as_of, settings.source),
+    ]
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)
     summary["drift"] = note_drift_task(validated, settings, key, occasion)

@@ -10,6 +10,10 @@ from tasks.config.moments import steps_in
 
 
 def print_json(said: Mapping[str, object], wanted: bool, *, counted: bool = False) -> None:
-    """One JSON object on a line of its own, where it is wanted; where steps are ``counted``, moments are numbers."""
+    """One JSON object on a line of its own, where it is wanted; where steps are ``counted``, moments are numbers.
+
+    What is kept for later runs alone is left out.
+    """
     if wanted:
+        said = {name: value for name, value in said.items() if name != "sample"}
         print_line(json.dumps(steps_in(said) if counted else said))

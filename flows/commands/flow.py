@@ -61,14 +61,15 @@ def run_flow(
 
     outline = checked_outline(config, assignments, as_of, check)
     with display():
-        check_source_early(outline, as_of)
-        settings = read_settings(config, assignments or ())
-        from tasks.alerts.step import check_alerts
-        from tasks.tables.latest import check_latest
+        from tasks.alerts.check import check_alerts
         from tasks.tables.output import check_output
 
-        check_alerts(settings)
-        check_output(settings.output.states)
+        check_output(outline.output.states)
+        check_alerts(outline)
+        check_source_early(outline, as_of)
+        settings = read_settings(config, assignments or ())
+        from tasks.tables.latest import check_latest
+
         check_latest(settings)
         if settings.fit.device == "cuda":
             from tasks.fitting.candidates import check_candidates

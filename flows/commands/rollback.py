@@ -14,5 +14,7 @@ def rollback(model: Model, *, set_: Assignments = None, json_: AsJson = False) -
 
     registry, model = registered(model, set_)
     said = move(registry, model)
-    print_line(f"champion   {model} version {said['model_version']} (before: {said['previous']})")
+    now = said["model_version"]
+    told = f"version {now}" if now is not None else "none, the next run begins with new states"
+    print_line(f"champion   {model} {told} (before: {said['previous']})")
     print_json(said, json_)

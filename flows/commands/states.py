@@ -32,7 +32,7 @@ def states(
     as_of
         As it was known then; by default as it is known now.
     latest
-        Only the newest row of each series.
+        Only the newest row of each series, and its age: the steps since its last value.
     columns
         Only these, in this order, such as series_id,time,state_name.
     head
@@ -46,7 +46,7 @@ def states(
 
     settings = read_outline(config, set_ or ())
     counted = settings.source.counts_steps
-    asked, path = asked_columns(columns), None if export is None else exported(settings, export)
+    asked, path = asked_columns(columns, latest=latest), None if export is None else exported(settings, export)
     rows = known_rows(settings, series=series, as_of=as_of, head=head, latest=latest)
     rows = rows if asked is None else rows.select(asked)
     said = {"states_table": settings.output.states, "n_rows": len(rows)}

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from tasks.alerts.check import check_alerts
 from tasks.alerts.ledger import PENDING
-from tasks.alerts.step import as_json, check_alerts
+from tasks.alerts.step import as_json
 from tasks.config.moments import MOMENT, in_steps
 from tasks.config.settings import Settings
 from tasks.tables.alerts import judged_until, read_alerts

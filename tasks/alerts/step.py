@@ -9,9 +9,9 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.alerts.check import check_alerts
 from tasks.alerts.hook import Call, HookError, hook_call, persistently
 from tasks.alerts.ledger import DELIVERED, PENDING, Ledger, bring_up
-from tasks.alerts.rule import rule_for
 from tasks.config.errors import PipelineError
 from tasks.config.moments import steps_in
 from tasks.config.outcome import AlertsSummary, RunSummary
@@ -24,13 +24,6 @@ _AT_ONCE = 20
 _GIVES_UP = 3
 _PASSING = (PipelineError, OSError, pl.exceptions.PolarsError)
 _LATER = "The next run notes and tells what this one did not."
-
-
-def check_alerts(settings: Settings) -> None:
-    """Raises ``ConfigurationError`` for a state that there is not, or a hook that is not there to be called."""
-    rule_for(settings)
-    if settings.alerts.hook is not None:
-        hook_call(settings.alerts.hook)
 
 
 def alert(settings: Settings, said: RunSummary | None = None) -> AlertsSummary:

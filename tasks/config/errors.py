@@ -73,12 +73,22 @@ class UnreachableError(TrackingError):
     exit_status = 2
 
 
+class GoneError(TrackingError):
+    """The tracking server answers, and what was logged there is gone."""
+
+
 class PublishError(PipelineError):
     """Writing failed; readers see the table as it was before."""
 
 
 class ModelError(PipelineError):
     """A registered model cannot be used, or there is none."""
+
+
+class LostChampionError(ModelError):
+    """The files of the model in force are gone or damaged, there and beside the table."""
+
+    exit_status = 2
 
 
 class NoChampionError(ModelError):

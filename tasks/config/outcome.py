@@ -110,6 +110,7 @@ class RunSummary(TypedDict, total=False):
     occasion: Occasion
     lineage: str
     means: dict[str, Any]
+    sample: dict[str, list[list[Any]]]
     n_series: int
     n_published: int
     n_held: int

@@ -15,7 +15,14 @@ import polars as pl
 
 from hsmm import Estimator
 from tasks.config.durations import as_timedelta
-from tasks.config.errors import ModelError, NoChampionError, PublishError, TrackingError
+from tasks.config.errors import (
+    GoneError,
+    LostChampionError,
+    ModelError,
+    NoChampionError,
+    PublishError,
+    TrackingError,
+)
 from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle, load_bundle
@@ -35,9 +42,10 @@ from tasks.tables.places import is_local
 
 _NOTE = "champion.json"
 _MOST_TOLD = 3
-_GONE = (
-    "There is no copy of it beside the table: restore its files, go back with `hsmm rollback`, or delete that version, "
-    "and the next night begins with new states."
+_LOST_FOR_GOOD = (
+    "the files of {} version {}, the model in force, are gone or damaged ({}), and no copy lies beside the table: "
+    "restore them, or go back to the champion before with `hsmm rollback`; where there is none, the next `hsmm run` "
+    "then begins with new states."
 )
 _SERVES = "The copy beside the table serves: restore the files, or let the next promoted night take its place."
 _LOST = (
@@ -98,7 +106,8 @@ def champion_at(
     did. A run that was registered before, under its ``key``, follows what it followed then. Versions of the run's
     ``lineage`` go first; that of another is only followed for its ids.
 
-    Raises ``UnreachableError`` without a registry and without a copy, before anything is fitted.
+    Raises ``UnreachableError`` without a registry and without a copy, and ``LostChampionError`` without its files and
+    without a copy, before anything is fitted.
     """
     kept = kept_champion(settings)
     if registry is None and kept is None:
@@ -115,11 +124,14 @@ def champion_at(
     with tempfile.TemporaryDirectory() as folder:
         try:
             downloaded = registry.download(settings.name, chosen.number, Path(folder))
-        except TrackingError as error:
-            if copy is None or copy.version.number != chosen.number:
-                raise TrackingError(f"{error} {_GONE}") from None
-            return copy.champion(lineage, f"{error} {_SERVES}")
-        bundle = load_bundle(downloaded)
+            bundle = load_bundle(downloaded)
+        except (TrackingError, ModelError) as error:
+            if copy is not None and copy.version.number == chosen.number:
+                return copy.champion(lineage, f"{error} {_SERVES}")
+            if isinstance(error, (GoneError, ModelError)):
+                why = str(error).rstrip(".")
+                raise LostChampionError(_LOST_FOR_GOOD.format(settings.name, chosen.number, why)) from None
+            raise
         _keep(settings, chosen, downloaded)
     return Champion(chosen.number, _as_of(chosen), bundle, not is_of(chosen, lineage))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.errors import ModelError, PromotionError, TrackingError
+from tasks.config.errors import GoneError, ModelError, PromotionError, TrackingError
 from tasks.config.outcome import Promotion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.progress import say
@@ -145,23 +145,49 @@ def settle_newest(settings: Settings, registry: Registry | None) -> Repair:
 
 
 def rollback(registry: Registry, name: str) -> Promotion:
-    """Make the champion before this one the champion again. Raises ``PromotionError`` where there is none."""
+    """Make the champion before this one the champion again, the last one whose files are there.
+
+    Where none is, and the files of this one are gone too, no version is the champion any more. Raises
+    ``PromotionError`` where there is none to go back to.
+    """
     now = registry.champion(name)
     if now is None:
         raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
-    present = _version(registry, name, now)
-    previous = present.tags.get(PREVIOUS)
-    while previous is not None and not is_of(_version(registry, name, int(previous)), present.tags.get(LINEAGE)):
-        previous = _version(registry, name, int(previous)).tags.get(PREVIOUS)
-    if previous is None:
+    passed, previous = [now], _before(registry, name, now)
+    while previous is not None and _is_lost(registry, name, previous):
+        passed, previous = [*passed, previous], _before(registry, name, previous)
+    if previous is None and not _is_lost(registry, name, now):
+        more = "" if len(passed) == 1 else f" (the files of {', '.join(map(str, passed[1:]))} are gone)"
         raise PromotionError(
-            f"version {now} of {name} was the first champion of its lineage; there is none to go back to. To go back "
-            "to rows that mean something else, undo the change of the configuration and run it with `--new-lineage`."
+            f"version {now} of {name} was the first champion of its lineage{more}; there is none to go back to. To go "
+            "back to rows that mean something else, undo the change of the configuration and run it with "
+            "`--new-lineage`."
         )
-    check_usable(registry, name, int(previous))
-    registry.tag_version(name, now, {ROLLED_BACK: "true"})
-    registry.move_champion(name, int(previous))
-    return {"model_name": name, "model_version": int(previous), "verdict": "ROLLED_BACK", "previous": now}
+    for version in passed:
+        registry.tag_version(name, version, {ROLLED_BACK: "true"})
+    if previous is None:
+        registry.drop_champion(name)
+    else:
+        registry.move_champion(name, previous)
+    return {"model_name": name, "model_version": previous, "verdict": "ROLLED_BACK", "previous": now}
+
+
+def _before(registry: Registry, name: str, number: int) -> int | None:
+    """The champion of the same lineage before this one."""
+    version = _version(registry, name, number)
+    previous = version.tags.get(PREVIOUS)
+    while previous is not None and not is_of(_version(registry, name, int(previous)), version.tags.get(LINEAGE)):
+        previous = _version(registry, name, int(previous)).tags.get(PREVIOUS)
+    return None if previous is None else int(previous)
+
+
+def _is_lost(registry: Registry, name: str, number: int) -> bool:
+    """Whether a version's files are gone, or decode something else than they did."""
+    try:
+        check_usable(registry, name, number)
+    except (GoneError, ModelError):
+        return True
+    return False
 
 
 rollback_task = task(name="rollback", cache_policy=NO_CACHE)(rollback)

@@ -10,16 +10,16 @@ from pathlib import Path
 from tasks.config.settings import Settings
 from tasks.fitting.reading import add_reading
 from tasks.judgement.champion import Kept, kept_champion
-from tasks.registry.client import PREVIOUS, SERVED_MODEL, Registry
+from tasks.registry.client import PREVIOUS, ROLLED_BACK, SERVED_MODEL, Registry
 from tasks.registry.requirements import requirements
 from tasks.source.ingest import example
 from tasks.tables.names import read_names
-from tasks.tables.publishes import last_version
+from tasks.tables.publishes import last_version, summaries
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done, in sentences; and the first id that a new state may bear, 0 where models say so themselves."""
+    """What was done, in sentences; and the first id that a new state may bear, if no model that is followed says so."""
 
     notes: tuple[str, ...] = ()
     first_id: int = 0
@@ -35,7 +35,7 @@ def repaired(registry: Registry, settings: Settings) -> Repair:
     there = max((version.number for version in registry.versions(name)), default=0)
     last = last_version(states, name)
     if there >= last:
-        return Repair()
+        return Repair(first_id=_after_rolled_back(registry, settings))
     found = f"tracking.uri: {registry.uri!r} knows {name} up to version {there or 'none'}, the table up to {last}"
     kept = kept_champion(settings)
     if kept is not None and kept.version.number > there:
@@ -47,6 +47,17 @@ def repaired(registry: Registry, settings: Settings) -> Repair:
     if made < last:
         registry.pass_over(name, last)
     return Repair((f"{found}; {done}.",), first_id)
+
+
+def _after_rolled_back(registry: Registry, settings: Settings) -> int:
+    """An id greater than those that versions gave to rows before they were rolled back."""
+    versions = registry.versions(settings.name)
+    back = {version.number for version in versions if version.tags.get(ROLLED_BACK) == "true"}
+    if not back:
+        return 0
+    told = summaries(settings.output.states, settings.name)
+    states = [said["states"] for said in told if said.get("model_version") in back and "states" in said]
+    return max((state for one in states for state in (*one["alive"], *one["died"])), default=-1) + 1
 
 
 def _registered_again(registry: Registry, settings: Settings, kept: Kept, there: int) -> int:

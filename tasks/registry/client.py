@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.config.errors import TrackingError, UnreachableError
+from tasks.config.errors import GoneError, TrackingError, UnreachableError
 from tasks.registry.local import (
     PATIENCE,
     artifact_location,
@@ -252,6 +252,11 @@ class Registry:
         with _one_sentence(self.uri):
             self._client.set_registered_model_alias(name, CHAMPION, str(version))
 
+    def drop_champion(self, name: str) -> None:
+        """Take the alias ``champion`` away: no version bears it."""
+        with _one_sentence(self.uri):
+            self._client.delete_registered_model_alias(name, CHAMPION)
+
     def tag_version(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Note something about a version."""
         with _one_sentence(self.uri):
@@ -275,7 +280,9 @@ class Registry:
             from mlflow.artifacts import download_artifacts
 
             sizes = {name: size for name, size in _files(where, self._patient_uri) if only in (None, name)}
-            if not sizes or sum(sizes.values()) > _MOST_BYTES:
+            if not sizes:
+                raise GoneError(f"tracking: found no files at {where}; expected {only or 'a model'}.")
+            if sum(sizes.values()) > _MOST_BYTES:
                 raise TrackingError(
                     f"tracking: found {len(sizes)} files of {sum(sizes.values())} bytes at {where}; "
                     f"expected {only or 'a model'} of at most {_MOST_BYTES} bytes."

@@ -27,7 +27,8 @@ from tasks.report.summary import beside_states, describe_input, describe_outcome
 from tasks.source.ingest import ingest
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate
-from tasks.tables.lineage import NOTHING_FITTED, lineage
+from tasks.tables.lineage import lineage
+from tasks.tables.lines import NOTHING_FITTED
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import all_set_aside, quarantine_rows

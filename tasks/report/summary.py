@@ -15,6 +15,7 @@ from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
 from tasks.judgement.champion import Champion
 from tasks.judgement.judge import Judged
+from tasks.source.sample import sampled
 from tasks.source.ties import told_ties
 from tasks.source.validate import Validated
 from tasks.source.wild import told_far
@@ -52,6 +53,7 @@ def describe_input(
         "occasion": occasion,
         "lineage": lineage,
         "means": meaning(settings),
+        "sample": sampled(validated),
         "n_published": 0,
         "n_held": 0,
         **describe_quarantine(validated),
@@ -101,6 +103,7 @@ def describe_shard(summary: RunSummary) -> RunSummary:
         "occasion": summary["occasion"],
         "lineage": summary["lineage"],
         "means": summary["means"],
+        "sample": summary["sample"],
         "states": summary["states"],
         "gate": {"verdict": summary["gate"]["verdict"], "reasons": [], "evidence": {}, "passed": {}},
     }

@@ -8,7 +8,7 @@ import polars as pl
 
 from tasks.config.ops import OPS
 from tasks.config.sections.feature import Feature
-from tasks.source.ingest import RAW
+from tasks.source.seen import RAW
 
 
 def add_features(rows: pl.DataFrame, features: Mapping[str, Feature], zone: str = "UTC") -> pl.DataFrame:

@@ -20,6 +20,7 @@ from tasks.source.parts import FILE, ROW, Part
 from tasks.source.seen import (
     KNOWN,
     MOMENT,
+    RAW,
     UNWRITTEN,
     WRITTEN,
     Seen,
@@ -39,7 +40,6 @@ from tasks.source.seen import (
 )
 from tasks.source.text import cells, number
 
-RAW = "raw:"
 _THOUSANDS = re.compile(r"'-?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?'$|'-?[1-9]\d{0,2}(?:\.\d{3})+,\d+'$")
 _ONE_COMMA = re.compile(r"'-?\d+,\d+'$")
 

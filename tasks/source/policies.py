@@ -10,8 +10,8 @@ import polars as pl
 from tasks.config.durations import as_timedelta
 from tasks.config.sections.source import EVERY_OTHER, Source
 from tasks.source.calendar import every, is_closed, stamped, with_step
-from tasks.source.ingest import RAW
 from tasks.source.moments import at_clock, is_of_days
+from tasks.source.seen import RAW
 
 
 def on_steps(rows: pl.DataFrame, source: Source, frequency: str, zone: str, as_of: datetime | None) -> pl.DataFrame:

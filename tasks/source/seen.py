@@ -21,6 +21,7 @@ from tasks.source.parts import Part, read_parts, unreadable
 from tasks.source.query import query_part
 from tasks.source.text import cells
 
+RAW = "raw:"
 MOMENT, KNOWN, WRITTEN, UNWRITTEN = "source:moment", "source:known", "source:written", "source:unwritten"
 _FIRST = 1000
 REFUSALS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)

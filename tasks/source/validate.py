@@ -20,9 +20,10 @@ from tasks.config.settings import Settings
 from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_step, with_trail
 from tasks.source.context import with_context
 from tasks.source.features import add_features
-from tasks.source.ingest import RAW, Ingested
+from tasks.source.ingest import Ingested
 from tasks.source.policies import by_calendar, on_steps
 from tasks.source.present import rows_ahead
+from tasks.source.seen import RAW
 from tasks.source.spelling import alike_series
 from tasks.source.stale import long_ended, stale_series, with_age
 from tasks.source.wild import wild_series

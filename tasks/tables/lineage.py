@@ -1,7 +1,6 @@
 """A change of what rows mean begins a new line of them, which is never woven into the old one, and never unasked.
 
-A lineage is named by the digest of what its rows mean, and a number where the times of the source have changed and no
-key says so.
+A lineage is named by the digest of what its rows mean, and a number where the source is another and no key says so.
 """
 
 from __future__ import annotations
@@ -11,98 +10,120 @@ from typing import Any
 
 import polars as pl
 
-from tasks.config.errors import LineageError
 from tasks.config.meaning import digest, meaning
 from tasks.config.settings import Settings
+from tasks.source.sample import Sample, of_another_source
 from tasks.source.spelling import spelled
 from tasks.source.validate import Validated
-from tasks.tables.publishes import summaries
+from tasks.tables.lines import another_line, is_of, known_lines, refuse_another_meaning
 from tasks.tables.states import published_times
 
-NOTHING_FITTED = "Nothing was fitted"
 _HALF = 0.5
 _ENOUGH = 10
+_MOST_TOLD = 3
 
 
 def lineage(settings: Settings, validated: Validated, *, new: bool = False) -> tuple[str, Validated]:
     """The lineage of this run's rows; and the rows without the series whose published times are no longer theirs.
 
     Raises ``LineageError`` where rows mean something else than those that are published and ``new`` does not say that
-    this is wanted; for most of the series, other times count as that, too.
+    this is wanted; that of most of the series other times are published, or other values, counts as that, too, and so
+    does a source that has none of the series which are published of its time.
     """
-    means, known = meaning(settings), _known(settings)
-    own = digest(means)
+    own, known = digest(meaning(settings)), known_lines(settings)
     if not known:
         return own, validated
     newest = known[0]
-    if newest["lineage"].split(":")[0] != own:
+    if not is_of(newest, own):
         if not new:
-            raise LineageError(f"{_changes(newest['means'], means)}; {_choices(settings)}")
-        return next((said["lineage"] for said in known if said["lineage"].split(":")[0] == own), own), validated
-    moved, n_compared = _moved(settings, validated, newest["lineage"])
-    renamed = _renamed(settings, validated, newest["lineage"])
-    if len(renamed) > _HALF * validated.rows["series_id"].n_unique() and not new:
-        first = renamed.row(0, named=True)
-        raise LineageError(
-            f"the source has other names for the series that are published ({first['detail']}); {_choices(settings)}"
-        )
-    if len(moved) <= _HALF * n_compared and not (new and len(renamed)):
-        return newest["lineage"], _without(_without(validated, moved, "other_times"), renamed, "other_name")
-    if not new:
-        first = moved.row(0, named=True)
-        raise LineageError(
-            f"the source no longer has the times that are published ({first['series_id']}: {first['detail']}); "
-            f"{_choices(settings)}"
-        )
+            refuse_another_meaning(newest, settings)
+        return next((said["lineage"] for said in known if is_of(said, own)), own), validated
+    there = published_times(settings.output.states, settings.name, newest["lineage"])
+    moved, n_looked_at = _moved(there, validated)
+    renamed = _renamed(there, validated)
+    found = _named_otherwise(renamed, validated) or _of_others(there, validated)
+    found = found or (_elsewhen(moved) if len(moved) > _HALF * n_looked_at else None)
+    found = found or _of_other_values(_sample(known, newest["lineage"]), validated)
+    if found is not None and not new:
+        raise another_line(found, settings)
+    if found is None and not (new and len(renamed)):
+        aside = _without(_without(validated, moved, "other_times"), renamed, "other_name")
+        return newest["lineage"], aside
     return f"{own}:{len({said['lineage'] for said in known}) + 1}", validated
 
 
-def lineage_notes(settings: Settings, line: str, *, new: bool) -> list[str]:
-    """What a user should know who asked for a ``new`` lineage, and where rows of ``line`` will be published."""
-    if not new:
-        return []
-    known = _known(settings)
-    if known and known[0]["lineage"] != line:
-        return []
+def lineage_notes(settings: Settings, line: str, validated: Validated, *, new: bool) -> list[str]:
+    """What a user should know whose rows of ``line`` will be published, and who asked for a ``new`` one."""
+    known = known_lines(settings)
+    goes_on = bool(known) and known[0]["lineage"] == line
+    other = [] if not goes_on else _told(of_another_source(_sample(known, line), validated)[0])
+    if not new or (known and not goes_on):
+        return other
     why = "nothing has changed what rows mean" if known else f"nothing is published for {settings.name!r} yet"
     return [f"--new-lineage: {why}; the rows go on in the line that is there." if known else f"--new-lineage: {why}."]
 
 
 def out_of_sight(settings: Settings, line: str) -> list[str]:
     """What a user should know of a run that has no row to publish, if another line is what readers see."""
-    known = _known(settings)
+    known = known_lines(settings)
     if not known or known[0]["lineage"] == line:
         return []
     return ["--new-lineage: every row of this line is there; readers see the other until this one has a new row."]
 
 
-def _known(settings: Settings) -> list[dict[str, Any]]:
-    """What publishes said of the meaning of their rows, newest first."""
-    return [dict(said) for said in summaries(settings.output.states, settings.name) if "lineage" in said]
+def _sample(known: list[dict[str, Any]], lineage: str) -> Sample:
+    """Rows of the newest publish of a line that kept some."""
+    return next((said["sample"] for said in known if said["lineage"] == lineage and said.get("sample")), {})
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    changed = [key for key in now if before.get(key) != now[key]]
-    return "found another meaning of rows than is published: " + ", ".join(
-        f"`{key}`" if key in ("features", "context") else f"`{key}` was {before.get(key)!r} and is {now[key]!r}"
-        for key in changed
-    )
+def _named_otherwise(renamed: pl.DataFrame, validated: Validated) -> str | None:
+    if len(renamed) <= _HALF * validated.rows["series_id"].n_unique():
+        return None
+    return f"the source has other names for the series that are published ({renamed['detail'][0]})"
 
 
-def _choices(settings: Settings) -> str:
+def _of_others(known: pl.DataFrame, validated: Validated) -> str | None:
+    """That no series is the source's of those that were published of its time, though it has others."""
+    times = validated.rows["time"]
+    published = known.filter(pl.col("time").is_between(times.min(), times.max()))["series_id"].unique().sort()
+    own = pl.concat([validated.rows["series_id"], validated.quarantine["series_id"]]).unique().sort()
+    if published.is_empty() or published.is_in(own.implode()).any():
+        return None
     return (
-        f"expected what {settings.output.states!r} holds for {settings.name!r}. Undo it; or choose another `name`, or "
-        "another `output.states`; or begin a new line of rows in this table with `--new-lineage`. "
-        f"{NOTHING_FITTED}"
+        f"the source has none of the {len(published)} series that are published of its time ({_first(published)}), "
+        f"but {_first(own)}: it looks like another source"
     )
 
 
-def _moved(settings: Settings, validated: Validated, lineage: str) -> tuple[pl.DataFrame, int]:
+def _first(names: pl.Series) -> str:
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return ", ".join(map(repr, names.head(_MOST_TOLD))) + more
+
+
+def _elsewhen(moved: pl.DataFrame) -> str:
+    return "the source no longer has the times that are published ({}: {})".format(*moved.row(0))
+
+
+def _of_other_values(sample: Sample, validated: Validated) -> str | None:
+    other, n_compared = of_another_source(sample, validated)
+    if len(other) <= _HALF * n_compared:
+        return None
+    told = "{}: {}".format(*other.row(0))
+    return f"the source has other values than those that are published ({told}): it looks like another source"
+
+
+def _told(other: pl.DataFrame) -> list[str]:
+    return [
+        f"{series} has other values than were published: {detail}; look whether it is the series that it was."
+        for series, detail in other.iter_rows()
+    ]
+
+
+def _moved(known: pl.DataFrame, validated: Validated) -> tuple[pl.DataFrame, int]:
     """Series (series_id, detail) most of whose published times the source does not have; how many were looked at."""
-    there = published_times(settings.output.states, settings.name, lineage)
     rows = validated.rows.select("series_id", "time").with_columns(found=pl.lit(value=True))
     spans = rows.group_by("series_id").agg(pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
-    within = there.join(spans, on="series_id").filter(pl.col("time").is_between("first", "last"))
+    within = known.join(spans, on="series_id").filter(pl.col("time").is_between("first", "last"))
     told = (
         within.join(rows, on=["series_id", "time"], how="left")
         .sort("series_id", "time")
@@ -118,9 +139,9 @@ def _moved(settings: Settings, validated: Validated, lineage: str) -> tuple[pl.D
     return told.filter(pl.col("lost") > _HALF * pl.col("n")).select("series_id", detail.alias("detail")), len(told)
 
 
-def _renamed(settings: Settings, validated: Validated, lineage: str) -> pl.DataFrame:
+def _renamed(known: pl.DataFrame, validated: Validated) -> pl.DataFrame:
     """Series (series_id, detail) that are new and written like one that is published and no longer there."""
-    published = {*published_times(settings.output.states, settings.name, lineage)["series_id"]}
+    published = {*known["series_id"]}
     there = {*validated.rows["series_id"], *validated.quarantine["series_id"]}
     gone = {spelled(name, loosely=True): name for name in sorted(published - there)}
     told = [

@@ -14,6 +14,7 @@ from tasks.config.errors import ConfigurationError, OutputError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
 from tasks.config.settings_errors import closest, ended, nearest
+from tasks.tables.ages import AGE, with_ages
 from tasks.tables.export import export_rows as write_rows
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_names, rewrite_names
@@ -31,6 +32,7 @@ _SHOWN = (
     "remaining_p50",
     "p_change_5",
     "status",
+    AGE,
     "model_version",
 )
 
@@ -38,7 +40,7 @@ _SHOWN = (
 def known_rows(
     settings: Settings, *, series: str | None, as_of: str | None, head: int | None, latest: bool = False
 ) -> pl.DataFrame:
-    """The configuration's rows as they were known at ``as_of``; with ``latest`` the newest of each series."""
+    """The configuration's rows as known at ``as_of``; with ``latest`` the newest of each series, and its age."""
     if head is not None and head < 1:
         raise ConfigurationError(f"--head: found {head}; expected a whole number >= 1.")
     moment = (
@@ -46,7 +48,10 @@ def known_rows(
         if as_of is not None
         else None
     )
-    rows = read_states(settings.output.states, settings.name, series, moment, latest=latest)
+    rows = read_states(settings.output.states, settings.name, None if latest else series, moment, latest=latest)
+    if latest:
+        rows = with_ages(rows, settings, moment)
+        rows = rows if series is None else rows.filter(series_id=series)
     if rows.is_empty() and series is not None:
         _refuse_quarantined(settings, series)
         _refuse_unknown(settings, series, moment)
@@ -88,14 +93,17 @@ def _refuse_unknown(settings: Settings, series: str, as_of: datetime | None) -> 
         raise OutputError(f"--series: found {series!r}; expected one of {known}{meant}")
 
 
-def asked_columns(columns: str | None) -> list[str] | None:
-    """The columns of the state table that a text such as "series_id,state_name" asks for, in its order."""
+def asked_columns(columns: str | None, *, latest: bool = False) -> list[str] | None:
+    """The columns of the state table that a text such as "series_id,state_name" asks for, in its order; of the
+    ``latest`` rows, their age, too.
+    """
     if columns is None:
         return None
+    there = (*STATE_COLUMNS, *((AGE,) if latest else ()))
     asked = [column.strip() for column in columns.split(",")]
     for place, column in enumerate(asked):
-        if column not in STATE_COLUMNS:
-            raise ConfigurationError(ended(f"--columns: found {column!r}; expected {nearest(column, STATE_COLUMNS)}"))
+        if column not in there:
+            raise ConfigurationError(ended(f"--columns: found {column!r}; expected {nearest(column, there)}"))
         if column in asked[:place]:
             raise ConfigurationError(f"--columns: found {column!r} twice; expected each column once.")
     return asked
@@ -161,7 +169,8 @@ def rows_as_text(rows: pl.DataFrame, columns: Sequence[str] | None = None, *, co
     Where steps are ``counted``, times are their numbers.
     """
     rows = _numbered(rows) if counted else rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    shown = rows.select(columns or _SHOWN).with_columns(
+    looked_at = [column for column in _SHOWN if column in rows.columns]
+    shown = rows.select(columns or looked_at).with_columns(
         pl.col(pl.List(pl.Float64)).list.eval(pl.element().round(3).cast(pl.String)).list.join(" "),
     )
     with pl.Config(

@@ -74,6 +74,22 @@ def read_states(
     return collected(newest, table)
 
 
+def read_spans(states: str, model_name: str, as_of: datetime | None = None) -> pl.DataFrame:
+    """``series_id``, ``valued`` (the time of its last value) and ``usual`` (the usual distance of its rows), of the
+    rows that :func:`read_states` finds.
+    """
+    table = _state_table(states)
+    query = scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
+    if as_of is not None:
+        query = query.filter(pl.col("as_of") <= as_of)
+    has_value = ~pl.col("status").is_in(WITHOUT_VALUE)
+    spans = query.group_by("series_id").agg(
+        pl.col("time").filter(has_value).max().alias("valued"),
+        pl.col("time").unique().sort().diff().median().alias("usual"),
+    )
+    return collected(spans, table)
+
+
 def read_as_published(states: str, model_name: str, publishes: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     """The rows of these publishes, by series, and within it as they became known: by ``order``, then by time."""
     table = _state_table(states)

@@ -25,6 +25,7 @@ import tasks.judgement.champion
 import tasks.judgement.promote
 import tasks.tracking.track
 from flows.cli import main
+from tasks.config.errors import GoneError
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.registry.client import PREVIOUS, Version
@@ -138,10 +139,15 @@ class FolderRegistry:
     def move_champion(self, name: str, version: int) -> None:  # noqa: ARG002
         self._alias = version
 
+    def drop_champion(self, name: str) -> None:  # noqa: ARG002
+        self._alias = None
+
     def tag_version(self, name: str, version: int, tags: Mapping[str, str]) -> None:  # noqa: ARG002
         self._versions[version].tags.update(tags)
 
     def download(self, name: str, version: int, folder: Path) -> Path:  # noqa: ARG002
+        if not (self.folder / str(version)).exists():
+            raise GoneError("tracking: found no files.")
         return Path(shutil.copytree(self.folder / str(version), folder / "bundle"))
 
     def results(self) -> pl.DataFrame:

@@ -301,21 +301,19 @@ def test_no_secret_is_said(made, monkeypatch, listener) -> None:
         )
 
 
-def test_a_variable_that_is_not_set_is_said_before_anything_is_fitted(place_at, rows) -> None:
-    place = place_at("here")
-    rows.write_parquet(place.source)
-    said = place.command("run", "--set", 'alerts.hook={url_from="NOWHERE_AT_ALL"}')
+def test_a_variable_that_is_not_set_is_said_before_the_source_is_looked_at(place_at) -> None:
+    said = place_at("here").command("run", "--set", 'alerts.hook={url_from="NOWHERE_AT_ALL"}')
     assert said.status == 2
     assert "alerts.hook.url_from: the variable NOWHERE_AT_ALL is not set" in said.err
-    assert "fitting" not in said.err
+    assert "source" not in said.err
 
 
-def test_a_state_that_there_is_not_is_answered_with_the_nearest_before_anything_is_fitted(made) -> None:
+def test_a_state_that_there_is_not_is_answered_with_the_nearest_before_the_source_is_looked_at(made) -> None:
     place = made("here")
+    place.source.unlink()
     assert place.command("name", "0=calm", "1=crisis").status == 0
     for command in ("run", "decode", "alerts"):
         said = place.command(command, *TWO, "--set", 'alerts.states=["crises"]')
-        assert "fitting" not in said.err
         assert (said.status, "did you mean 'crisis'?" in said.err) == (2, True), said.err
     said = place.command("run", *TWO, "--set", 'alerts.changes=["calm -> 7"]')
     assert (said.status, "found '7'" in said.err) == (2, True)
@@ -323,9 +321,9 @@ def test_a_state_that_there_is_not_is_answered_with_the_nearest_before_anything_
 
 def test_before_the_first_night_states_have_numbers(place_at, toy, rows) -> None:
     place = place_at("here")
-    rows.write_parquet(place.source)
     said = place.command("run", *TWO, "--set", 'alerts.states=["crisis"]')
     assert (said.status, "a number from 0 to 1" in said.err) == (2, True)
+    rows.write_parquet(place.source)
     assert place.command("run", "--as-of", str(toy.day(150)), *TWO, "--set", "alerts.states=[1]").status == 0
 
 
@@ -604,6 +602,18 @@ def test_a_backfill_that_publishes_nothing_tells_nobody_either(place_at, toy, ro
     assert {*alerts(place).filter(kind="quarantine")["delivery"]} <= {"BACKFILL"}
 
 
+def newest(place, *arguments: str) -> dict[str, tuple[str, str | None, int]]:
+    """By series the status, reason and age of its newest row, as the command and its file say alike."""
+    file = place.folder / "newest.csv"
+    asked = ("states", "--latest", *arguments, *TWO)
+    told = place.command(*asked, "--json").last_json["rows"]
+    assert place.command(*asked, "--columns", "series_id,status,reason,age", "--export", str(file)).status == 0
+    assert pl.read_csv(file).rows() == [
+        tuple(row[name] for name in ("series_id", "status", "reason", "age")) for row in told
+    ]
+    return {row["series_id"]: (row["status"], row["reason"], row["age"]) for row in told}
+
+
 def test_a_series_that_the_source_has_no_more_is_one_alert_until_it_returns(made, night, rows, toy) -> None:
     """It has no rows that could go on without values; one that is set aside for as long is told as that alone."""
     place = made("here")
@@ -621,11 +631,18 @@ def test_a_series_that_the_source_has_no_more_is_one_alert_until_it_returns(made
     assert gone() == []
     night(place, 165)
     assert gone() == [("B", "the source has it no more", True)]
+    assert newest(place) == {"A": ("OK", None, 0), "B": ("STALE", "gone", 14)}
+    assert newest(place, "--as-of", str(toy.day(160)))["B"] == ("OK", None, 9)
     for n in (165, 170):
         night(place, n)
     assert gone() == [("B", "the source has it no more", True)]
+    assert newest(place, "--series", "B") == {"B": ("STALE", "gone", 19)}
     assert "B  stale: the source has it no more  open" in place.command("alerts", *TWO).out
     pl.concat([rows, broken]).write_parquet(place.source)
     night(place, 172)
     assert gone() == [("B", "the source has it no more", False)]
     assert {*alerts(place).filter(kind="quarantine")["series_id"]} == {"C"}
+    of_b = pl.when(pl.col("symbol") == "B", pl.col("date") > toy.day(171)).then(np.inf).otherwise("x").alias("x")
+    rows.with_columns(of_b).write_parquet(place.source)
+    night(place, 185)
+    assert newest(place)["B"] == ("STALE", "infinite_value", 13)

@@ -9,6 +9,9 @@ import pytest
 import flows.nightly
 from tasks.config.errors import LineageError, PromotionError
 from tasks.judgement.promote import promote, rollback
+from tasks.source.ingest import ingest
+from tasks.source.validate import validate
+from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.states import read_states
 
 OPTIONS = ("model.n_states=2", "promote.min_improvement=-9")
@@ -42,6 +45,7 @@ def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", ["run", "decode"])
 def test_another_meaning_is_refused_with_the_choices(place, toy, no_fit, change: str, command: str) -> None:  # noqa: ARG001
     before = (place.table().height, len(place.registry.versions("toy")), place.registry.champion("toy"))
+    place.source.unlink()  # it is not asked
     said = place.command(command, "--as-of", str(toy.day(140)), "--set", OPTIONS[0], "--set", CHANGES[change])
     assert said.status == 2
     for words in (change, "another `name`", "another `output.states`", "--new-lineage", "Nothing was fitted"):
@@ -140,6 +144,71 @@ def test_one_series_with_other_times_is_set_aside(place_at, toy) -> None:
     said = place.night(toy.day(130), *OPTIONS, "promote.min_coverage=0.5")
     assert [(one["series_id"], one["reason"]) for one in said["quarantined"]] == [("S2", "other_times")]
     assert not np.isin(said["run_key"], place.table().filter(series_id="S2")["run_key"].to_numpy())
+
+
+def of_seeds(toy, *series: tuple[str, int]) -> pl.DataFrame:
+    """Series by name and seed."""
+    return pl.concat(
+        toy.frame(toy.levels(toy.sojourns(140, 2, seed=seed), distance=4.0, seed=seed), symbol=name)
+        for name, seed in series
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "found"),
+    [
+        ((("T1", 1), ("T2", 2), ("T3", 3)), "has none of the 2 series that are published of its time ('S1', 'S2')"),
+        ((("S1", 8), ("S2", 9), ("S3", 1)), "has other values than those that are published (S1: x is "),
+    ],
+    ids=["other series", "other values"],
+)
+def test_another_source_under_one_name_is_refused(place, toy, no_fit, series, found: str) -> None:  # noqa: ARG001
+    place.source = place.folder / "other.parquet"
+    of_seeds(toy, *series).write_parquet(place.source)
+    before = (place.table().height, place.registry.champion("toy"))
+    for command in ("run", "decode"):
+        said = place.command(command, *as_set(f"source.path={place.source}", *OPTIONS))
+        assert said.status == 2
+        for words in (found, "looks like another source", "another `name`", "--new-lineage", "Nothing was fitted"):
+            assert words in said.err
+    assert (place.table().height, place.registry.champion("toy")) == before
+    published = {"T1", "T2", "T3"} if "T1" in dict(series) else {"S1", "S2", "S3"}
+    line, validated = lineage(place.settings(f"source.path={place.source}"), read(place), new=True)
+    assert line.endswith(":2")
+    assert {*validated.rows["series_id"]} == published
+
+
+def read(place, *assignments: str):
+    settings = place.settings(f"source.path={place.source}", *assignments)
+    return validate(ingest(settings), settings)
+
+
+@pytest.mark.parametrize("change", ["moved", "grown", "cut", "mended", "succeeded", "one other"])
+def test_a_source_that_goes_on_is_the_same(place, toy, change: str) -> None:
+    """Under another path; of more series; of its newest rows alone; with corrections; of series that begin where those
+    of before end; and one series that is another is said, and stops nobody.
+    """
+    rows = pl.read_parquet(place.source)
+    if change == "grown":
+        rows = pl.concat([rows, of_seeds(toy, *((f"S{seed}", seed) for seed in range(3, 9)))])
+    if change == "cut":
+        rows = rows.filter(pl.col("date") > toy.day(100))
+    if change == "mended":
+        rows = rows.with_columns(x=pl.when(pl.int_range(pl.len()) % 3 == 0).then(99).otherwise(pl.col("x") + 0.05))
+    if change == "succeeded":
+        later = of_seeds(toy, ("T1", 3), ("T2", 4))
+        rows = later.with_columns(pl.col("date").dt.offset_by("120d"))
+    if change == "one other":
+        rows = of_seeds(toy, ("S1", 1), ("S2", 9))
+    (place.folder / "2020-05-20").mkdir()
+    place.source = place.folder / "2020-05-20" / "rows.parquet"
+    rows.write_parquet(place.source)
+    line, validated = lineage(place.settings(), read(place))
+    assert (line, validated.quarantine.height) == (versions(place)[1], 0)
+    notes = lineage_notes(place.settings(), line, validated, new=False)
+    assert ["S2 has other values than were published: x is " in note for note in notes] == [True] * (
+        change == "one other"
+    )
 
 
 SCALE = "fit.scale=none"

@@ -17,7 +17,8 @@ from deltalake import write_deltalake
 
 import flows.nightly
 import tasks.registry.client
-from tasks.config.errors import TrackingError
+from tasks.config.errors import PromotionError, TrackingError
+from tasks.judgement.promote import rollback
 from tasks.registry.client import Registry
 from tasks.registry.local import check_local_database
 
@@ -177,23 +178,40 @@ class TestTheRegistry:
         assert "`hsmm run` registers it again" in said.out
         assert not place.registry.versions("toy")
 
-    @pytest.mark.parametrize("command", ["run", "decode"])
-    def test_files_that_are_gone_are_served_from_the_copy(self, place, toy, monkeypatch, command: str) -> None:
+    @pytest.mark.parametrize(("command", "damage"), [("run", "gone"), ("decode", "cut")])
+    def test_files_that_are_gone_are_served_from_the_copy(self, place, toy, command: str, damage: str) -> None:
+        """Without the copy, a night says which command begins anew, and then states have ids that none has borne."""
         run(place, toy, 120)
-
-        def gone(*_: object) -> None:
-            raise TrackingError("tracking: found 0 files.")
-
-        monkeypatch.setattr(place.registry, "download", gone)
+        files, copy = place.registry.folder / "1", Path(f"{place.states}_champion")
+        if damage == "gone":
+            shutil.rmtree(files)
+        else:
+            weights = next(files.rglob("*.safetensors"))
+            weights.write_bytes(weights.read_bytes()[:-40])
         hold = ("--set", "promote.min_improvement=9")
         said = place.command(command, "--as-of", str(toy.day(130)), *SET, *hold, "--json")
         assert (said.status, said.last_json["n_published"]) == (0, 10), said.err
         assert set(place.table().filter(run_key=said.last_json["run_key"])["model_version"]) == {1}
-        assert "found 0 files. The copy beside the table serves: restore the files" in said.out
-        shutil.rmtree(f"{place.states}_champion")
+        assert "The copy beside the table serves: restore the files" in said.out
+        shutil.rmtree(copy)
         said = place.command(command, "--as-of", str(toy.day(135)), *SET, *hold)
-        assert said.status == 1
-        assert "restore its files, go back with `hsmm rollback`, or delete that version" in said.err
+        assert said.status == 2
+        assert "the files of toy version 1, the model in force, are gone or damaged" in said.err
+        assert "go back to the champion before with `hsmm rollback`" in said.err
+        assert rollback(place.registry, "toy")["model_version"] is None
+        assert place.registry.champion("toy") is None
+        said = run(place, toy, 135, "--json")
+        assert (said.status, said.last_json["n_published"]) == (0, 5), said.err
+        assert said.last_json["identity"]["ids"] == [2, 3]
+        assert place.registry.champion("toy") == said.last_json["model_version"]
+
+    def test_a_rollback_passes_over_versions_whose_files_are_gone(self, place, toy) -> None:
+        for n in (120, 125, 130):
+            run(place, toy, n, "--set", "promote.min_improvement=-9")
+        shutil.rmtree(place.registry.folder / "2")
+        assert rollback(place.registry, "toy")["model_version"] == place.registry.champion("toy") == 1
+        with pytest.raises(PromotionError, match="first champion of its lineage"):
+            rollback(place.registry, "toy")
 
     @pytest.mark.costly
     def test_mlflow_gives_the_numbers_that_are_asked_for(self, real_place, toy) -> None:

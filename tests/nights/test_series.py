@@ -83,7 +83,7 @@ def test_a_series_that_is_not_there_is_answered_with_those_that_are(place, toy) 
 def test_that_all_series_are_unknown_is_one_sentence(place, toy) -> None:
     write(place, series(toy, "old"))
     place.night(toy.day(140), *OPTIONS)
-    write(place, series(toy, "new", seed=1))
+    write(place, series(toy, "new", seed=1).with_columns(pl.col("date").dt.offset_by("140d")))
     said = place.command("decode", *SET)
     assert said.status == 1
     assert "all 1 series are quarantined" in said.err

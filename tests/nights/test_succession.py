@@ -202,6 +202,16 @@ def test_a_state_that_died_lives_again_after_a_rollback(place, toy) -> None:
     assert pl.read_delta(f"{place.states}_names")["died"].null_count() == 3
 
 
+def test_a_state_born_after_a_rollback_bears_an_id_that_none_has_borne(place, toy) -> None:
+    """That of a state which the version that was rolled back gave to rows is none of a later one."""
+    toy.frame(toy.levels(toy.sojourns(240, n_states=3, mean=8), distance=6.0)).write_parquet(place.source)
+    free = ("promote.min_improvement=-9", "promote.min_margin=0")
+    place.night(toy.day(150), "model.n_states=2", *free)
+    assert place.night(toy.day(160), "model.n_states=3", *free)["identity"]["births"] == [2]
+    rollback(place.registry, "toy")
+    assert place.night(toy.day(170), "model.n_states=3", *free)["identity"]["births"] == [3]
+
+
 def test_what_was_fitted_while_the_registry_was_away_is_not_fitted_again(place, toy, monkeypatch) -> None:
     def away(*_: object) -> None:
         raise TrackingError("no server answers")

@@ -14,8 +14,8 @@ import polars as pl
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.sections.feature import Feature
 from tasks.source.features import add_features
-from tasks.source.ingest import RAW
 from tasks.source.look.choices import Choices
+from tasks.source.seen import RAW
 
 Kind = Literal["continuous", "count", "amount", "flag"]
 

@@ -17,7 +17,7 @@ from tasks.config.errors import ConfigurationError, PipelineError, SourceError
 from tasks.config.laws import scaled_columns
 from tasks.config.settings import Settings
 from tasks.config.settings_errors import Origins, explain
-from tasks.source.ingest import RAW, Ingested, ingest
+from tasks.source.ingest import Ingested, ingest
 from tasks.source.look.choices import Choice, Choices
 from tasks.source.look.columns import Column, columns_of
 from tasks.source.look.features import choose_features
@@ -27,6 +27,7 @@ from tasks.source.look.steps import choose_steps, length_of
 from tasks.source.look.times import choose_time, choose_zone, says_when, written_column
 from tasks.source.moments import is_of_days, stamps_of
 from tasks.source.parts import Part, read_parts, stored_columns, unreadable
+from tasks.source.seen import RAW
 from tasks.source.validate import Validated, validate
 
 _MOST_COLUMNS = 200

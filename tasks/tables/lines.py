@@ -1,0 +1,56 @@
+"""The lines of rows that a table holds under a name, each of one meaning; see :mod:`tasks.tables.lineage`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.config.errors import LineageError
+from tasks.config.meaning import digest, meaning
+from tasks.config.settings import Settings
+from tasks.tables.publishes import summaries
+
+NOTHING_FITTED = "Nothing was fitted."
+
+
+def known_lines(settings: Settings) -> list[dict[str, Any]]:
+    """What publishes said of the meaning of their rows, newest first."""
+    return [dict(said) for said in summaries(settings.output.states, settings.name) if "lineage" in said]
+
+
+def check_meaning(settings: Settings, *, new: bool) -> None:
+    """Raises ``LineageError`` where rows mean something else than those that are published, and ``new`` does not say
+    that this is wanted. The source is not asked.
+    """
+    known = next(iter(known_lines(settings)), None)
+    if known is not None and not new:
+        refuse_another_meaning(known, settings)
+
+
+def refuse_another_meaning(known: dict[str, Any], settings: Settings) -> None:
+    """Raises ``LineageError`` if the configuration means something else than what is ``known`` of a publish."""
+    means = meaning(settings)
+    if is_of(known, digest(means)):
+        return
+    raise another_line(f"found another meaning of rows than is published: {_changes(known['means'], means)}", settings)
+
+
+def is_of(known: dict[str, Any], meant: str) -> bool:
+    """Whether a publish is of rows that mean this."""
+    return bool(known["lineage"].split(":")[0] == meant)
+
+
+def another_line(found: str, settings: Settings) -> LineageError:
+    """That rows are not those of the line which is there, and what can be done."""
+    return LineageError(
+        f"{found}; expected what {settings.output.states!r} holds for {settings.name!r}. Undo it; or choose another "
+        "`name`, or another `output.states`; or begin a new line of rows in this table with `--new-lineage`. "
+        f"{NOTHING_FITTED}"
+    )
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    changed = [key for key in now if before.get(key) != now[key]]
+    return ", ".join(
+        f"`{key}`" if key in ("features", "context") else f"`{key}` was {before.get(key)!r} and is {now[key]!r}"
+        for key in changed
+    )
