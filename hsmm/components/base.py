@@ -42,6 +42,8 @@ class Component(Spelled, ABC):
     uses_covariates: ClassVar[bool] = False
     is_countable: ClassVar[bool] = True
     """Whether the number of its parameters says how closely it can follow data; that of an encoder does not."""
+    states_are_apart: ClassVar[bool] = True
+    """Whether each state has parameters of its own, so that it can be split, or become one with another."""
     holdable: ClassVar[frozenset[str]] = frozenset()
     """Parameters that the M-step can keep while it improves the others: the names it takes as ``held``."""
 

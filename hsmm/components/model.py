@@ -224,6 +224,11 @@ class Model:
         """Whether the states may be numbered anew without changing what was asked for."""
         return self.initial.is_exchangeable and self.transition.is_exchangeable
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether states may be split and merged: none has a fixed place, nor parameters that others share."""
+        return self.is_exchangeable and all(part.states_are_apart for part in self.components().values())
+
     def permuted(self, order: Tensor) -> Self:
         """State ``order[k]`` becomes state k, in every table."""
         return replace(self, **{name: part.permuted(order) for name, part in self.components().items()})

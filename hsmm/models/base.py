@@ -330,7 +330,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
     def initial_prob_(self) -> np.ndarray:
         """(K,) P(first state); where it depends on context, that of the mean context in the fit."""
         law = self._fitted_model().initial
-        return law.log_potentials()[0].exp().numpy() if law.uses_covariates else law.fitted("probability")
+        return law.fitted("probability") if "probability" in law.parameters else law.log_potentials()[0].exp().numpy()
 
     @property
     def transition_prob_(self) -> np.ndarray:

@@ -246,6 +246,11 @@ class PartialPooling(Parameters):
             what = f"initial {model.initial.name!r}" if model.context is None else f"an encoder ({model.context.name})"
             raise ValueError(f"the model has {what}, for which units cannot have tables of their own; leave it out.")
         parts = {kind: part for kind, part in model.components().items() if kind in KINDS}
+        if together := [kind for kind, part in parts.items() if not part.states_are_apart]:
+            raise ValueError(
+                f"the {together[0]} is {parts[together[0]].name!r}, whose states share their parameters, so that units "
+                "cannot have tables of their own; choose another family, such as 'dense'."
+            )
         able = [
             kind
             for kind, part in parts.items()

@@ -97,10 +97,10 @@ class Merging:
         self.n_states = self.tables.transition.n_states
         if self.n_states < 2:
             raise ValueError("the model has a single state; there is nothing to merge.")
-        if not self.tables.is_exchangeable:
+        if not self.tables.is_divisible:
             raise ValueError(
-                "this model's initial law or transitions give its states fixed places, so none can be left out; "
-                "compare models of different n_states by a criterion."
+                "this model's initial law or transitions give its states fixed places, or parameters in common, so "
+                "none can be left out; compare models of different n_states by a criterion."
             )
         if getattr(model, "frozen", ()):
             raise ValueError(f"{', '.join(model.frozen)} of this model are frozen, and a merge refits all; thaw them.")

@@ -98,7 +98,7 @@ def _at_the_edge(tables: Model, sequences: Sequences) -> Iterator[Reason]:
 
 def _states_alike(model: Any, tables: Model, sequences: Sequences) -> Fitting[list[Reason]]:
     n_states = tables.transition.n_states
-    if n_states < 2 or not tables.is_exchangeable or getattr(model, "frozen", None) or tables.context is not None:
+    if n_states < 2 or not tables.is_divisible or getattr(model, "frozen", None) or tables.context is not None:
         return []
     try:
         trial = Merging(model, sequences)

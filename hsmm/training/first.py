@@ -33,7 +33,7 @@ def first_models(
     starts = draw_starts(sequences, n_states, n_init, longest, seed, structure.emission)
     generator = torch.Generator().manual_seed(seed % 2**63)
     if (labels := structure.transition.first_states(sequences, n_init, n_states, generator)) is not None:
-        starts = replace(starts, labels=labels, kinds=["segments"] * n_init)
+        starts = replace(starts, labels=labels, kinds=[structure.transition.first_kind] * n_init)
     if objective.states is not None:
         starts = respecting(starts, objective.states)
     drawn = initial_model(structure, sequences, starts, seed)

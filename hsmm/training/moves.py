@@ -32,7 +32,7 @@ def can_move(model: Model, objective: Objective) -> bool:
     """Whether states may change places: none is known, frozen or tied to its place, and no chain reads a context."""
     return (
         model.transition.n_states > 2
-        and model.is_exchangeable
+        and model.is_divisible
         and not any(part.uses_covariates for kind, part in model.components().items() if kind != "emission")
         and not objective.frozen
         and objective.states is None

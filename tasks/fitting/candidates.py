@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ def _combinations(settings: Settings) -> Iterator[Candidate]:
     varied = {name for name in _LISTS if len(getattr(model, name)) > 1}
     lists = (getattr(model, name) or (None,) for name in _LISTS)
     for kind, n_states, emission, duration, transition, initial, encoder in product(*lists):
+        if kind == "factorial":
+            continue
         if kind == "dssm":
             emission, transition, encoder = "neural", "neural", None
         choices = {"transition": transition, "initial": initial}
@@ -79,6 +82,13 @@ def _combinations(settings: Settings) -> Iterator[Candidate]:
         described |= {name: label(choice) for name, choice in choices.items() if name in varied}
         parts = {**choices, "emission": emission, **({"duration": duration} if kind == "hsmm" else {})}
         yield Candidate(_estimator(settings, kind, n_states, parts), described)
+    for chains in model.chains if "factorial" in model.estimator else ():
+        own = {"chains": list(chains)}
+        moves: dict[str, Choice] = {name: {"name": "factorial", **own} for name in ("transition", "initial")}
+        emission = {"name": "additive", **own}
+        described = {"n_states": prod(chains), "emission": label(emission), "duration": "none"}
+        described |= {name: "factorial" for name in moves if name in varied}
+        yield Candidate(_estimator(settings, "factorial", prod(chains), {**moves, "emission": emission}), described)
 
 
 def _estimator(settings: Settings, kind: str, n_states: int, parts: dict[str, Choice]) -> hsmm.Estimator:
@@ -91,7 +101,7 @@ def _estimator(settings: Settings, kind: str, n_states: int, parts: dict[str, Ch
     options["trainer"] = how.trainer if isinstance(how.trainer, str) else resolve_trainer(how.trainer)
     if kind == "dssm" and "trainer" not in how.model_fields_set:
         options["trainer"] = hsmm.DSSM(max_iter=how.max_iter).trainer
-    if kind in ("hmm", "dssm"):
+    if kind != "hsmm":
         return hsmm.HMM(**options)
     return hsmm.HSMM(
         **options,
@@ -148,6 +158,8 @@ def _check_sharing(estimator: hsmm.Estimator) -> None:
         what = f"context is the encoder {structure.context.name!r}"
     elif structure.initial.follows_transition:
         what = f"initial is {structure.initial.name!r}"
+    elif not structure.transition.states_are_apart:
+        what = f"the moves are {structure.transition.name}, of chains that share their tables"
     for kind in ("initial", "transition", "duration"):
         if kind in parts and parts[kind].uses_covariates:
             what = f"the {kind} follows a context"

@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from hsmm import HSMM, Estimator
+from hsmm.components.emission import Additive
 from hsmm.numerics import ordered_sum
 from hsmm.sequences import Sequences
 from tasks.config.columns import STATE_COLUMNS
@@ -45,20 +46,19 @@ def decode(
     ``version`` made the rows of members that have no version of their own; ``held`` says by unit why an older model
     is still in force.
     """
-    held, parts = held or {}, list[pl.DataFrame]()
+    held, parts, labels = held or {}, list[pl.DataFrame](), dict(state_names)
     rows = decodable(bundle, validated.rows)
     n_series = rows["series_id"].n_unique()
     done = 0
     for unit, own in by_unit(bundle, rows).items():
         member = bundle.members[unit]
+        labels = {**_default_names(member), **labels}
         longest = resolved_steps(*dwell(member.model))
         for part in _series_batches(own, longest):
             say("decode", done, n_series)
             done += part["series_id"].n_unique()
             made = version if member.version is None else member.version
             parts.append(_decode_rows(member, bundle.scaling, part, longest, made, _reasons(part, unit, held)))
-    ids = sorted({identity for member in bundle.members.values() for identity in member.ids})
-    labels = {identity: state_names.get(identity, default_name(identity)) for identity in ids}
     return (
         pl.concat(parts)
         .with_columns(
@@ -103,6 +103,15 @@ def _reasons(rows: pl.DataFrame, unit: str, held: Mapping[str, str]) -> dict[str
 def default_name(state: int) -> str:
     """What a state is called until someone names it."""
     return f"state {state}"
+
+
+def _default_names(member: Member) -> dict[int, str]:
+    """By persistent id; of chains side by side with the state of each, as in "state 2 (1, 0)"."""
+    law = member.model.emission_
+    if not isinstance(law, Additive):
+        return {identity: default_name(identity) for identity in member.ids}
+    together = zip(member.ids, law.chain_states().tolist(), strict=True)
+    return {identity: f"{default_name(identity)} ({', '.join(map(str, states))})" for identity, states in together}
 
 
 def _series_batches(rows: pl.DataFrame, max_duration: int) -> Iterator[pl.DataFrame]:

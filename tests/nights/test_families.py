@@ -32,6 +32,8 @@ DAYS = "context.c={op='day_of_week'}"
 ONLY_HMM = {("transition", "sticky")}
 REFUSED = {("transition", "gated")}
 """For HMMs alone, of moves by row: no state table can say how long their states last."""
+TOGETHER = {("initial", "factorial"), ("transition", "factorial"), ("emission", "additive")}
+"""Which are one model: its nights are in test_chains.py."""
 NEEDED = ["model.n_states=2", "model.max_duration=120", "fit.n_init=2", "fit.max_iter=1000"]
 
 
@@ -48,7 +50,7 @@ def example(emission: object) -> pl.DataFrame:
     return pl.DataFrame({"symbol": "A", "date": days.dt.date(), **values, **context})
 
 
-FAMILIES = [(kind, name) for kind in KINDS for name in KINDS[kind].families if (kind, name) not in REFUSED]
+FAMILIES = [(kind, name) for kind in KINDS for name in KINDS[kind].families if (kind, name) not in REFUSED | TOGETHER]
 
 
 @pytest.mark.parametrize(("kind", "name"), [x for x in FAMILIES if x[0] != "context" or x[1] in ("gru", "embedding")])

@@ -1,5 +1,6 @@
 """Emission families by name: each module of this package is looked through for them."""
 
+from hsmm.components.emission.additive import Additive as Additive
 from hsmm.components.emission.autoregressive import AutoregressiveGaussian as AutoregressiveGaussian
 from hsmm.components.emission.base import EMISSIONS as EMISSIONS
 from hsmm.components.emission.base import Emission as Emission

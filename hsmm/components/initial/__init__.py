@@ -1,6 +1,7 @@
 """Laws of the first state by name: each module of this package is looked through for them."""
 
 from hsmm.components.initial.contextual import ContextualInitial as ContextualInitial
+from hsmm.components.initial.factorial import FactorialInitial as FactorialInitial
 from hsmm.components.initial.laws import INITIALS as INITIALS
 from hsmm.components.initial.laws import FixedInitial as FixedInitial
 from hsmm.components.initial.laws import FreeInitial as FreeInitial

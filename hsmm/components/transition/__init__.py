@@ -6,6 +6,7 @@ from hsmm.components.transition.base import TRANSITIONS as TRANSITIONS
 from hsmm.components.transition.base import Transition as Transition
 from hsmm.components.transition.contextual import Contextual as Contextual
 from hsmm.components.transition.dense import Dense as Dense
+from hsmm.components.transition.factorial import Factorial as Factorial
 from hsmm.components.transition.gated import Gated as Gated
 from hsmm.components.transition.left_to_right import LeftToRight as LeftToRight
 from hsmm.components.transition.low_rank import LowRank as LowRank

@@ -24,6 +24,8 @@ class Transition(Component):
     """
 
     kind: ClassVar[str] = "transition"
+    first_kind: ClassVar[str] = "segments"
+    """What starts are called that begin with :meth:`first_states`."""
 
     self_transitions: bool = False
 

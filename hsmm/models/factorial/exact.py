@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from hsmm import inference
+from hsmm.components.factorial.members import MOST_STATES
 from hsmm.inference import Posterior
 from hsmm.models.factorial.additive import Additive, Expected
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
-
-MOST_STATES = 512
-"""Of the product; a row costs their square."""
 
 
 def check(model: Additive, instead: str) -> None:

@@ -10,7 +10,7 @@ from tasks.config.components import Durations, Emissions, Encoders, Initials, Tr
 from tasks.config.sections.section import Count, Section, as_candidates, distinct
 
 StateCounts = Annotated[tuple[Count, ...], BeforeValidator(as_candidates), AfterValidator(distinct)]
-EstimatorName = Literal["dssm", "hmm", "hsmm"]
+EstimatorName = Literal["dssm", "factorial", "hmm", "hsmm"]
 Estimators = Annotated[tuple[EstimatorName, ...], BeforeValidator(as_candidates), AfterValidator(distinct)]
 
 
@@ -23,15 +23,46 @@ def _longest(value: object) -> object:
 LongestDuration = Annotated[int | Literal["auto"], BeforeValidator(_longest)]
 
 
+def _as_chains(value: object) -> object:
+    """Candidates of chains; one candidate may stand for a list of it alone."""
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    return tuple(map(_chains, items if items and isinstance(items[0], (list, tuple)) else [items]))
+
+
+def _chains(candidate: object) -> tuple[int, ...]:
+    from hsmm.components.factorial.members import as_chains
+
+    return as_chains(candidate)
+
+
+Chains = Annotated[tuple[tuple[int, ...], ...], BeforeValidator(_as_chains), AfterValidator(distinct)]
+
+_OF_DURATIONS = ("duration", "max_duration", "min_duration", "left_censored", "right_censored")
+_NOT_OF = {
+    "hmm": (_OF_DURATIONS, 'estimator = "hsmm" with `{}`, which an HMM does not have'),
+    "dssm": (
+        (*_OF_DURATIONS, "emission", "transition", "context"),
+        'no `{}` with estimator = "dssm", whose networks make moves and emissions',
+    ),
+    "factorial": (
+        (*_OF_DURATIONS, "n_states", "emission", "transition", "initial", "context"),
+        'no `{}` with estimator = "factorial", whose `chains` make states, moves and emissions',
+    ),
+}
+
+
 class Model(Section):
     """The candidates: every combination of these lists is fitted."""
 
     estimator: Estimators = ("hsmm",)
     """Whether states have durations of their own ("hsmm"), or may change at every step, by tables ("hmm") or by
-    networks that make moves and normal emissions of the state ("dssm").
+    networks that make moves and normal emissions of the state ("dssm"); or are what several chains are in together,
+    whose levels add up ("factorial").
     """
     n_states: StateCounts = (2, 3, 4)
     """Numbers of states."""
+    chains: Chains = ((2, 2),)
+    """Of "factorial", how many states each chain has: [2, 3], or a list of such."""
     emission: Emissions = ("gaussian", "student_t")
     """Laws of the features given the state."""
     duration: Durations = ("geometric", "negative_binomial")
@@ -60,13 +91,12 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
-    def _durations_are_of_a_semi_markov_model(self) -> Self:
-        of_durations = ("duration", "max_duration", "min_duration", "left_censored", "right_censored")
-        given = [key for key in of_durations if key in self.model_fields_set]
-        if self.estimator == ("hmm",) and given:
-            raise ValueError(f'estimator = "hsmm" with `{given[0]}`, which an HMM does not have')
-        if self.estimator == ("dssm",):
-            given += [key for key in ("emission", "transition", "context") if key in self.model_fields_set]
+    def _keys_are_of_the_estimator(self) -> Self:
+        if len(self.estimator) == 1 and self.estimator[0] in _NOT_OF:
+            foreign, told = _NOT_OF[self.estimator[0]]
+            given = [key for key in foreign if key in self.model_fields_set]
             if given:
-                raise ValueError(f'no `{given[0]}` with estimator = "dssm", whose networks make moves and emissions')
+                raise ValueError(told.format(given[0]))
+        if "chains" in self.model_fields_set and "factorial" not in self.estimator:
+            raise ValueError('estimator = "factorial" with `chains`, which no other has')
         return self

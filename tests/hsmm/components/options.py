@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
         "free": [given(), given(concentration=2.5), given(concentration=(0.9, 1.0, 3.0))],
         "fixed": [given(probability=(0.2, 0.5, 0.3))],
         "contextual": [given(), given(columns=(1,))],
+        "factorial": [given(chains=(3,))],
     },
     "transition": {
         "dense": [
@@ -55,6 +56,7 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
             given(self_transitions=True, columns=(1, 2)),
         ],
         "low_rank": [*_FOR_HMMS, given(self_transitions=True, rank=1), given(self_transitions=True, rank=3)],
+        "factorial": [given(self_transitions=True, chains=(3,)), given(chains=(3,), concentration=1.5)],
         "left_to_right": [*_FOR_HMMS, given(self_transitions=True, max_step=1)],
         "contextual": [
             *_FOR_HMMS,
@@ -97,6 +99,7 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
             given(family="poisson", penalty=0.0),
             *(given(family=name, columns=(0,)) for name in ("categorical", "gamma", "bernoulli")),
         ],
+        "additive": [given(missing=True, chains=(3,))],
         "multinomial": [given(missing=True), given(concentration=1.5, total=9)],
         "neural": [
             given(missing=True, hidden=5),
