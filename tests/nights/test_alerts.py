@@ -17,6 +17,7 @@ from tasks.alerts.show import noted_alerts
 from tasks.report.page.recorded import recorded_page_data
 from tasks.report.page.render import page
 from tasks.tables.alerts import read_alerts
+from tests.costly import costly_beyond
 
 N = 200
 KEY = ("alert_id", "kind", "rule", "series_id", "time", "released", "as_of")
@@ -135,7 +136,7 @@ def test_hindsight_is_not_looked_at(made, night, monkeypatch: pytest.MonkeyPatch
     assert not asked & {"p_smoothed", "viterbi"}
 
 
-@pytest.mark.parametrize("next_night", [170, 185])
+@pytest.mark.parametrize("next_night", costly_beyond(1, [170, 185]))
 def test_a_run_that_is_stopped_between_publish_and_alert_loses_none(
     made, night, monkeypatch: pytest.MonkeyPatch, listener, next_night: int
 ) -> None:

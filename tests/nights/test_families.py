@@ -51,9 +51,16 @@ def example(emission: object) -> pl.DataFrame:
 
 
 FAMILIES = [(kind, name) for kind in KINDS for name in KINDS[kind].families if (kind, name) not in REFUSED | TOGETHER]
+COSTLY = [("context", "gru"), ("duration", "contextual")]
+OF_CONTEXT = ("gru", "embedding")
+SHOWN = [
+    pytest.param(kind, name, marks=[pytest.mark.costly] if (kind, name) in COSTLY else [])
+    for kind, name in FAMILIES
+    if kind != "context" or name in OF_CONTEXT
+]
 
 
-@pytest.mark.parametrize(("kind", "name"), [x for x in FAMILIES if x[0] != "context" or x[1] in ("gru", "embedding")])
+@pytest.mark.parametrize(("kind", "name"), SHOWN)
 def test_a_family_is_a_name_in_a_configuration(place_at, kind: str, name: str) -> None:
     place = place_at("one")
     example(name if kind == "emission" else "gaussian").write_parquet(place.source)

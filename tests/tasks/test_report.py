@@ -23,6 +23,7 @@ from tasks.report.figures.ranking import ranking
 from tasks.report.figures.series import portrait, series_rows
 from tasks.report.figures.weights import weights_by_state
 from tasks.report.pictures import pictures, state_names
+from tests.costly import costly_beyond
 
 paths = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 2)), max_size=60).map(sorted)
 
@@ -124,7 +125,7 @@ def _series(name: str, n_states: int, n_rows: int, generator: np.random.Generato
     )
 
 
-@pytest.mark.parametrize("n_states", [1, 4, 9])
+@pytest.mark.parametrize("n_states", costly_beyond(1, [9, 4, 1]))
 def test_every_idea_gets_a_readable_picture(tmp_path: Path, n_states: int) -> None:
     from matplotlib.image import imread
 
@@ -137,7 +138,7 @@ def test_every_idea_gets_a_readable_picture(tmp_path: Path, n_states: int) -> No
         assert pixels.std() > 0.01, path
 
 
-@pytest.mark.parametrize("estimator", [hsmm.HSMM(2, n_init=4), hsmm.HMM(2, n_init=4)])
+@pytest.mark.parametrize("estimator", costly_beyond(1, [hsmm.HSMM(2, n_init=4), hsmm.HMM(2, n_init=4)]))
 def test_a_fitted_model_shows_its_restarts(tmp_path: Path, estimator: hsmm.HSMM | hsmm.HMM) -> None:
     data = report_data(n_states=2)
     fitted = estimator.fit(data.frame["level"], lengths=[200, 200])

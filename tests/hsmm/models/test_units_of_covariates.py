@@ -16,6 +16,7 @@ import hsmm
 from benchmarks.hard import case
 from hsmm.components.emission.glm import GLM
 from hsmm.sequences import Sequences
+from tests.costly import costly_beyond
 
 UNITS = {"nano": (1e-9, 0.0), "kilo": (5e3, 0.0), "far": (1.0, 1e6), "unix": (86_400.0, 1.7e9)}
 FAMILIES = {"bernoulli": None, "poisson": None, "negative_binomial": None, "gamma": "exp", "gaussian": None}
@@ -62,7 +63,7 @@ def test_states_are_numbered_by_what_they_predict_at_the_mean_of_the_covariates(
     assert law.in_units_of(rows).order().tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", costly_beyond(3, range(6)))
 def test_random_units_change_no_fit(seed: int) -> None:
     rows = case("regressions", seed)
     plain = rows.make(n_init=4).fit(rows.X, context=rows.context)

@@ -13,6 +13,7 @@ from hsmm.selection import Fold, ForwardChaining, HeldOut, KFold, LastShare, Spl
 from hsmm.selection.held_out import held_out_scores
 from hsmm.selection.ranking import RULES
 from hsmm.training.together import alone
+from tests.costly import costly_beyond
 from tests.hsmm.selection.planted import QUICK, levels
 
 LENGTHS = [60, 41, 80, 30, 25]
@@ -135,7 +136,7 @@ def test_the_error_of_a_difference_forgets_what_both_find_hard() -> None:
     assert one.standard_error_beside(one) == 0.0
 
 
-@pytest.mark.parametrize("rule", RULES[1:])
+@pytest.mark.parametrize("rule", costly_beyond(1, RULES[1:]))
 def test_on_flat_data_the_simplest_is_taken(rule: str) -> None:
     X = np.random.default_rng(0).normal(size=400)
     candidates = [hsmm.HMM(k, **(QUICK | {"max_iter": 60})) for k in (3, 2, 1)]

@@ -25,6 +25,7 @@ from hsmm.training.levels import Levels, partitions
 from hsmm.training.objective import Objective
 from hsmm.training.race import Runner
 from hsmm.training.starts import draw_starts, initial_model
+from tests.costly import costly_beyond
 
 ALTERNATING = np.tile([1.0, 0.0], 15)
 FAMILIES = [*(Gaussian(covariance=c) for c in ("full", "diag", "tied")), StudentT(), StudentT(covariance="tied")]
@@ -49,7 +50,7 @@ def test_levels_are_shared_by_states_as_well_as_the_best_of_many_starts_shares_t
     assert _fitted(rows.make(), rows.X)._best_fit().objective > reached - 0.05
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", costly_beyond(6, range(12)))
 def test_few_values_end_no_fit(seed: int) -> None:
     """Levels drawn, repeated or alternating, exact or blurred, in units from 1e-3 to 1e3, some missing."""
     rng = np.random.default_rng(seed)
@@ -108,7 +109,7 @@ def _five_levels(seed: int) -> np.ndarray:
     return rng.permutation(np.array([0.0, 1.0, 3.0, 4.0, 8.0]))[rng.integers(0, 5, 60)] + 1e-5 * rng.normal(size=60)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", costly_beyond(1, range(4)))
 def test_levels_are_shared_out_as_well_as_they_can_be(seed: int) -> None:
     """Five levels and two states: no share of the levels, each climbed to its end, stands higher than the fit."""
     X = _five_levels(seed)

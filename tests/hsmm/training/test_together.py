@@ -23,6 +23,7 @@ from hsmm.training.together import Climb, Fitting, alone, together
 from hsmm.training.trainers import Hybrid
 from hsmm.training.units import ObjectiveOfUnits
 from hsmm.units import Units
+from tests.costly import costly_beyond
 from tests.hsmm.selection.planted import levels
 
 pytestmark = pytest.mark.skipif(not available(), reason="units are packed for the native kernels")
@@ -82,7 +83,7 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", costly_beyond(2, LAWS))
 def test_together_is_alone_to_the_bit(law: str, packed: list[int]) -> None:
     model = hsmm.HSMM(3, emission=LAWS[law], max_duration=20, left_censored=law == "spherical")
     units = data()
@@ -113,6 +114,7 @@ def test_neither_order_nor_neighbours_nor_threads_change_a_bit() -> None:
         assert_same(one, other)
 
 
+@pytest.mark.costly
 def test_what_cannot_be_packed_is_fitted_beside_the_rest(packed: list[int]) -> None:
     """Another number of states, another family or trainer, known states: each is a fit like any other."""
     units = data(4)
