@@ -27,6 +27,8 @@ class Potentials:
       row n governs the step n → n + 1, so a series' last row is unused.
     - ``log_duration`` (R, K, D), (R, N, K, D) or None: column d - 1 holds duration d; row n governs a
       segment that starts at n. None is an HMM, whose every step is a segment of length 1.
+    - ``transition_of_row``, ``duration_of_row`` (N,) int64 or None: which of the U tables of a ``log_transition``
+      (R, U, K, K), or ``log_duration`` (R, U, K, D), is that of row n, where rows share tables; counts have U, too.
     - ``log_emission`` (R, N, K): 0 in every state for a missing row, -inf for a forbidden state.
     - ``offsets`` (S + 1,): series s owns the rows ``offsets[s]:offsets[s + 1]``.
     - ``log_tail`` (R, K) or None: makes the last column a *tail slot*. It then holds P(d >= D) and a segment in
@@ -52,6 +54,8 @@ class Potentials:
     right_censored: bool | Tensor = True
     log_residual: Tensor | None = None
     owners: Tensor | None = None
+    transition_of_row: Tensor | None = None
+    duration_of_row: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_dtypes(self)
@@ -125,7 +129,25 @@ class Potentials:
         if self.log_duration.ndim == 3:
             return equilibrium_residual(self.log_duration, self.log_tail)
         stay = None if self.log_tail is None else self.log_tail[:, None]
-        return equilibrium_residual(self.log_duration[:, self.offsets[:-1]], stay)
+        first = self.offsets[:-1]
+        first = first if self.duration_of_row is None else self.duration_of_row[first]
+        return equilibrium_residual(self.log_duration[:, first], stay)
+
+    @property
+    def shares_tables(self) -> bool:
+        """Whether rows find their table among fewer."""
+        return self.transition_of_row is not None or self.duration_of_row is not None
+
+    def by_row(self) -> Potentials:
+        """The same law, every row with a table of its own where rows share some."""
+        if not self.shares_tables:
+            return self
+        moves, laws = self.log_transition, self.log_duration
+        if self.transition_of_row is not None:
+            moves = moves.index_select(1, self.transition_of_row)
+        if laws is not None and self.duration_of_row is not None:
+            laws = laws.index_select(1, self.duration_of_row)
+        return replace(self, log_transition=moves, log_duration=laws, transition_of_row=None, duration_of_row=None)
 
     def tables(self) -> dict[str, Tensor]:
         """The tables that are present, by field name, in the order of the fields."""
@@ -235,17 +257,19 @@ def _check_owners(p: Potentials) -> None:
 
 
 def _check_shapes(p: Potentials) -> None:
-    e, n, k = p.log_emission.shape
+    e, k = p.log_emission.shape[0], p.n_states
     r = e if p.owners is None else p.n_restarts
     if e != (p.of_pairs[0]):
         raise ValueError(f"log_emission has {e} tables; expected one, as series have owners.")
     d = p.n_durations
     _expect("log_initial", p.log_initial, [(r, k)])
-    _expect("log_transition", p.log_transition, [(r, k, k), (r, n, k, k)])
+    _expect_rows("log_transition", p.log_transition, (k, k), p.transition_of_row, p)
     if p.log_duration is not None:
         if d < 1:
             raise ValueError("log_duration has no columns; expected at least one duration.")
-        _expect("log_duration", p.log_duration, [(r, k, d), (r, n, k, d)])
+        _expect_rows("log_duration", p.log_duration, (k, d), p.duration_of_row, p)
+    elif p.duration_of_row is not None:
+        raise ValueError("duration_of_row needs log_duration; an HMM has no duration table.")
     optional: dict[str, list[tuple[int, ...]]] = {
         "log_tail": [(r, k)],
         "log_residual": [(r, k, d), (r, p.n_series, k, d)],
@@ -269,6 +293,26 @@ def _check_flags(name: str, flag: Tensor, p: Potentials) -> None:
             f"{name} is a {flag.dtype} tensor of shape {tuple(flag.shape)} on {flag.device}; "
             f"expected True, False or a boolean tensor of shape ({p.n_series},) on {device}."
         )
+
+
+def _expect_rows(name: str, table: Tensor, size: tuple[int, int], of_row: Tensor | None, p: Potentials) -> None:
+    r, n = p.n_restarts, p.n_rows
+    if of_row is None:
+        return _expect(name, table, [(r, *size), (r, n, *size)])
+    n_tables = table.shape[1] if table.ndim == 4 else 0
+    _expect(name, table, [(r, max(n_tables, 1), *size)])
+    given = name.replace("log_", "") + "_of_row"
+    if of_row.dtype != torch.int64 or tuple(of_row.shape) != (n,) or of_row.device != table.device:
+        raise ValueError(
+            f"{given} is {of_row.dtype} of shape {tuple(of_row.shape)} on {of_row.device}; expected int64 of shape "
+            f"({n},) on {table.device}, the table of each row."
+        )
+    if not table.is_cuda and n and not 0 <= int(of_row.min()) <= int(of_row.max()) < n_tables:
+        raise ValueError(
+            f"{given} holds {int(of_row.min())} to {int(of_row.max())}; expected numbers of the {n_tables} tables of "
+            f"{name}, from 0."
+        )
+    return None
 
 
 def _expect(name: str, table: Tensor, shapes: list[tuple[int, ...]]) -> None:

@@ -281,6 +281,33 @@ class Sequences:
         rows = Sequences(self.values[first], self.observed[first], self.offsets.new_tensor([0, n_codes]))
         return Distinct(rows, code)
 
+    def distinct_contexts(self, columns: Sequence[int] | None, *, ahead: bool) -> Distinct:
+        """The covariates in these columns (None: in all), or those of the row ``ahead``, that differ, if they are few:
+        series of one row each, which observe nothing. A series' last row looks at its own.
+        """
+        made: dict[Any, Distinct] = self.__dict__.setdefault("_contexts", {})
+        assert self.covariates is not None
+        wanted = tuple(range(self.covariates.shape[1]) if columns is None else columns)
+        if (wanted, ahead) not in made:
+            made[wanted, ahead] = self._distinct_contexts(list(wanted), ahead=ahead)
+        return made[wanted, ahead]
+
+    def _distinct_contexts(self, columns: list[int], *, ahead: bool) -> Distinct:
+        assert self.covariates is not None
+        read = torch.arange(self.n_rows, device=self.device) + int(ahead)
+        read[self.offsets[1:] - 1] -= int(ahead)
+        cells = self.covariates[read][:, columns]
+        found = Sequences(cells, torch.ones_like(cells, dtype=torch.bool), self.offsets).distinct
+        if found.of_row is None:
+            return Distinct(self, None)
+        n_rows = found.rows.n_rows
+        covariates = self.covariates.new_zeros(n_rows, self.covariates.shape[1])
+        covariates[:, columns] = found.rows.values
+        values = self.values.new_zeros(n_rows, self.n_features)
+        offsets = torch.arange(n_rows + 1, device=self.device)
+        rows = Sequences(values, torch.zeros_like(values, dtype=torch.bool), offsets, covariates=covariates)
+        return Distinct(rows, found.of_row)
+
     def series(self, indices: Sequence[int]) -> Sequences:
         """The series at these indices, in this order."""
         rows = torch.cat([torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in indices])

@@ -23,7 +23,7 @@ from hsmm.inference import CausalName
 from hsmm.kernels import native
 from hsmm.potentials import Potentials
 from hsmm.types import KernelName
-from tests.hsmm.inference.cases import heads, rows_of, selected, tails
+from tests.hsmm.inference.cases import heads, rows_of, selected, sharing, tails
 
 T = TypeVar("T")
 
@@ -187,6 +187,21 @@ def check(seed: int) -> None:
             bound.compare(name, found, wanted[name])
     check_paths(p, exact, bound)
     check_bits(case)
+    check_pieces(p)
+    if not p.is_stationary:
+        check_shared(case, Dice(seed), bound)
+
+
+def check_shared(case: Case, dice: Dice, bound: Bound) -> None:
+    """Rows that share tables find what they find when each has its own."""
+    p = sharing(case.p, dice.one_of(1, 2, 5), dice.generator, alike=dice.chance(2))
+    own = p.by_row()
+    wanted = dict(answers(own, case.weight, "auto"))
+    summed = inference.expected_counts(own, case.weight).by_table(p)
+    wanted |= {f"expected_counts.{name}": value for name, value in vars(summed).items()}
+    for name, found in answers(p, case.weight, "auto"):
+        bound.compare(name, found.double(), wanted[name].double())
+    check_bits(replace(case, p=p))
     check_pieces(p)
 
 

@@ -18,6 +18,8 @@ class OnCovariates(Component):
     """Reads the covariates of each row (in an estimator: ``context``), or those of its ``columns``."""
 
     uses_covariates: ClassVar[bool] = True
+    reads_one_row: ClassVar[bool] = False
+    """Whether each table is a function of one row's context alone, whatever the other rows are."""
 
     columns: Sequence[int] | None = None
 

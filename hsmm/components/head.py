@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -64,6 +64,8 @@ class LinearHead(OnCovariates):
     ``penalty`` >= 0 is that of a ridge on ``coef``: penalty / 2 · Σ coef². A column that is constant in the fit has
     coefficients of 0; with coefficients of 0 in all columns the law is that of the family without context.
     """
+
+    reads_one_row: ClassVar[bool] = True
 
     penalty: float = 1.0
 

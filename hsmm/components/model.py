@@ -11,13 +11,14 @@ from torch import Tensor
 
 from hsmm.components.base import Component
 from hsmm.components.context import Encoder
+from hsmm.components.covariates import OnCovariates
 from hsmm.components.duration import Duration, DurationTables
 from hsmm.components.emission import Emission
 from hsmm.components.initial import Initial
 from hsmm.components.stationary import share_of_time, stationary_law
 from hsmm.components.transition import Transition
 from hsmm.potentials import Potentials
-from hsmm.sequences import Sequences
+from hsmm.sequences import Distinct, Sequences
 from hsmm.types import StateVector
 
 
@@ -84,7 +85,8 @@ class Model:
         what an encoder's dropout is drawn from.
         """
         sequences = self.beside(sequences, drop)
-        tables = self.duration_tables(sequences)
+        moving, lasting = (self.table_rows(kind, sequences) for kind in ("transition", "duration"))
+        tables = self.duration_tables(lasting.rows)
         log_initial = self._log_initial(tables, sequences)
         emitted = self.emission.log_potentials(sequences, log_emission)
         if log_initial.ndim == 3:  # a law for each series is a part of its first row
@@ -95,7 +97,7 @@ class Model:
             log_initial = torch.zeros_like(log_initial[:, 0])
         p = Potentials(
             log_initial=log_initial,
-            log_transition=self.transition.log_potentials(sequences),
+            log_transition=self.transition.log_potentials(moving.rows),
             log_duration=None if tables is None else tables.log_duration,
             log_emission=emitted,
             offsets=sequences.offsets,
@@ -103,9 +105,25 @@ class Model:
             left_censored=self.left_censored,
             right_censored=self.right_censored,
             owners=sequences.owners,
+            transition_of_row=moving.of_row,
+            duration_of_row=lasting.of_row,
         )
         by_row = self.left_censored and tables is not None and tables.log_duration.ndim == 4
         return replace(p, log_residual=p.residual_law()) if by_row else p  # whose counts are those of each series
+
+    def table_rows(self, kind: str, sequences: Sequences) -> Distinct:
+        """The rows that transitions or durations have a table for, and which each row of ``sequences`` reads.
+
+        Where the context has few values, rows share tables; but the counts of left-censored first segments are of each
+        series, and so are then its durations.
+        """
+        part = self.components().get(kind)
+        alone = isinstance(part, OnCovariates) and part.reads_one_row and sequences.device.type == "cpu"
+        censored = kind == "duration" and self.left_censored
+        if not alone or censored or sequences.covariates is None or sequences.encoded is not None:
+            return Distinct(sequences, None)
+        part.design(sequences)  # has these columns, or says which there are
+        return sequences.distinct_contexts(part.columns, ahead=kind == "transition")
 
     def log_initial(self) -> StateVector:
         """(R, K) law of the first state; a stationary one is made anew of the other tables."""

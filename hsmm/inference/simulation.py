@@ -11,7 +11,7 @@ from hsmm.potentials import Potentials
 def simulate_states(p: Potentials, n_samples: int, generator: torch.Generator) -> Tensor:
     """(n_samples,) states simulated from the first model's tables, segment by segment.
 
-    Tables that change with time have a row for each sample.
+    Tables that change with time have a row for each sample, or say which each has.
     """
     transition = p.log_transition[0].exp()
     states = torch.empty(n_samples, dtype=torch.int64)
@@ -20,7 +20,7 @@ def simulate_states(p: Potentials, n_samples: int, generator: torch.Generator) -
         end = start + _draw_duration(p, start, state, generator, n_samples)
         states[start:end] = state
         if end < n_samples:
-            moves = transition if transition.ndim == 2 else transition[end - 1]
+            moves = transition if transition.ndim == 2 else transition[_table(p.transition_of_row, end - 1)]
             state = _draw(moves[state], generator)
         start = end
     return states
@@ -29,13 +29,17 @@ def simulate_states(p: Potentials, n_samples: int, generator: torch.Generator) -
 def _draw_duration(p: Potentials, row: int, state: int, generator: torch.Generator, longest: int) -> int:
     if p.log_duration is None:
         return 1
-    table = p.log_duration[0] if p.log_duration.ndim == 3 else p.log_duration[0, row]
+    table = p.log_duration[0] if p.log_duration.ndim == 3 else p.log_duration[0, _table(p.duration_of_row, row)]
     steps = 1 + _draw(table[state].exp(), generator)
     if p.log_tail is None or steps < p.n_durations:
         return steps
     uniform = torch.rand((), generator=generator, dtype=torch.float64)
     stays = uniform.log() / p.log_tail[0, state]
     return min(steps + int(stays.clamp(max=float(longest))), longest)
+
+
+def _table(of_row: Tensor | None, row: int) -> int:
+    return row if of_row is None else int(of_row[row])
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> int:

@@ -5,9 +5,10 @@ y are the observations of one series, z_t the state at row t, a segment a maxima
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import functools
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,9 +26,11 @@ class Posterior:
     - ``log_likelihood`` (R, S): log p(y of series s)
     - ``state`` (R, N, K): P(z_n = k | y)
     - ``initial`` (R, K): E[number of series that start in k]
-    - ``transition`` (R, K, K): E[segments of i followed by one of j]; per row where the table is, (R, N, K, K)
+    - ``transition`` (R, K, K): E[segments of i followed by one of j]; per row where the table is, (R, N, K, K), and per
+      table where rows share some, (R, U, K, K)
     - ``duration`` (R, K, D): E[number of segments of k with duration d]; a right-censored segment counts with its
-      full latent duration, a left-censored first one not at all; per row where the table is, (R, N, K, D)
+      full latent duration, a left-censored first one not at all; per row where the table is, (R, N, K, D), and per
+      table where rows share some, (R, U, K, D)
     - ``residual`` (R, K, D): E[number of left-censored first segments of k with r steps left]; per series where
       ``log_residual`` is, (R, S, K, D)
     - ``tail_stay``, ``tail_leave`` (R, K): E[number of visible steps that stayed in (left) the tail slot]; zero
@@ -42,6 +45,36 @@ class Posterior:
     residual: Tensor
     tail_stay: StateVector
     tail_leave: StateVector
+
+    def by_table(self, p: Potentials) -> Posterior:
+        """With counts that were by row summed by the tables that rows of ``p`` share."""
+        shared = {
+            "transition": (p.transition_of_row, p.log_transition),
+            "duration": (p.duration_of_row, p.log_duration),
+        }
+        sums = {
+            name: (by_row := getattr(self, name)).new_zeros(table.shape).index_add_(1, of_row, by_row)
+            for name, (of_row, table) in shared.items()
+            if of_row is not None and table is not None
+        }
+        return replace(self, **sums)
+
+
+Rest = ParamSpec("Rest")
+Found = TypeVar("Found")
+
+
+def with_tables_by_row(
+    answer: Callable[Concatenate[Potentials, Rest], Found],
+) -> Callable[Concatenate[Potentials, Rest], Found]:
+    """For a back end that knows tables for every row, but none that rows share."""
+
+    @functools.wraps(answer)
+    def answered(p: Potentials, *args: Rest.args, **kwargs: Rest.kwargs) -> Found:
+        found = answer(p.by_row(), *args, **kwargs)
+        return found.by_table(p.detach()) if isinstance(found, Posterior) else found  # type: ignore[return-value]
+
+    return answered
 
 
 @dataclass(frozen=True, eq=False)

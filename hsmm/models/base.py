@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,6 +41,7 @@ from hsmm.training.encoded import fitting_encoded
 from hsmm.training.first import check_start, has_values
 from hsmm.training.freezing import check_frozen, n_learnt
 from hsmm.training.guide import Guided
+from hsmm.training.memory import machine_memory
 from hsmm.training.objective import Objective
 from hsmm.training.race import BestFit
 from hsmm.training.restarts import fitting_restarts
@@ -256,7 +256,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
     def _check_memory(self, longest: int = 1) -> None:
         """Raise ``ValueError`` where the tables of all restarts alone need more than half of the machine's memory."""
         needed = 8 * self.n_init * self.n_states * (self.n_states + 8 * (longest + 1))
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = machine_memory()
         if needed > memory // 2:
             raise ValueError(
                 f"{self.n_init} restarts of {self.n_states} states with {longest} durations need about "

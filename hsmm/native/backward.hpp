@@ -20,6 +20,7 @@ class Backward {
     Counts<F, N>& counts_;
     const int64_t K_, D_;
     const bool by_row_;  // durations
+    Mask left_{};        // lanes whose first segment began before their first row
     Buffer<V> ring_, tail_, after_, began_, starting_, probability_;
     Buffer<Doubles<N>> state_;  // (K,) carried in float64 because it is a long sum of differences
 
@@ -55,18 +56,20 @@ class Backward {
         return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
     }
 
-    // A first segment counts as residual where its lane is left-censored, and as a duration elsewhere.
+    // As recede, to the bit, for lanes that begin with a segment; in left-censored ones the first counts as residual.
     V recede_to_first(int64_t j, V weight, V entering) {
-        const V* slot = ring_.data() + j * D_;
+        const V *slot = ring_.data() + j * D_, *law = tables_.first.data() + j * D_;
+        V* count = counts_.duration + j * D_;
         for (int64_t r = 0; r < D_; ++r) {
-            V& count = counts_.duration[j * D_ + r];
-            if (by_row_) count = V{};
-            for (int l = 0; l < g_.n_lanes; ++l)
-                (g_.left[l] ? counts_.residual[j * D_ + r] : count)[l] += entering[l] * slot[r][l];
-            if (by_row_) count *= tables_.first[j * D_ + r];
+            const V of_row = by_row_ ? entering * (slot[r] * law[r]) : fma(entering, slot[r], count[r]);
+            count[r] = left_ ? (by_row_ ? V{} : count[r]) : of_row;
+            V& residual = counts_.residual[j * D_ + r];
+            residual = left_ ? fma(entering, slot[r], residual) : residual;
         }
-        V sum{};
-        for (int64_t r = 0; r < D_; ++r) sum = fma(slot[r], tables_.first[j * D_ + r], sum);
+        const V sum = sum_entries<F, N>(D_, [&](int64_t r, auto part, auto& sum) {
+            using U = typename decltype(part)::Chunk;
+            sum = fma(part.only(load<U>(slot + r)), part.only(load<U>(law + r)), sum);
+        });
         return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
     }
 
@@ -110,6 +113,7 @@ class Backward {
     void end_previous(int64_t t) {
         const V* end = trace_.end.data() + (t - 1) * g_.Kp;
         tables_.read_transition(t - 1);
+        counts_.open_moves(t - 1);
         move_back<F, N>(
             starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
         counts_.close_moves(t - 1, tables_.transition);
@@ -123,6 +127,7 @@ class Backward {
     void step(int64_t t) {
         const V *weight = trace_.weight.data() + t * g_.Kp, *start = trace_.start.data() + t * g_.Kp;
         tables_.read_duration(t);
+        counts_.open_segments(t);
         for (int64_t j = 0; j < K_; ++j) {
             if (g_.has_tail) ring_[j * D_ + (t + D_ - 1) % D_] = tail_[j];
             const V entering = start[j] * weight[j];
@@ -143,6 +148,7 @@ public:
         fill_zero(ring_, K_ * D_ + full_width<F>);
         fill_zero(tail_, K_);
         for (auto* x : {&after_, &starting_, &probability_}) fill_zero(*x, g.Kp);
+        for (int l = 0; l < g.n_lanes; ++l) left_[l] = g.left[l] ? -1 : 0;
         fill_zero(began_, K_);
         fill_zero(state_, K_);
     }

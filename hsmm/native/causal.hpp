@@ -44,20 +44,15 @@ class Ages {
 
     double* ages(int64_t j) { return by_age_.data() + j * row_ + logs::width; }
 
-    static const double* entry(
-        const double* table, bool varies, int64_t n, int64_t restart, int64_t row, int64_t size) {
-        return table + (varies ? restart * n + row : restart) * size;
-    }
-
     const double* survival(int64_t t, int64_t age) const {
         const int64_t size = s_.K * s_.D, start = t - age + 1;
         if (start + seen_ == 0 && p_.left_censored[s_.series])
-            return entry(out_.residual_survival, p_.residual_by_series, p_.n_series, s_.restart, s_.series, size);
-        return entry(out_.survival, p_.duration_by_row, p_.n_rows, s_.restart, s_.offset + start, size);
+            return out_.residual_survival + (p_.residual_by_series ? s_.pair : s_.restart) * size;
+        return out_.survival + (s_.restart * p_.n_laws + s_.duration_at(start)) * size;
     }
 
     // The oldest age whose law can be read: laws that change with time are not known before the first row given.
-    int64_t oldest(int64_t t) const { return std::min(s_.D, t + 1 + (p_.duration_by_row ? 0 : seen_)); }
+    int64_t oldest(int64_t t) const { return std::min(s_.D, t + 1 + (duration_varies(p_) ? 0 : seen_)); }
 
     void age(int64_t t, int64_t j, double start, double relative) {
         double* x = ages(j);

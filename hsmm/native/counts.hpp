@@ -1,6 +1,7 @@
 // What a backward pass leaves behind: state probabilities of every row and expected counts of every lane.
 #pragma once
 
+#include "by_table.hpp"
 #include "tables.hpp"
 
 namespace hsmm {
@@ -74,19 +75,56 @@ public:
     }
 };
 
-// Sums over time run in the lanes' own type for a while and are then moved into float64. Counts of tables that change
-// with time are not summed.
+// Sums for each of the tables that rows share.
+template <class F, int N>
+class CountsByTable {
+    using V = typename Lanes<F, N>::V;
+    static constexpr bool in_double = std::is_same_v<F, double>;
+    const int64_t size_;
+    ByTable<V> recent_;
+    ByTable<double> total_;
+
+public:
+    CountsByTable(int64_t n_tables, int64_t size)
+        : size_(size), recent_(n_tables, size + full_width<F>), total_(in_double ? 0 : n_tables, size * N) {}
+
+    V* of(int64_t i) { return recent_.sums_of(i); }
+
+    // Into float64, where they are of another type.
+    void flush() {
+        if constexpr (in_double) return;
+        for (int64_t i : recent_.used()) {
+            const F* recent = reinterpret_cast<const F*>(recent_[i]);
+            double* total = total_.sums_of(i);
+            for (int64_t n = 0; n < size_ * N; ++n) total[n] += double(recent[n]);
+        }
+        recent_.forget();
+    }
+
+    // Calls work(i, sums) with the sums of each table, (size, N).
+    template <class Work>
+    void each(Work work) const {
+        if constexpr (in_double)
+            for (int64_t i : recent_.used()) work(i, reinterpret_cast<const double*>(recent_[i]));
+        else
+            for (int64_t i : total_.used()) work(i, total_[i]);
+    }
+};
+
+// Sums over time run in the lanes' own type for a while and are then moved into float64. Counts of tables that every row
+// has one of are not summed.
 template <class F, int N>
 class Counts {
     using V = typename Lanes<F, N>::V;
     const Group<F, N>& g_;
     const CountsOut& out_;
-    const bool transition_by_row_, duration_by_row_;
+    const bool transition_by_row_, duration_by_row_, transition_varies_, duration_varies_;
     const int64_t durations_, transitions_, size_;
     Buffer<V> recent_;
     Buffer<double> total_;
     Buffer<V> durations_of_row_, transitions_of_row_;
     CountRows<F, N> duration_rows_, transition_rows_;
+    CountsByTable<F, N> durations_by_table_, transitions_by_table_;
 
 public:
     static constexpr int64_t steps_between_flushes = 128;
@@ -96,24 +134,35 @@ public:
 
     Counts(const Group<F, N>& g, const CountsOut& out)
         : g_(g), out_(out), transition_by_row_(g.view.p.transition_by_row), duration_by_row_(g.view.p.duration_by_row),
+          transition_varies_(transition_varies(g.view.p)), duration_varies_(duration_varies(g.view.p)),
           durations_(std::max(g.K * g.D, g.Kp)), transitions_(g.K * g.Kp),
-          size_((duration_by_row_ ? 0 : durations_) + (transition_by_row_ ? 0 : transitions_) + 2 * g.K),
+          size_((duration_varies_ ? 0 : durations_) + (transition_varies_ ? 0 : transitions_) + 2 * g.K),
           recent_(size_ + full_width<F>), total_(size_ * N),
           durations_of_row_(duration_by_row_ ? durations_ + full_width<F> : 0),
           transitions_of_row_(transition_by_row_ ? transitions_ : 0),
           duration_rows_(g, duration_by_row_, out.duration, g.K * g.D, out.series_weight),
-          transition_rows_(g, transition_by_row_, out.transition, g.K * g.K, out.series_weight), initial(g.K),
+          transition_rows_(g, transition_by_row_, out.transition, g.K * g.K, out.series_weight),
+          durations_by_table_(g.view.p.duration_of_row ? g.view.p.n_laws : 0, durations_),
+          transitions_by_table_(g.view.p.transition_of_row ? g.view.p.n_transitions : 0, transitions_), initial(g.K),
           residual(g.any_left ? g.K * g.D : 0) {
         stay = recent_.data();
         leave = stay + g.K;
         V* next = leave + g.K;
         transition = transition_by_row_ ? transitions_of_row_.data() : next;
-        if (!transition_by_row_) next += transitions_;
+        if (!transition_varies_) next += transitions_;
         duration = duration_by_row_ ? durations_of_row_.data() : next;
         fill_zero(recent_, size_);
         fill_zero(total_, size_ * N);
         if (transition_by_row_) fill_zero(transitions_of_row_, transitions_);
         if (g.any_left) fill_zero(residual, g.K * g.D);
+    }
+
+    // What is counted next are segments that start at t, or moves from t to t + 1.
+    void open_segments(int64_t t) {
+        if (g_.view.p.duration_of_row) duration = durations_by_table_.of(g_.duration_at(t));
+    }
+    void open_moves(int64_t t) {
+        if (g_.view.p.transition_of_row) transition = transitions_by_table_.of(g_.transition_at(t));
     }
 
     // What has been counted of segments that start at t, or of moves from t to t + 1, has a row of its own if its table
@@ -140,11 +189,20 @@ public:
         const F* recent = reinterpret_cast<const F*>(recent_.data());
         for (int64_t i = 0; i < size_ * N; ++i) total_[i] += double(recent[i]);
         fill_zero(recent_, size_);
+        durations_by_table_.flush();
+        transitions_by_table_.flush();
     }
 
     bool doubtful(int l) const {
         double sum = 0;
         for (int64_t i = 0; i < size_; ++i) sum += total_[i * N + l];
+        const auto add_all = [&](int64_t size) {
+            return [&sum, size, l](int64_t, const double* sums) {
+                for (int64_t i = 0; i < size; ++i) sum += sums[i * N + l];
+            };
+        };
+        durations_by_table_.each(add_all(g_.K * g_.D));
+        transitions_by_table_.each(add_all(transitions_));
         for (int64_t i = 0; g_.left[l] && i < g_.K * g_.D; ++i) sum += double(residual[i][l]);
         const double allowed = Limits<F>::tolerance + Limits<F>::drift * double(g_.length[l]);
         return !(std::fabs(paths[l] - 1) <= allowed) || !std::isfinite(sum);
@@ -157,16 +215,27 @@ public:
         const auto& view = g_.view;
         const int64_t r = g_.restart[l], K = g_.K, D = g_.D;
         const double* lane = total_.data() + l;
-        const auto add = [&](double* sum, const V* counts, int64_t size, const F* factor) {
-            const double* total = lane + (counts - recent_.data()) * N;
+        const auto add_total = [&](double* sum, const double* total, int64_t size, const F* factor) {
             for (int64_t i = 0; i < size; ++i)
                 sum[i] += series_weight * total[i * N] * (factor ? double(factor[i]) : 1.0);
         };
+        const auto add = [&](double* sum, const V* counts, int64_t size, const F* factor) {
+            add_total(sum, lane + (counts - recent_.data()) * N, size, factor);
+        };
         for (int64_t j = 0; j < K; ++j) out.initial[r * K + j] += series_weight * double(initial[j][l]);
-        for (int64_t i = 0; !transition_by_row_ && i < K; ++i)
+        for (int64_t i = 0; !transition_varies_ && i < K; ++i)
             add(out.transition + (r * K + i) * K, transition + i * g_.Kp, K, view.transition(r) + i * K);
-        if (!duration_by_row_)
+        transitions_by_table_.each([&](int64_t table, const double* sums) {
+            double* sum = out.transition + (r * view.p.n_transitions + table) * K * K;
+            const F* factor = view.transition_table(r, table);
+            for (int64_t i = 0; i < K; ++i) add_total(sum + i * K, sums + i * g_.Kp * N + l, K, factor + i * K);
+        });
+        if (!duration_varies_)
             add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
+        durations_by_table_.each([&](int64_t table, const double* sums) {
+            double* sum = out.duration + (r * view.p.n_laws + table) * K * D;
+            add_total(sum, sums + l, K * D, view.duration_table(r, table));
+        });
         add(out.tail_stay + r * K, stay, K, nullptr);
         add(out.tail_leave + r * K, leave, K, nullptr);
         if (!g_.left[l]) return;

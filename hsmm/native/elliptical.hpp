@@ -399,7 +399,7 @@ inline void moments(const Rows& rows, const Law& law, const MomentsOut& out) {
                                      sums.data() + (restart - first) * size + v * out.n_sums);
             }
         });
-        order.commit(index, [&] {
+        order.commit(index, true, [&] {
             for (int64_t r = first; r < end; ++r)
                 add_lanes(sums.data() + (r - first) * size, law.n_states, out.n_sums, out.sums + r * size);
         });

@@ -102,7 +102,7 @@ public:
     // `bounds` (Kp,), if wanted, are those of Scale::weigh.
     void step(int64_t t, V* end, V* bounds) {
         tables_.read_duration(t);
-        const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass.data();
+        const V* mass = t == 0 ? tables_.first_mass.data() : tables_.mass;
         for_entries<F, N>(g_.Kp, [&](int64_t j, auto part) {
             using U = typename decltype(part)::Chunk;
             store(occupancy_.data() + j, fma(load<U>(start_.data() + j), load<U>(mass + j), load<U>(open_.data() + j)));

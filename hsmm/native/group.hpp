@@ -14,8 +14,8 @@ namespace hsmm {
 HSMM_STRUCTURE(Problem,
     int64_t n_restarts, n_series, n_rows, n_states, n_durations;
     const void* initial;     // (R, K)
-    const void* transition;  // (R, K, K); logarithms (R, N, K, K) where it varies
-    const void* duration;    // (R, K, D), null for an HMM; logarithms (R, N, K, D) where it varies
+    const void* transition;  // (R, U, K, K); logarithms (R, N, K, K) where every row has its own
+    const void* duration;    // (R, U, K, D), null for an HMM; logarithms (R, N, K, D) where every row has its own
     const void* residual;    // (R, K, D); null where no series is left-censored
     const void* tail_stay;   // (R, K); null without a tail slot
     const void* tail_leave;  // (R, K), 1 - tail_stay
@@ -32,7 +32,12 @@ HSMM_STRUCTURE(Problem,
     int64_t n_groups;
     int64_t n_threads;
     int64_t transition_by_row, duration_by_row, residual_by_series;  // a table for every row (residual: every series)
+    int64_t n_transitions, n_laws;  // tables of transitions and of durations that a model has
+    const int64_t *transition_of_row, *duration_of_row;  // (N,) which of several a row has; null: as many as rows, or 1
 );
+
+inline bool transition_varies(const Problem& p) { return p.transition_by_row || p.transition_of_row; }
+inline bool duration_varies(const Problem& p) { return p.duration_by_row || p.duration_of_row; }
 
 // The same with the bounds as its tables.
 inline Problem bounded(Problem p) {
@@ -62,16 +67,17 @@ struct View {
     const Problem& p;
     int64_t K = p.n_states, D = p.n_durations;
 
+    // Which of a model's tables a row has.
+    int64_t transition_at(int64_t row) const { return at(p.transition_by_row, p.transition_of_row, row); }
+    int64_t duration_at(int64_t row) const { return at(p.duration_by_row, p.duration_of_row, row); }
+
     const F* initial(int64_t r) const { return static_cast<const F*>(p.initial) + r * K; }
-    // Tables that vary have one for every row (residual: for every series).
-    const F* transition(int64_t r, int64_t row = 0) const {
-        return of(p.transition, p.transition_by_row, p.n_rows, r, row, K * K);
-    }
-    const F* duration(int64_t r, int64_t row = 0) const {
-        return of(p.duration, p.duration_by_row, p.n_rows, r, row, K * D);
-    }
+    const F* transition(int64_t r, int64_t row = 0) const { return transition_table(r, transition_at(row)); }
+    const F* duration(int64_t r, int64_t row = 0) const { return duration_table(r, duration_at(row)); }
+    const F* transition_table(int64_t r, int64_t i) const { return of(p.transition, p.n_transitions, r, i, K * K); }
+    const F* duration_table(int64_t r, int64_t i) const { return of(p.duration, p.n_laws, r, i, K * D); }
     const F* residual(int64_t r, int64_t s = 0) const {
-        return of(p.residual, p.residual_by_series, p.n_series, r, s, K * D);
+        return of(p.residual, p.residual_by_series ? p.n_series : 1, r, p.residual_by_series ? s : 0, K * D);
     }
     const F* tail_stay(int64_t r) const { return static_cast<const F*>(p.tail_stay) + r * K; }
     const F* tail_leave(int64_t r) const { return static_cast<const F*>(p.tail_leave) + r * K; }
@@ -80,8 +86,9 @@ struct View {
     }
 
 private:
-    static const F* of(const void* tables, bool varies, int64_t n, int64_t r, int64_t i, int64_t size) {
-        return static_cast<const F*>(tables) + (varies ? r * n + i : r) * size;
+    static int64_t at(bool by_row, const int64_t* of_row, int64_t row) { return of_row ? of_row[row] : by_row ? row : 0; }
+    static const F* of(const void* tables, int64_t n, int64_t r, int64_t i, int64_t size) {
+        return static_cast<const F*>(tables) + (r * n + i) * size;
     }
 };
 
@@ -93,14 +100,18 @@ struct Group {
     View<F> view;
     int64_t K, D;
     int64_t Kp;  // states, in whole chunks
+    int64_t index;  // of its lanes among all groups'
+    int lane;       // the first of them
+    bool closes;    // nothing else is computed of these lanes after it
     int64_t pair[N], restart[N], series[N], length[N];
     bool left[N], right[N];
     int64_t n_lanes = 0, longest, shortest;
     bool one_restart = true, any_left = false, has_tail;
 
-    Group(const Problem& p, int64_t index)
-        : view{p}, K(p.n_states), D(p.n_durations), Kp(whole_chunks<F, N>(K)), has_tail(p.tail_stay != nullptr) {
-        const int64_t* lanes = p.lanes + index * full_width<F>;
+    Group(const Problem& p, int64_t index, int lane = 0, bool closes = true)
+        : view{p}, K(p.n_states), D(p.n_durations), Kp(whole_chunks<F, N>(K)), index(index), lane(lane), closes(closes),
+          has_tail(p.tail_stay != nullptr) {
+        const int64_t* lanes = p.lanes + index * full_width<F> + lane;
         for (int l = 0; l < N; ++l) {
             if (lanes[l] < 0) {
                 pair[l] = -1, restart[l] = restart_of(p, lanes[0]), series[l] = series_of(p, lanes[0]), length[l] = 0;
@@ -131,15 +142,17 @@ struct Group {
     // (size,) entries of every lane's own table, as vectors.
     template <class Row>
     void spread(Row row, int64_t size, V* out) const {
-        for (int l = 0; l < N; ++l) {
-            const F* table = row(l);
-            F* lane = reinterpret_cast<F*>(out) + l;
-            for (int64_t i = 0; i < size; ++i) lane[i * N] = table[i];
-        }
+        const F* tables[N] = {};
+        for (int l = 0; l < N; ++l) tables[l] = row(l);
+        to_lanes<F, N>(tables, size, F(0), out);
     }
 
     // Of the packed rows, lane l's row t.
     int64_t row(int l, int64_t t) const { return view.p.offsets[series[l]] + t; }
+
+    // Which of several tables all lanes have at row t; it is the longest one's.
+    int64_t transition_at(int64_t t) const { return view.transition_at(row(0, t)); }
+    int64_t duration_at(int64_t t) const { return view.duration_at(row(0, t)); }
 
     // `n_rows` rows (Kp,) of the log-emissions from t on; lanes that have ended see impossible rows.
     void emissions(int64_t t, int64_t n_rows, V* out) const {
@@ -165,12 +178,34 @@ struct Group {
     }
 };
 
-// Calls work(group), a narrow one where few lanes are taken: idle lanes cost as much as busy ones.
+// Whether rows of one time have the same of several tables in all lanes.
+inline bool reads_alike(const Problem& p, const int64_t* lanes, int width) {
+    const auto agrees = [&](const int64_t* of_row, int64_t s, int64_t longest) {
+        return !of_row || std::equal(of_row + p.offsets[s], of_row + p.offsets[s + 1], of_row + p.offsets[longest]);
+    };
+    const int64_t longest = series_of(p, lanes[0]);
+    for (int l = 1; l < width && lanes[l] >= 0; ++l) {
+        const int64_t s = series_of(p, lanes[l]);
+        if (s == longest) continue;
+        if (!agrees(p.transition_of_row, s, longest) || !agrees(p.duration_of_row, s, longest)) return false;
+    }
+    return true;
+}
+
+// Calls work(group), a narrow one where few lanes are taken: idle lanes cost as much as busy ones. Sequences that do not
+// share the order of their tables are groups of their own, one after the other.
 template <class F, class Work>
 void with_group(const Problem& p, int64_t index, Work work) {
     constexpr int wide = full_width<F>, narrow = 16 / sizeof(F);
     const int64_t* lanes = p.lanes + index * wide;
     if (lanes[1] < 0) return work(Group<F, 1>(p, index));
+    if (!reads_alike(p, lanes, wide)) {
+        for (int l = 0; l < wide && lanes[l] >= 0; ++l) {
+            const bool is_last = l + 1 == wide || lanes[l + 1] < 0;
+            work(Group<F, 1>(p, index, l, is_last));
+        }
+        return;
+    }
     if constexpr (narrow < wide) {
         if (lanes[narrow] < 0) return work(Group<F, narrow>(p, index));
     }

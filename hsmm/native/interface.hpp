@@ -6,6 +6,7 @@
 #include "causal.hpp"
 #include "durations.hpp"
 #include "elliptical.hpp"
+#include "exponentials.hpp"
 #include "repeats.hpp"
 #include "sampling.hpp"
 #include "scaled.hpp"
@@ -20,6 +21,10 @@ using repeats::Gathered, repeats::Linear, repeats::Shape, repeats::Spread;
 HSMM_FUNCTION(hsmm_expected_counts_f32, (const Problem* p, const CountsOut* out), { expected_counts<float>(*p, *out); });
 
 HSMM_FUNCTION(hsmm_expected_counts_f64, (const Problem* p, const CountsOut* out), { expected_counts<double>(*p, *out); });
+
+HSMM_FUNCTION(hsmm_exponentials, (const Exponentials* job), {
+    job->is_double ? exponentials<double>(*job) : exponentials<float>(*job);
+});
 
 HSMM_FUNCTION(hsmm_log_partition, (const Problem* p, const LikelihoodOut* out), { log_partition(*p, *out); });
 
@@ -67,6 +72,7 @@ const char* hsmm_declaration(int64_t i) {
         Problem_declaration,
         CountsOut_declaration,
         LikelihoodOut_declaration,
+        Exponentials_declaration,
         SavedState_declaration,
         CausalOut_declaration,
         SmoothedOut_declaration,
@@ -87,6 +93,7 @@ const char* hsmm_declaration(int64_t i) {
         hsmm_expected_counts_f32_declaration,
         hsmm_expected_counts_f64_declaration,
         hsmm_log_partition_declaration,
+        hsmm_exponentials_declaration,
         hsmm_log_counts_declaration,
         hsmm_log_score_declaration,
         hsmm_causal_declaration,

@@ -29,6 +29,8 @@ Problem = _structure(
     **dict.fromkeys(("residual_bound", "tail_stay_bound", "tail_leave_bound"), POINTER),
     **dict.fromkeys(("emission", "offsets", "owners", "left_censored", "right_censored", "fragile", "lanes"), POINTER),
     **dict.fromkeys(("n_groups", "n_threads", "transition_by_row", "duration_by_row", "residual_by_series"), INT),
+    **dict.fromkeys(("n_transitions", "n_laws"), INT),
+    **dict.fromkeys(("transition_of_row", "duration_of_row"), POINTER),
 )
 CountsOut = _structure(
     "CountsOut",
@@ -36,6 +38,11 @@ CountsOut = _structure(
     **dict.fromkeys(("initial", "transition", "duration", "residual", "tail_stay", "tail_leave"), POINTER),
 )
 LikelihoodOut = _structure("LikelihoodOut", **dict.fromkeys(("log_likelihood", "deficit", "lost"), POINTER))
+Exponentials = _structure(
+    "Exponentials",
+    **dict.fromkeys(("logarithms", "linear", "raised"), POINTER),
+    **dict.fromkeys(("size", "is_double"), INT),
+)
 SavedState = _structure("SavedState", **dict.fromkeys(("starting", "steps_left", "by_age", "n_rows"), POINTER))
 CausalOut = _structure(
     "CausalOut",
@@ -90,6 +97,7 @@ Linear = _structure("Linear", coefficients=POINTER, numbers=POINTER, out=POINTER
 FUNCTIONS: dict[str, tuple[Structure, ...]] = {
     "hsmm_expected_counts_f32": (Problem, CountsOut),
     "hsmm_expected_counts_f64": (Problem, CountsOut),
+    "hsmm_exponentials": (Exponentials,),
     "hsmm_log_partition": (Problem, LikelihoodOut),
     "hsmm_log_counts": (Problem, CountsOut),
     "hsmm_log_score": (Problem, LikelihoodOut),

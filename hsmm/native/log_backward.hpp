@@ -1,6 +1,7 @@
 // Backward recursion in log space, one sequence at a time: the mirror of log_forward.hpp, and the counts it yields.
 #pragma once
 
+#include "by_table.hpp"
 #include "counts.hpp"
 #include "log_forward.hpp"
 #include "threads.hpp"
@@ -45,13 +46,14 @@ public:
     double relative(int64_t t, int64_t j) const { return s_.emission(t)[j] - density_[t]; }
 };
 
-// Expected counts of one sequence; tables with a row for every time step have counts with as many.
+// Expected counts of one sequence. Where every row has a table of its own, so have the counts.
 class LogCounts {
     const Sequence& s_;
     const Problem& p_;
     const CountsOut& out_;
     const double weight_;  // of the series
-    Buffer<double> duration_, residual_, transition_;  // (K, Dp), (K, Dp), (K, Kp) by the state entered
+    ByTable<double> duration_, transition_;  // (K, Dp), (K, Kp) by the state entered; of every row's own, the last one's
+    Buffer<double> residual_;                // (K, Dp)
 
     double* row_of(double* table, int64_t t, int64_t size) const {
         return table + (s_.restart * p_.n_rows + s_.offset + t) * size;
@@ -59,12 +61,12 @@ class LogCounts {
 
     double* states() const { return static_cast<double*>(out_.state) + first_row(p_, s_.restart, s_.series) * s_.K; }
 
-    void add_transition(double* out) const {
+    void add_transition(const double* counts, double* out) const {
         for (int64_t i = 0; i < s_.K; ++i)
-            for (int64_t j = 0; j < s_.K; ++j) out[i * s_.K + j] += weight_ * transition_[j * s_.Kp + i];
+            for (int64_t j = 0; j < s_.K; ++j) out[i * s_.K + j] += weight_ * counts[j * s_.Kp + i];
     }
 
-    void add_duration(const Buffer<double>& counts, double* out) const {
+    void add_duration(const double* counts, double* out) const {
         for (int64_t j = 0; j < s_.K; ++j)
             for (int64_t r = 0; r < s_.D; ++r) out[j * s_.D + r] += weight_ * counts[j * s_.Dp + r];
     }
@@ -73,26 +75,30 @@ public:
     Buffer<double> stay, leave;  // (K,)
 
     LogCounts(const Sequence& s, const Problem& p, const CountsOut& out)
-        : s_(s), p_(p), out_(out), weight_(out.series_weight ? out.series_weight[s.pair] : 1.0), duration_(s.K * s.Dp),
-          residual_(s.K * s.Dp), transition_(s.K * s.Kp), stay(s.K), leave(s.K) {
-        for (auto* sum : {&duration_, &residual_}) logs::fill(*sum, s.K * s.Dp, 0);
+        : s_(s), p_(p), out_(out), weight_(out.series_weight ? out.series_weight[s.pair] : 1.0),
+          duration_(p.duration_by_row ? 1 : p.n_laws, s.K * s.Dp),
+          transition_(p.transition_by_row ? 1 : p.n_transitions, s.K * s.Kp), residual_(s.K * s.Dp), stay(s.K), leave(s.K) {
+        logs::fill(residual_, s.K * s.Dp, 0);
         for (auto* sum : {&stay, &leave}) logs::fill(*sum, s.K, 0);
-        logs::fill(transition_, s.K * s.Kp, 0);
     }
 
-    double* transition() { return transition_.data(); }
-    double* duration(int64_t t) { return (t == 0 && s_.left ? residual_ : duration_).data(); }
+    // Of the moves from t to t + 1, and of the segments that start at t.
+    double* transition(int64_t t) { return transition_.sums_of(p_.transition_by_row ? 0 : s_.transition_at(t)); }
+    double* duration(int64_t t) {
+        if (t == 0 && s_.left) return residual_.data();
+        return duration_.sums_of(p_.duration_by_row ? 0 : s_.duration_at(t));
+    }
 
     void close_row(int64_t t, const double* state) {
         double* out = states() + t * s_.K;
         for (int64_t j = 0; j < s_.K; ++j) out[j] = weight_ * std::min(1.0, std::max(0.0, state[j]));
         if (p_.transition_by_row) {
-            add_transition(row_of(out_.transition, t, s_.K * s_.K));
-            logs::fill(transition_, s_.K * s_.Kp, 0);
+            for (int64_t i : transition_.used()) add_transition(transition_[i], row_of(out_.transition, t, s_.K * s_.K));
+            transition_.forget();
         }
         if (p_.duration_by_row) {
-            add_duration(duration_, row_of(out_.duration, t, s_.K * s_.D));
-            logs::fill(duration_, s_.K * s_.Dp, 0);
+            for (int64_t i : duration_.used()) add_duration(duration_[i], row_of(out_.duration, t, s_.K * s_.D));
+            duration_.forget();
         }
     }
 
@@ -106,9 +112,10 @@ public:
             out_.tail_stay[r * K + j] += weight_ * stay[j];
             out_.tail_leave[r * K + j] += weight_ * leave[j];
         }
-        if (!p_.transition_by_row) add_transition(out_.transition + r * K * K);
-        if (!p_.duration_by_row) add_duration(duration_, out_.duration + r * K * D);
-        if (s_.left) add_duration(residual_, out_.residual + (p_.residual_by_series ? s_.pair : r) * K * D);
+        for (int64_t i : transition_.used())
+            add_transition(transition_[i], out_.transition + (r * p_.n_transitions + i) * K * K);
+        for (int64_t i : duration_.used()) add_duration(duration_[i], out_.duration + (r * p_.n_laws + i) * K * D);
+        if (s_.left) add_duration(residual_.data(), out_.residual + (p_.residual_by_series ? s_.pair : r) * K * D);
     }
 };
 
@@ -133,6 +140,7 @@ class LogBackward {
     // From starting at t + 1 to after_end at t.
     void end_before(int64_t t) {
         const double *into = s_.transition_into(t), *end = trace_.end(t);
+        double* counts = counts_ ? counts_->transition(t) : nullptr;
         for (int64_t i = 0; i < s_.Kp; i += logs::width) {
             const auto moving = [&](int64_t j) { return logs::load(into + j * s_.Kp + i) + starting_[j]; };
             V most = broadcast<V>(logs::zero), sum{}, ended = most;
@@ -142,7 +150,7 @@ class LogBackward {
             for (int64_t j = 0; j < s_.K; ++j) {
                 const V terms = exponential<double, logs::width>(moving(j) - origin);
                 sum += terms;
-                if (counts_) logs::add_product(counts_->transition() + j * s_.Kp + i, share, terms);
+                if (counts) logs::add_product(counts + j * s_.Kp + i, share, terms);
             }
             logs::store(after_end_.data() + i, origin + logs::logarithm(sum));
         }
@@ -166,13 +174,14 @@ class LogBackward {
 
     void begin(int64_t t) {
         const double *durations = s_.duration(t), *start = trace_.start(t);
+        double* counts = counts_ ? counts_->duration(t) : nullptr;
         for (int64_t j = 0; j < s_.K; ++j) {
             const double relative = trace_.relative(t, j), *duration = durations + j * s_.Dp;
             for (int64_t r = 0; r < s_.Dp; r += logs::width)
                 logs::store(scratch_.data() + r, logs::load(duration + r) + relative + logs::load(value(j) + r));
             const double largest = logs::largest(scratch_.data(), s_.Dp), most = logs::finite(largest);
             const V share = broadcast<V>(largest == logs::zero ? 0.0 : probability(start[j] + most));
-            double* count = counts_ ? counts_->duration(t) + j * s_.Dp : nullptr;
+            double* count = counts ? counts + j * s_.Dp : nullptr;
             const double sum = logs::sum_relative(scratch_.data(), s_.Dp, most, [&](int64_t r, V terms) {
                 if (count) logs::add_product(count + r, share, terms);
             });
@@ -237,7 +246,7 @@ inline void log_counts(const Problem& p, const CountsOut& out) {
             counts.close_row(t, backward.state());
         }
         if (!possible) counts.blank_state();
-        order.commit(index, [&] {
+        order.commit(index, true, [&] {
             if (possible) counts.commit(backward.began());
         });
     });

@@ -21,15 +21,15 @@ auto row_of(Buffer<V>& rows, int64_t size) {
 }
 
 template <class F, int N, class Pass, class Overflow>
-void commit_counts(const Group<F, N>& g, int64_t index, const Pass& forward, const Trace<F, N>& trace,
-                   const Counts<F, N>& counts, Overflow overflow, const CountsOut& out, InOrder& order) {
+void commit_counts(const Group<F, N>& g, const Pass& forward, const Trace<F, N>& trace, const Counts<F, N>& counts,
+                   Overflow overflow, const CountsOut& out, InOrder& order) {
     for (int l = 0; l < g.n_lanes; ++l) {
         const double ended = g.right[l] ? 0 : std::log(trace.last_end[l]);
         out.log_likelihood[g.pair[l]] = forward.scale.log_likelihood(l) + ended;
         out.doubtful[g.pair[l]] = g.view.p.fragile[g.pair[l]] > 1 || overflow(l) || counts.doubtful(l) ||
                                   !std::isfinite(out.log_likelihood[g.pair[l]]);
     }
-    order.commit(index, [&] {
+    order.commit(g.index, g.closes, [&] {
         for (int l = 0; l < g.n_lanes; ++l) out.doubtful[g.pair[l]] ? counts.blank(l) : counts.add(l);
     });
 }
@@ -44,16 +44,16 @@ class TablesFromAbove {
 public:
     Tables<F, N, Shared>& tables;
 
-    TablesFromAbove(const Group<F, N>& g, int64_t index, Tables<F, N, Shared>& below)
-        : problem_(bounded(g.view.p)), group_(problem_, index),
+    TablesFromAbove(const Group<F, N>& g, Tables<F, N, Shared>& below)
+        : problem_(bounded(g.view.p)), group_(problem_, g.index, g.lane),
           tables(have_same_tables(problem_, g.view.p) ? below : raised_.emplace(group_, Entries::raised)) {}
 };
 
 template <bool Shared, class F, int N>
-void count(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& order) {
+void count(const Group<F, N>& g, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
     Tables<F, N, Shared> tables(g, Entries::linear);
-    const TablesFromAbove<F, N, Shared> above(g, index, tables);
+    const TablesFromAbove<F, N, Shared> above(g, tables);
     Trace<F, N> trace(g);
     with_forward<false>(g, tables, [&](auto& forward) {
         const auto keep = [&](int64_t t) { forward.keep(t, trace); };
@@ -64,7 +64,7 @@ void count(const Group<F, N>& g, int64_t index, const CountsOut& out, InOrder& o
         if (g.view.p.duration) Backward<F, N, Shared>(g, above.tables, trace, counts).run(rows);
         else hmm_backward(g, above.tables, trace, counts, rows);
         const auto overflow = [&](int l) { return tables.overflow(l); };
-        commit_counts(g, index, forward, trace, counts, overflow, out, order);
+        commit_counts(g, forward, trace, counts, overflow, out, order);
     });
 }
 
@@ -72,7 +72,7 @@ template <class F>
 void expected_counts(const Problem& p, const CountsOut& out) {
     for_each_group(p.n_groups, p.n_threads, [&](int64_t index, InOrder& order) {
         with_group<F>(p, index, [&](const auto& g) {
-            with_layout(g, [&](auto shared) { count<shared()>(g, index, out, order); });
+            with_layout(g, [&](auto shared) { count<shared()>(g, out, order); });
         });
     });
 }

@@ -37,16 +37,18 @@ public:
           right(is_hmm || p.right_censored[series]) {
         for (auto* rows : {&duration_, &first_}) logs::fill(*rows, K * Dp, logs::zero);
         for (auto* rows : {&transition_, &into_}) logs::fill(*rows, K * Kp, logs::zero);
-        if (!p_.transition_by_row) read_transition(0, transition_.data(), into_.data());
+        if (!transition_varies(p_)) read_transition(0, transition_.data(), into_.data());
         if (is_hmm) {
             for (int64_t j = 0; j < K; ++j) first_[j * Dp] = duration_[j * Dp] = 0;  // every segment is one step
             return;
         }
-        if (!p_.duration_by_row) read_duration(view_.duration(restart, offset), duration_.data());
+        if (!duration_varies(p_)) read_duration(view_.duration(restart, offset), duration_.data());
         read_duration(left ? view_.residual(restart, series) : view_.duration(restart, offset), first_.data());
     }
 
     const double* initial() const { return view_.initial(restart); }
+    int64_t transition_at(int64_t t) const { return view_.transition_at(offset + t); }
+    int64_t duration_at(int64_t t) const { return view_.duration_at(offset + t); }
     const double* stay() const { return view_.tail_stay(restart); }
     const double* leave() const { return view_.tail_leave(restart); }
     const double* emission(int64_t t) const { return view_.emission(restart, series) + t * K; }
@@ -54,21 +56,21 @@ public:
     // (K, Dp) law of the segments that start at t, the first one's if t = 0.
     const double* duration(int64_t t) {
         if (t == 0) return first_.data();
-        if (p_.duration_by_row && !is_hmm) read_duration(view_.duration(restart, offset + t), duration_.data());
+        if (duration_varies(p_) && !is_hmm) read_duration(view_.duration(restart, offset + t), duration_.data());
         return duration_.data();
     }
 
     // Of a segment of state j that starts at t: its log-law (D,), and that it lasts at least n steps.
     const double* law(int64_t t, int64_t j) const {
         if (t == 0) return first_.data() + j * Dp;
-        return p_.duration_by_row && !is_hmm ? view_.duration(restart, offset + t) + j * D : duration_.data() + j * Dp;
+        return duration_varies(p_) && !is_hmm ? view_.duration(restart, offset + t) + j * D : duration_.data() + j * Dp;
     }
     double log_survival(int64_t t, int64_t j, int64_t n) const {
         return logs::sum_scalar(law(t, j) + n - 1, D - n + 1);
     }
 
     // Whether segments that start at t have the same law as those that start at any row but the first.
-    bool starts_alike(int64_t t) const { return !p_.duration_by_row && !(t == 0 && left); }
+    bool starts_alike(int64_t t) const { return !duration_varies(p_) && !(t == 0 && left); }
 
     // (K, Kp) from t to t + 1: rows are states left, or states entered.
     const double* transition(int64_t t) { return moves(t, transition_); }
@@ -76,7 +78,7 @@ public:
 
 private:
     const double* moves(int64_t t, const Buffer<double>& table) {
-        if (p_.transition_by_row) read_transition(t, transition_.data(), into_.data());
+        if (transition_varies(p_)) read_transition(t, transition_.data(), into_.data());
         return table.data();
     }
 };

@@ -1,12 +1,13 @@
 // The tables of a lane group, laid out for its kernels.
 #pragma once
 
+#include "by_table.hpp"
 #include "moves.hpp"
 #include "rows.hpp"
 
 namespace hsmm {
 
-// Calls work(shared), a constant that says whether all lanes have the same stationary tables.
+// Calls work(shared), a constant that says whether all lanes have the same tables.
 template <class F, int N, class Work>
 void with_layout(const Group<F, N>& g, Work work) {
     if (g.one_restart && !g.view.p.transition_by_row && !g.view.p.duration_by_row) work(std::true_type{});
@@ -31,8 +32,8 @@ struct Table {
     Table from(int64_t i) const { return {entries + (Shared ? i : i * N)}; }
 };
 
-// The tables of one group, spread over lanes unless all lanes belong to one restart. Those that change with time are read
-// row by row.
+// The tables of one group, spread over lanes unless all lanes belong to one restart. Those that every row has one of are
+// read row by row; of those that rows share, each is laid out when the first row has it.
 template <class F, int N, bool Shared>
 class Tables {
     using V = typename Lanes<F, N>::V;
@@ -44,20 +45,29 @@ class Tables {
     const Entries entries_;
     Reader transitions_{entries_}, durations_{entries_};
     V most_given_ = broadcast<V>(F(1));  // the largest sum of a law that changes with time
-    Buffer<V> spread_duration_, spread_transition_, transposed_transition_, row_;
+    Buffer<V> spread_duration_, spread_transition_, transposed_transition_, row_, own_mass_, own_least_;
+    static constexpr bool spreads_durations = !Shared;  // those that rows share
+    const int64_t transition_size_, duration_size_;     // of a layout: entries, if they are spread
+    ByTable<V> shared_transitions_, shared_durations_;  // and then the transposed, the least entries; the masses
 
 public:
     Buffer<V> initial, first, stay, leave;
-    Buffer<V> least_transition;  // (K,) smallest positive entry of each row
-    Buffer<V> mass, first_mass;  // (Kp,) sums of a state's durations; tables need not be normalised
+    Buffer<V> first_mass;        // (Kp,) sums of a state's durations; tables need not be normalised
+    const V* mass;               // the same of the segments that start at any other row
+    const V* least_transition;   // (K,) smallest positive entry of each row
     Table<F, N, Shared> duration, transition, transposed;
 
     explicit Tables(const Group<F, N>& g, Entries entries)
         : g_(g), entries_(entries), spread_duration_(spreads ? g.K * g.D + Reader::beyond : 0),
           spread_transition_(spreads ? g.K * g.Kp + Reader::beyond : 0),
-          transposed_transition_(N == 1 ? g.K * g.Kp : 0), row_(N == 1 ? g.K * g.K + Reader::beyond : 0), initial(g.Kp),
-          first(g.any_left ? g.K * g.D + Reader::beyond : 0), stay(g.K), leave(g.K), least_transition(g.K),
-          mass(g.Kp), first_mass(g.Kp), duration{nullptr}, transition{nullptr}, transposed{nullptr} {
+          transposed_transition_(N == 1 ? g.K * g.Kp : 0), row_(N == 1 ? g.K * g.K + Reader::beyond : 0),
+          own_mass_(g.Kp), own_least_(g.K), transition_size_(spreads ? g.K * g.Kp + Reader::beyond : 0),
+          duration_size_(spreads_durations ? g.K * g.D + Reader::beyond : 0),
+          shared_transitions_(g.view.p.transition_of_row ? g.view.p.n_transitions : 0,
+                              transition_size_ + (N == 1 ? g.K * g.Kp : 0) + g.K),
+          shared_durations_(g.view.p.duration_of_row ? g.view.p.n_laws : 0, duration_size_ + g.Kp), initial(g.Kp),
+          first(g.any_left ? g.K * g.D + Reader::beyond : 0), stay(g.K), leave(g.K), first_mass(g.Kp),
+          mass(own_mass_.data()), least_transition(own_least_.data()), duration{nullptr}, transition{nullptr}, transposed{nullptr} {
         const auto& view = g.view;
         fill_zero(initial, g.Kp);
         g.spread([&](int l) { return view.initial(g.restart[l]); }, g.K, initial.data());
@@ -71,6 +81,7 @@ public:
 
     // Of the moves from t to t + 1, and of the segments that start at t; lanes that have no such row get an impossible one.
     void read_transition(int64_t t) {
+        if (g_.view.p.transition_of_row) return take_transition(g_.transition_at(t));
         if constexpr (Shared) return;
         if (!g_.view.p.transition_by_row) return;
         const F* rows[N] = {};
@@ -79,19 +90,21 @@ public:
             transitions_.read(rows, g_.K * g_.K, spread_transition_.data());
         } else {
             transitions_.read(rows, g_.K * g_.K, row_.data());
-            pad_transition(reinterpret_cast<const F*>(row_.data()));
+            pad_transition(
+                reinterpret_cast<const F*>(row_.data()), spread_transition_.data(), transposed_transition_.data());
         }
         if (entries_ == Entries::linear) note_moves();
     }
 
     void read_duration(int64_t t) {
+        if (g_.view.p.duration_of_row) return take_duration(g_.duration_at(t));
         if constexpr (Shared) return;
         if (!g_.view.p.duration_by_row) return;
         const F* rows[N] = {};
         for (int l = 0; l < g_.running(t); ++l) rows[l] = g_.view.duration(g_.restart[l], g_.row(l, t));
         durations_.read(rows, g_.K * g_.D, spread_duration_.data());
         if (entries_ != Entries::linear) return;
-        sum_durations(duration, mass.data());
+        sum_durations(duration, own_mass_.data());
         for (int64_t j = 0; j < g_.K; ++j) most_given_ = maximum(most_given_, mass[j]);
     }
 
@@ -102,15 +115,52 @@ public:
     bool exceeds_one(int l) const { return double(most_given_[l]) > 1 + tolerance; }
 
 private:
+    void take_transition(int64_t i) {
+        const auto& view = g_.view;
+        const int64_t table_size = N == 1 ? g_.K * g_.Kp : 0;
+        V* const made = shared_transitions_.of(i, [&](V* x) {
+            V* const transposed_x = x + transition_size_;
+            transition.entries = spreads ? reinterpret_cast<const F*>(x) : view.transition_table(g_.restart[0], i);
+            if constexpr (N == 1) {
+                std::fill_n(x, transition_size_ + table_size, V{});
+                pad_transition(view.transition_table(g_.restart[0], i), x, transposed_x);
+            } else if (spreads) {
+                g_.spread([&](int l) { return view.transition_table(g_.restart[l], i); }, g_.K * g_.K, x);
+            }
+            note_least(transposed_x + table_size);
+        });
+        transition.entries = spreads ? reinterpret_cast<const F*>(made) : view.transition_table(g_.restart[0], i);
+        transposed.entries = reinterpret_cast<const F*>(made + transition_size_);
+        least_transition = made + transition_size_ + table_size;
+    }
+
+    void take_duration(int64_t i) {
+        const auto& view = g_.view;
+        const auto entries_of = [&](const V* x) {
+            return spreads_durations ? reinterpret_cast<const F*>(x) : view.duration_table(g_.restart[0], i);
+        };
+        V* const made = shared_durations_.of(i, [&](V* x) {
+            if (spreads_durations)
+                g_.spread([&](int l) { return view.duration_table(g_.restart[l], i); }, g_.K * g_.D, x);
+            V* const masses = x + duration_size_;
+            std::fill_n(masses, g_.Kp, V{});
+            sum_durations(Table<F, N, Shared>{entries_of(x)}, masses);
+        });
+        duration.entries = entries_of(made);
+        mass = made + duration_size_;
+    }
+
     void lay_out_transition() {
         const auto& view = g_.view;
+        if (view.p.transition_of_row) return;
         if constexpr (spreads) {
             fill_zero(spread_transition_, g_.K * g_.Kp);
             transition.entries = reinterpret_cast<const F*>(spread_transition_.data());
             transposed.entries = reinterpret_cast<const F*>(transposed_transition_.data());
             if (N == 1) fill_zero(transposed_transition_, g_.K * g_.Kp);
             if (view.p.transition_by_row) return;
-            if constexpr (N == 1) pad_transition(view.transition(g_.restart[0]));
+            if constexpr (N == 1)
+                pad_transition(view.transition(g_.restart[0]), spread_transition_.data(), transposed_transition_.data());
             else g_.spread([&](int l) { return view.transition(g_.restart[l]); }, g_.K * g_.K, spread_transition_.data());
         } else {
             transition.entries = view.transition(g_.restart[0]);
@@ -118,39 +168,49 @@ private:
         note_moves();
     }
 
-    void pad_transition(const F* table) {
+    void pad_transition(const F* table, V* padded, V* turned) const {
         for (int64_t i = 0; i < g_.K; ++i)
             for (int64_t j = 0; j < g_.K; ++j)
-                spread_transition_[i * g_.Kp + j][0] = transposed_transition_[j * g_.Kp + i][0] = table[i * g_.K + j];
+                padded[i * g_.Kp + j][0] = turned[j * g_.Kp + i][0] = table[i * g_.K + j];
     }
 
     void note_moves() {
+        note_least(own_least_.data());
+        if (!g_.view.p.transition_by_row) return;
         for (int64_t i = 0; i < g_.K; ++i) {
-            V least = broadcast<V>(F(1)), sum{};
+            V sum{};
+            for (int64_t j = 0; j < g_.K; ++j) sum += transition[i * g_.Kp + j];
+            most_given_ = maximum(most_given_, sum);
+        }
+    }
+
+    void note_least(V* found) const {
+        for (int64_t i = 0; i < g_.K; ++i) {
+            V least = broadcast<V>(F(1));
             for (int64_t j = 0; j < g_.K; ++j) {
                 const V entry = transition[i * g_.Kp + j];
                 least = (entry > V{}) & (entry < least) ? entry : least;
-                sum += entry;
             }
-            least_transition[i] = least;
-            if (g_.view.p.transition_by_row) most_given_ = maximum(most_given_, sum);
+            found[i] = least;
         }
     }
 
     void lay_out_duration() {
         const auto& view = g_.view;
-        fill_zero(mass, g_.Kp);
+        fill_zero(own_mass_, g_.Kp);
         fill_zero(first_mass, g_.Kp);
-        if constexpr (spreads) {
+        if (view.p.duration_of_row) {
+            take_duration(g_.duration_at(0));
+        } else if constexpr (spreads) {
             duration.entries = reinterpret_cast<const F*>(spread_duration_.data());
             if (view.p.duration_by_row) read_duration(0);
             else g_.spread([&](int l) { return view.duration(g_.restart[l]); }, g_.K * g_.D, spread_duration_.data());
         } else {
             duration.entries = view.duration(g_.restart[0]);
         }
-        sum_durations(duration, mass.data());
+        if (!view.p.duration_of_row) sum_durations(duration, own_mass_.data());
         if (g_.any_left) lay_out_first();
-        else std::copy_n(mass.data(), g_.K, first_mass.data());
+        else std::copy_n(mass, g_.K, first_mass.data());
     }
 
     void lay_out_first() {

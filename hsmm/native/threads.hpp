@@ -22,12 +22,14 @@ class InOrder {
     bool abandoned_ = false;
 
 public:
+    // The next index has its turn once one `closes`.
     template <class Work>
-    void commit(int64_t index, Work work) {
+    void commit(int64_t index, bool closes, Work work) {
         std::unique_lock<std::mutex> lock(mutex_);
         changed_.wait(lock, [&] { return next_ == index || abandoned_; });
         if (abandoned_) return;
         work();
+        if (!closes) return;
         ++next_;
         changed_.notify_all();
     }

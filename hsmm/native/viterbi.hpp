@@ -105,7 +105,7 @@ class Viterbi {
 
     // Log P(d >= n) (D,) of all segments of state j but a left-censored one; null where it depends on their start.
     const F* later_survival(int l, int64_t j) {
-        if (g_.view.p.duration_by_row) return nullptr;
+        if (duration_varies(g_.view.p)) return nullptr;
         if (survival_of_ != g_.restart[l])
             for (int64_t i = 0; i < K_; ++i)
                 logs::sums_from(g_.view.duration(g_.restart[l]) + i * D_, D_, survival_.data() + i * D_);

@@ -85,7 +85,7 @@ def lower_bound(model: Model, guide: Model, sequences: Sequences) -> Tensor:
 
     The guide being a chain, the mean over all paths is taken exactly.
     """
-    p, rows, first = model.potentials(sequences), reading(guide, sequences), sequences.offsets[:-1]
+    p, rows, first = model.potentials(sequences).by_row(), reading(guide, sequences), sequences.offsets[:-1]
     begins = _only_where(p.log_initial.unsqueeze(1), guide.initial.log_potentials(rows))
     moves = _only_where(p.log_transition, guide.transition.log_potentials(rows))
     blank = torch.zeros_like(p.log_emission)

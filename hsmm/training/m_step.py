@@ -19,7 +19,8 @@ def maximise(model: Model, sequences: Sequences, counts: Posterior, frozen: froz
     for kind, part in model.components().items():
         if kind not in frozen and kind != "context":
             counted = counts_of(kind, model, rows, counts)
-            changed[kind] = part.maximise(rows, counted, frozen_parts(frozen, kind))
+            seen = model.table_rows(kind, rows).rows if kind in ("transition", "duration") else rows
+            changed[kind] = part.maximise(seen, counted, frozen_parts(frozen, kind))
     after = replace(model, **changed)  # type: ignore[arg-type]
     if model.context is not None and "context" not in frozen:
         after = with_better_encoder(after, sequences, counts, frozen_parts(frozen, "context"))

@@ -18,6 +18,7 @@ from hsmm.kernels.gpu import launch
 from hsmm.native.library import available
 from hsmm.sequences import Sequences
 from hsmm.training.em import Fit
+from hsmm.training.memory import machine_memory
 from hsmm.training.objective import Objective
 from hsmm.training.trainers import Leg, Trainer
 from hsmm.training.units import ObjectiveOfUnits
@@ -26,6 +27,7 @@ from hsmm.units import Units
 Result = TypeVar("Result")
 _LANES = 8  # series of any restarts that the E-step works on side by side
 _FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of tables by row: for the caches, for the memory
+_AT_ONCE = 4  # of a model's tables by row: made, normalised, counted, and moved by an M-step
 _BESIDE, _BESIDE_EACH = 16, 2  # tables of the size of the largest that there are at once, and more for each feature
 _ORDER = ("climb", "em", "finish")
 
@@ -50,12 +52,14 @@ class Climb:
 
     @property
     def cells(self) -> int:
-        """Numbers in the largest table of one model."""
-        model, k = self.model, self.model.transition.n_states
-        columns = 1 + k * model.transition.uses_covariates
+        """Numbers in the tables of one model that have more of them where there are more rows."""
+        model, k, sequences = self.model, self.model.transition.n_states, self.objective.sequences
+        cells = sequences.n_rows * k
+        if model.transition.uses_covariates:
+            cells += model.table_rows("transition", sequences).rows.n_rows * k * k
         if model.duration is not None and model.duration.uses_covariates:
-            columns += model.duration.max_duration
-        return self.objective.sequences.n_rows * k * columns
+            cells += model.table_rows("duration", sequences).rows.n_rows * k * model.duration.max_duration
+        return cells
 
 
 Fitting: TypeAlias = Generator[Climb, Fit | None, Result]
@@ -187,9 +191,24 @@ def _chunked(climb: Climb) -> Fit | None:
     sequences, cells = climb.objective.sequences, climb.cells
     if sequences.values.is_cuda:
         return _in_chunks(climb, max(1, _cells_of_device(sequences) // cells))
+    _check_memory(climb)
     filling = -(-_LANES // sequences.n_series)
     size = filling * max(1, round(_FITTING_CELLS / (cells * filling)))
     return _in_chunks(climb, max(1, min(size, _MOST_CELLS // cells)))
+
+
+def _check_memory(climb: Climb) -> None:
+    """Raise ``ValueError`` where what one model has by row needs more than the machine's memory."""
+    needed, there = 8 * _AT_ONCE * climb.cells, machine_memory()
+    if needed <= there:
+        return
+    model, sequences = climb.model, climb.objective.sequences
+    longest = 1 if model.duration is None else model.duration.max_duration
+    raise ValueError(
+        f"{sequences.n_rows:,} rows, each with a context of its own, of {model.transition.n_states} states and "
+        f"{longest} durations need about {needed / 1e9:.1f} GB of tables; this machine has {there / 1e9:.1f} GB. Round "
+        "the context so that rows share its values, or lower max_duration or the number of states."
+    )
 
 
 def _in_chunks(climb: Climb, size: int) -> Fit | None:

@@ -44,6 +44,7 @@ class Contextual(OnCovariates, Transition):
 
     name: ClassVar[str] = "contextual"
     state_axes: ClassVar = {"bias": (1, 2), "coef": (1, 2), "centre": (), "spread": ()}
+    reads_one_row: ClassVar[bool] = True
 
     penalty: float = 0.0
     temperature: float = 1.0

@@ -12,12 +12,13 @@ from hsmm.kernels.gpu import launch
 from hsmm.kernels.gpu.inputs import log_tables, longest_first, plan_of, shared_arguments, survivals
 from hsmm.kernels.gpu.plans import Plan
 from hsmm.kernels.gpu.teams import ROWS_OF_TRACE, Launch
-from hsmm.kernels.results import Causal, CausalName, FilterState
+from hsmm.kernels.results import Causal, CausalName, FilterState, with_tables_by_row
 from hsmm.numerics import ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import StateSeries
 
 
+@with_tables_by_row
 def causal(p: Potentials, want: Collection[CausalName], after: FilterState | None = None) -> Causal:
     p = p.detach()
     plan = plan_of(p, paths=False)
@@ -61,6 +62,7 @@ def _of_chain(plan: Plan, p: Potentials, want: Collection[CausalName], after: Fi
     return found if "filtered" in want else replace(found, filtered=None)
 
 
+@with_tables_by_row
 def smoothed(p: Potentials, lag: int) -> StateSeries:
     p = p.detach()
     state = torch.empty_like(p.log_emission, memory_format=torch.contiguous_format)

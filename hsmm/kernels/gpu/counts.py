@@ -13,11 +13,12 @@ from hsmm.kernels.gpu import launch
 from hsmm.kernels.gpu.inputs import in_float64, linear_tables, longest_first, plan_of, shared_arguments
 from hsmm.kernels.gpu.plans import Plan
 from hsmm.kernels.gpu.teams import ROWS_OF_TRACE, Launch
-from hsmm.kernels.results import Posterior
+from hsmm.kernels.results import Posterior, with_tables_by_row
 from hsmm.potentials import Potentials
 from hsmm.types import PerSeries
 
 
+@with_tables_by_row
 def log_partition(p: Potentials) -> PerSeries:
     p = p.detach()
     if plan_of(p, paths=False) is not None:
@@ -27,6 +28,7 @@ def log_partition(p: Potentials) -> PerSeries:
     return log_likelihood.to(p.log_emission.dtype)
 
 
+@with_tables_by_row
 def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Posterior:
     p = p.detach()
     plan = plan_of(p, paths=False)

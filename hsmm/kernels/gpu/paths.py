@@ -8,10 +8,11 @@ from torch import Tensor
 from hsmm.kernels.gpu import launch
 from hsmm.kernels.gpu.inputs import log_tables, longest_first, plan_of, shared_arguments, survivals
 from hsmm.kernels.gpu.teams import ROWS_OF_TRACE, Launch
-from hsmm.kernels.results import Decoded
+from hsmm.kernels.results import Decoded, with_tables_by_row
 from hsmm.potentials import Potentials
 
 
+@with_tables_by_row
 def viterbi(p: Potentials) -> Decoded:
     p = p.detach()
     plan = plan_of(p, paths=True)
@@ -54,6 +55,7 @@ def _by_teams(p: Potentials) -> Decoded:
     return Decoded(states, log_probability.to(p.log_emission.dtype))
 
 
+@with_tables_by_row
 def sample_paths(p: Potentials, n: int, generator: torch.Generator | None = None) -> Tensor:
     """Each sequence has a seed, and each of its paths random numbers of its own."""
     p, device = p.detach(), p.log_emission.device

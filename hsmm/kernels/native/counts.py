@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels import results
-from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, scaled
+from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, most_by_series, scaled
 from hsmm.kernels.results import Posterior
 from hsmm.native.interface import CountsOut, LikelihoodOut
 from hsmm.potentials import Potentials
@@ -53,7 +53,7 @@ def _scaled_log_partition(p: Potentials, log_likelihood: Tensor) -> Tensor:
     arguments.run("hsmm_log_partition", out)
     if not bool(lost.any()):
         return lost.flatten().nonzero().squeeze(1)
-    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & p.by_pair(_normalised(p)) & (lost < 2)
+    harmless = (deficit < _SAFE_DEFICIT) & log_likelihood.isfinite() & _normalised(p) & (lost < 2)
     return ((lost > 0) & ~harmless).flatten().nonzero().squeeze(1)
 
 
@@ -130,8 +130,17 @@ def _rows(p: Potentials, pairs: Tensor | None) -> Tensor:
 
 
 def _normalised(p: Potentials) -> Tensor:
-    """(R,) whether no table gives out more probability than it gets; the library looks at tables by row."""
+    """(R, S) whether no table gives out more probability than it gets; the library looks at those by row."""
     tables = [p.log_initial.unsqueeze(1), p.residual_law()]
     tables += [table for table in (p.log_transition, p.log_duration) if table is not None and table.ndim == 3]
-    sums = [table.logsumexp(-1) for table in tables if table is not None]
-    return torch.stack([(total < 1e-6).flatten(1).all(1) for total in sums]).all(0)
+    of_all = [~_gives_more(table, 1) for table in tables if table is not None]
+    found = p.by_pair(torch.stack(of_all).all(0)).expand(p.of_pairs)
+    for table, of_row in ((p.log_transition, p.transition_of_row), (p.log_duration, p.duration_of_row)):
+        if table is not None and of_row is not None:
+            found = found & (most_by_series(p, _gives_more(table, 2).to(torch.uint8), of_row) == 0)
+    return found
+
+
+def _gives_more(table: Tensor, n_axes: int) -> Tensor:
+    """Whether a law sums to more than 1, of each of the tables along the first axes."""
+    return (table.logsumexp(-1) >= 1e-6).flatten(n_axes).any(-1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm.native import library
-from hsmm.native.interface import Problem
+from hsmm.native.interface import Exponentials, Problem
 from hsmm.numerics import log_one_minus_exp
 from hsmm.potentials import Potentials
 
@@ -19,6 +19,7 @@ Tables = dict[str, Tensor | None]
 
 # Times Limits::faint, in lanes.hpp, this is within the range of the type; Limits::least_entry is the same.
 _LEAST_ENTRY = {torch.float32: 1e-25, torch.float64: 1e-200}
+_BEYOND = 16  # numbers after a table that may be read with its last ones
 _WASTE = 1.25  # idle lanes worth having so that a lane group shares one restart's tables
 
 
@@ -28,11 +29,20 @@ class Arguments:
     def __init__(self, p: Potentials, lanes: Tensor, *, logarithmic: bool) -> None:
         self._kept: list[object] = []
         log_tables = _log_tables(p)
-        by_row = {"transition": _has_many(p.log_transition), "duration": _has_many(p.log_duration)}
+        by_row = {
+            "transition": _has_many(p.log_transition) and p.transition_of_row is None,
+            "duration": _has_many(p.log_duration) and p.duration_of_row is None,
+        }
         of_all_rows = {name: table for name, table in log_tables.items() if not by_row.get(name)}
-        linear = {} if logarithmic else _linear(of_all_rows)
+        shared = {"transition": p.transition_of_row, "duration": p.duration_of_row}
+        of_one = {name: table for name, table in of_all_rows.items() if shared.get(name) is None}
+        linear = {} if logarithmic else _linear(of_one)
+        raised = _raised(linear, of_one)
+        for name, of_row in shared.items():
+            if of_row is not None and not logarithmic:
+                linear[name], raised[name] = _exponentials(log_tables[name])
         pointers = {name: self.point(table) for name, table in (log_tables | linear).items()}
-        bounds = {name: self.point(table) for name, table in _raised(linear, of_all_rows).items()}
+        bounds = {name: self.point(table) for name, table in raised.items()}
         pointers |= {f"{name}_bound": bounds.get(name, pointers[name]) for name in log_tables}
         self.problem = Problem(
             n_restarts=p.n_restarts,
@@ -52,6 +62,10 @@ class Arguments:
             transition_by_row=by_row["transition"],
             duration_by_row=by_row["duration"],
             residual_by_series=_has_many(log_tables["residual"]),
+            n_transitions=_n_tables(p.log_transition),
+            n_laws=_n_tables(p.log_duration),
+            transition_of_row=self.point(p.transition_of_row),
+            duration_of_row=self.point(p.duration_of_row),
             **pointers,
         )
 
@@ -103,9 +117,13 @@ def with_segments(p: Potentials) -> Potentials:
 def side_by_side(p: Potentials, pairs: Tensor | None = None) -> Tensor:
     """(groups, width) pairs, longest series first, -1 where a lane stays empty.
 
-    The order of the series within a restart is the same whichever way the groups are cut.
+    The order of the series within a restart is the same whichever way the groups are cut. Where rows share tables, and
+    series have them in orders of their own, a group is of one series.
     """
     width = library.lane_width(p.log_emission.element_size())
+    if pairs is None and p.shares_tables and p.n_restarts > width // 2 and not _share_order(p):
+        by_series = _longest_first(p).view(p.n_series, p.n_restarts)
+        return torch.nn.functional.pad(by_series, (0, -p.n_restarts % width), value=-1).reshape(-1, width)
     if pairs is None and p.owners is not None:
         lanes = _longest_first(p).unsqueeze(0)
     elif pairs is not None:
@@ -127,6 +145,16 @@ def _longest_first(p: Potentials) -> Tensor:
     return (by_length[:, None] + p.n_series * torch.arange(p.n_restarts)).flatten()
 
 
+def _share_order(p: Potentials) -> bool:
+    """Whether rows of one number have the same table in all series."""
+    if p.n_series == 1:
+        return True
+    within = torch.arange(p.n_rows) - p.offsets[:-1].repeat_interleave(p.lengths)
+    longest = int(p.offsets[p.lengths.argmax()])
+    found = (of_row for of_row in (p.transition_of_row, p.duration_of_row) if of_row is not None)
+    return all(torch.equal(of_row, of_row[longest + within]) for of_row in found)
+
+
 def _log_tables(p: Potentials) -> Tables:
     leave = None if p.log_tail is None else log_one_minus_exp(p.log_tail)
     return {
@@ -144,12 +172,27 @@ def _has_many(table: Tensor | None) -> bool:
     return table is not None and table.ndim == 4
 
 
+def _n_tables(table: Tensor | None) -> int:
+    return table.shape[1] if table is not None and table.ndim == 4 else 1
+
+
 def _linear(log_tables: Tables) -> Tables:
     """NumPy's exponential: torch's wakes a thread pool, even for small tables, that then competes with the kernel's."""
     linear = {name: None if table is None else _apply(np.exp, table) for name, table in log_tables.items()}
     if (stay := log_tables["tail_stay"]) is not None:
         linear["tail_leave"] = -_apply(np.expm1, stay)
     return linear
+
+
+def _exponentials(table: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Of tables that rows share, as the library takes them of a row's own; and raised, if that changes any."""
+    assert table is not None
+    table = table.resolve_neg().contiguous()
+    linear, raised = (table.new_zeros(table.numel() + _BEYOND)[: table.numel()].view(table.shape) for _ in range(2))
+    is_double = table.dtype == torch.float64
+    job = Exponentials(table.data_ptr(), linear.data_ptr(), raised.data_ptr(), table.numel(), is_double)
+    library.call("hsmm_exponentials", job)
+    return linear, linear if np.array_equal(linear.numpy(), raised.numpy()) else raised
 
 
 def _raised(linear: Tables, log_tables: Tables) -> Tables:
@@ -179,12 +222,24 @@ def _fragile(p: Potentials, log_tables: dict[str, Tensor | None]) -> Tensor:
 
     Only entries that the series uses, so that no other series of a batch decides how it is computed.
     """
-    shared = _fragile_entries([table for name, table in log_tables.items() if name != "residual"], 1)
-    flags = p.by_pair(shared).expand(p.of_pairs)
+    of_rows = {"transition": p.transition_of_row, "duration": p.duration_of_row}
+    of_all = [table for name, table in log_tables.items() if name != "residual" and of_rows.get(name) is None]
+    flags = p.by_pair(_fragile_entries(of_all, 1)).expand(p.of_pairs)
+    for name, of_row in of_rows.items():
+        if of_row is not None:
+            flags = torch.maximum(flags, most_by_series(p, _fragile_entries([log_tables[name]], 2), of_row))
     if (law := log_tables["residual"]) is None:
         return flags
     first = _fragile_entries([law], law.ndim - 2)
     return torch.maximum(flags, (first if law.ndim == 4 else p.by_pair(first)) * p.censored("left"))
+
+
+def most_by_series(p: Potentials, of_tables: Tensor, of_row: Tensor) -> Tensor:
+    """(R, S) the largest number that a series' rows find with their table, of (R, U) uint8 a table."""
+    if not bool(of_tables.any()):
+        return of_tables.new_zeros(p.of_pairs)
+    found = of_tables.numpy()[:, of_row.numpy()]
+    return torch.from_numpy(np.maximum.reduceat(found, p.offsets[:-1].numpy(), axis=1))
 
 
 def _fragile_entries(log_tables: list[Tensor | None], n_axes: int) -> Tensor:

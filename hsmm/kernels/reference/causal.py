@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator
 
 from hsmm.kernels.reference.chain import Chain, Step
 from hsmm.kernels.reference.segments import OpenSegments, open_segments
-from hsmm.kernels.results import Causal, CausalName, FilterState
+from hsmm.kernels.results import Causal, CausalName, FilterState, with_tables_by_row
 from hsmm.numerics import log_vector_matrix, logsumexp, ordered_sum
 from hsmm.potentials import Potentials
 
 
+@with_tables_by_row
 def causal(p: Potentials, want: Collection[CausalName], after: FilterState | None = None) -> Causal:
     found = Causal.empty(p, want, after)
     for step, segments in _pass(p, want, after):

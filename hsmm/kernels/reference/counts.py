@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain
-from hsmm.kernels.results import Posterior
+from hsmm.kernels.results import Posterior, with_tables_by_row
 from hsmm.numerics import log_matrix_vector, logsumexp, ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import PerSeries
 
 
+@with_tables_by_row
 def log_partition(p: Potentials) -> PerSeries:
     return _Forward(Chain(p)).log_likelihood
 
 
+@with_tables_by_row
 def expected_counts(p: Potentials, series_weight: PerSeries | None = None) -> Posterior:
     return _Backward(_Forward(Chain(p)), series_weight).posterior()
 

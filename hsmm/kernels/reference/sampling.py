@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain, Step
+from hsmm.kernels.results import with_tables_by_row
 from hsmm.numerics import logaddexp
 from hsmm.potentials import Potentials
 
 
+@with_tables_by_row
 def sample_paths(p: Potentials, n: int, generator: torch.Generator | None = None) -> Tensor:
     """``n`` paths from p(states | y): (n, R, N) int64; -1 throughout an impossible series. Memory O(N·K·D)."""
     chain = Chain(p)

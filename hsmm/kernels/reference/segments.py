@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain, Step
-from hsmm.kernels.results import Decoded, FilterState
+from hsmm.kernels.results import Decoded, FilterState, with_tables_by_row
 from hsmm.numerics import log_survival, logaddexp
 from hsmm.potentials import Potentials
 
@@ -23,6 +23,7 @@ def open_segments(p: Potentials, after: FilterState | None) -> Iterator[tuple[St
         yield step, segments
 
 
+@with_tables_by_row
 def viterbi(p: Potentials) -> Decoded:
     return _MostProbable(Chain(p)).decoded()
 

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels.reference.chain import Chain
+from hsmm.kernels.results import with_tables_by_row
 from hsmm.numerics import log_matrix_vector, logsumexp, ordered_sum
 from hsmm.potentials import Potentials
 from hsmm.types import StateSeries
 
 
+@with_tables_by_row
 def smoothed(p: Potentials, lag: int) -> StateSeries:
     """P(z_n | y up to ``lag`` rows later, or up to the series' last row). Memory O(N·K·D)."""
     chain = Chain(p)

@@ -96,12 +96,12 @@ def selected(p: Potentials, restarts: list[int], series: list[int], n_rows: list
     def cut(name: str, table: Tensor) -> Tensor:
         if name == "log_residual" and table.ndim == 4:
             return table[restarts][:, series]
-        by_row = name == "log_emission" or table.ndim == 4
-        return table[restarts][:, rows] if by_row else table[restarts]
+        return table[restarts][:, rows] if _has_rows(p, name, table) else table[restarts]
 
     return replace(
         p,
         **{name: cut(name, table) for name, table in p.tables().items()},
+        **_of_rows(p, rows),
         offsets=torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
         left_censored=_of_series(p.left_censored, series),
         right_censored=_of_series(p.right_censored, series),
@@ -118,11 +118,35 @@ def tails(p: Potentials, n_rows: Sequence[int]) -> tuple[Potentials, Tensor]:
     rows = torch.cat([torch.arange(p.offsets[s] + n, p.offsets[s + 1]) for s, n in enumerate(n_rows)])
 
     def cut(name: str, table: Tensor) -> Tensor:
-        by_row = name == "log_emission" or (name != "log_residual" and table.ndim == 4)
-        return table[:, rows] if by_row else table
+        return table[:, rows] if name != "log_residual" and _has_rows(p, name, table) else table
 
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), (p.lengths - torch.tensor(n_rows)).cumsum(0)])
-    return replace(p, **{name: cut(name, table) for name, table in p.tables().items()}, offsets=offsets), rows
+    rest = {name: cut(name, table) for name, table in p.tables().items()}
+    return replace(p, **rest, **_of_rows(p, rows), offsets=offsets), rows
+
+
+def sharing(p: Potentials, n_tables: int, generator: torch.Generator, *, alike: bool = False) -> Potentials:
+    """Rows that had tables of their own share the first few, in any order, or in all series in the same one."""
+    within = torch.arange(p.n_rows) - p.offsets[:-1].repeat_interleave(p.lengths)
+
+    def shared(name: str, table: Tensor | None) -> dict[str, Tensor]:
+        if table is None or table.ndim != 4:
+            return {}
+        kept = min(n_tables, p.n_rows)
+        order = torch.randint(kept, (p.n_rows,), generator=generator)
+        return {f"log_{name}": table[:, :kept], f"{name}_of_row": order[within] if alike else order}
+
+    return replace(p, **shared("transition", p.log_transition), **shared("duration", p.log_duration))
+
+
+def _has_rows(p: Potentials, name: str, table: Tensor) -> bool:
+    shared = getattr(p, f"{name.removeprefix('log_')}_of_row", None) is not None
+    return name == "log_emission" or (table.ndim == 4 and not shared)
+
+
+def _of_rows(p: Potentials, rows: Tensor) -> dict[str, Tensor]:
+    found = {name: getattr(p, name) for name in ("transition_of_row", "duration_of_row")}
+    return {name: of_row[rows] for name, of_row in found.items() if of_row is not None}
 
 
 def rows_of(p: Potentials, series: list[int], n_rows: list[int] | None = None) -> Tensor:
