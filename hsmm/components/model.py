@@ -118,9 +118,10 @@ class Model:
         series, and so are then its durations.
         """
         part = self.components().get(kind)
-        alone = isinstance(part, OnCovariates) and part.reads_one_row and sequences.device.type == "cpu"
+        if not isinstance(part, OnCovariates) or not part.reads_one_row or sequences.device.type != "cpu":
+            return Distinct(sequences, None)
         censored = kind == "duration" and self.left_censored
-        if not alone or censored or sequences.covariates is None or sequences.encoded is not None:
+        if censored or sequences.covariates is None or sequences.encoded is not None:
             return Distinct(sequences, None)
         part.design(sequences)  # has these columns, or says which there are
         return sequences.distinct_contexts(part.columns, ahead=kind == "transition")
