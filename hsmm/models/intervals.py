@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import polars as pl
 import torch
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, logit, ndtri, stdtrit
 
 from hsmm import inference
 from hsmm.components.model import Model
@@ -57,18 +57,57 @@ def information_table(
             f"the objective would gain {found.climb:.2g} nats by one more Newton step: the model is not at the top for "
             "these data, or at a floor; give the data of the fit, or fit to a smaller tol."
         )
-    z = float(ndtri(0.5 + level / 2.0))
-    ends = profile(model, objective, found, z) if profiled else None
+    reach = _reach(model, sequences, found.std_error, level, profiled=profiled)
+    ends = profile(model, objective, found, reach) if profiled else None
     rows = []
     for name, error in found.std_error.items():
         part, parameter = _part(model, name)
         estimate = part.parameters[parameter][0].numpy()
-        low, high = _bounds(estimate, error.numpy(), z, part.constraints()[parameter])
+        low, high = _bounds(estimate, error.numpy(), reach[name].numpy(), part.constraints()[parameter])
         if ends is not None:
             sides = (ends.low[name].numpy(), low), (ends.high[name].numpy(), high)
             low, high = (np.where(np.isnan(side), normal, side) for side, normal in sides)
         rows += list(_rows(name, part.state_axes[parameter], estimate, error.numpy(), low, high))
     return _table(rows)
+
+
+def _reach(
+    model: Model, sequences: Sequences, errors: dict[str, torch.Tensor], level: float, *, profiled: bool
+) -> dict[str, torch.Tensor]:
+    """How many standard errors an end lies away, by parameter in its shape: by the normal law; of places that have a
+    spread beside them, which rests on the same n rows or segments of the state, by Student's.
+
+    As it is for a normal sample, of which n log(1 + t² / (n - p)) is twice the fall of the profile at an end, and
+    t √(n / (n - p)) its distance in errors by the curvature: p places are estimated.
+    """
+    upper = 0.5 + level / 2.0
+    made = {name: torch.full_like(error, float(ndtri(upper))) for name, error in errors.items()}
+    if not any(_places(model, name) is not None for name in made):
+        return made
+    p = inference.posterior(model.potentials(sequences))
+    seen = {"emission": p.state[0].sum(0), "duration": p.transition[0].sum(1)}
+    for name, reach in made.items():
+        if (places := _places(model, name)) is None:
+            continue
+        n = seen[name.partition(".")[0]].clamp(min=places + 1.0)
+        freedom = n - places
+        t = torch.from_numpy(stdtrit(freedom.numpy(), upper))
+        wide = (n * (t.square() / freedom).log1p()).sqrt() if profiled else t * (n / freedom).sqrt()
+        numbers = reach.view(len(n), -1)[:, : 1 if name.startswith("duration") else None]
+        numbers.copy_(wide[:, None].expand_as(numbers))
+    return made
+
+
+def _places(model: Model, name: str) -> int | None:
+    """How many places of a state a parameter is one of, by feature; None where it is none, or no spread is learnt."""
+    kind, (part, parameter) = name.partition(".")[0], _part(model, name)
+    if part.state_axes[parameter] != (1,) or part.constraints()[parameter] != "real":
+        return None
+    if kind == "duration":
+        return 1 if part.parameters[parameter].shape[-1] > 1 else None
+    own = {other: part.parameters[other][0, 0].numel() for other, axes in part.state_axes.items() if axes == (1,)}
+    real = [numbers for other, numbers in own.items() if part.constraints()[other] == "real"]
+    return sum(real) // part.n_features if kind == "emission" and len(real) < len(own) else None
 
 
 def bootstrap_table(
@@ -121,7 +160,7 @@ def _simulated(model: Model, sequences: Sequences, generator: torch.Generator) -
     return Sequences(drawn, sequences.observed, sequences.offsets, sequences.covariates)
 
 
-def _bounds(estimate: np.ndarray, error: np.ndarray, z: float, constraint: str) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(estimate: np.ndarray, error: np.ndarray, z: np.ndarray, constraint: str) -> tuple[np.ndarray, np.ndarray]:
     """Ends that stay within what is possible: on the scale of logits or logarithms where there is one."""
     reach = z * error
     with np.errstate(all="ignore"):

@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from hsmm.components.model import Model
+from hsmm.components.quasi_newton import Ascent
 from hsmm.training.coordinates import Coordinates, confined
 from hsmm.training.gradient import slope
 from hsmm.training.information import Curvature, natural
 from hsmm.training.objective import Objective
 
-_STEPS = 8
+_ROUNDS, _CLIMBS = 14, 30
 _DIFFERENCE = 1e-4  # in standard errors
-_EXACT = 0.02  # of the fall that is sought
+_EXACT = 0.01  # of the fall's root that is sought
+_LEVEL = 0.1  # a slope that promises less than half its square in nats
+_INWARD = (-4.0, -2.0, 2.0, 4.0)  # where a parameter at its bound may go: logarithms, or what is as wide
+_FARTHEST = 32.0  # standard errors, by the reach that is sought
 _CELLS = 1_000_000
 
 
@@ -29,56 +33,144 @@ class Profile:
     high: dict[str, Tensor]
 
 
-def profile(model: Model, objective: Objective, found: Curvature, z: float) -> Profile:
-    """Ends at which the profiled objective has fallen by z² / 2, both sides of every parameter at once.
+@dataclass(frozen=True, eq=False)
+class _Moves:
+    """Moves (M, U) away from the top: along ``basis`` (P, U), of which the first are independent standard deviations,
+    the others what the data determine from one side only, or not."""
 
-    From the ends that the curvature promises all other directions climb by Newton steps with the curvature of the top,
-    and the distance is corrected by the fall that is found there (Venzon & Moolgavkar 1988, simplified).
-    """
-    coordinates = Coordinates(model, objective.frozen)
-    origin = coordinates.of(model)
-    error = torch.cat([part.flatten() for part in found.std_error.values()])
-    sought = (error > 0).nonzero().flatten()
+    coordinates: Coordinates
+    objective: Objective
+    origin: Tensor
+    basis: Tensor
 
-    def at(moves: Tensor, function: Callable[[Coordinates, Tensor], Tensor]) -> Tensor:
-        """Values at moves (M, U) in independent standard deviations."""
-        pieces = moves.split(max(1, _CELLS // objective.sequences.n_rows))
+    def heights(self, moves: Tensor) -> tuple[Tensor, Tensor]:
+        """(M,) values of the objective and (M, U) their slopes."""
+
+        def height(own: Coordinates, vectors: Tensor) -> Tensor:
+            here = slope(own, self.objective, vectors)
+            return torch.cat([here.value[:, None], here.gradient @ self.basis], 1)
+
+        found = self._at(moves, height)
+        return found[:, 0], found[:, 1:]
+
+    def numbers(self, moves: Tensor) -> Tensor:
+        """(M, Q) the learnt parameters as they are there."""
+
+        def number(own: Coordinates, vectors: Tensor) -> Tensor:
+            with torch.no_grad():
+                return natural(confined(own.model(vectors), self.objective), self.coordinates)
+
+        return self._at(moves, number)
+
+    def _at(self, moves: Tensor, function: Callable[[Coordinates, Tensor], Tensor]) -> Tensor:
         one = torch.zeros(1, dtype=torch.int64)
+        pieces = moves.split(max(1, _CELLS // self.objective.sequences.n_rows))
         return torch.cat(
-            [function(coordinates.take(one.expand(len(piece))), origin + piece @ found.spread.mT) for piece in pieces]
+            [
+                function(self.coordinates.take(one.expand(len(piece))), self.origin + piece @ self.basis.mT)
+                for piece in pieces
+            ]
         )
 
-    def numbers(own: Coordinates, vectors: Tensor) -> Tensor:
-        with torch.no_grad():
-            return natural(confined(own.model(vectors), objective), coordinates)
 
-    def height(own: Coordinates, vectors: Tensor) -> Tensor:
-        here = slope(own, objective, vectors)
-        return torch.cat([here.value[:, None], here.gradient @ found.spread], 1)
+def profile(model: Model, objective: Objective, found: Curvature, reach: dict[str, Tensor]) -> Profile:
+    """Ends at which the profiled objective has fallen by reach² / 2, both sides of every parameter at once.
 
+    ``reach`` is how many standard errors each end would lie away, were the objective a parabola; in the parameters'
+    shapes. The root of the fall is nearly straight in how far a parameter has moved, which finds the ends; at each
+    distance all other directions climb (Venzon & Moolgavkar 1988), those of parameters at their bounds too.
+    """
+    coordinates = Coordinates(model, objective.frozen)
+    space = _Moves(coordinates, objective, coordinates.of(model), torch.cat([found.spread, found.loose], 1))
+    error, wanted = (
+        torch.cat([part.flatten() for part in table.values()]) for table in (found.std_error, reach)
+    )
+    sought = (error > 0).nonzero().flatten()
     if not len(sought):
         return _shaped(found, error, sought, error.new_zeros(0, 2))
-    steps = _DIFFERENCE * torch.eye(found.spread.shape[1], dtype=origin.dtype)
-    reach = ((at(steps, numbers) - at(-steps, numbers)) / (2.0 * _DIFFERENCE)).mT[sought]
-    toward = reach / reach.norm(dim=1, keepdim=True).clamp(min=1e-300)
-    toward = torch.cat([-toward, toward])
-    top = at(torch.zeros_like(steps[:1]), height)[0, 0]
-    moves, best = z * toward, torch.full((len(toward),), torch.inf, dtype=origin.dtype)
-    ends = moves.clone()
-    for _ in range(_STEPS):
-        value, climb = at(moves, height).split([1, moves.shape[1]], 1)
-        fall = (top - value[:, 0]) / (0.5 * z**2)
-        aside = climb - (climb * toward).sum(1, keepdim=True) * toward
-        off = torch.where(fall.isfinite(), (fall - 1.0).abs() + aside.square().sum(1) / z**2, torch.inf)
-        ends, best = torch.where((off < best).unsqueeze(1), moves, ends), torch.minimum(off, best)
-        if bool((best < _EXACT).all()):
+    toward, wanted = _directions(space, found.spread.shape[1], sought), wanted[sought].repeat(2)
+    moves, arrived = _ends(space, toward, wanted, n_free=found.spread.shape[1])
+    reached = space.numbers(moves)[torch.arange(len(moves)), sought.repeat(2)]
+    ends = torch.where(arrived, reached, torch.nan).view(2, -1)
+    here = space.numbers(torch.zeros_like(moves[:1]))[0, sought]
+    low, high = (torch.where(side, end, torch.nan) for side, end in zip((ends[0] < here, ends[1] > here), ends))
+    return _shaped(found, error, sought, torch.stack([low, high], 1))
+
+
+def _directions(space: _Moves, n_free: int, sought: Tensor) -> Tensor:
+    """(2 Q, U) unit moves along which each parameter sought falls, and rises, with the least fall of the objective."""
+    steps = _DIFFERENCE * torch.eye(space.basis.shape[1], dtype=space.origin.dtype)[:n_free]
+    rise = ((space.numbers(steps) - space.numbers(-steps)) / (2.0 * _DIFFERENCE)).mT[sought]
+    toward = torch.nn.functional.pad(rise, (0, space.basis.shape[1] - n_free))
+    toward = toward / toward.norm(dim=1, keepdim=True).clamp(min=1e-300)
+    return torch.cat([-toward, toward])
+
+
+def _ends(space: _Moves, toward: Tensor, wanted: Tensor, *, n_free: int) -> tuple[Tensor, Tensor]:
+    """Moves (M, U) ``toward`` which the root of the fall is ``wanted`` (M,), and where they were found (M,)."""
+    top = space.heights(torch.zeros_like(toward[:1]))[0]
+    far, ends, arrived = 0.5 * wanted, torch.zeros_like(toward), torch.zeros_like(wanted, dtype=torch.bool)
+    below, above = torch.zeros(2, *wanted.shape).to(wanted), torch.full((2, *wanted.shape), torch.inf).to(wanted)
+    aside = _inward(space, far[:, None] * toward, n_free)
+    going = torch.arange(len(wanted))
+    for _ in range(_ROUNDS):
+        own, goal = toward[going], wanted[going]
+        moved, value = _climbed(space, far[going, None] * own + aside[going], own)
+        root = (2.0 * (top - value)).clamp(min=0.0).sqrt()
+        close = (root - goal).abs() < _EXACT * goal
+        ends[going], arrived[going] = moved, close
+        aside[going] = moved - far[going, None] * own
+        short = root < goal
+        here = torch.stack([far[going], root])
+        below[:, going] = torch.where(short, here, below[:, going])
+        above[:, going] = torch.where(short, above[:, going], here)
+        further = _further(below[:, going], above[:, going], goal)
+        aside[going] *= (further / far[going])[:, None]
+        far[going] = further
+        going = going[~close & (further < _FARTHEST * goal)]
+        if not len(going):
             break
-        size = fall.clamp(min=0.25, max=4.0).rsqrt().nan_to_num(0.5).unsqueeze(1)
-        along = (moves * toward).sum(1, keepdim=True) * toward
-        moves = torch.where(fall.isfinite().unsqueeze(1), size * along + (moves - along) + aside, 0.5 * moves)
-    reached = at(ends, numbers)[torch.arange(len(ends)), sought.repeat(2)].view(2, -1).mT
-    usable = (best < 5.0 * _EXACT).view(2, -1).all(0)
-    return _shaped(found, error, sought[usable], reached[usable].sort(1).values)
+    return ends, arrived
+
+
+def _further(below: Tensor, above: Tensor, goal: Tensor) -> Tensor:
+    """How far to look next, between the farthest that was too near and the nearest that was too far: (distance, root
+    of the fall) each."""
+    near, far = below[0], above[0]
+    share = ((goal - below[1]) / (above[1] - below[1])).nan_to_num(0.5).clamp(0.1, 0.9)
+    share = torch.where(above[1].isinf(), 0.5, share)
+    ahead = near * (goal / below[1].clamp(min=1e-300)).clamp(max=2.0)
+    return torch.where(far.isinf(), ahead, near + share * (far - near))
+
+
+def _climbed(space: _Moves, moves: Tensor, toward: Tensor) -> tuple[Tensor, Tensor]:
+    """The moves after all directions but ``toward`` have climbed, and the objective there."""
+
+    def at(trial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        value, gradient = space.heights(trial)
+        across = gradient - (gradient * toward).sum(1, keepdim=True) * toward
+        level = across.square().sum(1, keepdim=True) < _LEVEL**2
+        return trial, value, across.masked_fill(level, 0.0)
+
+    here, ascent = at(moves), Ascent()
+    for _ in range(_CLIMBS):
+        if not bool(here[2].any()):
+            break
+        here = ascent.step(at, *here)
+    return here[0], here[1]
+
+
+def _inward(space: _Moves, moves: Tensor, n_free: int) -> Tensor:
+    """(M, U) how far each of the parameters at a bound had best go inward at these moves."""
+    aside, best = torch.zeros_like(moves), space.heights(moves)[0]
+    for place in range(n_free, moves.shape[1]):
+        for step in _INWARD:
+            trial = aside.clone()
+            trial[:, place] = step
+            value = space.heights(moves + trial)[0]
+            better = value > best
+            aside, best = torch.where(better[:, None], trial, aside), torch.where(better, value, best)
+    return aside
 
 
 def _shaped(found: Curvature, error: Tensor, sought: Tensor, ends: Tensor) -> Profile:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 import hsmm
 from hsmm.errors import IntervalWarning
@@ -172,18 +172,21 @@ START = quick(max_iter=3, tol=0.0).fit(simulated(1000), LENGTHS)
 
 
 class TestProfile:
-    def test_one_state_has_the_textbook_s_profile(self) -> None:
-        """Of a normal sample: mean ± s √(e^(z²/n) - 1), and the variances whose likelihood has fallen by z² / 2."""
+    def test_one_state_has_the_textbook_s_intervals(self) -> None:
+        """Of a normal sample: mean ± t s / √(n - 1), and the variances whose likelihood has fallen by z² / 2."""
         x = np.random.default_rng(1).normal(size=12) * 2.0 + 1.0
-        table = hsmm.HMM(1, n_init=1, tol=1e-12).fit(x).confidence_intervals(x, method="profile", level=0.9)
+        model = hsmm.HMM(1, n_init=1, tol=1e-12).fit(x)
         z, n, variance = ndtri(0.95), len(x), x.var()
-        reach = np.sqrt(variance * np.expm1(z**2 / n))
-        sides = [float(of(table, "emission.mean", side)[0]) for side in ("low", "high")]
-        assert sides == pytest.approx([x.mean() - reach, x.mean() + reach], abs=0.02 * reach)
+        reach = stdtrit(n - 1, 0.95) * np.sqrt(variance / (n - 1))
+        for method, exact in (("profile", 0.02), ("information", 1e-4)):
+            table = model.confidence_intervals(x, method=method, level=0.9)
+            sides = [float(of(table, "emission.mean", side)[0]) for side in ("low", "high")]
+            assert sides == pytest.approx([x.mean() - reach, x.mean() + reach], abs=exact * reach)
 
         def fallen(value: float) -> float:
             return 0.5 * n * (np.log(value / variance) + variance / value - 1.0) - 0.5 * z**2
 
+        table = model.confidence_intervals(x, method="profile", level=0.9)
         ends = [brentq(fallen, 0.1 * variance, variance), brentq(fallen, variance, 9.0 * variance)]
         sides = [float(of(table, "emission.covariance", side)[0]) for side in ("low", "high")]
         assert sides == pytest.approx(ends, rel=0.02)
