@@ -20,7 +20,15 @@ from hsmm.components.initial import Initial
 from hsmm.components.model import Model
 from hsmm.components.register import resolve
 from hsmm.components.transition import Transition
-from hsmm.errors import ConvergenceWarning, DataWarning, DeviceMemoryError, ImpossibleDataError, NotFittedError, warn
+from hsmm.errors import (
+    ConvergenceWarning,
+    DataWarning,
+    DeviceMemoryError,
+    ImpossibleDataError,
+    IntervalWarning,
+    NotFittedError,
+    warn,
+)
 from hsmm.io import save_model
 from hsmm.models.devices import Device, check_device, too_little_memory, torch_device
 from hsmm.models.diagnostics import Diagnostics
@@ -28,8 +36,9 @@ from hsmm.models.effects import Effects
 from hsmm.models.intervals import METHODS, Method, bootstrap_table, information_table
 from hsmm.models.online import OnlineLearning
 from hsmm.models.parameters import Parameters, RandomState, check_random_state, seed_from, whole
+from hsmm.models.predictive import ENOUGH, exits, seen_exits
 from hsmm.models.progress import Callback, check_verbose, watcher
-from hsmm.models.queries import check_context
+from hsmm.models.queries import check_context, known_states_of
 from hsmm.models.routing import Routed, y_may_stand_second
 from hsmm.models.series import series_lengths, series_weight
 from hsmm.models.shown import Displayed
@@ -50,6 +59,7 @@ from hsmm.training.together import Fitting, alone
 from hsmm.training.trainers import Trainer, described, resolve_trainer
 
 _SUMMARY = ("log_likelihood", "n_iter", "converged")
+_OF_STATES = ("state_share", "exits")
 
 
 class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displayed):
@@ -157,12 +167,43 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
             raise ImpossibleDataError(self._why_impossible(objective) or str(error)) from None
         self._adopt(best, structure, objective)
         self._remember_features(sequences.features)
-        self.state_share_ = shares(self.smooth_sequences(sequences))
+        self._remember_states(sequences)
         self._fitted_with["random_state"] = seed
         if not objective.is_plain or used is not sequences:
             self.log_likelihood_ = self.score_sequences(sequences)
         self._warn_of_fit(best, packed.sequences)
         return self
+
+    def _remember_states(self, sequences: Sequences) -> None:
+        """``state_share_`` and ``exits_`` (K,): each state's part of the rows, and how often it was left."""
+        known = known_states_of(self._potentials(sequences))
+        self.state_share_, self.exits_ = shares(known.state[0]), exits(self._fitted_model(), known, sequences)
+
+    def _seen_exits(self, X: Any, lengths: Any, context: Any) -> Tensor:
+        """(1, K) how often states were left in X, or where it is None in the rows of the fit."""
+
+        def counted() -> np.ndarray:
+            sequences = self._sequences(X, lengths, context)
+            return exits(self._fitted_model(), known_states_of(self._potentials(sequences)), sequences)
+
+        return seen_exits(self.__dict__.get("exits_"), None if X is None else counted)
+
+    @property
+    def can_predict_durations(self) -> bool:
+        """Whether :meth:`hsmm.HSMM.with_predictive_durations` can be asked."""
+        return False
+
+    def _warn_of_few_stays(self) -> None:
+        stays = self.__dict__.get("exits_")
+        if stays is None or len(stays) < 2 or stays.min() >= ENOUGH or self.__dict__.get("_told_of_few_stays"):
+            return
+        self._told_of_few_stays = True
+        if self.can_predict_durations:
+            warn(
+                f"state {stays.argmin()} was seen to end {stays.min():.2g} times, too seldom for the fitted law to "
+                "be as sure of the time left as it is; ask model.with_predictive_durations(), which allows for that.",
+                IntervalWarning,
+            )
 
     def model_for(self, structure: Model) -> Model:
         """The fitted model, to start one of this structure from. Raises ``ValueError`` where it is of another."""
@@ -283,9 +324,12 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
     def _fit_summary(self) -> dict[str, Any] | None:
         """What its fit came to; None of a model that was made with known parameters."""
         summary = {name: getattr(self, f"{name}_") for name in _SUMMARY} if hasattr(self, "log_likelihood_") else None
-        if summary is not None and "state_share_" in self.__dict__:
-            summary["state_share"] = self.state_share_.tolist()
+        if summary is not None:
+            summary |= {name: getattr(self, f"{name}_").tolist() for name in self._known_of_states()}
         return summary
+
+    def _known_of_states(self) -> list[str]:
+        return [name for name in _OF_STATES if f"{name}_" in self.__dict__]
 
     def permuted(self, order: Any) -> Self:
         """A copy of the fitted model whose state k is this one's state ``order[k]``, in every table."""
@@ -296,8 +340,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
             raise ValueError(f"order is {wanted.tolist()}; expected each state from 0 to {n_states - 1} once.")
         made = copy.copy(self)
         made._model = model.permuted(torch.from_numpy(wanted.astype(np.int64)))
-        if "state_share_" in self.__dict__:
-            made.state_share_ = self.state_share_[wanted]
+        for name in self._known_of_states():
+            setattr(made, f"{name}_", getattr(self, f"{name}_")[wanted])
         return made
 
     @property
@@ -427,8 +471,9 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
             self.log_likelihood_ = float(summary["log_likelihood"])
             self.n_iter_ = int(summary["n_iter"])
             self.converged_ = bool(summary["converged"])
-            if "state_share" in summary:
-                self.state_share_ = np.array(summary["state_share"], dtype=np.float64)
+            for name in _OF_STATES:
+                if name in summary:
+                    setattr(self, f"{name}_", np.array(summary[name], dtype=np.float64))
         return self
 
     def _why_impossible(self, objective: Objective) -> str | None:  # noqa: ARG002 - without durations there is no more

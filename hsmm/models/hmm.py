@@ -15,7 +15,9 @@ from hsmm.components.model import Model
 from hsmm.components.transition import Dense, Transition
 from hsmm.models.base import Device, Estimator
 from hsmm.models.heads import with_heads
+from hsmm.models.hsmm import HSMM
 from hsmm.models.parameters import RandomState
+from hsmm.models.predictive import expected_durations, geometric_of, moves_of
 from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
 from hsmm.training.trainers import Trainer
@@ -81,6 +83,35 @@ class HMM(Memoryless):
         self.trainer = trainer
         self.frozen = frozen
         self.verbose = verbose
+
+    @property
+    def can_predict_durations(self) -> bool:
+        """Whether :meth:`with_predictive_durations` can be asked."""
+        model = self._fitted_model()
+        return model.context is None and not model.transition.uses_covariates
+
+    def with_predictive_durations(self, X: Any = None, lengths: Any = None, *, context: Any = None) -> HSMM:
+        """The fitted model with the durations to be expected of stays to come, given how few were seen: see
+        :meth:`hsmm.HSMM.with_predictive_durations`.
+
+        Averaged over how likely it is to stay, durations are no longer geometric, and the model is an HSMM. Raises
+        ``ValueError`` where moves follow a context, or an encoder is read.
+        """
+        if not self.can_predict_durations:
+            raise ValueError(
+                "how long states last follows the context in this model, so that no one law can be averaged; choose an "
+                "HSMM with durations of their own."
+            )
+        stay = self.transition_prob_.diagonal()
+        law = expected_durations(geometric_of(stay), self._seen_exits(X, lengths, context))
+        made = HSMM.from_parameters(
+            initial_prob=self.initial_prob_,
+            transition_prob=moves_of(self.transition_prob_),
+            duration_prob=law.parameters["probability"][0],
+            emission=self.emission_,
+        )
+        made._remember_features(self.__dict__.get("feature_names_in_"))
+        return made
 
     @classmethod
     def from_parameters(cls, *, initial_prob: Any, transition_prob: Any, emission: Emission) -> Self:

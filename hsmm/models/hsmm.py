@@ -9,11 +9,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from hsmm import inference
 from hsmm.components.context import Encoder
-from hsmm.components.duration import Categorical, Duration, DurationCounts
+from hsmm.components.duration import Categorical, Duration
 from hsmm.components.duration.parametric import Parametric
-from hsmm.components.duration.predictive import predictive_probability
 from hsmm.components.emission import Emission
 from hsmm.components.initial import FreeInitial, Initial
 from hsmm.components.model import Model
@@ -25,6 +23,7 @@ from hsmm.models.base import Device, Estimator
 from hsmm.models.heads import with_heads
 from hsmm.models.horizon import AUTO
 from hsmm.models.parameters import RandomState, whole
+from hsmm.models.predictive import expected_durations
 from hsmm.models.summary import mean_durations
 from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
@@ -33,8 +32,6 @@ from hsmm.training.race import BestFit
 from hsmm.training.supervision import known_runs
 from hsmm.training.together import Fitting
 from hsmm.training.trainers import Trainer
-
-_WIDER = 4  # times as long is the table of durations to be expected
 
 
 class HSMM(Estimator):
@@ -194,29 +191,32 @@ class HSMM(Estimator):
         log_tail = self._duration().log_potentials().log_tail
         return None if log_tail is None else log_tail[0].exp().numpy()
 
-    def with_predictive_durations(self, X: Any, lengths: Any = None, *, context: Any = None) -> HSMM:
-        """The fitted model with the durations to be expected of segments to come, given how few X showed of them.
+    @property
+    def can_predict_durations(self) -> bool:
+        """Whether :meth:`with_predictive_durations` can be asked."""
+        return isinstance(self._duration(), Parametric)
 
-        X are the rows of the fit. A fitted law knows no doubt: after a handful of segments, intervals of the time that
-        remains hold too seldom. Here each state's law is averaged over the parameters that its segments allow (see
+    def with_predictive_durations(self, X: Any = None, lengths: Any = None, *, context: Any = None) -> HSMM:
+        """The fitted model with the durations to be expected of segments to come, given how few were seen.
+
+        A fitted law knows no doubt: after a handful of segments, intervals of the time that remains hold too seldom.
+        Here each state's law is averaged over the parameters that as many segments allow as were seen to end (see
         docs/maths/durations.md), in a table four times as long; with many segments it is the fitted law. All else stays
-        as it is, and the new model answers, streams and saves as any other.
+        as it is, and the new model answers, streams and saves as any other. How often each state was left, ``exits_``
+        (K,), is remembered of the fit; or counted in X.
 
-        Raises ``ValueError`` for categorical durations, whose ``concentration`` is their prior.
+        Raises ``ValueError`` for categorical and contextual durations, and where X is left out by a model that was not
+        fitted.
         """
         duration, model = self._duration(), self._fitted_model()
         if not isinstance(duration, Parametric):
             raise ValueError(
-                f"{duration.name} durations are a table of their own; give them a prior instead, such as "
-                "duration=hsmm.durations.Categorical(concentration=1.1)."
+                f"{duration.name} durations have no few parameters to be averaged over; give a table of its own a "
+                "prior, such as duration=hsmm.durations.Categorical(concentration=1.1)."
             )
-        p = inference.posterior(model.potentials(self._sequences(X, lengths, context)))
-        counts = DurationCounts(p.duration, p.residual, p.tail_stay, p.tail_leave)
-        n_columns = _WIDER * duration.max_duration if duration.has_tail else duration.max_duration
-        table = predictive_probability(duration, counts, n_columns)
-        law = Categorical(max_duration=n_columns, min_duration=duration.min_duration, parameters={"probability": table})
-        made = self.clone().set_params(duration="categorical", max_duration=n_columns)
-        return made._adopt_loaded(replace(model, duration=law), None)
+        law = expected_durations(duration, self._seen_exits(X, lengths, context))
+        made = self.clone().set_params(duration="categorical", max_duration=law.max_duration)
+        return made._adopt_loaded(replace(model, duration=law), None, self._details()["features"])
 
     def describe(self) -> dict[str, Any]:
         name = self.duration if isinstance(self.duration, str) else self.duration.name

@@ -101,13 +101,13 @@ def _reach(
 def _places(model: Model, name: str) -> int | None:
     """How many places of a state a parameter is one of, by feature; None where it is none, or no spread is learnt."""
     kind, (part, parameter) = name.partition(".")[0], _part(model, name)
-    if part.state_axes[parameter] != (1,) or part.constraints()[parameter] != "real":
+    own = {other: what for other, what in part.constraints().items() if part.state_axes.get(other) == (1,)}
+    if own.get(parameter) != "real" or kind not in ("emission", "duration"):
         return None
     if kind == "duration":
         return 1 if part.parameters[parameter].shape[-1] > 1 else None
-    own = {other: part.parameters[other][0, 0].numel() for other, axes in part.state_axes.items() if axes == (1,)}
-    real = [numbers for other, numbers in own.items() if part.constraints()[other] == "real"]
-    return sum(real) // part.n_features if kind == "emission" and len(real) < len(own) else None
+    numbers = sum(part.parameters[other][0, 0].numel() for other, what in own.items() if what == "real")
+    return numbers // part.n_features if len({*own.values()}) > 1 else None
 
 
 def bootstrap_table(

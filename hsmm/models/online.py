@@ -54,7 +54,7 @@ class OnlineLearning(Queries):
         self._model, self._stream = model, (model, known)
         self.log_likelihood_ = self.score_sequences(sequences)
         self.n_iter_, self.converged_ = known.n_batches, False
-        for name in ("_best", "state_share_"):
+        for name in ("_best", "state_share_", "exits_"):
             self.__dict__.pop(name, None)
         return self
 

@@ -199,7 +199,7 @@ class PartialPooling(Parameters):
     def _adopt(self, pooled: Estimator, found: PartiallyPooled, names: list[Any], sequences: Sequences) -> None:
         groups = copy.copy(pooled)
         groups._model = found.group
-        groups.state_share_ = groups.smooth_sequences(sequences).mean(0).numpy()
+        groups._remember_states(sequences)
         groups.log_likelihood_ = groups.score_sequences(sequences)
         place = {name: i for i, name in enumerate(names)}
 

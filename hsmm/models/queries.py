@@ -13,7 +13,7 @@ from torch import Tensor
 from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError, warn
-from hsmm.inference import Causal, CausalName, FilterState
+from hsmm.inference import Causal, CausalName, FilterState, Posterior
 from hsmm.io import digest
 from hsmm.models.frames import Framed
 from hsmm.models.parameters import RandomState, seed_from, whole
@@ -178,7 +178,9 @@ class Queries(Framed, ABC):
         """P(the state has r steps left, counting t | the series up to t), column r - 1, causal.
 
         (n_samples, max_duration), by default the model's, or 100 for an HMM; the last column is P(r >= max_duration).
+        Warns, once, of a fit that saw so few stays end that its law is too sure of itself.
         """
+        self._warn_of_few_stays()
         p, columns = self._causal_query(X, lengths, context, after), self._columns(max_duration)
         return self._by_steps(X, self._causal(p, ["remaining"], after, columns)["remaining"], columns)
 
@@ -347,6 +349,9 @@ class Queries(Framed, ABC):
         check_context(model, sequences)
         return sequences
 
+    def _warn_of_few_stays(self) -> None:
+        """Of models that have been fitted."""
+
     def _columns(self, max_duration: int | None) -> int:
         return self._default_columns() if max_duration is None else whole("max_duration", max_duration, 1)
 
@@ -447,10 +452,15 @@ def _most_probable(p: Potentials) -> Tensor:
     return decoded.states[0]
 
 
-def _smoothed(p: Potentials) -> Tensor:
+def known_states_of(p: Potentials) -> Posterior:
+    """Posterior counts. Raises ``ImpossibleDataError`` for a series that cannot be."""
     posterior = inference.posterior(p)
     refuse_impossible(p, posterior.log_likelihood.isfinite())
-    return posterior.state[0]
+    return posterior
+
+
+def _smoothed(p: Potentials) -> Tensor:
+    return known_states_of(p).state[0]
 
 
 def _folded(answer: Tensor, n_columns: int) -> Tensor:

@@ -18,6 +18,7 @@ from hsmm.training.objective import Objective
 _ROUNDS, _CLIMBS = 14, 30
 _DIFFERENCE = 1e-4  # in standard errors
 _EXACT = 0.01  # of the fall's root that is sought
+_TIGHT = 0.99
 _LEVEL = 0.1  # a slope that promises less than half its square in nats
 _INWARD = (-4.0, -2.0, 2.0, 4.0)  # where a parameter at its bound may go: logarithms, or what is as wide
 _FARTHEST = 32.0  # standard errors, by the reach that is sought
@@ -81,10 +82,9 @@ def profile(model: Model, objective: Objective, found: Curvature, reach: dict[st
     distance all other directions climb (Venzon & Moolgavkar 1988), those of parameters at their bounds too.
     """
     coordinates = Coordinates(model, objective.frozen)
-    space = _Moves(coordinates, objective, coordinates.of(model), torch.cat([found.spread, found.loose], 1))
-    error, wanted = (
-        torch.cat([part.flatten() for part in table.values()]) for table in (found.std_error, reach)
-    )
+    loose = found.loose / found.loose.norm(dim=0).clamp(min=1e-300)
+    space = _Moves(coordinates, objective, coordinates.of(model), torch.cat([found.spread, loose], 1))
+    error, wanted = (torch.cat([part.flatten() for part in table.values()]) for table in (found.std_error, reach))
     sought = (error > 0).nonzero().flatten()
     if not len(sought):
         return _shaped(found, error, sought, error.new_zeros(0, 2))
@@ -93,7 +93,8 @@ def profile(model: Model, objective: Objective, found: Curvature, reach: dict[st
     reached = space.numbers(moves)[torch.arange(len(moves)), sought.repeat(2)]
     ends = torch.where(arrived, reached, torch.nan).view(2, -1)
     here = space.numbers(torch.zeros_like(moves[:1]))[0, sought]
-    low, high = (torch.where(side, end, torch.nan) for side, end in zip((ends[0] < here, ends[1] > here), ends))
+    low = torch.where(ends[0] < here, ends[0], torch.nan)
+    high = torch.where(ends[1] > here, ends[1], torch.nan)
     return _shaped(found, error, sought, torch.stack([low, high], 1))
 
 
@@ -111,11 +112,12 @@ def _ends(space: _Moves, toward: Tensor, wanted: Tensor, *, n_free: int) -> tupl
     top = space.heights(torch.zeros_like(toward[:1]))[0]
     far, ends, arrived = 0.5 * wanted, torch.zeros_like(toward), torch.zeros_like(wanted, dtype=torch.bool)
     below, above = torch.zeros(2, *wanted.shape).to(wanted), torch.full((2, *wanted.shape), torch.inf).to(wanted)
-    aside = _inward(space, far[:, None] * toward, n_free)
+    aside = torch.zeros_like(toward)
     going = torch.arange(len(wanted))
     for _ in range(_ROUNDS):
         own, goal = toward[going], wanted[going]
-        moved, value = _climbed(space, far[going, None] * own + aside[going], own)
+        moved = _inward(space, far[going, None] * own + aside[going], n_free)
+        moved, value = _climbed(space, moved, own)
         root = (2.0 * (top - value)).clamp(min=0.0).sqrt()
         close = (root - goal).abs() < _EXACT * goal
         ends[going], arrived[going] = moved, close
@@ -124,6 +126,7 @@ def _ends(space: _Moves, toward: Tensor, wanted: Tensor, *, n_free: int) -> tupl
         here = torch.stack([far[going], root])
         below[:, going] = torch.where(short, here, below[:, going])
         above[:, going] = torch.where(short, above[:, going], here)
+        above[:, below[0] > _TIGHT * above[0]] = torch.inf  # which a better climb has disproved
         further = _further(below[:, going], above[:, going], goal)
         aside[going] *= (further / far[going])[:, None]
         far[going] = further
@@ -161,16 +164,18 @@ def _climbed(space: _Moves, moves: Tensor, toward: Tensor) -> tuple[Tensor, Tens
 
 
 def _inward(space: _Moves, moves: Tensor, n_free: int) -> Tensor:
-    """(M, U) how far each of the parameters at a bound had best go inward at these moves."""
-    aside, best = torch.zeros_like(moves), space.heights(moves)[0]
+    """The moves (M, U), with each of the parameters at a bound where it had best be inward of it."""
+    if n_free == moves.shape[1]:
+        return moves
+    best = space.heights(moves)[0]
     for place in range(n_free, moves.shape[1]):
         for step in _INWARD:
-            trial = aside.clone()
-            trial[:, place] = step
-            value = space.heights(moves + trial)[0]
+            trial = moves.clone()
+            trial[:, place] += step
+            value = space.heights(trial)[0]
             better = value > best
-            aside, best = torch.where(better[:, None], trial, aside), torch.where(better, value, best)
-    return aside
+            moves, best = torch.where(better[:, None], trial, moves), torch.where(better, value, best)
+    return moves
 
 
 def _shaped(found: Curvature, error: Tensor, sought: Tensor, ends: Tensor) -> Profile:

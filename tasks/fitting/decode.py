@@ -19,6 +19,7 @@ from hsmm.sequences import Sequences
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.progress import say
 from tasks.fitting.bundle import ALL, Bundle, Member
+from tasks.fitting.lasting import lasting
 from tasks.fitting.scaling import Scaling, series_lengths
 from tasks.source.validate import Validated
 
@@ -53,12 +54,13 @@ def decode(
     for unit, own in by_unit(bundle, rows).items():
         member = bundle.members[unit]
         labels = {**_default_names(member), **labels}
-        longest = resolved_steps(*dwell(member.model))
+        wide = lasting(member.model)
+        longest = max(resolved_steps(*dwell(model)) for model in (member.model, wide))
         for part in _series_batches(own, longest):
             say("decode", done, n_series)
             done += part["series_id"].n_unique()
             made = version if member.version is None else member.version
-            parts.append(_decode_rows(member, bundle.scaling, part, longest, made, _reasons(part, unit, held)))
+            parts.append(_decode_rows(member, wide, bundle.scaling, part, made, _reasons(part, unit, held)))
     return (
         pl.concat(parts)
         .with_columns(
@@ -142,13 +144,17 @@ def resolved_steps(max_duration: int, tail_prob: np.ndarray | None) -> int:
 
 
 def _decode_rows(
-    member: Member, scaling: Scaling, rows: pl.DataFrame, longest: int, version: int, held: Mapping[str, str]
+    member: Member, wide: Estimator, scaling: Scaling, rows: pl.DataFrame, version: int, held: Mapping[str, str]
 ) -> pl.DataFrame:
+    """``wide`` says how long states will last, the member's model all else."""
     model, far = member.model, scaling.far(rows)
     seen = scaling.seen(rows, far)
     given = scaling.given_seen(seen, model)
     ids, packed = np.array(member.ids, dtype=np.int16), _packed(given)
-    known = model.decode(**given, max_duration=longest)
+    known = model.decode(**given, max_duration=resolved_steps(*dwell(model)))
+    remaining = known.remaining_duration
+    if wide is not model:
+        remaining = wide.remaining_duration(**given, max_duration=resolved_steps(*dwell(wide)))
     why = pl.col("series_id").replace_strict(dict(held), default=None, return_dtype=pl.String)
     told = _told_of(rows, seen, far, scaling)
     return rows.with_columns(
@@ -157,7 +163,7 @@ def _decode_rows(
         pl.Series("p_smoothed", by_identity(model.smooth_sequences(packed).numpy(), member.ids)).arr.to_list(),
         pl.Series("viterbi", ids[model.decode_sequences(packed).numpy()]),
         pl.Series("elapsed_mean", mean_steps(known.elapsed_duration)),
-        *remaining_columns(known.remaining_duration),
+        *remaining_columns(remaining),
         pl.Series("log_density", known.log_density - scaling.log_volume(seen)),
         **told,
     ).with_columns(

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hsmm.models.predictive import ENOUGH
 from tasks.config.columns import STATE_COLUMNS
 from tasks.config.settings import Settings
 from tasks.fitting import decode as decoding
 from tasks.fitting.bundle import ALL, Bundle, Member
-from tasks.fitting.decode import decode, mean_steps, remaining_columns, resolved_steps
+from tasks.fitting.decode import decode, dwell, mean_steps, remaining_columns, resolved_steps
 from tasks.fitting.fit import fit
 from tasks.fitting.scaling import series_lengths
 from tasks.source.ingest import ingest
@@ -126,3 +127,20 @@ def test_rows_of_a_model_that_is_still_in_force_are_held(bundle: Bundle, validat
     rows = decode(old, validated[1], name="toy", version=3, key="k", state_names={}, held={ALL: "no_improvement"})
     valued = rows.filter(pl.col("status") != "MISSING")
     assert valued.select("status", "reason", "model_version").unique().rows() == [("HELD", "no_improvement", 2)]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_after_few_stays_time_left_allows_for_all_durations_that_these_leave_possible(
+    few: bool, bundle: Bundle, validated: tuple[Settings, Validated]
+) -> None:
+    model = bundle.members[ALL].model
+    model.exits_ = np.array([3.0, ENOUGH] if few else [ENOUGH, ENOUGH])
+    rows = _decode(bundle, validated[1])
+    given = bundle.scaling.given(validated[1].rows, model)
+    own = remaining_columns(model.remaining_duration(**given, max_duration=resolved_steps(*dwell(model))))
+    wide = model.with_predictive_durations()
+    widened = remaining_columns(wide.remaining_duration(**given))
+    for column, expected in zip(own, widened, strict=True):
+        wanted = expected if few else column
+        assert rows[column.name].to_numpy() == pytest.approx(wanted.to_numpy(), rel=1e-6, abs=1e-6)
+    assert widened[0].mean() > own[0].mean()

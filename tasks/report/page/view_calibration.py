@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from scipy import special
 
+from tasks.fitting.lasting import lasting
 from tasks.report.calibration import (
     CONFIDENCE,
     FEWEST_STAYS,
@@ -86,7 +87,7 @@ def _newest_series(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _asked(model: ChosenModel, rows: pl.DataFrame) -> tuple[Outcomes, np.ndarray]:
     given = model.scaling.given(rows, model.estimator)
-    paths = model.estimator.sample_paths(**given, n_paths=N_PATHS)
+    paths = lasting(model.estimator).sample_paths(**given, n_paths=N_PATHS)
     values = np.asarray(model.estimator.pseudo_residuals(**given, ties="random"))
     return outcomes(paths, given["lengths"]), values
 

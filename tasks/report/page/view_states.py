@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hsmm.models.predictive import ENOUGH
 from hsmm.plot.runs import Runs, observed_survival
 from hsmm.spelling import counted
+from tasks.fitting.lasting import seen_stays
 from tasks.report.page.data import PageData
 from tasks.report.page.plots import Figure, hazard_plot, survival_plot
 from tasks.report.page.profile import (
@@ -63,6 +65,8 @@ def states(data: PageData) -> dict[str, Any]:
         "n_states": len(shown),
         "unit": "" if data.model is None else short(data.model.unit),
         "has_law": data.model is not None,
+        "has_stays": curves.stays is not None and bool(np.nanmin(curves.stays) < ENOUGH),
+        "enough": number(ENOUGH),
         "moves": _moves(data),
         "figures": _figures(data, shown, found, curves),
     }
@@ -85,18 +89,20 @@ class Curves:
     hazard: np.ndarray
     mean_duration: np.ndarray
     freedom: np.ndarray | None
+    stays: np.ndarray | None
 
 
 def _curves(data: PageData) -> Curves:
     if data.model is None:
         nothing = np.full((data.n_states, LONGEST), np.nan)
-        return Curves(nothing, nothing, nothing[:, 0], None)
-    alive, freedom = survival(data.model), degrees_of_freedom(data.model)
+        return Curves(nothing, nothing, nothing[:, 0], None, None)
+    alive, freedom, stays = survival(data.model), degrees_of_freedom(data.model), seen_stays(data.model.estimator)
     return Curves(
         survival=data.model.placed(alive, data.n_states),
         hazard=data.model.placed(hazard(alive), data.n_states),
         mean_duration=data.model.placed(mean_durations(data.model), data.n_states),
         freedom=None if freedom is None else data.model.placed(freedom, data.n_states),
+        stays=None if stays is None else data.model.placed(stays, data.n_states),
     )
 
 
@@ -126,6 +132,7 @@ def _profile(
         "share": share(common),
         "width": round(100 * common, 1),
         "expected": steps(float(curves.mean_duration[state])),
+        "stays": NOTHING if curves.stays is None else number(float(curves.stays[state]), 3),
         "n_runs": count(len(own.length)),
         "median_run": steps(float(np.median(own.length))) if len(own.length) else NOTHING,
         "hazards": [share(float(curves.hazard[state, step - 1])) for step in HAZARD_STEPS],

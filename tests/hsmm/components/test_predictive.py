@@ -25,7 +25,7 @@ def counted(*lengths: int) -> DurationCounts:
 def test_a_geometric_law_is_averaged_over_all_its_parameters(lengths: tuple[int, ...]) -> None:
     fitted = np.log(np.log1p(1.0 / (np.mean(lengths) - 1.0)))
     law = DURATIONS["geometric"](max_duration=LONGEST, parameters={"shape": torch.full((1, 1, 1), fitted).double()})
-    found = predictive_probability(law, counted(*lengths), 4 * LONGEST)[0, 0].numpy()
+    found = predictive_probability(law, torch.full((1, 1), float(len(lengths))).double(), 4 * LONGEST)[0, 0].numpy()
     hazard = np.exp(np.linspace(fitted - 6.0, fitted + 6.0, 4001))[:, None]
     n_stays, steps = len(lengths), np.arange(4 * LONGEST)
     weight = n_stays * np.log(-np.expm1(-hazard)) - (sum(lengths) - n_stays) * hazard
@@ -46,8 +46,12 @@ def test_a_law_with_a_form_is_averaged_over_that_too_under_its_prior(lengths: tu
     forms = torch.linspace(-9.0, 9.0, 161, dtype=torch.float64)
     grid = law.within_bounds("shape", torch.cartesian_prod(places, forms).unsqueeze(1))
     one_each = law.with_parameters(shape=grid)
+    tables = law.log_potentials()
+    spread = len(lengths) * tables.log_duration.exp()
+    further = spread[..., -1] * tables.log_tail.exp() / (1.0 - tables.log_tail.exp())
+    counts = DurationCounts(spread, torch.zeros_like(spread), further, spread[..., -1])
     seen = expected_log_likelihood(one_each.log_potentials(), counts, law.min_duration)
     weight = (seen - 0.5 * (grid[..., 1] / FORM_SPREAD).square()).softmax(0)
     expected = (weight.unsqueeze(-1) * one_each.probability()).sum(0)
-    found = predictive_probability(law, counts, LONGEST)
+    found = predictive_probability(law, torch.full((1, 1), float(len(lengths))).double(), LONGEST)
     torch.testing.assert_close(found[0], expected, rtol=0.0, atol=0.01)

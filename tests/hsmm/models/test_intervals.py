@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
+from scipy.stats import t
 
 import hsmm
 from hsmm.errors import IntervalWarning
@@ -190,6 +191,18 @@ class TestProfile:
         ends = [brentq(fallen, 0.1 * variance, variance), brentq(fallen, variance, 9.0 * variance)]
         sides = [float(of(table, "emission.covariance", side)[0]) for side in ("low", "high")]
         assert sides == pytest.approx(ends, rel=0.02)
+
+    def test_what_lies_at_a_bound_is_free_to_leave_it(self) -> None:
+        """Tails as light as may be leave it open whether the scatter is less, and they heavier."""
+        x = ndtri((np.arange(30) + 0.5) / 30)
+        model = hsmm.HMM(1, emission="student_t", n_init=1, tol=1e-12).fit(x)
+        assert model.emission_.dof_[0] > 900
+        with pytest.warns(IntervalWarning, match=r"emission\.dof"):
+            table = model.confidence_intervals(x, method="profile", level=0.9)
+        low = float(of(table, "emission.covariance", "low")[0])
+        heavier = [t.logpdf(x / np.sqrt(low), dof).sum() - 15.0 * np.log(low) for dof in np.geomspace(1, 1000, 300)]
+        assert model.log_likelihood_ - max(heavier) == pytest.approx(0.5 * ndtri(0.95) ** 2, abs=0.05)
+        assert np.argmax(heavier) < 200
 
     def test_an_end_is_where_the_best_of_all_others_has_fallen(self) -> None:
         """A mean is put to its end and frozen, all else refitted: the likelihood is z² / 2 lower."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import hsmm
+from hsmm.errors import IntervalWarning, NotFittedError
 
 LEVELS = hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [2.0], [5.0]], covariance=[1.0, 1.0, 2.0])
 MOVES = np.array([[0.0, 0.7, 0.3], [0.4, 0.0, 0.6], [0.5, 0.5, 0.0]])
@@ -127,39 +130,71 @@ def _segmented(durations: np.ndarray) -> np.ndarray:
     return 50.0 * states + np.random.default_rng(0).normal(size=len(states))
 
 
-def _held(model: hsmm.HSMM, durations: np.ndarray) -> float:
-    """How many of these durations lie within the middle 80 % of state 0's law."""
-    below = model.duration_prob_[0].cumsum()
+def _held(law: np.ndarray, durations: np.ndarray) -> float:
+    """How many of these durations lie within the middle 80 % of a law (D,)."""
+    below = law.cumsum()
     low, high = np.searchsorted(below, [0.1, 0.9]) + 1
     return float(((durations >= low) & (durations <= high)).mean())
 
 
 @pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
-def test_durations_to_be_expected_hold_as_often_as_they_say() -> None:
-    """Of four segments a state, over twelve data sets: 80 % of those to come, where the fitted law holds fewer."""
-    fitted, expected = [], []
+@pytest.mark.parametrize("model", [hsmm.HSMM(2, max_duration=40, n_init=1, tol=1e-6), hsmm.HMM(2, n_init=1, tol=1e-6)])
+def test_durations_to_be_expected_hold_as_often_as_they_say(model: hsmm.HSMM | hsmm.HMM) -> None:
+    """Of two stays a state, over twelve data sets: 80 % of those to come, where the fitted law holds fewer."""
+    fitted, expected, is_hmm = [], [], isinstance(model, hsmm.HMM)
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        seen, to_come = (1 + rng.poisson(11.0 * rng.gamma(2.0, 0.5, size)) for size in (8, 300))
+        seen, to_come = (
+            rng.geometric(1 / 12, size) if is_hmm else 1 + rng.poisson(11.0 * rng.gamma(2.0, 0.5, size))
+            for size in (4, 300)
+        )
         X = _segmented(seen)
-        model = hsmm.HSMM(2, max_duration=40, right_censored=False, n_init=2, tol=1e-6, random_state=0).fit(X)
-        fitted.append(_held(model, to_come))
-        expected.append(_held(model.with_predictive_durations(X), to_come))
-    assert np.mean(fitted) < 0.72
-    assert 0.74 < np.mean(expected) < 0.9
+        found = model.clone().fit(X)
+        stay = found.transition_prob_[0, 0]
+        own = (1.0 - stay) * stay ** np.arange(400) if is_hmm else found.duration_prob_[0]
+        fitted.append(_held(own, to_come))
+        expected.append(_held(found.with_predictive_durations().duration_prob_[0], to_come))
+    assert np.mean(fitted) < (0.78 if is_hmm else 0.65)
+    assert 0.74 < np.mean(expected) < 0.92
 
 
 def test_of_many_segments_the_durations_to_be_expected_are_those_fitted() -> None:
     rng = np.random.default_rng(0)
     X = _segmented(1 + rng.poisson(5.0 * rng.gamma(2.0, 0.5, 600)))
     model = hsmm.HSMM(2, max_duration=30, n_init=1, tol=1e-6).fit(X)
-    wide = model.with_predictive_durations(X)
+    wide = model.with_predictive_durations()
     assert wide.duration_prob_[:, :29] == pytest.approx(model.duration_prob_[:, :29], abs=0.01)
     assert wide.duration_prob_.sum(1) == pytest.approx(1.0)
     assert np.array_equal(wide.transition_prob_, model.transition_prob_)
     assert wide.filter_proba(X[:50]) == pytest.approx(model.filter_proba(X[:50]), abs=0.02)
 
 
-def test_a_table_of_durations_has_a_prior_of_its_own() -> None:
+@pytest.mark.parametrize("right_censored", [True, False])
+def test_states_remember_how_often_they_were_left(right_censored: bool, tmp_path: Path) -> None:
+    """A last stay that its series cuts off was not seen to end."""
+    X = np.tile(_segmented(np.array([5, 9, 6, 8, 7])), 2)
+    model = hsmm.HSMM(2, max_duration=20, right_censored=right_censored, n_init=1).fit(X, [35, 35])
+    assert model.exits_ == pytest.approx([4.0, 4.0] if right_censored else [6.0, 4.0], abs=1e-6)
+    kept = hsmm.load(model.save(tmp_path / "model"))
+    for other in (kept, model.permuted([1, 0]).permuted([1, 0])):
+        assert np.array_equal(other.exits_, model.exits_)
+        wide = other.with_predictive_durations()
+        assert np.array_equal(wide.duration_prob_, model.with_predictive_durations().duration_prob_)
+    anew = model.with_predictive_durations(X[:35]).duration_prob_
+    assert anew[0, :3].sum() > model.with_predictive_durations().duration_prob_[0, :3].sum(), "half as much was seen"
+
+
+def test_time_left_after_few_stays_is_warned_of_once_and_not_when_it_allows_for_them() -> None:
+    X = _segmented(np.array([5, 9, 6, 8, 7]))
+    for model in (hsmm.HSMM(2, max_duration=20, n_init=1).fit(X), hsmm.HMM(2, n_init=1).fit(X)):
+        with pytest.warns(IntervalWarning, match=r"state [01] was seen to end 2 times.*with_predictive_durations\(\)"):
+            model.remaining_duration(X)
+        model.remaining_duration(X)
+        model.with_predictive_durations().remaining_duration(X)
+
+
+def test_durations_of_no_few_parameters_or_of_no_fit_are_not_averaged() -> None:
     with pytest.raises(ValueError, match="concentration"):
         semi_markov().with_predictive_durations(np.zeros(9))
+    with pytest.raises(NotFittedError, match="give the rows"):
+        chain().with_predictive_durations()
