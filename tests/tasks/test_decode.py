@@ -137,7 +137,8 @@ def test_after_few_stays_time_left_allows_for_all_durations_that_these_leave_pos
     model.exits_ = np.array([3.0, ENOUGH] if few else [ENOUGH, ENOUGH])
     rows = _decode(bundle, validated[1])
     given = bundle.scaling.given(validated[1].rows, model)
-    own = remaining_columns(model.remaining_duration(**given, max_duration=resolved_steps(*dwell(model))))
+    known = model.decode(**given, max_duration=resolved_steps(*dwell(model)))
+    own = remaining_columns(known.remaining_duration)
     wide = model.with_predictive_durations()
     widened = remaining_columns(wide.remaining_duration(**given))
     for column, expected in zip(own, widened, strict=True):
