@@ -32,12 +32,10 @@ TRUTHS: dict[str, Draw] = {
     "regular": lambda rng, n: 1 + rng.poisson((MEAN - 1) * rng.gamma(50.0, 0.02, n)),
     "log-normal": lambda rng, n: np.ceil(np.exp(rng.normal(2.2, 0.9, n))).astype(int),
 }
-FAMILIES: dict[str, Callable[[], Any]] = {
-    "HMM": lambda: hsmm.HMM(2, n_init=1, tol=1e-6),
-    **{
-        name: lambda name=name: hsmm.HSMM(2, duration=name, max_duration=60, n_init=1, tol=1e-6)
-        for name in ("geometric", "negative_binomial", "log_normal")
-    },
+LAWS = ("geometric", "negative_binomial", "log_normal")
+FAMILIES: dict[str, Any] = {
+    "HMM": hsmm.HMM(2, n_init=1, tol=1e-6),
+    **{name: hsmm.HSMM(2, duration=name, max_duration=60, n_init=1, tol=1e-6) for name in LAWS},
 }
 
 
@@ -57,14 +55,14 @@ def fitted_law(model: Any, n_columns: int) -> np.ndarray:
     return np.concatenate([law[:, :-1], beyond], 1)
 
 
-def measured(draw: Draw, family: Callable[[], Any], n_segments: int, seed: int) -> list[tuple[float, float]]:
+def measured(draw: Draw, family: Any, n_segments: int, seed: int) -> list[tuple[float, float]]:
     """Of each state, what the fitted law and what the one to be expected hold."""
     rng = np.random.default_rng(seed)
     states = np.repeat(np.arange(n_segments) % 2, draw(rng, n_segments))
     to_come = draw(rng, N_TO_COME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = family().fit(50.0 * states + rng.normal(size=len(states)))
+        model = family.clone().fit(50.0 * states + rng.normal(size=len(states)))
         wide = model.with_predictive_durations().duration_prob_
     own = fitted_law(model, 4000)
     return [(held(own[k], to_come), held(wide[k], to_come)) for k in range(2)]
