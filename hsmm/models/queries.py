@@ -15,6 +15,7 @@ from hsmm.components.model import Model
 from hsmm.errors import DataWarning, ImpossibleDataError, NotFittedError, warn
 from hsmm.inference import Causal, CausalName, FilterState, Posterior
 from hsmm.io import digest
+from hsmm.models.ahead import check_alone, foretold, reads_itself, sampled
 from hsmm.models.frames import Framed
 from hsmm.models.parameters import RandomState, seed_from, whole
 from hsmm.models.routing import y_may_stand_second
@@ -246,14 +247,23 @@ class Queries(Framed, ABC):
         context: Any = None,
         future_context: Any = None,
         after: StreamState | None = None,
+        n_paths: int = 100,
+        random_state: RandomState = 0,
     ) -> np.ndarray:
         """p(state_{T+h} | the series), h = 1..horizon: (n_series, horizon, n_states).
 
         A model with context needs it for the steps ahead too: ``future_context`` (n_series · horizon, n_context).
+        Of one whose encoder reads the series itself, steps after the first are a mean over ``n_paths`` continuations.
         """
         steps = whole("horizon", horizon, 1)
-        self._refuse_encoder(continues=after is not None, ahead=steps)
         sequences = self._causal_sequences(X, lengths, context, after).extended(steps, future_context)
+        model = self._fitted_model()
+        if steps > 1 and reads_itself(model):
+            check_alone(model)
+            laws = foretold(model, sequences, steps, whole("n_paths", n_paths, 1), seed_from(random_state))
+            if not bool(laws.any(-1).all()):
+                refuse_impossible(self._potentials(sequences), laws.any(-1))
+            return laws.numpy()
         p = self._potentials(sequences, begun=after is not None)
         states = self._causal(p, ["filtered"], after)["filtered"][0]
         ahead = sequences.offsets[1:, None] + torch.arange(-steps, 0)
@@ -262,15 +272,20 @@ class Queries(Framed, ABC):
     def sample(self, n_samples: int, random_state: RandomState = None, *, context: Any = None) -> tuple[Any, Any]:
         """One simulated series: X (n_samples, n_features) and its states (n_samples,).
 
-        A model with context needs it for every step, (n_samples, n_context).
+        A model with context needs it for every step, (n_samples, n_context). One whose encoder reads the series itself
+        reads what was drawn before.
         """
         model = self._fitted_model()
         whole("n_samples", n_samples, 1)
-        self._refuse_encoder(ahead=n_samples)
+        self._refuse_encoder()
         seed = seed_from(self.random_state if random_state is None else random_state)
         generator = torch.Generator().manual_seed(seed)
         beside = any(part.uses_covariates for part in model.components().values())
         unseen = self._unseen(n_samples if beside else 1, context)
+        if reads_itself(model):
+            check_alone(model)
+            drawn, states = sampled(model, unseen, generator)
+            return self._answer(None, drawn.numpy(), self.feature_labels), self._answer(None, states.numpy(), "state")
         p = self._potentials(unseen)
         if model.initial.uses_covariates:
             p = replace(p, log_initial=model.initial.log_potentials(unseen)[:, 0])
@@ -382,9 +397,9 @@ class Queries(Framed, ABC):
         rows = sequences.last(model.emission.n_before) if model.emission.n_before else None
         return StreamState.of(digest(model), known.own.filter_state, wide, rows)
 
-    def _refuse_encoder(self, *, continues: bool = False, ahead: int = 1) -> None:
-        """Raise ``ValueError`` where the encoder reads rows that a causal question, a later piece of a series, or steps
-        ``ahead`` of it do not have."""
+    def _refuse_encoder(self, *, continues: bool = False) -> None:
+        """Raise ``ValueError`` where the encoder reads rows that a causal question, or a later piece of a series, does
+        not have."""
         encoder = self._fitted_model().context
         if encoder is None:
             return
@@ -397,11 +412,6 @@ class Queries(Framed, ABC):
             raise ValueError(
                 f"the {encoder.name} encoder reads the rows before, which no state of the filter holds; give all rows "
                 "of the series at once."
-            )
-        if ahead > 1 and encoder.source != "context":
-            raise ValueError(
-                f"the {encoder.name} encoder reads the series itself (source={encoder.source!r}), whose values more "
-                "than one step ahead are not known; ask for one step, or fit with source='context'."
             )
 
     def _refuse_moves_by_context(self) -> None:

@@ -42,6 +42,10 @@ class Recurrent(Encoder):
         learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights.values())
         if not learns or len(series) == 1:
             return super().encode_all(weights, series)
+        return self.encode_together(weights, series)
+
+    def encode_together(self, weights: Weights, series: Sequence[Tensor]) -> Tensor:
+        """All of them a row at a time."""
         ways = [together(self.gates, weights, series, self.layers, "ahead")]
         if self.bidirectional:
             flipped = together(self.gates, weights, [rows.flip(0) for rows in series], self.layers, "back")

@@ -157,13 +157,8 @@ def test_a_series_that_is_its_own_context_is_read_up_to_the_row_before() -> None
     assert (before[:, starts] == 0.0).all()
 
 
-def test_what_its_own_values_would_be_is_not_made_up() -> None:
+def test_no_state_of_a_filter_holds_what_an_encoder_reads() -> None:
     model = own_past(transition="dense")
-    assert model.forecast(X[:, :1], 1, LENGTHS).shape == (2, 1, 2)
-    with pytest.raises(ValueError, match="one step ahead"):
-        model.forecast(X[:, :1], 2, LENGTHS)
-    with pytest.raises(ValueError, match="one step ahead"):
-        model.sample(10)
     with pytest.raises(ValueError, match="no state of the filter holds"):
         model.filter_state(X[:, :1], LENGTHS)
 

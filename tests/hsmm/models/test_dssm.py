@@ -263,8 +263,10 @@ def test_it_forecasts_and_samples(exact: hsmm.DSSM, recurrent: hsmm.DSSM) -> Non
     drawn, states = exact.sample(2000, random_state=0)
     assert drawn.shape == (2000, 2)
     assert hsmm.metrics.aligned_accuracy(states, exact.predict(drawn)) > 0.95
-    with pytest.raises(ValueError, match="whose values more than one step ahead are not known"):
-        recurrent.sample(3)
+    beyond = recurrent.forecast(X, 3, LENGTHS, n_paths=4)
+    np.testing.assert_allclose(beyond.sum(-1), 1.0)
+    assert np.array_equal(beyond[:, :1], recurrent.forecast(X, 1, LENGTHS))
+    assert np.isfinite(recurrent.score(recurrent.sample(8, random_state=0)[0]))
 
 
 @pytest.mark.parametrize("training", ["exact", "variational"])
