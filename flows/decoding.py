@@ -21,11 +21,12 @@ from tasks.report.announce import announced
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.availability import available_later
 from tasks.source.ingest import ingest_task
-from tasks.source.present import told_ahead
+from tasks.source.present import told_ahead, told_left_out
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
 from tasks.tables.latest import tell_latest
 from tasks.tables.lineage import lineage, lineage_notes
+from tasks.tables.lines import in_known_order
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import publish_task, quarantined_again, require_series
@@ -50,6 +51,7 @@ def decode_rows(
     settings: Settings, as_of: str | datetime | None, since: datetime | None = None, *, new_lineage: bool = False
 ) -> RunSummary:
     """The same; with ``since``, under the model that was in force then, and only rows that became available later."""
+    settings = in_known_order(settings)
     check_output(settings.output.states)
     say("ingest")
     ingested = ingest_task(settings, as_of)
@@ -58,6 +60,7 @@ def decode_rows(
     notes = [
         *lineage_notes(settings, line, validated, new=new_lineage),
         *told_ahead(ingested, validated.as_of, settings.source),
+        *told_left_out(ingested, settings.source),
     ]
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)

@@ -32,11 +32,12 @@ from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task
 from tasks.report.summary import describe_fitted, describe_input, describe_quarantine, report_folder
 from tasks.source.ingest import ingest_task
-from tasks.source.present import told_ahead
+from tasks.source.present import told_ahead, told_left_out
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
 from tasks.tables.latest import tell_latest
 from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
+from tasks.tables.lines import in_known_order
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import (
@@ -74,6 +75,7 @@ def night(
     settings: Settings, as_of: str | datetime | None, *, new_lineage: bool = False, occasion: Occasion = "night"
 ) -> RunSummary:
     """One night's work, from rows to published states."""
+    settings = in_known_order(settings)
     check_output(settings.output.states)
     check_local_database(settings.tracking.uri)
     check_candidates(settings)
@@ -85,6 +87,7 @@ def night(
     asked = [
         *lineage_notes(settings, line, validated, new=new_lineage),
         *told_ahead(ingested, validated.as_of, settings.source),
+        *told_left_out(ingested, settings.source),
     ]
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)

@@ -28,6 +28,7 @@ from tasks.source.ingest import ingest_task
 from tasks.source.run_key import run_key
 from tasks.source.validate import validate_task
 from tasks.tables.lineage import lineage
+from tasks.tables.lines import in_known_order
 from tasks.tables.output import check_output
 from tasks.tables.partitions import ledger, told
 from tasks.tables.publish import require_series
@@ -49,6 +50,7 @@ def walk_forward(settings: Settings, moments: Sequence[datetime], *, new_lineage
             "--walk-forward: found one moment from --start to --end; expected two at least, one to fit at and one to "
             "decode to: choose a later --end, or a shorter --every."
         )
+    settings = in_known_order(settings)
     check_output(settings.output.states)
     require_out_of_sample(settings.output.states, settings.name)
     failed, notes = dict[datetime, str](), list[str]()

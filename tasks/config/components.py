@@ -65,6 +65,14 @@ def made(kind: str, choice: Choice, features: Sequence[str] = (), context: Seque
     return _object(kind, choice, lambda which, name: known[which].index(name))
 
 
+def goes_by_place(choice: Any) -> bool:
+    """Whether a choice, or a part of it, gives laws to columns by their places and not by name."""
+    if isinstance(choice, dict):
+        unnamed = choice.get("name") == "product" and "columns" not in choice
+        return unnamed or any(map(goes_by_place, choice.values()))
+    return choice == "product" or (isinstance(choice, list | tuple) and any(map(goes_by_place, choice)))
+
+
 def named_columns(choice: Choice, which: str) -> list[str]:
     """The features, or columns of the context, that a choice names, in order; those of its parts too."""
     if isinstance(choice, str):

@@ -146,6 +146,18 @@ class Settings(Section):
                     there = nearest(name, known) if known else f"declare {name!r} in a table `[{which}]`"
                     raise ValueError(f"`model.{key}` {label(choice)} with columns of {which}: {there}")
 
+    def ordered(self, features: Sequence[str], context: Sequence[str]) -> Settings:
+        """The same with its features and its context in these orders."""
+        copy = self.model_copy(
+            update={
+                "features": {name: self.features[name] for name in features},
+                "context": {name: self.context[name] for name in context},
+            }
+        )
+        for made in ("made_features", "made_context", "levels"):
+            copy.__dict__.pop(made, None)
+        return copy
+
     @cached_property
     def made_features(self) -> dict[str, Feature]:
         """The columns that the model sees, in their order; a feature of several lags makes one for each."""

@@ -23,6 +23,7 @@ from tasks.judgement.champion import Champion, require_champion
 from tasks.source.ingest import copy_known, ingest
 from tasks.source.run_key import data_digest
 from tasks.source.validate import Validated, validate
+from tasks.tables.lines import in_known_order
 
 CAUSAL = (
     *("state", "p_filtered", "elapsed_mean", "remaining_mean", *QUANTILES),
@@ -53,6 +54,7 @@ def check_causality(settings: Settings, n_cuts: int = 20, seed: int = 0) -> Caus
     """
     if n_cuts < 1:
         raise ConfigurationError(f"--cuts: found {n_cuts}; expected a whole number >= 1.")
+    settings = in_known_order(settings)
     whole = validate(ingest(settings), settings)
     champion = require_champion(settings, whole.as_of)
     decoded = _decoded(champion.in_force(), whole, settings)

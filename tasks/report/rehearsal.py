@@ -28,7 +28,7 @@ from tasks.source.ingest import ingest
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate
 from tasks.tables.lineage import lineage
-from tasks.tables.lines import NOTHING_FITTED
+from tasks.tables.lines import NOTHING_FITTED, in_known_order
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import all_set_aside, quarantine_rows
@@ -47,6 +47,7 @@ def rehearse(settings: Settings, as_of: str | None, output: str | None) -> Trial
     folder = Path(output) if output is not None else beside_states(settings, "_try")
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"--output: {str(folder)!r} is a file; expected a folder for page and pictures.")
+    settings = in_known_order(settings)
     check_output(settings.output.states)
     check_candidates(settings)
     say("ingest")

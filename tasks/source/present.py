@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
 from tasks.config.sections.source import Source
 from tasks.source.ingest import Ingested
+from tasks.source.parts import FILE, ROW
 
 _A_DAY = timedelta(days=1)  # a row stamped today in whatever zone
 _STEPS_AHEAD = 2  # and one stamped with the end of its step, as months are
 _OF_ANOTHER_CLOCK = 0.1
+_NEWEST = 10
+_MOST_TOLD = 3
+PLACE = ["series_id", FILE, ROW]
 
 
 def is_ahead(now: datetime, at: pl.Expr) -> pl.Expr:
@@ -35,6 +40,29 @@ def rows_ahead(ingested: Ingested, source: Source) -> pl.DataFrame:
     if 2 * int((share >= _OF_ANOTHER_CLOCK).sum()) >= len(share):
         return rows.clear()
     return ahead.filter("ahead").drop("ahead")
+
+
+def left_out(ingested: Ingested, ahead: pl.DataFrame) -> pl.DataFrame:
+    """The rows of ``ahead`` that are left out, so that their series go on; of those whose newest rows, as they stand in
+    the source, mostly lie ahead, none is: without them nothing would be known of their present.
+    """
+    newest = ingested.rows.group_by("series_id").tail(_NEWEST)
+    wrong = newest.join(ahead.select(PLACE), on=PLACE, how="semi")["series_id"].value_counts(name="wrong")
+    mostly = (
+        newest["series_id"].value_counts(name="n").join(wrong, on="series_id").filter(2 * pl.col("wrong") > pl.col("n"))
+    )
+    return ahead.join(mostly, on="series_id", how="anti", maintain_order="left")
+
+
+def told_left_out(ingested: Ingested, source: Source) -> list[str]:
+    """Of which series rows are left out that lie ahead, how many, and where the first of them stands."""
+    told = left_out(ingested, rows_ahead(ingested, source)).group_by("series_id", maintain_order=True)
+    found = told.agg(pl.len().alias("n"), pl.col("row", "file").first()).head(_MOST_TOLD)
+    return [
+        f"{series}: {n} {'rows' if n > 1 else 'row'} known later than now left out, the first row {row} of "
+        f"{Path(file).name}; mend {'them' if n > 1 else 'it'}, or say which moment: --as-of."
+        for series, n, row, file in found.iter_rows()
+    ]
 
 
 def told_ahead(ingested: Ingested, as_of: datetime, source: Source) -> list[str]:

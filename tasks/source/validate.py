@@ -22,7 +22,7 @@ from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import Ingested
 from tasks.source.policies import by_calendar, on_steps
-from tasks.source.present import rows_ahead
+from tasks.source.present import PLACE, left_out, rows_ahead
 from tasks.source.seen import RAW
 from tasks.source.spelling import alike_series
 from tasks.source.stale import long_ended, stale_series, with_age
@@ -69,7 +69,10 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     """Check every series, bring it to its calendar, compute its features, write out its gaps."""
     source, columns = settings.source, settings.value_columns
     ahead = rows_ahead(ingested, source)
-    rows, flagged = _screen(ingested.rows, _raw_checks(settings) | {"future_time": lambda _: _told_ahead(ahead)})
+    dropped = left_out(ingested, ahead).select(PLACE)
+    rows = ingested.rows.join(dropped, on=PLACE, how="anti", maintain_order="left")
+    lost = ahead.join(dropped, on=PLACE, how="anti", maintain_order="left")
+    rows, flagged = _screen(rows, _raw_checks(settings) | {"future_time": lambda _: _told_ahead(lost)})
     rows = rows.sort("series_id", "time", maintain_order=True)
     rows = _deduplicated(rows, source)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.config.components import goes_by_place
 from tasks.config.errors import LineageError
 from tasks.config.meaning import digest, meaning
 from tasks.config.settings import Settings
@@ -24,6 +25,17 @@ def check_meaning(settings: Settings, *, new: bool) -> None:
     known = next(iter(known_lines(settings)), None)
     if known is not None and not new:
         refuse_another_meaning(known, settings)
+
+
+def in_known_order(settings: Settings) -> Settings:
+    """The same with its features and its context in the order in which they were published, as models know them, for
+    that is no part of what they mean; where laws go to features by place, as they are.
+    """
+    own = digest(meaning(settings))
+    known = next((said["means"] for said in known_lines(settings) if is_of(said, own)), None)
+    if known is None or any(map(goes_by_place, settings.model.emission)):
+        return settings
+    return settings.ordered([*known["features"]], [*known["context"]])
 
 
 def refuse_another_meaning(known: dict[str, Any], settings: Settings) -> None:

@@ -136,10 +136,29 @@ class TestSetAside:
         late = feed("B").tail(1).with_columns(date=pl.lit(today + timedelta(days=400)))
         pl.concat([known, late]).write_parquet(place.source)
         said = run(place)
-        assert aside(said) == {"B": "future_time"}
-        assert "found 1 row known later than now, the first row 361 of source.parquet" in said.out
+        assert aside(said) == {}
+        (note,) = said.last_json["notes"]
+        assert note.startswith("B: 1 row known later than now left out, the first row 361 of source.parquet; mend it")
+        assert note in said.out
         assert said.last_json["as_of"].startswith(str(today - timedelta(days=29)))
+        assert place.table().filter(series_id="B").height == 120
         assert aside(run(place, "--as-of", str(today))) == {}
+
+    def test_a_series_whose_newest_rows_lie_ahead_is_set_aside(self, place, feed) -> None:
+        """Nothing is known of its present; rows between others are left out though they are as many."""
+        today = datetime.now(UTC).date()
+        known = pl.concat([feed("A"), feed("B"), feed("C")])
+        known = known.with_columns(pl.col("date") + (today - timedelta(days=30) - known["date"].max()))
+        number = pl.int_range(pl.len()).over("symbol")
+        amiss = (pl.col("symbol") == "B") & (number >= 114) | (pl.col("symbol") == "C") & (number % 18 == 3)
+        known.with_columns(
+            date=pl.when(amiss).then(pl.col("date").dt.offset_by("20y")).otherwise("date")
+        ).write_parquet(place.source)
+        said = run(place)
+        assert aside(said) == {"B": "future_time"}
+        assert "found 6 rows known later than now, the first row 235 of source.parquet" in said.out
+        of_c = place.table().filter(series_id="C")
+        assert (of_c.height, of_c.filter(status="MISSING").height) == (120, 7)
 
     def test_a_text_in_one_dates_nobody_else(self, place, feed) -> None:
         """The other ended long ago: what is decoded is decoded as of the day on which the first was last heard of."""

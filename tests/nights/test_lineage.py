@@ -211,6 +211,21 @@ def test_a_source_that_goes_on_is_the_same(place, toy, change: str) -> None:
     )
 
 
+def test_features_in_another_order_mean_the_same(place, toy) -> None:
+    """Rows, ids and what is there already are those of the order in which they were published."""
+    rows = pl.read_parquet(place.source).with_columns(y=pl.col("x").shift(3).over("symbol"))
+    rows.write_parquet(place.source)
+    x, y = (f'{name}={{op="identity",column="{name}"}}' for name in "xy")
+    own = (*OPTIONS, f"output.states={place.states}_xy")
+    first = place.night(toy.day(120), *own, f"features={{{x},{y}}}")
+    turned = (*own, f"features={{{y},{x}}}")
+    assert place.night(toy.day(120), *turned)["verdict"] == "ALREADY_PUBLISHED"
+    assert place.decode(toy.day(125), *turned)["n_published"] == 10
+    said = place.night(toy.day(130), *turned)
+    assert (said["identity"]["ids"], said["identity"]["births"]) == (first["identity"]["ids"], [])
+    assert place.registry.bundle(said["model_version"]).scaling.columns == ["x", "y"]
+
+
 SCALE = "fit.scale=none"
 
 
