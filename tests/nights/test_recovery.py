@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
+import flows.backfill
 import flows.nightly
 import tasks.registry.client
 from tasks.config.errors import PromotionError, TrackingError
@@ -129,6 +130,29 @@ class TestTheRegistry:
         assert place.registry.champion("toy") == 3
         assert place.registry.bundle(3).members[""].ids == ids
         assert run(place, toy, 135, "--json").last_json["notes"] == []
+
+    def test_one_restored_from_an_older_copy_during_a_backfill_is_brought_up_to_the_table(
+        self, place, toy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The moment after it follows the version that was lost, and says so."""
+        night = flows.backfill.night
+
+        def restored_after(settings, as_of, **how):
+            said = night(settings, as_of, **how)
+            if as_of.date() == toy.day(125):
+                place.registry.lose(2)
+            return said
+
+        monkeypatch.setattr(flows.backfill, "night", restored_after)
+        days = ("--start", str(toy.day(120)), "--end", str(toy.day(130)), "--every", "5d")
+        said = place.command("backfill", *days, *SET, "--set", "promote.min_improvement=-9", "--json")
+        assert said.status == 0, said.err
+        assert (said.last_json["n_published"], said.last_json["failed"]) == (130, {})
+        assert "version 2 was registered again from the copy" in " ".join(said.last_json["notes"])
+        assert [v.number for v in place.registry.versions("toy")] == [1, 2, 3]
+        assert place.registry.versions("toy")[-1].tags["followed_champion"] == "2"
+        assert place.table().select("series_id", "time").is_unique().all()
+        assert {*place.table()["state"]} == {0, 1}
 
     def test_a_lost_one_is_made_again_from_the_copy(self, place, toy) -> None:
         """A held night after the promoted one: its number is not given to another version."""
