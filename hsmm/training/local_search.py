@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.training.em import Fit
+from hsmm.training.joins import Join
 from hsmm.training.moves import Move, Neighbourhood
 from hsmm.training.objective import Objective
 from hsmm.training.race import SAME, Race
@@ -18,12 +20,17 @@ from hsmm.training.standing import SLOWEST, prospect_of, sober_objective
 from hsmm.training.together import Climb, Fitting
 from hsmm.training.trainers import Leg, Trainer
 
-_TRIAL, _DEAR_TRIAL = (10, 15, 25), (5, 8, 15, 25)  # iterations; of the first where a step is dear, none leaps
+_TRIAL, _DEAR_TRIAL = (10, 15, 25), (8, 15, 25)  # iterations
+_YOUNG, _YOUNG_BESIDE_JOINS = 3, 5  # of those before the first where a step is dear, of which none leaps
 _FEWEST, _MOST = 8, 30  # models tried at once
 _FEWER = 4  # one in so many goes on
 _SOON = 0.5  # ratio of gains that climbs without leaps are judged by
 _WORTH = 1.0  # nats for which it is worth to climb on without a move
 _MOST_TIMES, _IN_VAIN = 40, 2
+_LONGEST = sum(_DEAR_TRIAL) + _YOUNG_BESIDE_JOINS
+
+
+Way: TypeAlias = tuple[Move | Join, ...]
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,11 @@ class Ground:
     def n_models(self) -> int:
         return min(max(self.at_once, _FEWEST), _MOST)
 
-    @property
-    def trial(self) -> tuple[int, ...]:
-        return _DEAR_TRIAL if self.is_dear else _TRIAL
+    def trial(self, near: Neighbourhood) -> tuple[int, ...]:
+        """Iterations of each turn in which neighbours climb side by side."""
+        if not self.is_dear:
+            return _TRIAL
+        return (_YOUNG_BESIDE_JOINS if near.joins else _YOUNG, *_DEAR_TRIAL)
 
     def climb(self, models: Model, n_iter: int, *, leaps: bool) -> Fitting[Fit]:
         leg = Leg(n_iter, self.tol if leaps else 0.0, accelerate=leaps)
@@ -78,40 +87,45 @@ class Ground:
 def local_search(race: Race, ground: Ground, seed: int) -> Fitting[None]:
     """Move states of the best of a race for as long as that leads higher, or iterations are left."""
     generator = torch.Generator().manual_seed(seed % 2**63)
-    in_vain: set[Move] = set()
+    in_vain: set[Move | Join] = set()
     n_vain = 0
+    n_in_vain = _IN_VAIN if ground.is_dear and not race.is_agreed else 1
+    near: Neighbourhood | None = None
     for _ in range(_MOST_TIMES):
         best, stood = race.best, race.best.standing
-        if not math.isfinite(stood) or ground.max_iter <= sum(ground.trial):
+        if not math.isfinite(stood) or ground.max_iter <= _LONGEST:
             return
-        near = Neighbourhood(best.model(), ground.target, generator)
+        if is_new := near is None:
+            near = Neighbourhood(best.model(), ground.target, generator)
         moves = near.most_promising(ground.n_models - 1, in_vain)
         if not moves:
             return
-        made, fit = yield from _furthest(near, moves, best.promise + SAME, ground)
+        ways: list[Way] = [(move,) for move in moves]
+        ways = [(), *ways] if is_new else ways
+        made, fit = yield from _furthest(near, ways, best.promise + SAME, ground)
         gain = ground.tol * ground.target.n_observations
         is_higher = fit is not None and race.replace_best(fit, ground.target, gain)
+        near = None if is_higher else near
         if ground.is_dear:
             changed = {state for move in made for state in move.states} if is_higher else set()
             in_vain = {move for move in in_vain.union(moves) if not move.states & changed}
             is_higher = is_higher and (bool(made) or best.standing > stood + _WORTH)
         n_vain = 0 if is_higher else n_vain + 1
-        if n_vain == (_IN_VAIN if ground.is_dear else 1):
+        if n_vain == n_in_vain:
             return
 
 
-def _furthest(
-    near: Neighbourhood, moves: Sequence[Move], least: float, ground: Ground
-) -> Fitting[tuple[tuple[Move, ...], Fit | None]]:
-    """The moves that lead highest of those that promise more than ``least``, and their climb; None where none does."""
-    ways: list[tuple[Move, ...]] = [(), *((move,) for move in moves)]
-    models = near.revived().joined(near.after(ways[1:]))
-    for turn, length in enumerate(ground.trial):
+def _furthest(near: Neighbourhood, ways: list[Way], least: float, ground: Ground) -> Fitting[tuple[Way, Fit | None]]:
+    """Of these ways to move, the one that leads highest and promises more than ``least``, and its climb, or None."""
+    trial = ground.trial(near)
+    models = near.after(ways)
+    for turn, length in enumerate(trial):
         is_young = ground.is_dear and turn == 0
         fit = yield from ground.climb(models, length, leaps=not is_young)
         promise = ground.promise(fit, _SOON if is_young else SLOWEST)
-        ahead = promise.argsort(descending=True)[: ground.n_ahead(len(promise))]
-        if length == ground.trial[-1] or (ground.is_dear and not is_young):
+        order = promise.argsort(descending=True)
+        ahead = order[(promise[order] - least + SAME).abs() > SAME][: ground.n_ahead(len(promise))]  # not back
+        if turn == len(trial) - 1 or (ground.is_dear and not is_young):
             ahead = ahead[promise[ahead] > least]
         if not len(ahead):
             return (), None
@@ -126,9 +140,9 @@ def _furthest(
     return ways[int(highest)], fit.take(ahead[highest])
 
 
-def _together(ways: Sequence[tuple[Move, ...]], promise: Tensor, least: float) -> tuple[Move, ...]:
+def _together(ways: Sequence[Way], promise: Tensor, least: float) -> Way:
     """The moves that promise more than ``least``, the most promising first, but none of a state that one before has."""
-    chosen: tuple[Move, ...] = ()
+    chosen: Way = ()
     for place in promise.argsort(descending=True).tolist():
         if not promise[place] > least:
             break

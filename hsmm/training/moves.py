@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
+from hsmm.training.joins import Join, joined_counts, ranked_joins
 from hsmm.training.objective import Objective
 
 _REFINEMENTS = 2
@@ -64,12 +65,13 @@ class Neighbourhood:
         self._shares, gains = _splits(model, objective, weights, density, around, generator)
         pairs, losses = _merges(model, objective, weights[0], density, around)
         self.moves = _ranked_moves(gains, pairs, losses)
+        self.joins = ranked_joins(model, objective, weights[0], density, self._shares)
 
-    def most_promising(self, n_moves: int, tried: Collection[Move]) -> list[Move]:
-        """At most so many moves that were not ``tried``; no split and no merge takes part in many."""
+    def most_promising(self, n_moves: int, tried: Collection[Move | Join]) -> list[Move | Join]:
+        """At most so many moves, and so many joins, that were not ``tried``; no split or merge takes part in many."""
         splits: Counter[int] = Counter()
         merges: Counter[tuple[int, int]] = Counter()
-        taken: list[Move] = []
+        taken: list[Move | Join] = []
         for move in self.moves:
             if len(taken) == n_moves:
                 break
@@ -77,10 +79,15 @@ class Neighbourhood:
                 splits[move.split] += 1
                 merges[move.pair] += 1
                 taken.append(move)
-        return taken
+        return taken + [join for join in self.joins if join not in tried][:n_moves]
 
-    def after(self, ways: Sequence[Sequence[Move]]) -> Model:
-        """Models after one M-step, each from the moves of one of the ``ways`` together, which share no state."""
+    def after(self, ways: Sequence[Sequence[Move | Join]]) -> Model:
+        """Models after one M-step, each from the moves of one of the ``ways`` together, which share no state.
+
+        The way without moves, which may be the first, is that to the :meth:`revived` model.
+        """
+        if not ways[0]:
+            return self.revived().joined(self.after(ways[1:]))
         made = [self._moved(moves) for moves in ways]
         joined = made[0][0].joined(*(other for other, _ in made[1:]))
         counts = {name: torch.cat([getattr(own, name) for _, own in made]) for name in vars(self._counts)}
@@ -96,9 +103,12 @@ class Neighbourhood:
         shared = torch.lerp(law, others / others.sum(-1, keepdim=True), _REVIVED)
         return replace(model, transition=model.transition.with_parameters(probability=shared))
 
-    def _moved(self, moves: Sequence[Move]) -> tuple[Model, Posterior]:
+    def _moved(self, moves: Sequence[Move | Join]) -> tuple[Model, Posterior]:
         model, counts = self._model, self._counts
         for move in moves:
+            if isinstance(move, Join):
+                counts = joined_counts(model, counts, self._objective, self._shares[move.way, :, move.source], move)
+                continue
             around = _around(counts.state[0], self._objective)
             model, counts = _moved(model, counts, around, self._shares[move.way, :, move.split], move)
         return model, counts

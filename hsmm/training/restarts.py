@@ -62,7 +62,7 @@ def fitting_restarts(
         spent += length
     race.end()
     if searches:
-        if moves and not race.is_agreed:
+        if moves and (ground.is_dear or not race.is_agreed):
             yield from local_search(race, ground, seed)
         if (ahead := race.last(max_iter)) is not None:
             yield from climb(ahead, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))

@@ -102,7 +102,7 @@ class EM(Trainer):
     """
 
     name: ClassVar[str] = "em"
-    rounds: ClassVar = ((6, 0.375), (15, 0.34))
+    rounds: ClassVar = ((6, 0.25), (15, 0.34))
     moves_states: ClassVar = True
     takes_units: ClassVar[bool] = True
 

@@ -17,7 +17,8 @@ from hsmm.components.model import Model
 from hsmm.sequences import Sequences
 from hsmm.training import local_search as module
 from hsmm.training.em import Fit, expectation_maximisation
-from hsmm.training.local_search import Ground, _furthest, _together, local_search
+from hsmm.training.joins import Join, joined_counts, ranked_joins
+from hsmm.training.local_search import Ground, Way, _furthest, _together, local_search
 from hsmm.training.moves import Move, Neighbourhood, _around, _splits, can_move
 from hsmm.training.objective import Objective
 from hsmm.training.race import Race
@@ -69,7 +70,7 @@ def test_a_split_and_a_merge_lead_out_of_a_wrong_optimum() -> None:
 def test_every_neighbour_is_a_model(estimator: type) -> None:
     stuck, sequences = misplaced(estimator)
     near = neighbours(stuck._fitted_model(), sequences, 5)
-    assert near.emission.n_restarts == 6
+    assert near.emission.n_restarts == 11  # five moves, five joins
     for part in (near.initial, near.transition):
         total = part.parameters["probability"].sum(-1)
         torch.testing.assert_close(total, torch.ones_like(total))
@@ -99,7 +100,8 @@ def test_young_climbs_that_promise_less_are_given_up_where_rows_are_many() -> No
     told: dict[int, list[torch.Tensor]] = {1: [], 30: []}
     for at_once, heights in told.items():
         ground = Ground(EM(), Objective(sequences, watch=heights.append), 100, 0.0, at_once)
-        assert alone(_furthest(near, near.most_promising(7, ()), math.inf, ground)) == ((), None)
+        ways = [(), *((move,) for move in near.most_promising(7, ()))]
+        assert alone(_furthest(near, ways, math.inf, ground)) == ((), None)
     assert 3 * len(told[1]) <= len(told[30])
 
 
@@ -133,11 +135,11 @@ def test_what_was_in_vain_is_not_tried_again_before_its_states_have_changed(monk
     race.run(expectation_maximisation(stuck._fitted_model(), sequences, max_iter=0, tol=0.0), Objective(sequences))
     race.end()
     race.best.standing -= 100.0
-    tried: list[set[Move]] = []
+    tried: list[set[Move | Join]] = []
 
-    def one_success(_: Neighbourhood, moves: list[Move], *__: object) -> Fitting[tuple[tuple[Move, ...], Fit | None]]:
-        tried.append(set(moves))
-        return ((moves[0],), race.best.fit) if len(tried) == 2 else ((), None)
+    def one_success(_: Neighbourhood, ways: list[Way], *__: object) -> Fitting[tuple[Way, Fit | None]]:
+        tried.append({move for way in ways for move in way})
+        return (ways[0], race.best.fit) if len(tried) == 2 else ((), None)
         yield
 
     monkeypatch.setattr(module, "_furthest", one_success)
@@ -145,6 +147,27 @@ def test_what_was_in_vain_is_not_tried_again_before_its_states_have_changed(monk
     first, second, third, *_ = tried
     assert not first & second
     assert third & (first | second)  # of four states a move changes three, which every move has some of
+
+
+@pytest.mark.parametrize(("agreed", "n_tries"), [(True, 1), (False, 2)])
+def test_what_restarts_agree_on_is_left_after_one_try(
+    monkeypatch: pytest.MonkeyPatch, agreed: bool, n_tries: int
+) -> None:
+    stuck, sequences = misplaced(hsmm.HMM)
+    race = Race(["clusters"], seed=0)
+    race.run(expectation_maximisation(stuck._fitted_model(), sequences, max_iter=0, tol=0.0), Objective(sequences))
+    race.end()
+    tried: list[tuple[bool, int]] = []
+
+    def in_vain(_: Neighbourhood, ways: list[Way], *__: object) -> Fitting[tuple[Way, Fit | None]]:
+        tried.append((() in ways, len(ways)))
+        return (), None
+        yield
+
+    monkeypatch.setattr(module, "_furthest", in_vain)
+    monkeypatch.setattr(Race, "is_agreed", agreed)
+    alone(local_search(race, Ground(EM(), Objective(sequences), 100, 1e-6, at_once=0), 0))
+    assert [is_revived for is_revived, _ in tried] == [True, False][:n_tries]
 
 
 def test_a_state_splits_by_what_is_around_its_rows_where_they_are_alike() -> None:
@@ -203,7 +226,49 @@ def test_a_prospect_is_what_a_geometric_climb_has_left(ratio: float) -> None:
         ("overlapping chain 5", 0, -2338.65),
         ("weekly counts, stationary 4", 2, -634.84),
         ("earthquakes, free 4", 0, -326.286),
+        ("waves, semi-Markov 5", 2, -926.87),
     ],
 )
 def test_a_fit_ends_higher_than_all_its_restarts_would(name: str, seed: int, reached: float) -> None:
     assert problems()[name]().fit(random_state=seed).log_likelihood_ >= reached
+
+
+@pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM], ids=["HMM", "HSMM"])
+def test_a_join_counts_what_the_changed_path_does(estimator: type) -> None:
+    """Of two series, one of which counts twice; the path ends where it ended, so that no censored segment changes."""
+    path = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 1, 1, 0, 0, 2, 2, 1, 0])
+    X = np.random.default_rng(0).normal(path.numpy(), 1.0)
+    start = {"duration": "poisson", "max_duration": 6} if estimator is hsmm.HSMM else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = estimator(3, n_init=1, max_iter=2, **start).fit(X, [8, 12])._fitted_model()
+    sequences = Sequences.from_arrays(X, [8, 12])
+    weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    share = torch.zeros(20, dtype=torch.float64)
+    share[[2, 3, 4, 12]] = 0.9
+    moved = path.masked_fill((path == 1) & (share > 0.5), 2)
+    before, after = (
+        one.expected_counts(one.potentials(model))
+        for one in (Objective(sequences, states=states, weight=weight) for states in (path, moved))
+    )
+    found = joined_counts(model, before, Objective(sequences, weight=weight), share, Join(1, 2, way=0, half=1))
+    for name in ("state", "initial", "transition", *(["duration"] if start else [])):
+        torch.testing.assert_close(getattr(found, name), getattr(after, name), atol=1e-9, rtol=0.0)
+
+
+def test_the_half_that_another_law_would_take_joins_it_first() -> None:
+    """Of the first state's runs every other one is much like those of the second, and none of its own."""
+    states = np.tile(np.repeat([0, 1, 0, 2], 15), 4)
+    other = np.tile(np.repeat([0.0, 6.0, 5.0, 20.0], 15), 4)
+    sequences = Sequences.from_arrays(np.random.default_rng(0).normal(other, 0.5))
+    law = Gaussian.from_parameters([[2.5], [6.0], [20.0]], [[[6.5]], [[0.25]], [[0.25]]])
+    moves = 0.9 * np.eye(3) + 0.1 / 3
+    model = hsmm.HMM.from_parameters(initial_prob=np.full(3, 1 / 3), transition_prob=moves, emission=law)
+    weights = torch.nn.functional.one_hot(torch.as_tensor(states), 3).double()
+    shares = torch.as_tensor(other == 5.0).double()[None, :, None].expand(1, -1, 3)
+    own = law.log_potentials(sequences)[0]
+    objective = Objective(sequences)
+    first, *_ = ranked_joins(model._fitted_model(), objective, weights, own, shares)
+    assert (first.source, first.target, first.half) == (0, 1, 1)
+    often = torch.nn.functional.one_hot(torch.arange(240) % 3, 3).double()
+    assert ranked_joins(model._fitted_model(), objective, often, own, shares) == []
