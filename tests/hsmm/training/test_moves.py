@@ -16,12 +16,13 @@ from hsmm.components.emission import Gaussian
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
 from hsmm.training import local_search as module
+from hsmm.training import restarts
 from hsmm.training.em import Fit, expectation_maximisation
 from hsmm.training.joins import Join, joined_counts, ranked_joins
 from hsmm.training.local_search import Ground, Way, _furthest, _together, local_search
 from hsmm.training.moves import Move, Neighbourhood, _around, _splits, can_move
 from hsmm.training.objective import Objective
-from hsmm.training.race import Race
+from hsmm.training.race import SAME, Race
 from hsmm.training.standing import prospect_of
 from hsmm.training.together import Fitting, alone
 from hsmm.training.trainers import EM
@@ -272,3 +273,33 @@ def test_the_half_that_another_law_would_take_joins_it_first() -> None:
     assert (first.source, first.target, first.half) == (0, 1, 1)
     often = torch.nn.functional.one_hot(torch.arange(240) % 3, 3).double()
     assert ranked_joins(model._fitted_model(), objective, often, own, shares) == []
+
+
+def test_what_climbs_back_to_where_the_best_stands_is_given_up_young() -> None:
+    stuck, sequences = misplaced(hsmm.HMM)
+    told: list[torch.Tensor] = []
+    objective = Objective(sequences, watch=told.append)
+    near = neighbourhood(stuck._fitted_model(), sequences)
+    assert alone(_furthest(near, [()], stuck.log_likelihood_ + SAME, Ground(EM(), objective, 100, 0.0, 1))) == (
+        (),
+        None,
+    )
+    assert len(told) < 10
+
+
+@pytest.mark.parametrize(("cheap", "is_searched"), [(1, True), (10**9, False)])
+def test_agreement_is_trusted_only_where_all_restarts_went_on(
+    monkeypatch: pytest.MonkeyPatch, cheap: int, is_searched: bool
+) -> None:
+    searched: list[Race] = []
+
+    def seen(race: Race, *_: object) -> Fitting[None]:
+        searched.append(race)
+        return
+        yield
+
+    monkeypatch.setattr(restarts, "_CHEAP", cheap)
+    monkeypatch.setattr(restarts, "local_search", seen)
+    monkeypatch.setattr(Race, "is_agreed", True)
+    hsmm.HMM(3, n_init=4).fit(levels()[0][:200])
+    assert bool(searched) == is_searched
