@@ -87,7 +87,7 @@ class Neighbourhood:
         The way without moves, which may be the first, is that to the :meth:`revived` model.
         """
         if not ways[0]:
-            return self.revived().joined(self.after(ways[1:]))
+            return self.revived().joined(*([self.after(ways[1:])] if ways[1:] else []))
         made = [self._moved(moves) for moves in ways]
         joined = made[0][0].joined(*(other for other, _ in made[1:]))
         counts = {name: torch.cat([getattr(own, name) for _, own in made]) for name in vars(self._counts)}

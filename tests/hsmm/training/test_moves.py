@@ -237,7 +237,7 @@ def test_a_fit_ends_higher_than_all_its_restarts_would(name: str, seed: int, rea
 @pytest.mark.parametrize("estimator", [hsmm.HMM, hsmm.HSMM], ids=["HMM", "HSMM"])
 def test_a_join_counts_what_the_changed_path_does(estimator: type) -> None:
     """Of two series, one of which counts twice; the path ends where it ended, so that no censored segment changes."""
-    path = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0, 1, 2, 2, 1, 1, 0, 0, 2, 2, 1, 0])
+    path = torch.tensor([0, 0, 1, 1, 1, 2, 0, 1, 1, 1, 2, 2, 1, 1, 0, 0, 2, 2, 1, 0])
     X = np.random.default_rng(0).normal(path.numpy(), 1.0)
     start = {"duration": "poisson", "max_duration": 6} if estimator is hsmm.HSMM else {}
     with warnings.catch_warnings():
@@ -246,7 +246,7 @@ def test_a_join_counts_what_the_changed_path_does(estimator: type) -> None:
     sequences = Sequences.from_arrays(X, [8, 12])
     weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
     share = torch.zeros(20, dtype=torch.float64)
-    share[[2, 3, 4, 12]] = 0.9
+    share[[2, 3, 4, 8, 9]] = 0.9
     moved = path.masked_fill((path == 1) & (share > 0.5), 2)
     before, after = (
         one.expected_counts(one.potentials(model))
@@ -255,6 +255,10 @@ def test_a_join_counts_what_the_changed_path_does(estimator: type) -> None:
     found = joined_counts(model, before, Objective(sequences, weight=weight), share, Join(1, 2, way=0, half=1))
     for name in ("state", "initial", "transition", *(["duration"] if start else [])):
         torch.testing.assert_close(getattr(found, name), getattr(after, name), atol=1e-9, rtol=0.0)
+    cut_short = torch.zeros_like(share)
+    cut_short[-1] = 0.9
+    found = joined_counts(model, before, Objective(sequences, weight=weight), cut_short, Join(0, 2, way=0, half=1))
+    torch.testing.assert_close(found.duration, before.duration, atol=1e-9, rtol=0.0)
 
 
 def test_the_half_that_another_law_would_take_joins_it_first() -> None:
