@@ -157,3 +157,13 @@ def test_a_sequence_has_the_bits_that_tables_of_its_own_rows_give_it(n_restarts:
     found, own = native.expected_counts(p), native.expected_counts(p.by_row())
     assert torch.equal(found.log_likelihood, own.log_likelihood)
     assert torch.equal(found.state, own.state)
+
+
+@pytest.mark.skipif(not native.available(), reason="no native kernel was built")
+@pytest.mark.parametrize("n_durations", [None, 4])
+def test_rows_beyond_those_that_single_precision_sums_at_once_are_counted_once(n_durations: int | None) -> None:
+    p = random_potentials(2, (300, 140), n_durations=n_durations, time_varying=True)
+    p = sharing(p, 5, torch.Generator().manual_seed(0))
+    found, wanted = native.expected_counts(in_type(p, torch.float32)), native.expected_counts(p)
+    for name in ("transition", "duration"):
+        close(getattr(found, name), getattr(wanted, name), torch.float32, name)
