@@ -39,8 +39,13 @@ class Arguments:
         linear = {} if logarithmic else _linear(of_one)
         raised = _raised(linear, of_one)
         for name, of_row in shared.items():
-            if of_row is not None and not logarithmic:
-                linear[name], raised[name] = _exponentials(log_tables[name])
+            table = log_tables[name]
+            if of_row is None or table is None:
+                continue
+            if logarithmic:
+                log_tables[name] = _with_room(table).copy_(table)
+            else:
+                linear[name], raised[name] = _exponentials(table)
         pointers = {name: self.point(table) for name, table in (log_tables | linear).items()}
         bounds = {name: self.point(table) for name, table in raised.items()}
         pointers |= {f"{name}_bound": bounds.get(name, pointers[name]) for name in log_tables}
@@ -184,11 +189,15 @@ def _linear(log_tables: Tables) -> Tables:
     return linear
 
 
-def _exponentials(table: Tensor | None) -> tuple[Tensor, Tensor]:
+def _with_room(table: Tensor) -> Tensor:
+    """A table of this shape, contiguous, behind whose last numbers more can be read."""
+    return table.new_zeros(table.numel() + _BEYOND)[: table.numel()].view(table.shape)
+
+
+def _exponentials(table: Tensor) -> tuple[Tensor, Tensor]:
     """Of tables that rows share, as the library takes them of a row's own; and raised, if that changes any."""
-    assert table is not None
     table = table.resolve_neg().contiguous()
-    linear, raised = (table.new_zeros(table.numel() + _BEYOND)[: table.numel()].view(table.shape) for _ in range(2))
+    linear, raised = _with_room(table), _with_room(table)
     is_double = table.dtype == torch.float64
     job = Exponentials(table.data_ptr(), linear.data_ptr(), raised.data_ptr(), table.numel(), is_double)
     library.call("hsmm_exponentials", job)
