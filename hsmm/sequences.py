@@ -91,19 +91,20 @@ class Sequences:
         covariates: Any = None,
         *,
         may_be_missing: bool = False,
+        name: str = "X",
     ) -> Sequences:
         """Pack X (n_samples, n_features), its series one after the other.
 
         X may be NumPy, torch, polars or anything NumPy can read; one dimension is one feature; NaN is missing.
         Raises ``ValueError`` for text, infinities, ``lengths`` that do not add up, covariates that are missing, and
-        data without a single observed cell unless all of them ``may_be_missing``.
+        data without a single observed cell unless all of them ``may_be_missing``. ``name`` is what the user calls X.
         """
-        values = torch.from_numpy(_matrix(X, "X"))
-        _refuse_infinite(values, "X")
-        _refuse_overflow(values)
+        values = torch.from_numpy(_matrix(X, name))
+        refuse_infinite(values, name)
+        _refuse_overflow(values, name)
         observed = ~values.isnan()
         if not may_be_missing and not bool(observed.any()):
-            raise ValueError(f"all {values.numel()} cells of X are missing; expected at least one observed value.")
+            raise ValueError(f"all {values.numel()} cells of {name} are missing; expected at least one observed value.")
         cells = torch.where(observed, values, 0.0)
         made = cls(cells, observed, _offsets(lengths, len(values)), features=column_names(X))
         return made if covariates is None else made.with_covariates(covariates)
@@ -378,26 +379,28 @@ class Sequences:
         own = (self.values.to(device), self.observed.to(device), self.offsets.to(device))
         return Sequences(*own, covariates, before=before)
 
-    def refuse_underflow(self) -> None:
-        """Raise ``ValueError`` where a feature varies so little that its variance would be none."""
+    def refuse_underflow(self, name: str = "X") -> None:
+        """Raise ``ValueError`` where a feature of the table of this name varies so little that its variance would be
+        none."""
         lowest = self.values.where(self.observed, torch.inf).amin(0)
         highest = self.values.where(self.observed, -torch.inf).amax(0)
         span = highest - lowest
         small = ((span > 0) & (span < 1.0 / _LARGEST)).nonzero().flatten().tolist()
         if small:
             raise ValueError(
-                f"column {small[0]} of X varies by no more than {float(span[small[0]]):.3g}, whose square underflows; "
-                f"rescale it until it varies by at least {1.0 / _LARGEST:.0e}, best by about 1."
+                f"column {small[0]} of {name} varies by no more than {float(span[small[0]]):.3g}, whose square "
+                f"underflows; rescale it until it varies by at least {1.0 / _LARGEST:.0e}, best by about 1."
             )
 
-    def warn_of_odd_data(self) -> None:
-        """Warn of what is accepted, but limits what can be learnt."""
+    def warn_of_odd_data(self, name: str = "X") -> None:
+        """Warn of what is accepted of the table of this name, but limits what can be learnt."""
         blank = (~self.observed.any(0)).nonzero().flatten().tolist()
         constant = [i for i, v in enumerate(self.moments[1].tolist()) if v == 0.0 and i not in blank]
         for columns, what in ((blank, "all missing"), (constant, "constant")):
             if columns:
                 warn(
-                    f"columns {columns} of X are {what}; they cannot tell states apart, and their variance is floored.",
+                    f"columns {columns} of {name} are {what}; they cannot tell states apart, and their variance is "
+                    "floored.",
                     DataWarning,
                 )
         if int(self.lengths.min()) == 1:
@@ -539,15 +542,17 @@ def _refuse_temporal(X: Any, name: str) -> None:
         raise ValueError(f"{name} holds dates or times in columns {temporal}; give the numeric columns only.")
 
 
-def _refuse_overflow(values: Tensor) -> None:
+def _refuse_overflow(values: Tensor, name: str) -> None:
     largest = float(values.nan_to_num(0.0).abs().max())
     if largest > _LARGEST:
         raise ValueError(
-            f"X holds values as large as {largest:.3g}, whose squares overflow; rescale it to at most {_LARGEST:.0e}."
+            f"{name} holds values as large as {largest:.3g}, whose squares overflow; rescale it to at most "
+            f"{_LARGEST:.0e}."
         )
 
 
-def _refuse_infinite(values: Tensor, name: str) -> None:
+def refuse_infinite(values: Tensor, name: str) -> None:
+    """Raise ``ValueError`` for infinite values (N, F) of the table of this name, with the place of the first."""
     infinite = values.isinf()
     if bool(infinite.any()):
         row, column = infinite.nonzero()[0].tolist()
@@ -560,7 +565,7 @@ def _refuse_infinite(values: Tensor, name: str) -> None:
 def _check_covariates(covariates: Tensor, n_rows: int) -> None:
     if len(covariates) != n_rows:
         raise ValueError(f"context has {len(covariates)} rows but X has {n_rows}; give one row for each row of X.")
-    _refuse_infinite(covariates, "context")
+    refuse_infinite(covariates, "context")
     if bool(covariates.isnan().any()):
         row = int(covariates.isnan().any(1).nonzero()[0])
         raise ValueError(f"context is missing at row {row}; only X may have missing values, so fill them in.")
@@ -570,7 +575,13 @@ def _offsets(lengths: Sequence[int] | np.ndarray | None, n_rows: int) -> Tensor:
     if lengths is None:
         return torch.tensor([0, n_rows])
     found = np.asarray(lengths)
-    if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
+    whole = found.dtype.kind in "iu"
+    if n_rows > 1 and found.shape == (n_rows,) and not (whole and found.sum() == n_rows):
+        raise ValueError(
+            f"lengths hold {n_rows} numbers, one for each row of X, as labels do; expected one for each series, its "
+            "number of rows. States that are known are `states=`, names of series are `groups=`; a target is left out."
+        )
+    if found.ndim != 1 or found.size == 0 or not whole:
         raise ValueError(f"lengths are {lengths!r}; expected a list of whole numbers, one for each series.")
     if (found < 1).any():
         raise ValueError(f"lengths hold {found.min()}; expected every series to have at least one row.")

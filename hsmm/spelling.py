@@ -10,10 +10,13 @@ from typing import Any, Self
 from hsmm.errors import UnknownOptionError
 from hsmm.likeness import closest
 
+_OF_HMMLEARN = {"n_components": "n_states", "n_iter": "max_iter", "covariance_type": "emission"}
+
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """The end of a sentence on an unknown name: "; did you mean 'n_states'?", or a full stop where none is near."""
-    found = closest(name, known)
+    names, meant = tuple(known), _OF_HMMLEARN.get(str(name))
+    found = meant if meant in names else closest(name, names)
     return "." if found is None else f"; did you mean {found!r}?"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsmm.sequences import Sequences, as_numpy
+from hsmm.sequences import Sequences, as_numpy, refuse_infinite
 
 _NUMBERED = (
     "session_starts repeats its numbers, as the ids of each row's session do; expected the first row of each session: "
@@ -92,6 +92,7 @@ def make_trials(
         raise ValueError(f"X has {len(covariates)} rows, but y has {len(table)}; expected as many.")
     if n_responses is not None and table.shape[1] != n_responses:
         raise ValueError(f"y has {table.shape[1]} columns; the model was fitted on {n_responses}.")
+    refuse_infinite(torch.from_numpy(covariates), "X")
     starts = session_marks(session_starts, len(covariates), template)
     holes = np.isnan(covariates).any(1)
     gone = holes if y is None else holes | (np.isnan(table).any(1) if strict_nan else np.isnan(table).all(1))
@@ -104,7 +105,7 @@ def make_trials(
         offsets = torch.tensor([0, *np.cumsum(lengths)])
         packed = Sequences(values, values.bool(), offsets).with_covariates(covariates[kept])
     else:
-        packed = Sequences.from_arrays(table[kept], lengths, covariates[kept])
+        packed = Sequences.from_arrays(table[kept], lengths, covariates[kept], name="y")
     return Trials(packed, kept, template)
 
 
@@ -182,7 +183,10 @@ def _matrix(X: Any, name: str) -> np.ndarray:
     array = _numbers(X, name)
     array = array[:, None] if array.ndim == 1 and name != "X" else array
     if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}; expected 2 dimensions, (n_time_bins, n_features).")
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected 2 dimensions, (n_time_bins, n_features), with at least "
+            "one of each."
+        )
     return array
 
 

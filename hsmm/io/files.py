@@ -20,6 +20,8 @@ _LARGEST_HEADER = 1 << 20
 def write(folder: str | Path, name: str, manifest: Mapping[str, Any], tables: Mapping[str, Tensor]) -> Path:
     """Write ``name``.json and ``name``.safetensors into ``folder``, which is made if need be."""
     path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; expected a folder, which is made if need be.")
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
     own = {key: value.detach().cpu().contiguous().clone() for key, value in tables.items()}

@@ -72,6 +72,7 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
 
     regresses: ClassVar[bool] = False
     unconverged: ClassVar[type[ConvergenceWarning]] = ConvergenceWarning
+    observes: ClassVar[str] = "X"
     routes: ClassVar = {
         "fit": ("lengths", "groups", "context", "states", "sample_weight", "callback"),
         "score": ("lengths", "groups", "context", "sample_weight"),
@@ -153,8 +154,8 @@ class Estimator(Parameters, Routed, OnlineLearning, Diagnostics, Effects, Displa
         used = objective.sequences
         if used.n_rows < self.n_states:
             raise ValueError(f"X has {used.n_rows} rows for {self.n_states} states; give more data or fewer states.")
-        used.refuse_underflow()
-        used.warn_of_odd_data()
+        used.refuse_underflow(self.observes)
+        used.warn_of_odd_data(self.observes)
         seed = seed_from(self.random_state)
         try:
             packed = objective.in_canonical_order().to(torch_device(self.device))

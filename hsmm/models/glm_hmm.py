@@ -273,7 +273,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         if sequences.n_rows < self._n_states():
             raise ValueError(f"{sequences.n_rows} rows are left for {self.n_states} states; give more data.")
         seed = self._seed()
-        sequences.refuse_underflow()
+        sequences.refuse_underflow(Chain.observes)
         start = as_model(self._structure(), params or self._begin(sequences, seed), self._columns)
         self._check_widths(start, sequences)
         chain = self._chain(seed)

@@ -91,6 +91,7 @@ def select_model(
     the states that are known, -1 where they are not, as in ``fit``; folds are fitted without them. ``progress`` is
     called with (done, total, label).
     """
+    _check_candidates(candidates)
     if y is None:
         sequences = rows_of_x(X, candidates, lengths, context, session_starts)
     else:
@@ -104,6 +105,15 @@ def select_model(
         )
     how = Weighing(criterion, splits, rule)
     return alone(selecting(sequences, candidates, how, starts=starts, states=states, progress=progress))
+
+
+def _check_candidates(candidates: Any) -> None:
+    if not isinstance(candidates, Sequence) or isinstance(candidates, str):
+        found = type(candidates).__name__
+        raise TypeError(f"candidates is of type {found}; expected a list of estimators, such as [HMM(2), HMM(3)].")
+    for place, candidate in enumerate(candidates):
+        if not hasattr(candidate, "fitting"):
+            raise TypeError(f"candidates[{place}] is {candidate!r}; expected an estimator, such as HMM(3).")
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,13 @@ def test_an_unfitted_model_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_model_is_not_saved_over_a_file(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(FileExistsError, match="is a file; expected a folder"):
+        hsmm.HMM(1, n_init=1).fit(data()).save(tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 class Bomb:
     def __init__(self, path: Path) -> None:
         self.path = path

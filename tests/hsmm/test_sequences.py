@@ -144,6 +144,9 @@ def test_covariates_travel_with_their_rows() -> None:
         (VALUES, [2.0, 3.0], "list of whole numbers"),
         (VALUES, [], "list of whole numbers"),
         (VALUES, [[2, 3]], "list of whole numbers"),
+        (VALUES, [1, 0, 1, 0, 1], "one for each row.*states="),
+        (VALUES, [1.0, 1.0, 1.0, 1.0, 1.0], "one for each row.*target"),
+        (VALUES, list("abcba"), "one for each row.*groups="),
     ],
 )
 def test_what_cannot_be_a_series_is_refused(X: object, lengths: object, message: str) -> None:

@@ -49,6 +49,7 @@ class Chain(HMM):
     """An HMM whose first start is given; its only one keeps the numbers of its states."""
 
     unconverged: ClassVar = NotConvergedWarning
+    observes: ClassVar = "y"
 
     def _numbers_anew(self, model: Model, structure: Model, objective: Objective) -> bool:
         return self.n_init > 1 and super()._numbers_anew(model, structure, objective)

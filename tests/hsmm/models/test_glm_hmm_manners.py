@@ -11,6 +11,7 @@ import pytest
 
 import hsmm
 from hsmm import GLMHMM
+from hsmm.errors import DataWarning
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(200, 2))
@@ -86,6 +87,19 @@ def test_answers_come_as_what_was_asked_for() -> None:
     assert model.clone().fit(frame, Y).expected_response(frame, Y).name == "response"
     model.set_output(transform="polars")
     assert isinstance(model.filter_proba(frame, Y), pl.DataFrame)
+
+
+@pytest.mark.parametrize("wrong", ["X", "y"])
+def test_what_is_infinite_has_the_users_name(wrong: str) -> None:
+    given = {"X": X, "y": Y}
+    given[wrong] = np.where(np.arange(len(X)) == 5, np.inf, given[wrong].T).T
+    with pytest.raises(ValueError, match=f"^{wrong} holds .*row 5"):
+        GLMHMM(2).fit(**given)
+
+
+def test_odd_responses_have_the_users_name() -> None:
+    with pytest.warns(DataWarning, match="of y are constant"):
+        GLMHMM(1, "Gaussian").fit(X, np.ones(len(X)))
 
 
 def test_a_fit_tells_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:

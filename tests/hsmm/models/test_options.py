@@ -31,6 +31,9 @@ FITTED = hsmm.HMM(1, n_init=1).fit(X)
         (hsmm.initials.FreeInitial, "concentraton", "concentration"),
         (hsmm.trainers.Gradient, "learning_rates", "learning_rate"),
         (hsmm.regularizers.GroupLasso, "masks", "mask"),
+        (hsmm.HMM, "n_components", "n_states"),
+        (hsmm.HMM, "covariance_type", "emission"),
+        (hsmm.HSMM, "n_iter", "max_iter"),
     ],
 )
 def test_a_misspelt_option_is_answered_with_the_nearest(make: Callable, wrong: str, meant: str) -> None:

@@ -187,6 +187,14 @@ def test_bad_questions_are_refused(arguments: dict, message: str) -> None:
         hsmm.select_model(**({"X": X, "candidates": candidates(), "lengths": LENGTHS} | arguments))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"), [(hsmm.HMM(), "of type HMM.*a list"), ([hsmm.HMM(), 2], r"candidates\[1\] is 2")]
+)
+def test_what_is_no_candidate_is_named(given: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        hsmm.select_model(X, given, LENGTHS)
+
+
 def test_series_too_short_to_hold_out_are_refused() -> None:
     with pytest.raises(ValueError, match="too short to hold out 20%"):
         hsmm.select_model([1.0, 2.0, 3.0], [hsmm.HMM(1, **QUICK)], [1, 1, 1], criterion="held_out")
