@@ -131,6 +131,15 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _shards_are_of_models_apart(self) -> Self:
+        given = [key for key in ("runner", "shard_series") if key in self.run.model_fields_set]
+        if given and self.fit.pool != "per_series":
+            raise ValueError(
+                f'fit.pool = "per_series" with `run.{given[0]}`; all series of a model are fitted together'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _columns_are_there(self, info: ValidationInfo) -> Self:
         if both := set(self.made_features) & set(self.made_context):
             raise ValueError(f"features and context of different names, unlike {min(both)}")

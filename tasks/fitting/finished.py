@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 import hsmm
 import hsmm.io
-from hsmm import Estimator
+from hsmm import Estimator, PartialPooling
 from hsmm.selection import SPLITTERS, HeldOut, Splitter, seeking_reasons, selecting
 from hsmm.training.together import Fitting
 from tasks.config.components import made as component
@@ -89,10 +89,31 @@ class Store:
                 candidate.model.save(made / "model")
             (made / _RECORD).write_text(json.dumps(record))
 
+    def load_shared(self, key: str, names: Sequence[str]) -> tuple[PartialPooling, dict[str, Any]] | None:
+        """What each of these series has of its own beside the fit of this key, and its row, if that was finished."""
+        path = self._shared(key, names)
+        try:
+            found, row = hsmm.load(path / "model"), json.loads((path / _RECORD).read_text())
+        except (OSError, ValueError, KeyError):
+            return None
+        return (found, row) if isinstance(found, PartialPooling) else None
+
+    def save_shared(self, key: str, names: Sequence[str], shared: PartialPooling, row: dict[str, Any]) -> None:
+        """Keep what each series has of its own; it appears whole or not at all."""
+        with appearing(self._shared(key, names), keep=True) as made:
+            made.mkdir()
+            shared.save(made / "model")
+            (made / _RECORD).write_text(json.dumps(row))
+
+    def _shared(self, key: str, names: Sequence[str]) -> Path:
+        return self.folder / f"{key}_{hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()}"
+
     def forget(self, keys: Iterable[str]) -> None:
         """Remove fits: what they were for is done."""
         for key in keys:
             shutil.rmtree(self.folder / key, ignore_errors=True)
+            for beside in self.folder.glob(f"{key}_*"):
+                shutil.rmtree(beside, ignore_errors=True)
         with suppress(OSError):  # others are kept there
             self.folder.rmdir()
 

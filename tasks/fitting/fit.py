@@ -219,7 +219,7 @@ def _fitting_unit(
         chosen = yield from testing(chosen, given[wanted[best].estimator.uses_context])
     shared = None
     if settings.fit.pool == "shared":
-        chosen, shared = parted(chosen, rows, scaling, known_states(rows))
+        chosen, shared = parted(chosen, rows, scaling, known_states(rows), store)
     return FittedUnit([chosen, *(fitted[place] for place in others)], shared)
 
 

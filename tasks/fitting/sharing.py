@@ -13,22 +13,25 @@ import hsmm
 from hsmm import PartialPooling
 from tasks.config.progress import say
 from tasks.fitting.bundle import ALL, Member
-from tasks.fitting.finished import FittedCandidate
+from tasks.fitting.finished import FittedCandidate, Store
 from tasks.fitting.scaling import Scaling
 
 
 def parted(
-    chosen: FittedCandidate, rows: pl.DataFrame, scaling: Scaling, states: Sequence[int] | None
+    chosen: FittedCandidate, rows: pl.DataFrame, scaling: Scaling, states: Sequence[int] | None, store: Store | None
 ) -> tuple[FittedCandidate, PartialPooling]:
     """The chosen model of all series as that of their group, and beside it what each has of its own.
 
     What was wrong with the climb is told in the candidate's row, as is how far series differ ("own.transition": as how
-    many moves of each state the group's law counts in every series).
+    many moves of each state the group's law counts in every series). It comes from the ``store``, if it was finished.
     """
     assert chosen.model is not None
     say("fit", 0, 1, "tables of each series")
-    given = scaling.given(rows, chosen.model)
     names = rows.select(pl.col("series_id").rle()).unnest("series_id")["value"].to_list()
+    stored = None if store is None else store.load_shared(chosen.key, names)
+    if stored is not None:
+        return replace(chosen, model=stored[0].group_, row=stored[1]), stored[0]
+    given = scaling.given(rows, chosen.model)
     packed = hsmm.Sequences.from_arrays(given["X"], given["lengths"], given["context"])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -36,6 +39,8 @@ def parted(
     words = [*filter(None, [chosen.row["warnings"]]), *(str(warning.message) for warning in said)]
     strengths = {f"own.{kind}": value for kind, value in found.concentration_.items()}
     row = {**chosen.row, "warnings": "; ".join(words), **strengths}
+    if store is not None:
+        store.save_shared(chosen.key, names, found, row)
     return replace(chosen, model=found.group_, row=row), found
 
 

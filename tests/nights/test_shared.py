@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+import flows.nightly
 import hsmm
 from hsmm import PartialPooling
-from tasks.config.errors import ConfigurationError
+from tasks.config.errors import ConfigurationError, FitError
 from tasks.fitting.bundle import Member
 from tasks.fitting.sharing import made_apart, members_of
 
@@ -97,3 +99,33 @@ def test_which_series_were_fitted_with_the_model_of_all() -> None:
 def test_what_series_cannot_have_of_their_own_is_told_before_anything_is_read(place, toy, options, says) -> None:
     with pytest.raises(ConfigurationError, match=f'fit.pool is "shared", but .*{says}'):
         place.night(toy.day(120), *OPTIONS, *options)
+
+
+@pytest.mark.parametrize("key", ["run.runner=process", "run.shard_series=2"])
+def test_what_divides_a_night_is_refused_where_series_share_a_model(place, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f'fit.pool = "per_series" with `{key.partition("=")[0]}`'):
+        place.settings(*OPTIONS, key)
+
+
+def test_what_series_have_of_their_own_is_not_made_twice(place, toy, monkeypatch) -> None:
+    """A night that was stopped after it goes on with it."""
+    made = list[int]()
+    fit_sequences = PartialPooling.fit_sequences
+
+    def counted(self, *given):
+        made.append(1)
+        return fit_sequences(self, *given)
+
+    def stopped(*_):
+        raise FitError("stopped")
+
+    monkeypatch.setattr(PartialPooling, "fit_sequences", counted)
+    with monkeypatch.context() as broken:
+        broken.setattr(flows.nightly, "judge_task", stopped)
+        with pytest.raises(FitError, match="stopped"):
+            place.night(toy.day(120), *OPTIONS)
+    said = place.night(toy.day(120), *OPTIONS)
+    assert len(made) == 1
+    assert said["gate"]["verdict"] == "PROMOTE"
+    assert sorted(place.registry.bundle(1).members) == ["", "S0", "S1", "S2", "S3", "S4"]
+    assert not [*Path(place.folder).glob("states_fits/*")]
