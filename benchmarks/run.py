@@ -2,7 +2,7 @@
 
 python -m benchmarks.run --suite cpu [--peers] [--install]
 python -m benchmarks.run --suite units [--sizes 100,300,1000]
-python -m benchmarks.run --suite night [--sizes 1000,3000] [--rows 1000] [--restarts 16]
+python -m benchmarks.run --suite night [--sizes 1000,3000] [--rows 1000] [--restarts 16] [--alone 50]
 """
 
 # ruff: noqa: T201 - tables on standard output are what it is for
@@ -66,11 +66,11 @@ def units_suite(options: argparse.Namespace) -> dict[str, Any]:
 def night_suite(options: argparse.Namespace) -> dict[str, Any]:
     sizes = [int(size) for size in options.sizes.split(",")]
     _say(f"whole nights of {', '.join(map(str, sizes))} series")
-    nights = night.measure(sizes, options.rows, options.restarts)
+    nights = night.measure(sizes, options.rows, options.restarts, options.alone)
     _print(night.table(nights))
     beside = night.hmmlearn_loop(options.alone, options.rows, options.restarts)
     _print([f"a loop over hmmlearn, HMMs only: {beside['each']:.3f} each" if beside else "hmmlearn is not installed"])
-    picture.draw_nights(nights, beside, NIGHTS)
+    picture.draw_nights(nights, beside, options.nights_picture)
     whole = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
     return {**whole, "gate": "passed", "nights": nights, "hmmlearn": beside}
 
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", default="100,300,1000", help="numbers of series")
     parser.add_argument("--rows", type=int, default=1000, help="rows of each series of a whole night, at most 1,000")
     parser.add_argument("--restarts", type=int, default=16, help="restarts of every candidate of a whole night")
-    parser.add_argument("--alone", type=int, default=10, help="series fitted one after the other beside them")
+    parser.add_argument("--alone", type=int, default=10, help="series fitted one by one besides")
     parser.add_argument("--peers", action="store_true", help="measure the peers that are installed, side by side")
     parser.add_argument(
         "--install", action="store_true", help=f"install the peers below {environments.FOLDER} and stop"
@@ -162,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the core to measure on")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the figures")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="where the curves are drawn")
+    parser.add_argument("--nights-picture", type=Path, default=NIGHTS, help="where whole nights are drawn")
     return parser
 
 
