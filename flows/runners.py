@@ -17,7 +17,7 @@ from tasks.config.errors import ConfigurationError, FitError, PipelineError
 from tasks.config.progress import say
 from tasks.config.sections.run import Run
 from tasks.config.settings import Settings
-from tasks.judgement.shards import fit_shards_task, is_fitted
+from tasks.judgement.shards import fit_shards_task, is_fitted, use_threads
 
 _MOST_TASKS = 100
 _ROUNDS = 3
@@ -42,8 +42,20 @@ def check_runner(run: Run) -> None:
         ) from None
 
 
-def fit_beside(settings: Settings, folders: Sequence[str]) -> None:
-    """Have workers fit the shards that are not; those of a worker that dies go to another, those that are done stay.
+def chosen_runner(settings: Settings, n_shards: int) -> Run:
+    """Who fits so many shards: what the configuration says, or else processes where these are faster.
+
+    A night for which a GPU fits goes through one process, since one has its memory at a time.
+    """
+    run = settings.run
+    if run.runner is not None:
+        return run
+    beside = min(n_shards, run.workers or _n_cores()) > 1 and settings.fit.device != "cuda"
+    return Run(**{**run.model_dump(), "runner": "process"}) if beside else run
+
+
+def fit_beside(settings: Settings, run: Run, folders: Sequence[str]) -> None:
+    """Have workers fit the shards that are not, as ``run`` says; what one that dies leaves goes to another.
 
     Raises ``FitError`` when three workers in a row did not fit what they were given.
     """
@@ -52,19 +64,19 @@ def fit_beside(settings: Settings, folders: Sequence[str]) -> None:
         left = [folder for folder in folders if not is_fitted(folder)]
         if not left:
             return
-        reason = _round(settings, left, len(folders)) or reason
+        reason = _round(settings, run, left, len(folders)) or reason
     if any(not is_fitted(folder) for folder in folders):
         raise FitError(f"run.runner: workers did not fit all shards: {reason}.") from reason
 
 
-def _round(settings: Settings, left: Sequence[str], n_shards: int) -> Exception | None:
+def _round(settings: Settings, run: Run, left: Sequence[str], n_shards: int) -> Exception | None:
     """Each shard that is left is given out once; why one of them was not fitted."""
     places = [str(Path(folder).absolute()) for folder in left]
     pieces = [places[i::_MOST_TASKS] for i in range(min(_MOST_TASKS, len(places)))]
     reason = None
     with get_client(sync_client=True) as client:
         server = str(client.api_url)
-    with temporary_settings({PREFECT_API_URL: server}), _started(settings.run) as runner:
+    with temporary_settings({PREFECT_API_URL: server}), _started(run, len(left)) as runner:
         given = [runner.submit(fit_shards_task, {"settings": settings, "folders": piece}) for piece in pieces]
         for future in given:
             say("fit", n_shards - sum(not is_fitted(place) for place in places), n_shards, f"{n_shards} shards")
@@ -77,8 +89,8 @@ def _round(settings: Settings, left: Sequence[str], n_shards: int) -> Exception 
     return reason
 
 
-def _started(run: Run) -> Any:
-    n_workers = run.workers or os.cpu_count() or 1
+def _started(run: Run, n_shards: int) -> Any:
+    n_workers = run.workers or min(_n_cores(), n_shards)
     if run.runner == "dask":
         from prefect_dask import DaskTaskRunner
 
@@ -93,4 +105,9 @@ def _started(run: Run) -> Any:
         return RayTaskRunner(init_kwargs={"num_cpus": n_workers, "include_dashboard": False})
     from prefect.task_runners import ProcessPoolTaskRunner
 
-    return ProcessPoolTaskRunner(max_workers=n_workers)
+    share = max(1, _n_cores() // n_workers)
+    return ProcessPoolTaskRunner(max_workers=n_workers, initializer=use_threads, initargs=(share,))
+
+
+def _n_cores() -> int:
+    return os.cpu_count() or 1

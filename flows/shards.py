@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flows.runners import fit_beside
+from flows.runners import chosen_runner, fit_beside
 from tasks.alerts.statement import Observed, observed, stated_task
 from tasks.config.outcome import RunSummary
 from tasks.config.progress import say
@@ -36,12 +36,13 @@ def fit_and_judge_shards(
     """The candidates of all series, each shard fitted unless that is done; what becomes of the best of each."""
     scaling = scaling_for(training_rows(validated), settings)
     folders = write_shards(validated, settings, shards, scaling, champion, key)
-    if settings.run.runner is None:
+    run = chosen_runner(settings, len(shards))
+    if run.runner in (None, "sequential"):
         for place, folder in enumerate(folders):
             say("fit", place, len(folders), f"shard {place + 1} of {len(folders)}")
             fit_shard_task(settings, folder)
     else:
-        fit_beside(settings, folders)
+        fit_beside(settings, run, folders)
     found = read_shards(folders)
     fitted = gathered(found.units, found.failed, scaling, validated, settings, found.seconds)
     return fitted, judge_task(fitted, champion, validated, settings, first_id, found.examined)

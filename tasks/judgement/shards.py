@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -75,6 +76,11 @@ def fit_shards(settings: Settings, folders: Sequence[str]) -> None:
 
 
 fit_shards_task = task(name="fit shards", cache_policy=NO_CACHE)(fit_shards)
+
+
+def use_threads(n_threads: int) -> None:
+    """Let this process fit with so many from now on."""
+    torch.set_num_threads(n_threads)
 
 
 def is_fitted(folder: str) -> bool:

@@ -18,14 +18,14 @@ import polars as pl
 import pytest
 
 import flows.runners
-from flows.runners import check_runner, fit_beside
+from flows.runners import check_runner, chosen_runner, fit_beside
 from tasks.config.errors import ConfigurationError, FitError
 from tasks.config.sections.run import Run
 from tests.nights.conftest import frame, levels, sojourns
 from tests.nights.store import free_port
 
 _ROOT = Path(__file__).parents[2]
-SETTINGS = SimpleNamespace(run=Run(runner="process"))
+SETTINGS, RUN = SimpleNamespace(fit=SimpleNamespace(device="cpu")), Run(runner="process")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def given_out(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[list[s
                 return SimpleNamespace(result=lambda: work(parameters["folders"]))
 
         @contextmanager
-        def started(run: Run) -> Iterator[Workers]:  # noqa: ARG001
+        def started(run: Run, n_shards: int) -> Iterator[Workers]:  # noqa: ARG001
             rounds.append([])
             yield Workers()
 
@@ -71,11 +71,11 @@ def fit(folders: Sequence[str]) -> None:
 
 def test_every_shard_is_fitted_once_by_at_most_a_hundred_tasks(shards, given_out) -> None:
     rounds = given_out(fit)
-    fit_beside(SETTINGS, shards)
+    fit_beside(SETTINGS, RUN, shards)
     (pieces,) = rounds
     assert len(pieces) == 100
     assert sorted(folder for piece in pieces for folder in piece) == sorted(shards)
-    fit_beside(SETTINGS, shards)
+    fit_beside(SETTINGS, RUN, shards)
     assert len(rounds) == 1
 
 
@@ -87,7 +87,7 @@ def test_what_a_worker_leaves_goes_to_another_and_nothing_else(shards, given_out
         fit(folders)
 
     rounds = given_out(die_once)
-    fit_beside(SETTINGS, shards)
+    fit_beside(SETTINGS, RUN, shards)
     assert sorted(folder for piece in rounds[1] for folder in piece) == sorted([shards[100], shards[200]])
 
 
@@ -97,7 +97,7 @@ def test_workers_that_die_again_and_again_are_one_sentence(shards, given_out) ->
 
     rounds = given_out(die)
     with pytest.raises(FitError, match=r"run\.runner: workers did not fit all shards: the worker is gone\."):
-        fit_beside(SETTINGS, shards)
+        fit_beside(SETTINGS, RUN, shards)
     assert len(rounds) == 3
 
 
@@ -107,24 +107,44 @@ def test_what_is_wrong_with_the_work_itself_is_not_tried_again(shards, given_out
 
     rounds = given_out(refuse)
     with pytest.raises(FitError, match="no candidate"):
-        fit_beside(SETTINGS, shards)
+        fit_beside(SETTINGS, RUN, shards)
     assert len(rounds) == 1
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"runner": "thread"}, "Input should be 'process', 'dask' or 'ray'"),
+        ({"runner": "pool"}, "Input should be 'sequential', 'process', 'dask' or 'ray'"),
+        ({"runner": "thread"}, "threads of one process would hear each other's"),
         ({"runner": "ray", "address": "ray://127.0.0.1:1"}, "`address` such as tcp://host:port together with"),
         ({"runner": "dask", "address": "127.0.0.1:8786"}, "should match pattern"),
         ({"runner": "process", "address": "tcp://127.0.0.1:1"}, 'together with `runner = "dask"`'),
-        ({"workers": 2}, "`workers` together with a `runner` without `address`"),
+        ({"runner": "sequential", "workers": 2}, "`workers` without `address`, and with a `runner` that starts them"),
     ],
 )
 def test_a_runner_that_means_nothing_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match="1 validation error") as caught:
         Run(**given)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "n_shards", "device", "runner"),
+    [
+        ({}, 2, "auto", "process"),
+        ({}, 1, "auto", None),
+        ({}, 2, "cuda", None),
+        ({"workers": 1}, 2, "auto", None),
+        ({"runner": "sequential"}, 2, "auto", "sequential"),
+        ({"runner": "dask"}, 2, "cuda", "dask"),
+    ],
+)
+def test_processes_fit_several_shards_unless_another_is_named(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], n_shards: int, device: str, runner: str | None
+) -> None:
+    monkeypatch.setattr(flows.runners, "_n_cores", lambda: 2)
+    settings: Any = SimpleNamespace(run=Run(**given), fit=SimpleNamespace(device=device))
+    assert chosen_runner(settings, n_shards) == Run(**{**given, "runner": runner})
 
 
 @pytest.mark.parametrize("runner", ["dask", "ray"])
@@ -181,7 +201,7 @@ def test_the_workers_of_dask_make_the_rows_of_the_run_itself_though_one_is_kille
         return subprocess.Popen([sys.executable, "-m", *command], cwd=tmp_path, env=environment)
 
     night = ("flows.cli", "run", "toy.toml")
-    assert start(*night, "--set", "output.states=here").wait() == 0
+    assert start(*night, "--set", "run.runner=sequential", "--set", "output.states=here").wait() == 0
     scheduler = start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
     worker = ("distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
     workers = [start(*worker), start(*worker)]

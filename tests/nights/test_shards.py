@@ -16,7 +16,7 @@ from tasks.tables.results import read_results
 from tasks.tables.runs import read_runs
 
 OPTIONS = ("fit.pool=per_series", "model.n_states=2", "fit.n_init=2", "promote.min_improvement=-9")
-SHARDS = "run.shard_series=2"
+SHARDS = ("run.shard_series=2", "run.runner=sequential")
 N_SERIES, N_SHARDS = 5, 3
 
 
@@ -52,13 +52,14 @@ def test_a_night_in_shards_has_the_rows_of_one_in_one_piece(places, toy, monkeyp
     whole, shards = places
     by_workers = list[str]()
 
-    def fitted_beside(settings, folders) -> None:
+    def fitted_beside(settings, run, folders) -> None:
+        assert run.runner == "process"
         by_workers.extend(folders)
         fit_shards(settings, folders)
 
     monkeypatch.setattr(flows.shards, "fit_beside", fitted_beside)
     for day, workers in (toy.day(90), []), (toy.day(100), ["run.runner=process"]):
-        said_alike(shards.night(day, *OPTIONS, SHARDS, *workers), whole.night(day, *OPTIONS))
+        said_alike(shards.night(day, *OPTIONS, *SHARDS, *workers), whole.night(day, *OPTIONS))
         same(whole, shards)
     assert len(by_workers) == N_SHARDS
     assert len(read_publishes(shards.states, "toy")) == 2
@@ -94,14 +95,14 @@ def test_a_night_that_was_stopped_goes_on_after_its_last_shard(places, toy, monk
     with monkeypatch.context() as stopped:
         stopped_at(stopped, step, 1 if step == "publish_after_task" else 2)
         with pytest.raises(PipelineError, match="stopped"):
-            shards.night(toy.day(100), *OPTIONS, SHARDS)
+            shards.night(toy.day(100), *OPTIONS, *SHARDS)
     assert published_summary(shards.states, expected["run_key"]) is None
     assert read_runs(shards.states, "toy")["status"].to_list() == ["FAILED"]
-    said_alike(shards.night(toy.day(100), *OPTIONS, SHARDS), expected)
+    said_alike(shards.night(toy.day(100), *OPTIONS, *SHARDS), expected)
     same(whole, shards)
     assert sorted(fitted) == sorted({*fitted})
     assert read_runs(shards.states, "toy")["status"].to_list() == ["DONE"]
-    again = shards.night(toy.day(100), *OPTIONS, SHARDS)
+    again = shards.night(toy.day(100), *OPTIONS, *SHARDS)
     assert again["verdict"] == "ALREADY_PUBLISHED"
     same(whole, shards)
 
@@ -111,9 +112,9 @@ def test_a_night_that_is_never_made_again_leaves_the_next_what_it_lacks(places, 
     with monkeypatch.context() as stopped:
         stopped_at(stopped, "publish_shard_task", 2)
         with pytest.raises(PipelineError, match="stopped"):
-            shards.night(toy.day(90), *OPTIONS, SHARDS)
+            shards.night(toy.day(90), *OPTIONS, *SHARDS)
     before = shards.table()
-    said = shards.night(toy.day(100), *OPTIONS, SHARDS)
+    said = shards.night(toy.day(100), *OPTIONS, *SHARDS)
     after = shards.table()
     assert said["n_published"] == len(after) - len(before) > 0
     assert before.join(after, on=["series_id", "time"]).height == len(before)
