@@ -24,7 +24,7 @@ from tasks.report.calibration import (
     residuals,
 )
 from tasks.report.page.data import ChosenModel, PageData
-from tasks.report.page.view_calibration import calibration
+from tasks.report.page.view_calibration import calibration, reliability_plot
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 N_SERIES, N_ROWS, LONGEST = 12, 600, 60
@@ -146,6 +146,11 @@ def test_stays_cut_off_by_the_end_of_their_series_count_neither_as_short_nor_as_
     (group,) = reliability(rows, found, 5)
     assert abs(group.happened - group.said) <= group.band()
     assert group.error < 0.01
+    plotted = {one["name"]: one["y"] for one in reliability_plot([group])["lines"]}
+    assert plotted["happened"].count(None) == len(plotted["happened"]) - 1
+    for name in ("if right", "upper", "lower"):  # a line is seen, though there is one point
+        assert len(plotted[name]) > 1
+        assert None not in plotted[name]
 
 
 def test_rows_of_one_stay_are_one_draw() -> None:

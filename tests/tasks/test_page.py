@@ -353,7 +353,7 @@ def test_what_the_rule_for_alerts_does_is_told() -> None:
     }
     data = page_data_of(rows_of("A", PATH), summary={"run_key": "key", "rule": {"simulated": performance}})
     shown = Text(page(data)).text
-    assert "simulated, as if the model were true: stays noted after 1.2 rows, 90 % within 3, 50% missed" in shown
+    assert "simulated, as if the model were true: stays noted after 1.2 rows, 90 % within 3, 50 % missed" in shown
     assert "simulated" not in Text(page(replace(data, summary={"run_key": "key"}))).text
 
 

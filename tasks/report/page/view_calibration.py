@@ -30,6 +30,7 @@ from tasks.report.page.text import count, number, share, short
 
 HORIZON = 5
 MOST_RESIDUALS = 3
+_LITTLE = 0.02
 _MOST_PLACES = 80
 _MOST_ROWS = 200_000
 
@@ -151,16 +152,21 @@ def _intervals_verdict(found: Intervals) -> str:
 
 
 def reliability_plot(groups: list[Frequency]) -> Figure:
-    """What was said of each group against how often it happened, and the band of chance around right forecasts."""
-    said = np.array([of.said for of in groups])
-    said, order = np.unique(said, return_index=True)
+    """What was said of each group against how often it happened, and the band of chance around right forecasts.
+
+    Around a single group, line and band are drawn for a little way.
+    """
+    said, order = np.unique([of.said for of in groups], return_index=True)
     kept = [groups[place] for place in order]
-    width = np.array([of.band(len(groups)) for of in kept])
+    happened, width = np.array([of.happened for of in kept]), np.array([of.band(len(groups)) for of in kept])
+    if len(kept) == 1:
+        said, width = said + np.array([-_LITTLE, 0.0, _LITTLE]), width.repeat(3)
+        happened = np.array([np.nan, *happened, np.nan])
     lines = [
         line("upper", np.minimum(said + width, 1.0), "quiet", "edge"),
         line("lower", np.maximum(said - width, 0.0), "quiet", "edge"),
         line("if right", said, "quiet", "line", 1.0),
-        line("happened", np.array([of.happened for of in kept]), "accent", "points"),
+        line("happened", happened, "accent", "points"),
     ]
     titles = ("P(change), as said", "share that changed")
     return figure(said, lines, titles, bands=[(0, 1)])
@@ -171,11 +177,13 @@ def _reliability_verdict(groups: list[Frequency]) -> str:
         return f"Too few stays to tell: no group of like probabilities has {FEWEST_STAYS}."
     out = [of for of in groups if abs(of.happened - of.said) > of.band(len(groups))]
     if not out:
-        return f"All {len(groups)} groups lie within what chance allows: a probability of change means what it says."
+        lie = f"All {len(groups)} groups lie" if len(groups) > 1 else "The one group of like probabilities lies"
+        return f"{lie} within what chance allows: a probability of change means what it says."
     worst = max(out, key=lambda of: abs(of.happened - of.said) / of.error)
     often = "more" if worst.happened > worst.said else "less"
+    lie = f"{len(out)} of {len(groups)} groups lie" if len(groups) > 1 else "The one group of like probabilities lies"
     return (
-        f"{len(out)} of {len(groups)} groups lie outside what chance allows; where {share(worst.said)} was said, "
+        f"{lie} outside what chance allows; where {share(worst.said)} was said, "
         f"{share(worst.happened)} happened: changes came {often} often than said."
     )
 
