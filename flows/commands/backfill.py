@@ -50,7 +50,8 @@ def backfill(
         config,
         (start, end, every),
         set_,
-        check=partial(_check, start, end, every, new_lineage),
+        check=partial(_check, start, end, every),
+        new_lineage=new_lineage,
     )
     summary["seconds"] = round(time.monotonic() - began, 1)
     from tasks.config.settings import read_outline
@@ -61,13 +62,11 @@ def backfill(
     _require_some(summary)
 
 
-def _check(start: str, end: str, every: str, new_lineage: bool, settings: Settings) -> None:
+def _check(start: str, end: str, every: str, settings: Settings) -> None:
     first, last = asked_moment(start, settings, "--start"), asked_moment(end, settings, "--end")
-    from tasks.tables.lines import check_meaning
     from tasks.tables.partitions import partitions
 
     partitions(first, last, every, counted=settings.source.counts_steps)
-    check_meaning(settings, new=new_lineage)
 
 
 def _require_some(summary: BackfillSummary) -> None:

@@ -33,12 +33,10 @@ def decode(
     """
     began = time.monotonic()
     from tasks.config.settings import read_outline
-    from tasks.tables.lines import check_meaning
 
     settings = read_outline(config, set_ or ())
-    check = partial(check_meaning, new=new_lineage)
     load = partial(_decode_new, new_lineage)
-    work = partial(run_flow, load, config, (as_of,), set_, as_of=as_of, check=check, draws=False)
+    work = partial(run_flow, load, config, (as_of,), set_, as_of=as_of, new_lineage=new_lineage, draws=False)
     summary = unless_answered("decode", settings, as_of, work, anew=new_lineage)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings)

@@ -48,12 +48,14 @@ def run_flow(
     *,
     as_of: str | None = None,
     check: Callable[[Settings], object] | None = None,
+    new_lineage: bool = False,
     draws: bool = True,
 ) -> Said:
     """What a flow says of itself; mistakes in configuration and source (as of a moment) are told before it starts.
 
     ``load`` imports it, and it is called with the configuration, its own arguments and the assignments; ``check``
-    finds mistakes of the command line; ``draws`` says whether it needs what draws.
+    finds mistakes of the command line; ``new_lineage`` says that rows may mean something else than those that are
+    published; ``draws`` says whether it needs what draws.
     """
     hush()
     from flows.progress_display import display
@@ -62,11 +64,13 @@ def run_flow(
     outline = checked_outline(config, assignments, as_of, check)
     with display():
         from tasks.alerts.check import check_alerts
+        from tasks.tables.lines import check_meaning
         from tasks.tables.output import check_output
 
         check_output(outline.output.states)
         check_alerts(outline)
         check_source_early(outline, as_of)
+        check_meaning(outline, new=new_lineage)
         settings = read_settings(config, assignments or ())
         from tasks.tables.latest import check_latest
 

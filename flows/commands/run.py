@@ -24,11 +24,10 @@ def run(
     """Fit the candidates, choose one, and publish the states of every series."""
     began = time.monotonic()
     from tasks.config.settings import read_outline
-    from tasks.tables.lines import check_meaning
 
     settings = read_outline(config, set_ or ())
-    check = partial(check_meaning, new=new_lineage)
-    work = partial(run_flow, partial(_nightly, new_lineage), config, (as_of,), set_, as_of=as_of, check=check)
+    load = partial(_nightly, new_lineage)
+    work = partial(run_flow, load, config, (as_of,), set_, as_of=as_of, new_lineage=new_lineage)
     summary = unless_answered("run", settings, as_of, work, anew=new_lineage)
     summary["seconds"] = round(time.monotonic() - began, 1)
     print_run(summary, settings)

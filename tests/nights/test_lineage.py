@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import flows.nightly
+import flows.server
 from tasks.config.errors import LineageError, PromotionError
 from tasks.judgement.promote import promote, rollback
 from tasks.source.ingest import ingest
@@ -43,9 +44,10 @@ def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("command", ["run", "decode"])
-def test_another_meaning_is_refused_with_the_choices(place, toy, no_fit, change: str, command: str) -> None:  # noqa: ARG001
+def test_another_meaning_is_refused_with_the_choices(place, toy, monkeypatch, change: str, command: str) -> None:
+    """Before anything is loaded that fits."""
+    monkeypatch.setattr(flows.server, "server_starting", lambda: pytest.fail("it was loaded"))
     before = (place.table().height, len(place.registry.versions("toy")), place.registry.champion("toy"))
-    place.source.unlink()  # it is not asked
     said = place.command(command, "--as-of", str(toy.day(140)), "--set", OPTIONS[0], "--set", CHANGES[change])
     assert said.status == 2
     for words in (change, "another `name`", "another `output.states`", "--new-lineage", "Nothing was fitted"):
