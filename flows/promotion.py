@@ -16,12 +16,13 @@ def promotion(config: str, version: int | None = None, overrides: list[str] | No
     settings = read_settings(config, overrides or ())
     registry = existing_registry(settings.tracking.uri, settings.name)
     if version is None:
-        return promote_newest_task(registry, settings.name)
-    return promote_task(registry, settings.name, version)
+        return promote_newest_task(registry, settings.name, settings.output.states)
+    return promote_task(registry, settings.name, version, table=settings.output.states)
 
 
 @flow(name="rollback", validate_parameters=True)
 def rolled_back(config: str, overrides: list[str] | None = None) -> Promotion:
     """Make the champion before the present one the champion again."""
     settings = read_settings(config, overrides or ())
-    return rollback_task(existing_registry(settings.tracking.uri, settings.name), settings.name)
+    registry = existing_registry(settings.tracking.uri, settings.name)
+    return rollback_task(registry, settings.name, settings.output.states)

@@ -111,7 +111,7 @@ def _fit(settings: Settings, as_of: datetime, notes: list[str], *, new: bool) ->
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
         version, _, found = register(run, fitted, judged, validated, settings, key, line)
-        summary = describe_input(settings, validated, key, line)
+        summary = describe_input(settings, validated, key, line, "backfill")
         summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
         append_results(settings.output.states, found, key)
         settle_task(settings, summary, run.registry)

@@ -18,8 +18,8 @@ def promote(model: Model, *, version: int | None = None, set_: Assignments = Non
     """
     from tasks.judgement.promote import promote as move
 
-    registry, model = registered(model, set_)
-    said = move(registry, model, version)
+    registry, model, table = registered(model, set_)
+    said = move(registry, model, version, table=table)
     same = said["previous"] == said["model_version"]
     before = "it was already" if same else f"before: {said['previous'] or 'none'}"
     print_line(f"champion   {model} version {said['model_version']} ({before})")

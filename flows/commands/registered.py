@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from tasks.registry.client import Registry
 
 
-def registered(model: str, assignments: Sequence[str] | None) -> tuple[Registry, str]:
-    """The tracking server and the model's name: as a configuration says, or of a name where variables say."""
+def registered(model: str, assignments: Sequence[str] | None) -> tuple[Registry, str, str | None]:
+    """The tracking server, the model's name and its table, as a configuration says; of a name, the server that
+    variables say, and no table.
+    """
     from tasks.config.settings import check_name, read_outline, read_tracking
     from tasks.registry.client import existing_registry
 
     if model.endswith(".toml"):
         settings = read_outline(model, assignments or ())
-        return existing_registry(settings.tracking.uri, settings.name), settings.name
-    return existing_registry(read_tracking(assignments or ()).uri, check_name(model)), model
+        return existing_registry(settings.tracking.uri, settings.name), settings.name, settings.output.states
+    return existing_registry(read_tracking(assignments or ()).uri, check_name(model)), model, None

@@ -12,8 +12,8 @@ def rollback(model: Model, *, set_: Assignments = None, json_: AsJson = False) -
     """Make the champion before the present one the champion again."""
     from tasks.judgement.promote import rollback as move
 
-    registry, model = registered(model, set_)
-    said = move(registry, model)
+    registry, model, table = registered(model, set_)
+    said = move(registry, model, table)
     now = said["model_version"]
     told = f"version {now}" if now is not None else "none, the next run begins with new states"
     print_line(f"champion   {model} {told} (before: {said['previous']})")

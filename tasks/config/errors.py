@@ -99,6 +99,18 @@ class PromotionError(PipelineError):
     """The gate does not let a version become the champion."""
 
 
+class NoVersionError(PromotionError):
+    """There is no such version."""
+
+    exit_status = 2
+
+
+class AnotherTableError(PromotionError):
+    """A version was made for another table than the one it is to serve."""
+
+    exit_status = 2
+
+
 class GateError(PipelineError):
     """No model may be used: the gate let none through, and none was there before."""
 

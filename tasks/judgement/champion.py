@@ -27,6 +27,7 @@ from tasks.config.settings import Settings
 from tasks.config.whole import appearing
 from tasks.fitting.bundle import Bundle, load_bundle
 from tasks.fitting.scaling import Scaling
+from tasks.judgement.of_table import narrowing
 from tasks.registry.client import (
     FOLLOWED,
     LINEAGE,
@@ -102,9 +103,9 @@ def champion_at(
     """The champion that a run at ``as_of`` follows; without a registry, the copy of the last one that was used here.
 
     The copy serves, too, where the registry has lost the version or its files. Else it is the alias, unless that was
-    made with later data; then the last version promoted by then, so that a backfill follows the same line as the nights
-    did. A run that was registered before, under its ``key``, follows what it followed then. Versions of the run's
-    ``lineage`` go first; that of another is only followed for its ids.
+    made with later data or for another table; then the last version promoted by then, so that a backfill follows the
+    same line as the nights did. A run that was registered before, under its ``key``, follows what it followed then.
+    Versions of the run's ``lineage`` go first; that of another is only followed for its ids.
 
     Raises ``UnreachableError`` without a registry and without a copy, and ``LostChampionError`` without its files and
     without a copy, before anything is fitted.
@@ -118,7 +119,8 @@ def champion_at(
     versions = {version.number: version for version in registry.versions(settings.name)}
     if copy is not None and copy.version.number > max(versions, default=0):
         return copy.champion(lineage, _LOST.format(registry.uri, copy.version.number))
-    chosen = _chosen(versions, registry.champion(settings.name), as_of, key, lineage)
+    alias, table = registry.champion(settings.name), settings.output.states
+    chosen = _chosen_of(versions, alias, as_of, key, lineage, table)
     if chosen is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +168,8 @@ def check_followed(
     Its states would bear ids that are not compared with those of the model in force.
     """
     versions = {version.number: version for version in registry.versions(settings.name)}
-    chosen = _chosen(versions, registry.champion(settings.name), as_of, key, lineage)
+    alias, table = registry.champion(settings.name), settings.output.states
+    chosen = _chosen_of(versions, alias, as_of, key, lineage, table)
     now = None if chosen is None else chosen.number
     if now != followed:
         raise PublishError(
@@ -189,6 +192,14 @@ def require_champion(settings: Settings, as_of: datetime, lineage: str | None = 
 def is_of(version: Version, lineage: str | None) -> bool:
     """Whether a version was fitted on rows that mean this; one that does not say may have been."""
     return lineage is None or version.tags.get(LINEAGE, lineage) == lineage
+
+
+def _chosen_of(
+    versions: dict[int, Version], alias: int | None, as_of: datetime, key: str | None, lineage: str | None, table: str
+) -> Version | None:
+    """The table's own before those that they followed: the alias may be with a version of another table."""
+    found = (_chosen(part, alias, as_of, key, lineage) for part in narrowing(versions, table))
+    return next((version for version in found if version is not None), None)
 
 
 def _chosen(

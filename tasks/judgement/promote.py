@@ -11,7 +11,14 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.errors import GoneError, ModelError, PromotionError, TrackingError
+from tasks.config.errors import (
+    AnotherTableError,
+    GoneError,
+    ModelError,
+    NoVersionError,
+    PromotionError,
+    TrackingError,
+)
 from tasks.config.outcome import Promotion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.progress import say
@@ -20,8 +27,9 @@ from tasks.config.telling import TRACKING_AWAY
 from tasks.fitting.bundle import check_canary, load_bundle
 from tasks.judgement.champion import in_force_of, is_of
 from tasks.judgement.judge import all_codes
+from tasks.judgement.of_table import are_of_two, of_table
 from tasks.judgement.repair import Repair, repaired
-from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, Registry, Version, reach_registry
+from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, TABLE, Registry, Version, reach_registry
 from tasks.tables.names import read_name_rows, rewrite_names
 from tasks.tables.publishes import newest_summary
 
@@ -29,12 +37,20 @@ _MOST_NAMED = 5
 _UNSETTLED = f"{TRACKING_AWAY}: whether the champion is the newest that passed was not looked up"
 
 
-def promote(registry: Registry, name: str, version: int | None = None, *, only_newer: bool = False) -> Promotion:
+def promote(
+    registry: Registry,
+    name: str,
+    version: int | None = None,
+    *,
+    table: str | None = None,
+    only_newer: bool = False,
+) -> Promotion:
     """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
 
-    Raises ``PromotionError`` where the gate did not say PROMOTE, or the registered files cannot be loaded and decode
-    their canary. With ``only_newer`` the alias stays where its version was made with later data, where it was rolled
-    back from this one, and where it is not the one that this was judged against.
+    Raises ``PromotionError`` where the gate did not say PROMOTE, the registered files cannot be loaded and decode their
+    canary, or it was made for another ``table`` than this (by default the champion's). With ``only_newer`` the alias
+    stays where its version was made with later data, where it was rolled back from this one, and where it is not the
+    one that this was judged against.
     """
     say("promote")
     chosen = _version(registry, name, version)
@@ -53,11 +69,11 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
             f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
             "the champion stays."
         )
+    if not only_newer:
+        _refuse_another_table(registry, name, chosen, before, table)
     if not only_newer and before is not None:
         _refuse_another_lineage(chosen, _version(registry, name, before), name)
-    if only_newer and (_is_rolled_back(chosen) or _is_overtaken(chosen, before)):
-        return said
-    if only_newer and _is_older(chosen, registry, name, before):
+    if only_newer and (_is_rolled_back(chosen) or _is_behind(chosen, registry, name, before)):
         return said
     check_usable(registry, name, chosen.number)
     if _is_rolled_back(chosen):
@@ -69,12 +85,14 @@ def promote(registry: Registry, name: str, version: int | None = None, *, only_n
 promote_task = task(name="promote", cache_policy=NO_CACHE)(promote)
 
 
-def promote_newest(registry: Registry, name: str) -> Promotion:
-    """Make the newest version that passed its gate the champion, unless a newer one is, or it was rolled back.
+def promote_newest(registry: Registry, name: str, table: str | None = None) -> Promotion:
+    """Make the newest version of a table that passed its gate the champion, unless a newer one is, or it was rolled
+    back.
 
     Doing it twice changes nothing, and a night that the gate held is no error.
     """
-    passed = [v for v in registry.versions(name) if v.tags.get("verdict") == "PROMOTE" and not _is_rolled_back(v)]
+    own = of_table({version.number: version for version in registry.versions(name)}, table)
+    passed = [v for v in own.values() if v.tags.get("verdict") == "PROMOTE" and not _is_rolled_back(v)]
     newest = max(passed, key=lambda version: (_as_of(version), version.number), default=None)
     if newest is not None:
         promote(registry, name, newest.number, only_newer=True)
@@ -87,7 +105,8 @@ promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(p
 def settle(settings: Settings, summary: RunSummary, registry: Registry | None = None) -> None:
     """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing.
 
-    A version that the registry has lost is not promoted.
+    A version that the registry has lost is not promoted, nor is one of a backfill into another table than the
+    champion's.
     """
     gate, version = summary.get("gate"), summary.get("model_version")
     follow(settings, summary, registry)
@@ -95,8 +114,13 @@ def settle(settings: Settings, summary: RunSummary, registry: Registry | None = 
         return
     rewrite_names(settings.output.states, settings.name, died=_news_of_deaths(settings, summary))
     reached = registry or reach_registry(settings.tracking.uri, settings.name)
-    if reached is not None and any(known.number == version for known in reached.versions(settings.name)):
-        promote(reached, settings.name, version, only_newer=True)
+    known = {} if reached is None else {one.number: one for one in reached.versions(settings.name)}
+    if reached is None or version not in known:
+        return
+    alias = known.get(reached.champion(settings.name) or 0)
+    if summary["occasion"] == "backfill" and alias is not None and are_of_two(known[version], alias):
+        return
+    promote(reached, settings.name, version, only_newer=True)
 
 
 settle_task = task(name="settle", cache_policy=NO_CACHE, **PATIENTLY)(settle)
@@ -111,7 +135,7 @@ def follow(settings: Settings, published: RunSummary, registry: Registry | None 
     versions = {version.number: version for version in reached.versions(settings.name)}
     alias = versions.get(reached.champion(settings.name) or 0)
     made = published.get("model_version") if "gate" in published else None
-    before = {number: version for number, version in versions.items() if number != made}
+    before = {number: one for number, one in of_table(versions, settings.output.states).items() if number != made}
     own = in_force_of(before, datetime.fromisoformat(published["as_of"]), line)
     if alias is not None and own is not None and not is_of(alias, line):
         reached.move_champion(settings.name, own.number)
@@ -144,8 +168,9 @@ def settle_newest(settings: Settings, registry: Registry | None) -> Repair:
     return repair
 
 
-def rollback(registry: Registry, name: str) -> Promotion:
-    """Make the champion before this one the champion again, the last one whose files are there.
+def rollback(registry: Registry, name: str, table: str | None = None) -> Promotion:
+    """Make the champion before this one the champion again, the last one of the ``table`` (by default the champion's)
+    whose files are there.
 
     Where none is, and the files of this one are gone too, no version is the champion any more. Raises
     ``PromotionError`` where there is none to go back to.
@@ -153,9 +178,10 @@ def rollback(registry: Registry, name: str) -> Promotion:
     now = registry.champion(name)
     if now is None:
         raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
-    passed, previous = [now], _before(registry, name, now)
+    table = table or _version(registry, name, now).tags.get(TABLE)
+    passed, previous = [now], _before(registry, name, now, table)
     while previous is not None and _is_lost(registry, name, previous):
-        passed, previous = [*passed, previous], _before(registry, name, previous)
+        passed, previous = [*passed, previous], _before(registry, name, previous, table)
     if previous is None and not _is_lost(registry, name, now):
         more = "" if len(passed) == 1 else f" (the files of {', '.join(map(str, passed[1:]))} are gone)"
         raise PromotionError(
@@ -172,11 +198,15 @@ def rollback(registry: Registry, name: str) -> Promotion:
     return {"model_name": name, "model_version": previous, "verdict": "ROLLED_BACK", "previous": now}
 
 
-def _before(registry: Registry, name: str, number: int) -> int | None:
-    """The champion of the same lineage before this one."""
-    version = _version(registry, name, number)
-    previous = version.tags.get(PREVIOUS)
-    while previous is not None and not is_of(_version(registry, name, int(previous)), version.tags.get(LINEAGE)):
+def _before(registry: Registry, name: str, number: int, table: str | None) -> int | None:
+    """The champion of the same lineage and table before this one."""
+    line = _version(registry, name, number).tags.get(LINEAGE)
+    versions = {version.number: version for version in registry.versions(name)}
+    own = of_table(versions, table)
+    own |= {other: version for other, version in versions.items() if TABLE not in version.tags}
+    own = {other: version for other, version in own.items() if is_of(version, line)}
+    previous = _version(registry, name, number).tags.get(PREVIOUS)
+    while previous is not None and int(previous) not in own:
         previous = _version(registry, name, int(previous)).tags.get(PREVIOUS)
     return None if previous is None else int(previous)
 
@@ -208,7 +238,7 @@ def _version(registry: Registry, name: str, number: int | None) -> Version:
     if found is None:
         there = [str(version.number) for version in versions[-_MOST_NAMED:]]
         expected = f"one of {', '.join(there)}" if len(there) > 1 else there[0]
-        raise PromotionError(f"{name} has no version {number}; expected {expected}.")
+        raise NoVersionError(f"--version: {name} has no version {number}; expected {expected}.")
     return found
 
 
@@ -226,6 +256,28 @@ def _refuse_another_lineage(chosen: Version, champion: Version, name: str) -> No
             f"version {chosen.number} of {name} was fitted on rows that mean something else than those of the "
             "champion; run its configuration with `--new-lineage`: then table, alias and page change together."
         )
+
+
+def _refuse_another_table(
+    registry: Registry, name: str, chosen: Version, champion: int | None, table: str | None
+) -> None:
+    versions = {version.number: version for version in registry.versions(name)}
+    table = table or (versions[champion].tags.get(TABLE) if champion in versions else None)
+    own = of_table(versions, table)
+    if chosen.number in own or TABLE not in chosen.tags:
+        return
+    passed = [str(number) for number, version in own.items() if version.tags.get("verdict") == "PROMOTE"]
+    raise AnotherTableError(
+        f"version {chosen.number} of {name} was made for the table {chosen.tags[TABLE]!r}, whose "
+        f"states are not those of {table!r}; expected one that was made for {table!r}: "
+        f"{', '.join(passed[-_MOST_NAMED:]) or 'none passed its gate, `hsmm run` makes one'}."
+    )
+
+
+def _is_behind(version: Version, registry: Registry, name: str, champion: int | None) -> bool:
+    """Whether it is older than the champion, or was overtaken by it; what was made for another table overtakes none."""
+    beside = champion is not None and are_of_two(version, _version(registry, name, champion))
+    return _is_older(version, registry, name, champion) or (not beside and _is_overtaken(version, champion))
 
 
 def _is_rolled_back(version: Version) -> bool:

@@ -38,7 +38,7 @@ _PASSED_OVER = "mlflow-artifacts:/passed-over"
 _OF_MODELS = "Regimes of time series. The version that bears the alias `champion` makes the rows of the state table."
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """What is logged as the code of every registered model."""
-FOLLOWED, LINEAGE = "followed_champion", "lineage"
+FOLLOWED, LINEAGE, TABLE = "followed_champion", "lineage", "states_table"
 _KIND = "mlflow.experimentKind"  # what MLflow's pages open on: runs, not traces of language models
 _RUNS_AND_MODELS = "custom_model_development"
 _NOTE = "mlflow.note.content"

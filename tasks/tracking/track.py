@@ -26,7 +26,7 @@ from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted, FittedUnit
 from tasks.fitting.reading import add_reading
 from tasks.judgement.judge import Judged, all_codes
-from tasks.registry.client import FOLLOWED, LINEAGE, SERVED_MODEL, Registry
+from tasks.registry.client import FOLLOWED, LINEAGE, SERVED_MODEL, TABLE, Registry
 from tasks.registry.requirements import requirements
 from tasks.source.ingest import example
 from tasks.source.run_key import code_version, data_digest
@@ -186,6 +186,7 @@ def _register(
         "evidence": _short(gate["evidence"], "see gate.json"),
         FOLLOWED: str(judged.champion or ""),
         LINEAGE: lineage,
+        TABLE: settings.output.states,
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = save_bundle(judged.registered, Path(folder) / "bundle")

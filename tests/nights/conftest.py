@@ -23,6 +23,7 @@ import flows.shards
 import flows.walk_forward
 import tasks.judgement.champion
 import tasks.judgement.promote
+import tasks.registry.client
 import tasks.tracking.track
 from flows.cli import main
 from tasks.config.errors import GoneError
@@ -246,6 +247,7 @@ def place_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plainly: None) -> 
     for module in (flows.nightly, tasks.judgement.champion, tasks.judgement.promote):
         monkeypatch.setattr(module, "reach_registry", registry)
     monkeypatch.setattr(tasks.tracking.track, "Registry", registry)
+    monkeypatch.setattr(tasks.registry.client, "existing_registry", registry)
 
     def make(name: str) -> Place:
         if name not in places:

@@ -221,6 +221,30 @@ def test_a_walk_beside_later_nights_is_the_same_walk_and_leaves_their_champion(p
     other = ["run_key", "model_version"]
     assert table(alone).drop(other).equals(table(beside).drop(other))
     assert beside.registry.champion("toy") == champion
+    of_nights = ("--set", f"output.states={beside.folder}/nights", "--set", OPTIONS[0], "--set", "fit.seed=7")
+    walked = beside.registry.versions("toy")[-1].number
+    refused = beside.command("promote", "--version", str(walked), *of_nights)
+    assert refused.status == 2
+    assert f"was made for the table '{beside.states}'" in refused.err
+    assert f"expected one that was made for '{beside.folder}/nights': 1" in refused.err
+    assert beside.registry.champion("toy") == champion
+    assert beside.command("promote", "--version", "99", *of_nights).status == 2
+    beside.registry.set_champion("toy", walked)  # as versions before could
+    toy.frame(toy.levels(toy.sojourns(N_ROWS + 1, 2, seed=1), seed=1), symbol="S1").write_parquet(beside.source)
+    assert beside.decode(None, *of_nights[1::2])["model_version"] == champion
+    assert beside.command("rollback", *of_nights).status == 0
+    assert beside.registry.champion("toy") == champion
+
+
+def test_a_walk_of_later_days_beside_the_nights_is_never_the_champion(place_at, toy, rows) -> None:
+    place = place_at("beside")
+    rows.write_parquet(place.source)
+    nights = f"output.states={place.folder}/nights"
+    place.night(toy.day(DAYS[0] - 2), *OPTIONS, nights)
+    walk(place, toy, until=DAYS[2])
+    assert place.registry.champion("toy") == 1
+    assert [version.tags["followed_champion"] for version in place.registry.versions("toy")] == ["", "1", "2"]
+    assert place.decode(None, *OPTIONS, nights)["model_version"] == 1
 
 
 def test_a_walk_alerts_nobody(place_at, toy) -> None:

@@ -98,5 +98,5 @@ def test_a_version_of_the_past_does_not_replace_a_newer_champion() -> None:
 def test_a_version_that_there_is_not_is_answered_with_those_that_there_are(
     verdicts: tuple[str, ...], there: str
 ) -> None:
-    with pytest.raises(PromotionError, match=rf"^toy has no version 9; expected {there}\.$"):
+    with pytest.raises(PromotionError, match=rf"^--version: toy has no version 9; expected {there}\.$"):
         promote(Register(*verdicts), "toy", 9)  # type: ignore[arg-type]
