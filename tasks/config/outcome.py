@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 Occasion = Literal["night", "backfill"]
+Finding = Occasion | Literal["refused"]
+"""On what occasion something was found of the inputs; a night is refused that set every series aside."""
 """Whether a run is of its own day, or makes up for a day that is over: of those, nobody is alerted."""
 
 IN_SHARDS = "IN_SHARDS"

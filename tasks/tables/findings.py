@@ -7,7 +7,7 @@ import hashlib
 import polars as pl
 
 from tasks.config.columns import DRIFT_COLUMNS, QUARANTINE_COLUMNS
-from tasks.config.outcome import Occasion
+from tasks.config.outcome import Finding, Occasion
 from tasks.tables.commit import commit_rows
 from tasks.tables.places import drift_table, quarantine_table
 from tasks.tables.storage import history, open_table, rows_at
@@ -15,7 +15,7 @@ from tasks.tables.storage import history, open_table, rows_at
 _OF_RUN, _OCCASION = "of_run", "occasion"
 
 
-def append_quarantine(states: str, rows: pl.DataFrame, key: str, occasion: Occasion) -> None:
+def append_quarantine(states: str, rows: pl.DataFrame, key: str, occasion: Finding) -> None:
     """Note the series set aside by this run, each set of them once; the table is there even if none was."""
     told = hashlib.sha256(rows.select("series_id", "reason", "detail").write_csv().encode()).hexdigest()
     note, said = f"{key} {told[:16]}", {_OF_RUN: key, _OCCASION: occasion}
@@ -38,7 +38,7 @@ def read_drift(states: str, model_name: str) -> pl.DataFrame:
     return rows_at(drift_table(states), DRIFT_COLUMNS, model_name)
 
 
-def runs_of(states: str, occasion: Occasion) -> set[str]:
+def runs_of(states: str, occasion: Finding) -> set[str]:
     """The keys of the runs whose every finding was noted on this occasion, whether they came to a publish or not."""
     told: dict[str, set[str]] = {}
     for location, columns in ((quarantine_table(states), QUARANTINE_COLUMNS), (drift_table(states), DRIFT_COLUMNS)):

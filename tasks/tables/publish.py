@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.errors import AllQuarantinedError, PipelineError, UnservedError
-from tasks.config.outcome import IN_SHARDS, Occasion, RunSummary
+from tasks.config.outcome import IN_SHARDS, Finding, Occasion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
 from tasks.source.run_key import run_key
@@ -27,6 +27,8 @@ from tasks.tables.runs import append_run, close_run
 from tasks.tables.states import publish_states, say_published, unpublished
 
 UNSERVED = ("no_scale", "no_model")  # reasons that a model in force gives, not the rows
+
+_MOST_TOLD = 3
 
 Verdict = Literal["PUBLISHED", "ALREADY_PUBLISHED"]
 
@@ -152,7 +154,8 @@ def require_series(validated: Validated, settings: Settings, key: str, occasion:
     """Raises ``AllQuarantinedError`` if no series is left; the reasons are in the quarantine table by then."""
     if not validated.rows.is_empty():
         return
-    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, occasion)
+    found: Finding = "refused" if occasion == "night" else occasion
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, found)
     raise all_set_aside(validated.quarantine)
 
 
@@ -160,12 +163,15 @@ def all_set_aside(quarantined: pl.DataFrame) -> AllQuarantinedError:
     """That no series is left, with the first reasons."""
     reasons = "; ".join(
         f"{series or '(no name)'}: {reason}, {detail}"
-        for series, reason, detail in quarantined.select("series_id", "reason", "detail").head(3).iter_rows()
+        for series, reason, detail in quarantined.select("series_id", "reason", "detail").head(_MOST_TOLD).iter_rows()
     )
-    more = "" if len(quarantined) <= 3 else f"; and {len(quarantined) - 3} more"
+    n_more = len(quarantined) - _MOST_TOLD
+    more = "" if n_more <= 0 else f"; and {n_more} more {'reason' if n_more == 1 else 'reasons'}"
     unserved = quarantined["reason"].is_in(UNSERVED).all()
     refusal = UnservedError if unserved else AllQuarantinedError
-    return refusal(f"all {len(quarantined)} series are quarantined, none is left to fit: {reasons}{more}.")
+    return refusal(
+        f"all {quarantined['series_id'].n_unique()} series are quarantined, none is left to fit: {reasons}{more}."
+    )
 
 
 def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:

@@ -447,6 +447,30 @@ def test_that_every_series_is_set_aside_is_told_though_the_night_fails(made, row
     assert sorted(told) == [("quarantine", "A"), ("quarantine", "B")]
 
 
+def test_a_run_that_is_refused_ends_no_alert_and_its_own_end_with_the_next_night(made, night, rows) -> None:
+    place = made("here")
+    rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x")).write_parquet(place.source)
+
+    def found() -> dict[tuple[str, str], bool]:
+        told = alerts(place).filter(kind="quarantine").select("series_id", "rule", pl.col("released").is_null())
+        assert told.select("series_id", "rule").is_unique().all()
+        return {(series, rule): is_open for series, rule, is_open in told.iter_rows()}
+
+    night(place, 155)
+    ((of_b, _),) = found().items()
+    wrong = place.command("run", *TWO, "--set", "source.min_rows=9999")  # as of the newest row, later than any night
+    assert (wrong.status, "all 2 series are quarantined" in wrong.err) == (2, True)
+    during = found()
+    assert during.pop(of_b)
+    assert during
+    assert all(during.values())
+    night(place, 157)
+    after = found()
+    assert after.pop(of_b)
+    assert after == dict.fromkeys(during, False)
+    assert alerts(place).filter(pl.col("released") < pl.col("as_of"), kind="quarantine").is_empty()
+
+
 def test_a_gate_that_holds_is_one_alert_until_it_lets_one_pass(made, toy) -> None:
     place = made("here")
     held = ("--set", "promote.min_improvement=1e9")
