@@ -18,7 +18,7 @@ from benchmarks.timing import Timing, interleave
 from benchmarks.works import Work, make_task
 
 OURS = "this library"
-ROUND = 10  # iterations before a fit of many restarts drops the worse half
+ROUND = 5  # iterations before a fit of many restarts drops any
 QUESTIONS = ("iterate", "e_step", "decode")
 TOGETHER = {"a": 32, "b": 32, "c": 32, "d": 8, "e": 8}
 """Restarts fitted at once, besides one alone."""

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,6 +38,18 @@ CHAINS = {
         "causal": {"causal": 252},
     },
 }
+# Instructions of a whole kernel, whose loops lie within each other, on sm_90.
+LENGTHS = {
+    "causal": {"causal": 7600},
+    "log_backward": {"smoothed": 5300, "log_score": 3500, "log_counts": 8100},
+    "best_segments": {"segments": 2600},
+    "sampling": {"sample_paths": 4500},
+}
+LENGTHS_OF_CHAINS = {
+    "sums": {"forward": 1250, "backward": 1950},
+    "paths": {"best_segments": 1300, "decode": 1000},
+    "causal": {"causal": 3950},
+}
 TEAMS = {"causal": 110, "log_backward": 96, "best_segments": 64, "sampling": 88}  # registers of a thread
 
 
@@ -63,23 +76,44 @@ def test_loops_stay_short_and_in_registers(shape, architecture: str, paths: bool
 
 @pytest.mark.parametrize(("entries", "what"), [("sums", {}), ("paths", {"paths": True}), ("causal", {"causal": True})])
 @pytest.mark.parametrize("dtype", CHAINS, ids=str)
-def test_sequences_of_a_chain_stay_in_registers(dtype: torch.dtype, entries: str, what: dict[str, bool]):
+def test_sequences_of_a_chain_stay_in_registers(
+    dtype: torch.dtype, entries: str, what: dict[str, bool], tmp_path: Path
+):
     plan = plan_for(5, 1, dtype, has_tail=False, paths=False, is_chain=True)
     assert plan is not None
     logs = io.StringIO()
-    launch.compiled(replace(plan, **what), "sm_90", logs=logs)
+    image = launch.compiled(replace(plan, **what), "sm_90", logs=logs)
     found = dict(re.findall(r"'hsmm_(\w+)'.*?Used (\d+) registers", logs.getvalue(), re.DOTALL))
     assert found.keys() == CHAINS[dtype][entries].keys()
     assert all(int(used) <= CHAINS[dtype][entries][name] for name, used in found.items()), found
     assert not any(map(int, re.findall(r"(\d+) bytes spill stores", logs.getvalue())))
+    assert_no_longer(lengths(image, tmp_path), LENGTHS_OF_CHAINS[entries])
 
 
 @pytest.mark.parametrize("what", TEAMS)
-def test_threads_of_teams_keep_to_their_registers(what: str):
+def test_threads_of_teams_keep_to_their_registers(what: str, tmp_path: Path):
     logs = io.StringIO()
-    launch.compiled(Team(torch.float32, what), "sm_90", logs=logs)
+    image = launch.compiled(Team(torch.float32, what), "sm_90", logs=logs)
     assert max(map(int, re.findall(r"Used (\d+) registers", logs.getvalue()))) <= TEAMS[what]
     assert max(map(int, re.findall(r"(\d+) bytes spill stores", logs.getvalue()))) <= 32
+    assert_no_longer(lengths(image, tmp_path), LENGTHS[what])
+
+
+def assert_no_longer(found: dict[str, int], most: dict[str, int]) -> None:
+    assert found.keys() == most.keys()
+    assert all(found[name] <= most[name] for name in most), found
+
+
+def lengths(image: Any, folder: Path) -> dict[str, int]:
+    """Instructions of every kernel."""
+    path, found, kernel = folder / "image.cubin", dict[str, int](), ""
+    path.write_bytes(image.code)
+    for line in disassembled(path).splitlines():
+        if section := re.match(r"\.text\.hsmm_(\w+):", line):
+            kernel = section[1]
+        elif kernel and re.search(r"/\*[0-9a-f]{4,}\*/\s+\S.*;", line):
+            found[kernel] = found.get(kernel, 0) + 1
+    return found
 
 
 def shortest_step_loops(path: Path) -> dict[str, int]:
