@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import hsmm
+from benchmarks.search import problems
 
 REFERENCE = os.environ.get("HSMM_REFERENCE_DATA") or None
 pytestmark = pytest.mark.skipif(REFERENCE is None, reason="HSMM_REFERENCE_DATA names no folder")
@@ -77,3 +78,9 @@ def test_choices_of_mice(n_states: int, expected: float) -> None:
     model.fit(X, y, session_starts=starts)
     assert expected - 1e-3 < model.log_likelihood_ < expected + 0.03
     assert model.score(X, y, session_starts=starts) == pytest.approx(model.log_likelihood_, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_choices_of_mice_from_default_starts(seed: int) -> None:
+    problem = problems()["choices of mice, 3"]()
+    assert problem.fit(random_state=seed).log_likelihood_ > problem.published - 1e-3
