@@ -39,7 +39,7 @@ def sober_objective(model: Model, reached: Tensor, objective: Objective) -> Tens
         alone = model.take(restart)
         here = objective.potentials(alone)
         weights = inference.expected_counts(here).state
-        judged = replace(alone, emission=alone.emission.sobered(sequences, weights))
+        judged = replace(alone, emission=alone.emission.sobered(alone.beside(sequences), weights))
         there = objective.potentials(judged)
         height = objective.total(inference.log_partition(there)) + judged.log_prior()
         owes = height < reached[restart] - _ROUNDING * reached[restart].abs()

@@ -28,3 +28,15 @@ def tied_levels(planted: str) -> tuple[np.ndarray, np.ndarray]:
             rows = np.flatnonzero(states == level)
             X[rng.choice(rows, 15, replace=False)] = X[rng.choice(rows, 3, replace=False)].repeat(5)
     return X, states
+
+
+def held_values() -> tuple[np.ndarray, np.ndarray]:
+    """Two autoregressions; a seventh of the rows hold the value of the row before."""
+    rng = np.random.default_rng(5)
+    states = np.tile(np.repeat([0, 1], 25), 8)
+    X, noise = np.zeros(400), rng.normal(size=400)
+    for t in range(400):
+        X[t] = np.array([-0.3, 0.8])[states[t]] * (X[t - 1] if t else 0.0) + 2.0 * states[t] + noise[t]
+    for t in np.sort(rng.choice(np.arange(1, 400), 60, replace=False)):
+        X[t] = X[t - 1]
+    return X, states

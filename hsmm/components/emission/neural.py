@@ -14,6 +14,7 @@ from hsmm.components.base import Constraint
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.contextual.rows import ROW_LAWS
 from hsmm.components.emission.elliptical import Gaussian
+from hsmm.components.emission.spikes import narrow_axes, widened_about
 from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails, normal_tails
 from hsmm.components.network import StateNetwork, climbed
@@ -135,6 +136,31 @@ class Neural(StateNetwork, Emission):
             return super().collapsed(sequences).to(self.parameters["bias"].device)
         least = self._floor_beside(self.parameters["log_scale"]) + _AT_FLOOR
         return (self.parameters["log_scale"] <= least).flatten(1).any(1)
+
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        if self.scale != "state":
+            return super().suspects(sequences)
+        return narrow_axes(self._squared(self.parameters["log_scale"]), sequences).flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Judged by what the network leaves of a row; a scale that all states share feeds on no state's rows."""
+        if self.scale != "state":
+            return self
+        context, log_scale = self.standard(sequences), self.parameters["log_scale"]
+        location, unit = (self.parameters[name][:, None, None] for name in ("location", "unit"))
+        centre, variance = self.numbers(context) * unit + location, self._squared(log_scale)
+        least = self._squared(self._floor_beside(log_scale))[0, 0]
+        n_slopes = 0 if context is None else context.shape[-1]
+        wide = widened_about(centre, variance, least, sequences, weights, n_slopes=n_slopes)
+        return self.with_parameters(log_scale=log_scale + 0.5 * (wide / variance).log())
+
+    def _squared(self, log_scale: Tensor) -> Tensor:
+        """(R, K, F) variances in the unit of the data."""
+        return (2.0 * log_scale).exp() * self.parameters["unit"].unsqueeze(1).square()
 
     def tails(self, sequences: Sequences) -> Tails:
         mean, log_scale = (x[0].expand(sequences.n_rows, -1, -1).mT for x in self._laws(self.standard(sequences)))

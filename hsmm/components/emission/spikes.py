@@ -7,14 +7,14 @@ be as wide as its fair share of all distinct values around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from hsmm.sequences import Sequences, distinct_values
 
-_NARROW = 1e-2  # share of a feature's variance below which a state is looked at
+NARROW = 1e-2  # share of a feature's variance below which a state is looked at
 _FEWEST = 5
 _FAIR, _LARGE = 0.8, 0.25  # of a state's fair share, and of all rows: what a regime of equal values holds at least
 AT_FLOOR = 1.01
@@ -24,12 +24,12 @@ def narrow_axes(variance: Tensor, sequences: Sequences, whole: Tensor | None = N
     """(R, K, F) variances so small, beside the ``whole`` (F,) by default of all rows, that a state might live on few
     values."""
     whole = sequences.tamed.scale**2 if whole is None else whole
-    return (variance < _NARROW * whole) & (sequences.moments[1] > 0)
+    return (variance < NARROW * whole) & (sequences.moments[1] > 0)
 
 
 def narrow_directions(covariance: Tensor, sequences: Sequences) -> Tensor:
     """(R, K, F) eigenvalues, smallest first, that are so small in units of the features' scales."""
-    return torch.linalg.eigvalsh(_standard(covariance, sequences)) < _NARROW
+    return torch.linalg.eigvalsh(_standard(covariance, sequences)) < NARROW
 
 
 def widened_axes(mean: Tensor, variance: Tensor, floor: Tensor, sequences: Sequences, weights: Tensor) -> Tensor:
@@ -88,18 +88,63 @@ def widened_matrices(
     ``floored`` (R, K) are states of the least variance in a direction.
     """
     scale, whole = sequences.tamed.scale, sequences.observed.all(1)
-    sizes, directions = torch.linalg.eigh(_standard(covariance, sequences))
     rows, centres = sequences.values / scale, mean / scale
-    for where in (sizes < _NARROW).nonzero().tolist() if bool(whole.any()) else ():
-        restart, state, axis = where
-        distance = (rows[whole] - centres[restart, state]) @ directions[restart, state, :, axis]
-        mass = float(weights[restart, whole, state].sum())
-        own = float(sizes[tuple(where)].clamp(min=0.0)) ** 0.5
-        fewest = _FEWEST if floored[restart, state] else 1
-        levels = distinct_values(distance).abs()
-        sizes[tuple(where)] = _width(levels, len(distance), mass, weights.shape[-1], own, fewest) ** 2
+
+    def nearest(restart: int, state: int, direction: Tensor) -> Iterator[Tensor]:
+        yield distinct_values((rows[whole] - centres[restart, state]) @ direction).abs()
+
+    sizes, directions = torch.linalg.eigh(_standard(covariance, sequences))
+    sizes = _widened_along(sizes, directions, nearest, floored, weights[:, whole])
     for restart, state, width in _lone(centres, rows, sequences, weights, floored):
         sizes[restart, state] = sizes[restart, state].clamp(min=width**2)
+    return _composed(sizes, directions, scale)
+
+
+def widened_noise(
+    rest: Tensor, covariance: Tensor, floored: Tensor, rows: tuple[Tensor, Tensor], weights: Tensor, scale: Tensor
+) -> Tensor:
+    """(R, K, F, F) the covariances of what states leave of rows, no narrower than distinct values of these allow.
+
+    ``rest`` (R, N, K, F) is what is left of the ``rows`` (N, F) and (N, L, F) of those before, ``scale`` (F,) the unit
+    of what is left on the whole. Rows that repeat one of those before are one value together: foretold to the last
+    digit, they tell no more than ties do.
+    """
+    sizes, directions = torch.linalg.eigh(covariance / (scale[:, None] * scale))
+
+    def nearest(restart: int, state: int, direction: Tensor) -> Iterator[Tensor]:
+        values, before = ((x / scale) @ direction for x in rows)
+        distance = (rest[restart, :, state] / scale) @ direction
+        again = (before == values.unsqueeze(1)).any(1)
+        together = distance[again].abs().sort().values[:1]
+        for lone in (_nearest(values[~again], distance[~again]), distinct_values(distance[~again]).abs()):
+            yield torch.cat([lone, together])
+
+    return _composed(_widened_along(sizes, directions, nearest, floored, weights), directions, scale)
+
+
+def _widened_along(
+    sizes: Tensor,
+    directions: Tensor,
+    nearest: Callable[[int, int, Tensor], Iterable[Tensor]],
+    floored: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """(R, K, F) the squared spreads along directions, of how near distinct values come to a restart's state there, the
+    widest where these are told apart in several ways."""
+    made = sizes.clone()
+    for where in (sizes < NARROW).nonzero().tolist() if weights.shape[1] else ():
+        restart, state, axis = where
+        mass = float(weights[restart, :, state].sum())
+        own = float(sizes[tuple(where)].clamp(min=0.0)) ** 0.5
+        fewest = _FEWEST if floored[restart, state] else 1
+        made[tuple(where)] = max(
+            _width(levels, weights.shape[1], mass, weights.shape[-1], own, fewest) ** 2
+            for levels in nearest(restart, state, directions[restart, state, :, axis])
+        )
+    return made
+
+
+def _composed(sizes: Tensor, directions: Tensor, scale: Tensor) -> Tensor:
     made = (directions * sizes.unsqueeze(-2)) @ directions.mT * (scale[:, None] * scale)
     return 0.5 * (made + made.mT)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hsmm.components.emission import GLM, Emission, Gamma, Gaussian, Mixture, Poisson, Product
+from hsmm.components.emission import GLM, Contextual, Emission, Gamma, Gaussian, Mixture, Neural, Poisson, Product
 from hsmm.components.emission.spikes import widened_axes
 from hsmm.sequences import Sequences
 
@@ -76,3 +76,24 @@ def test_what_a_regression_leaves_of_ties_is_no_spread_of_values() -> None:
         scale = law.sobered(Sequences.from_arrays(rows, covariates=c), weights).scale_
         assert scale[0] == 1.0
         assert (scale[1, 0] < 1e-3) == is_narrow
+
+
+@pytest.mark.parametrize("are_tied", [True, False])
+@pytest.mark.parametrize("law", [Contextual(family="gaussian"), Contextual(family="student_t"), Neural()])
+def test_scales_beside_a_context_or_a_network_are_those_of_distinct_values(law: Emission, are_tied: bool) -> None:
+    """Forty rows of two hundred lie within a hundredth of a standard deviation: of one value, or of forty."""
+    drawn = torch.randn((200, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    values, labels = drawn[:, :1].clone(), (torch.arange(200) < 40).long()
+    values[:40] = 2.0 if are_tied else 2.0 + 1e-2 * values[:40]
+    rows = Sequences.from_arrays(values.numpy(), covariates=drawn[:, 1:])
+    made = law.initialise(rows, labels[None], 2)
+    name = "log_scale" if isinstance(law, Neural) else "bias"
+    made = made.with_parameters(**{name: made.parameters[name].clone()})
+    scale = made.parameters[name] if isinstance(law, Neural) else made.parameters[name][..., 1]
+    scale[0, 1] = -4.5
+    assert made.suspects(rows).tolist() == [True]
+    weights = torch.nn.functional.one_hot(labels, 2).double()[None]
+    wide = made.sobered(rows, weights).parameters[name]
+    widened = (wide if isinstance(law, Neural) else wide[..., 1]) - scale
+    assert widened[0, 0] == 0.0
+    assert (widened[0, 1] > 2.0) == are_tied

@@ -17,7 +17,7 @@ from hsmm.components.emission.autoregressive.regression import Maps
 from hsmm.components.emission.autoregressive.stationary import stationary_moments
 from hsmm.components.emission.base import Emission, standardised
 from hsmm.components.emission.scatter import floor_eigenvalues
-from hsmm.components.emission.spikes import AT_FLOOR
+from hsmm.components.emission.spikes import AT_FLOOR, NARROW, widened_noise
 from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails, normal_tails
 from hsmm.sequences import Rows, Sequences
@@ -236,6 +236,30 @@ class AutoregressiveGaussian(Emission):
     def collapsed(self, sequences: Sequences) -> Tensor:
         """(R,) whether a state's noise lies at its floor although the data vary."""
         return self._floored_states(sequences).any(1)
+
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        return self._narrow(Lagged.of(sequences, self.lags)).flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Judged by what the rows before leave of a row: values that repeat those before are one."""
+        lagged = Lagged.of(sequences, self.lags)
+        if (complete := lagged.complete) is None:
+            return self
+        left = torch.stack(self._residuals(lagged, complete, complete.rows), -1).transpose(1, 2)
+        floored, scale = self._floored_states(sequences), lagged.floor_scale
+        values, past = sequences.values[complete.rows], lagged.past[complete.rows]
+        rows = values, past.unflatten(1, (self.lags, -1))
+        wide = widened_noise(left, self._scatter(), floored, rows, weights[:, complete.rows], scale)
+        return self.with_parameters(covariance=wide if self.covariance == "full" else wide.diagonal(dim1=-2, dim2=-1))
+
+    def _narrow(self, lagged: Lagged) -> Tensor:
+        """(R, K) states whose noise is so small beside that of one regression for all rows."""
+        scale = lagged.floor_scale
+        return (torch.linalg.eigvalsh(self._scatter() / (scale[:, None] * scale)) < NARROW).any(-1)
 
     def degeneracy(self, sequences: Sequences) -> str:
         states = self._floored_states(sequences)[0].nonzero().flatten().tolist()

@@ -17,6 +17,7 @@ from hsmm.components.emission.base import Emission
 from hsmm.components.emission.columnwise import Columnwise
 from hsmm.components.emission.contextual.rows import ROW_LAWS, RowLaw, squares
 from hsmm.components.emission.elliptical import Elliptical, StudentT
+from hsmm.components.emission.spikes import narrow_axes, widened_about
 from hsmm.components.emission.support import Support
 from hsmm.components.head import LARGEST_SLOPE, LinearHead, newton_step, resolved, with_constant
 from hsmm.sequences import Sequences
@@ -154,6 +155,34 @@ class Contextual(LinearHead, Emission):
         if not self._row_law.has_unit:
             return torch.zeros(len(bias), dtype=torch.bool, device=bias.device)
         return (bias[..., 1] <= self.parameters["floor"].unsqueeze(1) + 1e-3).flatten(1).any(1)
+
+    @property
+    def judges_spikes(self) -> bool:
+        return True
+
+    def suspects(self, sequences: Sequences) -> Tensor:
+        if not self._row_law.has_unit:
+            return super().suspects(sequences)
+        return narrow_axes(self._squared(self.parameters["bias"][..., 1]), sequences).flatten(1).any(1)
+
+    def sobered(self, sequences: Sequences, weights: StateSeries) -> Self:
+        """Judged by what the context leaves of a row, and the scale at its mean."""
+        if not self._row_law.has_unit:
+            return self
+        context, bias, unit = self.standard(sequences), self.parameters["bias"], self.parameters["unit"]
+        centre = (
+            self._limited(self.numbers(context))[..., 0] * unit[:, None, None]
+            + self.parameters["location"][:, None, None]
+        )
+        least = self._squared(self.parameters["floor"].unsqueeze(1))[0, 0]
+        variance = self._squared(bias[..., 1])
+        wide = widened_about(centre, variance, least, sequences, weights, n_slopes=context.shape[-1])
+        scale = bias[..., 1] + 0.5 * (wide / variance).log()
+        return self.with_parameters(bias=torch.stack([bias[..., 0], scale], -1))
+
+    def _squared(self, log_scale: Tensor) -> Tensor:
+        """(R, K, F) variances in the unit of the data."""
+        return (2.0 * log_scale).exp() * self.parameters["unit"].unsqueeze(1).square()
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         n = len(states)
