@@ -53,9 +53,10 @@ def resolve(kind: str, choice: Any, inside: str | None = None) -> Any:
     if isinstance(choice, KINDS[kind].base):
         return choice
     if not isinstance(choice, str) or choice not in families:
+        where = kind if kind == "context" else f"{kind}s"
         found = f"{kind} is {choice!r}" if inside is None else f"{choice!r} stands in a {inside}"
         raise ValueError(
-            f"{found}; expected one of {', '.join(families)}, or an object of hsmm.{kind}s{nearest(choice, families)}"
+            f"{found}; expected one of {', '.join(families)}, or an object of hsmm.{where}{nearest(choice, families)}"
         )
     try:
         return families[choice]()

@@ -245,7 +245,7 @@ def test_15_options_are_checked_by_name() -> None:
     assert hsmm.HSMM(n_states=3).get_params()["n_states"] == 3
     with pytest.raises(TypeError, match=r"n_feature"):
         hsmm.HSMM(n_states=3, n_features=5)  # type: ignore[call-arg]
-    with pytest.raises(ValueError, match=r"cnn_lstn.*did you mean 'cnn_lstm'"):
+    with pytest.raises(ValueError, match=r"cnn_lstn.*an object of hsmm\.context; did you mean 'cnn_lstm'"):
         hsmm.HSMM(3, context="cnn_lstn").fit(regimes(30)[0])
     given = neural(context=hsmm.context.CNNLSTM(hidden=2))
     with pytest.raises(ValueError, match="context"):
