@@ -29,7 +29,7 @@ from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.lines import in_known_order
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
-from tasks.tables.publish import publish_task, quarantined_again, require_series
+from tasks.tables.publish import publish_task, quarantined_again, require_series, told_behind, told_waiting
 from tasks.tables.publishes import published_summary
 from tasks.tables.turns import in_turn
 
@@ -61,6 +61,7 @@ def decode_rows(
         *lineage_notes(settings, line, validated, new=new_lineage),
         *told_ahead(ingested, validated.as_of, settings.source),
         *told_left_out(ingested, settings.source),
+        *(told_behind(settings, validated) if ingested.as_of is None else []),
     ]
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
@@ -92,6 +93,8 @@ def decode_rows(
     notes += told_jumps(jumped_inputs(champion, validated, settings))
     say("publish")
     published = publish_task(decoded, validated, settings, key, summary)
+    if published.verdict == "ALREADY_PUBLISHED":
+        notes += told_waiting(validated, settings, line)
     if since is None:
         follow_task(settings, summary)
     return {**summary, "verdict": published.verdict, "n_published": published.n_rows, "notes": notes}

@@ -50,6 +50,8 @@ from tasks.tables.publish import (
     publish_task,
     quarantined_again,
     require_series,
+    told_behind,
+    told_waiting,
 )
 from tasks.tables.publishes import published_summary
 from tasks.tables.states import unpublished
@@ -88,6 +90,7 @@ def night(
         *lineage_notes(settings, line, validated, new=new_lineage),
         *told_ahead(ingested, validated.as_of, settings.source),
         *told_left_out(ingested, settings.source),
+        *(told_behind(settings, validated) if ingested.as_of is None else []),
     ]
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)
@@ -102,7 +105,13 @@ def night(
         repair = settle_newest(settings, reach_registry(settings.tracking.uri, settings.name))
         return {
             **already_there(validated, settings, key, summary),
-            "notes": [*asked, *out_of_sight(settings, line), *repair.notes, *not_in_force(settings, validated)],
+            "notes": [
+                *asked,
+                *out_of_sight(settings, line),
+                *told_waiting(validated, settings, line),
+                *repair.notes,
+                *not_in_force(settings, validated),
+            ],
         }
     with noted_run(settings, validated, key):
         return _fit_and_publish(settings, validated, key, summary, asked)

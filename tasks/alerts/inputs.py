@@ -30,6 +30,7 @@ _FOUND = {
 }
 _EXPLAINED = ("level", "spread")
 _JUMP = "jump at "
+_BESIDE_REST = 1e5  # times as far: what stood (almost) still before or after, not what is in another unit
 
 
 def note_drift(validated: Validated, settings: Settings, key: str, occasion: Occasion) -> list[dict[str, Any]]:
@@ -72,11 +73,15 @@ def _without_silences(rows: pl.DataFrame) -> pl.DataFrame:
 def in_words() -> pl.Expr:
     """``detail``: what was found, and what was expected."""
     is_jump, value = pl.col("reason").str.starts_with(_JUMP), pl.col("value").round_sig_figs(4)
+    times = pl.col("value").round_sig_figs(3).cast(pl.String).str.strip_suffix(".0")
+    hardly = pl.lit("on one side of which it hardly moves")
     jump = pl.format(
-        "{} is of another scale or level since {}, when it moved {} times as far as it usually does",
+        "{} is of another scale or level since {}, {}",
         "feature",
         pl.col("reason").str.strip_prefix(_JUMP),
-        pl.col("value").round_sig_figs(3).cast(pl.String).str.strip_suffix(".0"),
+        pl.when(pl.col("value") > _BESIDE_REST)
+        .then(hardly)
+        .otherwise(pl.format("when it moved {} times as far as it usually does", times)),
     )
     least, most = (pl.col(name).round_sig_figs(4) for name in ("least", "most"))
     window = pl.format("{} of {} is {}; windows before allow {} to {}", "reason", "feature", value, least, most)

@@ -24,7 +24,7 @@ from tasks.tables.names import append_names
 from tasks.tables.publishes import newest_summary, shard_summary
 from tasks.tables.results import append_results
 from tasks.tables.runs import append_run, close_run
-from tasks.tables.states import publish_states, say_published, unpublished
+from tasks.tables.states import n_waiting, publish_states, say_published, unpublished
 
 UNSERVED = ("no_scale", "no_model")  # reasons that a model in force gives, not the rows
 
@@ -176,11 +176,34 @@ def all_set_aside(quarantined: pl.DataFrame) -> AllQuarantinedError:
 
 def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:
     """Whether all rows that a run could publish are there."""
+    return unpublished(settings.output.states, to_publish(validated), settings.name, lineage).is_empty()
+
+
+def to_publish(validated: Validated) -> pl.DataFrame:
+    """``series_id``, ``time``, ``status`` and ``as_of`` of the rows that a run could publish."""
     status = (
         pl.when("stale").then(pl.lit("STALE")).when(pl.col("age") == 0).then(pl.lit("OK")).otherwise(pl.lit("MISSING"))
     )
-    rows = validated.rows.select("series_id", "time", status.alias("status"), pl.lit(validated.as_of).alias("as_of"))
-    return unpublished(settings.output.states, rows, settings.name, lineage).is_empty()
+    return validated.rows.select("series_id", "time", status.alias("status"), pl.lit(validated.as_of).alias("as_of"))
+
+
+def told_waiting(validated: Validated, settings: Settings, lineage: str) -> list[str]:
+    """What a user should know who sees nothing published: that values came for rows which stand there without."""
+    n = n_waiting(settings.output.states, to_publish(validated), settings.name, lineage)
+    return (
+        [f"values of {n} rows came after they were published as missing as of this moment; they follow with the next."]
+        if n
+        else []
+    )
+
+
+def told_behind(settings: Settings, validated: Validated) -> list[str]:
+    """What a user should know whose source ends before what is published; for runs that were asked for no moment."""
+    newest = newest_summary(settings.output.states, settings.name)
+    if newest is None or (then := datetime.fromisoformat(newest["as_of"])) <= validated.as_of:
+        return []
+    here, there = (settings.source.told(moment) for moment in (validated.as_of, then))
+    return [f"the source ends as of {here}, but rows are published as of {there}: look whether newer rows are gone."]
 
 
 def not_in_force(settings: Settings, validated: Validated) -> list[str]:

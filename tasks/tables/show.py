@@ -113,6 +113,10 @@ def exported(settings: Settings, place: str) -> Path:
     """The file that an export goes to: a CSV or Parquet file, or one named after the configuration in a folder."""
     path = Path(place)
     if path.suffix.lower() in _FILES and not path.is_dir():
+        if not path.parent.exists() and not path.parent.parent.is_dir():
+            raise ConfigurationError(
+                f"--export: found no folder {str(path.parent.parent)!r} for {place!r}; make it first."
+            )
         return path
     if path.suffix and not path.is_dir():
         raise ConfigurationError(f"--export: found {place!r}; expected a file.csv, a file.parquet, or a folder.")

@@ -140,6 +140,17 @@ def _state_table(states: str) -> DeltaTable:
     return table
 
 
+def n_waiting(states: str, rows: pl.DataFrame, model_name: str, lineage: str | None = None) -> int:
+    """How many rows have a value that came after the table had said, as of the same moment, that there was none."""
+    table = open_table(states, STATE_COLUMNS)
+    if table is None:
+        return 0
+    as_of = pl.col("as_of") + pl.duration(microseconds=1)
+    return len(_lacking(table, rows.with_columns(as_of), model_name, lineage)) - len(
+        _lacking(table, rows, model_name, lineage)
+    )
+
+
 def _lacking(table: DeltaTable, rows: pl.DataFrame, model_name: str, lineage: str | None) -> pl.DataFrame:
     valued = (~pl.col("status").is_in(WITHOUT_VALUE)).any()
     ends = (pl.lit(rows["series_id"].min(), pl.String), pl.lit(rows["series_id"].max(), pl.String))

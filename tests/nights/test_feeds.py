@@ -289,3 +289,27 @@ class TestSaid:
         feed().write_parquet(place.source)
         assert "1 state, gaussian emission" in run(place, "--set", "model.n_states=1").out
         assert "every row is of it, and nothing changes" in place.command("try", "--set", "model.n_states=1").out
+
+
+def test_what_came_late_and_what_is_gone_is_said_where_nothing_is_published(place, toy) -> None:
+    """Of the same moment, values follow with the next; a source that ends before the table is no silence."""
+    rows = toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0))
+    both = pl.concat([rows, rows.with_columns(symbol=pl.lit("B"))])
+    is_late = (pl.col("symbol") == "B") & (pl.col("date") >= toy.day(157))
+    both.filter(~is_late).write_parquet(place.source)
+    two = ("--set", "model.n_states=2", "--json")
+    assert place.command("run", "--as-of", str(toy.day(150)), *two).status == 0
+    assert place.command("decode", *two).last_json["n_published"] == 20
+
+    def noted(verb: str) -> str:
+        said = place.command(verb, *two).last_json
+        assert (said["verdict"], said["n_published"]) == ("ALREADY_PUBLISHED", 0)
+        return " ".join(said["notes"])
+
+    both.write_parquet(place.source)
+    for verb in ("decode", "run"):
+        assert "values of 3 rows came after they were published as missing" in noted(verb)
+        assert "the source ends" not in noted(verb)
+    both.filter(pl.col("date") < toy.day(155)).write_parquet(place.source)
+    for verb in ("decode", "run"):
+        assert "the source ends as of 2020-06-04" in noted(verb)

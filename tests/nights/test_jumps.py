@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks.alerts.inputs import told_drift
 from tasks.source.jumps import jumps, lasting_jumps
 
 SET = ("--set", "model.n_states=2", "--set", "promote.min_improvement=-1e9", "--set", "promote.min_margin=0")
@@ -129,3 +130,10 @@ def test_a_first_night_names_the_series_whose_unit_changes(place, toy, pool: str
     assert worked(154, 1.0).last_json["drift"] == []
     ended = [one for one in place.command("alerts", "--every", "--json").last_json["alerts"] if one["kind"] == "drift"]
     assert [(one["series_id"], one["released"][:10]) for one in ended] == [("A", str(toy.day(154)))]
+
+
+@pytest.mark.parametrize(("times", "words"), [(500.0, "moved 500 times as far"), (2.68e5, "it hardly moves")])
+def test_a_move_beside_rows_that_stand_still_is_not_told_as_a_multiple(times: float, words: str) -> None:
+    reason = "jump at 2020-04-20T00:00:00Z"
+    found = {"series_id": "A", "feature": "x", "reason": reason, "value": times, "least": 0.0, "most": 10.0}
+    assert words in told_drift(pl.DataFrame([found]))[0]["detail"]

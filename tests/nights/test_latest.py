@@ -64,6 +64,7 @@ def test_columns_stand_as_they_were_asked_for_on_the_screen_and_in_files(place, 
         (["--columns", "series_id,stat"], "did you mean 'state'?"),
         (["--columns", "time,time"], "found 'time' twice"),
         (["--columns", ""], "found ''"),
+        (["--export", "/nowhere/dir/rows.csv"], "--export: found no folder '/nowhere'"),
         (["--export", "rows.xlsx"], "found 'rows.xlsx'; expected a file.csv, a file.parquet, or a folder"),
     ],
 )
