@@ -154,6 +154,26 @@ def test_days_and_months_that_cannot_be_told_apart_have_to_be_decided() -> None:
     assert (sure.said["decide"], sure.source["time_format"]) == ({}, "%m/%d/%Y")
 
 
+@pytest.mark.parametrize("clocks", [("6:00 am", "6:00 PM"), ("06:00:00", "18:00"), ("6", "18")])
+def test_times_of_day_beside_days_are_half_a_moment_and_no_series(clocks: tuple[str, str]) -> None:
+    days, halves = [day.isoformat() for day in DAYS[:30] for _ in range(2)], [*clocks] * 30
+    found = look(table("Date,Hour,Sales", days, halves, range(60)))
+    assert list(found.said["decide"]) == ["source.time"]
+    assert not {"time", "series"} & found.source.keys()
+    status, _, err = hsmm("run", str(found.config))
+    assert (status != 0, "source.time: missing" in err) == (True, True)
+    (line,) = (line[2:] for line in found.text.splitlines() if line.startswith("# pl.read_csv"))
+    exec(line, {"pl": pl})
+    joined = look("joined.csv")
+    assert (joined.said["decide"].keys(), joined.source["frequency"]) == ({"source.timezone"}, "12h")
+    assert "series" not in joined.source
+
+
+def test_a_time_of_day_tells_no_more_where_days_come_once_by_series() -> None:
+    found = look(table("Date,Shop,Time,Sales", [*DAYS, *DAYS], ["a"] * N + ["b"] * N, ["06:00", "18:00"] * N, NOISE[: 2 * N]))
+    assert (found.source["series"], found.source["time"], found.said["decide"]) == ("Shop", "Date", {})
+
+
 def test_a_comma_of_thousands_is_not_taken_for_a_decimal_one() -> None:
     path = table("day;x", DAYS, [f"{1 + i % 9},{100 + i % 900}" for i in range(N)], mark=";")
     found = look(path)

@@ -476,6 +476,14 @@ def test_a_number_on_the_page_is_the_value_to_four_digits(value: float) -> None:
     assert numbers(np.array([np.nan, np.inf])) == [None, None]
 
 
+@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9))
+def test_values_on_the_page_are_within_a_ten_thousandth_of_their_range(middle: float, spread: float) -> None:
+    values = middle + spread * np.linspace(-0.5, 0.5, 41)
+    assert np.abs(np.array(numbers(values)) - values).max() <= np.ptp(values) / 1e4
+    counter = np.arange(1_200_000, 1_204_400, 11)
+    assert numbers(counter) == counter.tolist()
+
+
 def test_the_bars_of_a_feature_stand_in_the_order_of_its_quantiles_on_one_axis() -> None:
     rows = rows_of("A", [0] * 101 + [1] * 101, level=[*range(101), *range(100, 201)])
     (spread,) = states(page_data_of(rows))["spreads"]

@@ -14,7 +14,7 @@
     label, font, labelFont: font, labelSize: 18, labelGap: 0, size: 28, gap: 4,
     stroke: () => css("--quiet"), grid: { stroke: () => css("--grid"), width: 1 }, ticks: { stroke: () => css("--grid"), width: 1, size: 5 }, ...more,
   });
-  const figures = (values) => values.map((value) => (value === null ? "" : String(+value.toPrecision(6)).replace("-", "−")));
+  const figures = (values) => values.map((value) => (value === null ? "" : String(+value.toPrecision(12)).replace("-", "−")));
   const widest = (self, values, index, cycle) =>
     cycle > 1 ? self.axes[index]._size : 20 + 7 * Math.max(3, ...(values || []).map((text) => text.length));
   const upright = (label, more) => axis(label, { size: widest, values: (self, splits) => figures(splits), ...more });

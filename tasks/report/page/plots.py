@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ Look = Literal["line", "steps", "points", "edge"]
 
 MOST_PLACES = 100
 _LABEL = 24
+_MOST_DIGITS = 17
 
 
 def figure(
@@ -64,14 +66,23 @@ def _places(n_steps: int) -> np.ndarray:
 
 
 def numbers(values: np.ndarray, digits: int = 4) -> Any:
-    """Nested lists of as many digits as the eye can see, whole numbers as such, None where not finite."""
+    """Nested lists of as many digits as the eye can see, whole numbers as such, None where not finite.
+
+    The eye sees what a number is of its axis: a row of ``values`` (..., n) that lie close together far from zero has
+    more digits than ``digits``.
+    """
     if values.ndim > 1:
         return [numbers(row, digits) for row in values]
-    return [_short_number(float(value), digits) for value in values]
+    finite = values[np.isfinite(values)].astype(float)
+    step = np.ptp(finite / 10.0**digits) if len(finite) else 0.0
+    return [_short_number(float(value), digits, step) for value in values]
 
 
-def _short_number(value: float, digits: int) -> float | int | None:
+def _short_number(value: float, digits: int, step: float) -> float | int | None:
+    """``value`` told to within ``step``, half of it at most, in ``digits`` significant ones or more."""
     if not np.isfinite(value):
         return None
-    told = float(f"{value:.{digits}g}")
+    if 0.0 < step < abs(value):
+        digits = max(digits, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 1)
+    told = float(f"{value:.{min(digits, _MOST_DIGITS)}g}")
     return int(told) if told.is_integer() and abs(told) < 1e15 else told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ from tasks.source.text import cells, iso_groups, iso_moment, number
 
 _SURELY_DECIMAL = r"^[+-]?\d*,(\d{1,2}|\d{4,})$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$"
-_DAY_FIRST = r"^\d{1,4}[-/. ]"
+_OF_DAY = r"^([01]?\d|2[0-4])(:[0-5]\d(:[0-5]\d(\.\d+)?)?\s*([AaPp]\.?[Mm]\.?)?|\s*[AaPp]\.?[Mm]\.?)$"
+_HOUR = re.compile(r"(^|_)(hour|hr|stunde)s?(_|$)")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Column:
         Cells of digits that begin with a zero, such as 0017.
     n_whole
         Cells that are whole numbers.
+    n_of_day
+        Cells that are times of day, such as 06:00, 18:30:00 or 6:00 pm.
     low, high
         The smallest and the largest number.
     first, wrong
@@ -53,6 +57,7 @@ class Column:
     n_iso: int
     n_zero_led: int
     n_whole: int
+    n_of_day: int
     low: float | None
     high: float | None
     first: str
@@ -66,6 +71,17 @@ class Column:
     def is_moment(self) -> bool:
         """Whether its type says when."""
         return self.dtype == pl.Date or isinstance(self.dtype, pl.Datetime)
+
+    @property
+    def holds_hours(self) -> bool:
+        """Whether it counts the hours of a day."""
+        counts = self.n_filled > 0 and self.n_whole == self.n_filled and self.low is not None and self.high is not None
+        return counts and 0 <= self.low and self.high <= 24 and bool(_HOUR.search(self.name.lower()))  # type: ignore[operator]
+
+    @property
+    def is_clock(self) -> bool:
+        """Whether it says the time of day, and not of which."""
+        return self.n_filled > 0 and (self.n_of_day == self.n_filled or self.holds_hours)
 
     def holds_numbers(self, decimal: str) -> bool:
         """Whether nearly all of its cells are numbers."""
@@ -99,6 +115,7 @@ def _column(name: str, dtype: pl.DataType, counts: Sequence[dict[str, Any]]) -> 
         total["n_iso"],
         total["n_zero_led"],
         total["n_whole"],
+        total["n_of_day"],
         min(lows, default=None),
         max(highs, default=None),
         *(next((str(count[key]) for count in counts if count[key] is not None), "") for key in ("first", "wrong")),
@@ -115,6 +132,7 @@ def _counts(name: str, dtype: pl.DataType) -> pl.Expr:
             "n_decimal_commas": text.str.contains(_SURELY_DECIMAL).sum(),
             "n_thousands": text.str.contains(_THOUSANDS).sum(),
             "n_zero_led": text.str.contains(r"^0\d+$").sum(),
+            "n_of_day": text.str.contains(_OF_DAY).sum(),
         }
         values = pl.coalesce(plain, commas)
         n_commas = commas.is_not_null().sum()
@@ -124,6 +142,7 @@ def _counts(name: str, dtype: pl.DataType) -> pl.Expr:
         values = column.cast(pl.Float64).fill_nan(None) if is_number else pl.lit(None, pl.Float64)
         plain, n_commas = values, values.is_not_null().sum()
         matches = dict.fromkeys(("n_iso", "n_decimal_commas", "n_thousands", "n_zero_led"), nothing)
+        matches["n_of_day"] = column.is_not_null().sum() if dtype == pl.Time else nothing
     counts: dict[str, pl.Expr] = dict(
         n=pl.len(),
         n_filled=text.is_not_null().sum(),

@@ -98,7 +98,8 @@ def look_at(path: str, given: Mapping[str, Any] = MappingProxyType({})) -> Look:
     if any(choice.is_open and choice.key.startswith("source.time") for choice in choices.made.values()):
         choices.add(f"features.{names[0]}", {"op": "identity", "column": names[0]}, "until times can be read")
         choices.add_given()
-        return Look(name, path, choices, *_tried(choices), time.n, 0, None, None)
+        tried = (None, None) if choices.value("source.time") is None else _tried(choices)
+        return Look(name, path, choices, *tried, time.n, 0, None, None)
     settings = _provisional(choices, names, decimal, naive=_is_naive(parts, time, choices))
     ingested, rows = _choose_times(choices, settings)
     _choose_duplicates(choices, ingested, written)

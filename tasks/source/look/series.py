@@ -11,6 +11,7 @@ import polars as pl
 
 from tasks.source.look.choices import Choices
 from tasks.source.look.columns import Column
+from tasks.source.look.halves import choose_neither, clock_beside
 from tasks.source.parts import Part
 
 _NAMED = re.compile(
@@ -24,7 +25,10 @@ _SMALLEST_TOLD = 0.001
 
 
 def choose_series(choices: Choices, columns: Sequence[Column], time: Column, parts: Sequence[Part]) -> Column | None:
-    """The column by which times come once, or nearly; None where all rows are one series."""
+    """The column by which times come once, or nearly; None where all rows are one series.
+
+    Where what tells rows of one time apart is their time of day, the time is left open instead.
+    """
     if "source.series" in choices.given:
         choices.add("source.series", None, "")
         return next((column for column in columns if column.name == choices.value("source.series")), None)
@@ -34,6 +38,10 @@ def choose_series(choices: Choices, columns: Sequence[Column], time: Column, par
     fitting = [column for column in likely if shared[column.name] <= max(_MOST_SHARED, 0.1 * repeated)]
     if repeated <= _MOST_SHARED:
         fitting = [column for column in fitting if _is_named(column)]
+    clock = clock_beside(time, columns, parts) if repeated > _MOST_SHARED and "source.time" not in choices.given else None
+    if clock is not None and not any(_is_named(column) or _is_text(column) for column in fitting):
+        choose_neither(choices, time, clock, parts[0].origin)
+        return None
     if not fitting:
         _without(choices, likely, repeated, parts, time)
         return None
@@ -51,7 +59,7 @@ def _share(found: float) -> str:
 
 
 def _could_name(column: Column) -> bool:
-    if column.is_moment or column.n_filled < column.n or column.n_distinct * _FEWEST_ROWS > column.n:
+    if column.is_moment or column.is_clock or column.n_filled < column.n or column.n_distinct * _FEWEST_ROWS > column.n:
         return False
     return _is_text(column) or _is_named(column) or (column.dtype.is_integer() and column.n_whole == column.n)
 
