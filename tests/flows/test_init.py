@@ -170,7 +170,9 @@ def test_times_of_day_beside_days_are_half_a_moment_and_no_series(clocks: tuple[
 
 
 def test_a_time_of_day_tells_no_more_where_days_come_once_by_series() -> None:
-    found = look(table("Date,Shop,Time,Sales", [*DAYS, *DAYS], ["a"] * N + ["b"] * N, ["06:00", "18:00"] * N, NOISE[: 2 * N]))
+    found = look(
+        table("Date,Shop,Time,Sales", [*DAYS, *DAYS], ["a"] * N + ["b"] * N, ["06:00", "18:00"] * N, NOISE[: 2 * N])
+    )
     assert (found.source["series"], found.source["time"], found.said["decide"]) == ("Shop", "Date", {})
 
 

@@ -194,6 +194,17 @@ def test_nothing_sticks_out_of_the_window(browser: Browser, page_file: Path, wid
     assert max(browser.ask(plots)) <= width
 
 
+def test_figures_beside_an_axis_have_their_room_and_axes_above_each_other_begin_alike(
+    browser: Browser, page_file: Path
+) -> None:
+    browser.open(page_file, 1280)
+    upper, lower = (f"document.getElementById('{name}-plot').chart" for name in ("series", "known"))
+    browser.ask(f"{upper}.setData([{upper}.data[0], ...{upper}.data.slice(1).map(y => y.map(v => v && v + 1.2e8))])")
+    browser.ask("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    assert browser.ask(f"{upper}.axes[1]._size >= 6 * Math.max(...{upper}.axes[1]._values.map(told => told.length))")
+    assert browser.ask(f"{upper}.bbox.left === {lower}.bbox.left")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_cell_of_a_table_is_overprinted(browser: Browser, page_file: Path, width: int) -> None:
     browser.open(page_file, width)

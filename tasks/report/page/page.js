@@ -164,12 +164,10 @@
     align(measured);
   }
 
-  function align(pair) {
-    const [wider] = [Math.max(...pair.map((made) => made.axes[1]._size))];
-    for (const made of pair) {
-      made.axes[1].size = () => wider;
-      made.setSize({ width: made.width, height: made.height });
-    }
+  function align([upper, lower]) {
+    lower.axes[1].size = () => upper.axes[1]._size ?? 0;
+    const follow = () => lower.axes[1]._size === upper.axes[1]._size || lower.setSize({ width: lower.width, height: lower.height });
+    (upper.hooks.draw ??= []).push(follow);
   }
 
   function showUnit() {

@@ -75,8 +75,9 @@ class Column:
     @property
     def holds_hours(self) -> bool:
         """Whether it counts the hours of a day."""
-        counts = self.n_filled > 0 and self.n_whole == self.n_filled and self.low is not None and self.high is not None
-        return counts and 0 <= self.low and self.high <= 24 and bool(_HOUR.search(self.name.lower()))  # type: ignore[operator]
+        if self.low is None or self.high is None or not _HOUR.search(self.name.lower()):
+            return False
+        return self.n_whole == self.n_filled and self.low >= 0 and self.high <= 24
 
     @property
     def is_clock(self) -> bool:

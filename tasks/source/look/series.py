@@ -38,7 +38,9 @@ def choose_series(choices: Choices, columns: Sequence[Column], time: Column, par
     fitting = [column for column in likely if shared[column.name] <= max(_MOST_SHARED, 0.1 * repeated)]
     if repeated <= _MOST_SHARED:
         fitting = [column for column in fitting if _is_named(column)]
-    clock = clock_beside(time, columns, parts) if repeated > _MOST_SHARED and "source.time" not in choices.given else None
+    clock = (
+        clock_beside(time, columns, parts) if repeated > _MOST_SHARED and "source.time" not in choices.given else None
+    )
     if clock is not None and not any(_is_named(column) or _is_text(column) for column in fitting):
         choose_neither(choices, time, clock, parts[0].origin)
         return None
