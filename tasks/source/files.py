@@ -78,6 +78,8 @@ def _fixed_part(path: str) -> str:
 
 def _local_files(path: str, root: str) -> Iterable[str]:
     place = Path(path)
+    if place.is_dir() and place.resolve() == Path(place.resolve().anchor):
+        raise ValueError("it is the root of all files: name the folder that holds the source")
     if place.is_dir():
         found = [str(file) for file in place.rglob("*") if file.is_file()]
         read = [name for name in found if name.lower().endswith((*PARQUET, *TEXT))]

@@ -183,6 +183,27 @@ def test_a_comma_of_thousands_is_not_taken_for_a_decimal_one() -> None:
     assert "decimal" not in found.source
 
 
+def test_thousands_that_keep_a_column_out_are_named_by_a_cell_that_has_them() -> None:
+    sales = ["EUR", *(f'"{11 + i % 9},584.22"' for i in range(N - 1))]
+    found = look(table("day,Sales,x", DAYS, sales, NOISE[:N]))
+    assert f"{N - 1} of its {N} cells have commas between thousands, the first '11,584.22'" in " ".join(
+        found.text.replace("#", " ").split()
+    )
+    counts = look(
+        table("day;n", DAYS, ["878", *(f"1,{100 + i}" for i in range(N - 1))], mark=";"), "--output", "n.toml"
+    )
+    assert "numbers such as 1,100 in n" in counts.said["decide"]["source.decimal"]
+
+
+def test_a_row_of_totals_is_told_by_the_format_that_it_lacks() -> None:
+    days = [f"{day:%d/%m/%Y}" for day in DAYS]
+    found = look(table("day,x", [*days, "Total"], NOISE[: N + 1]))
+    (detail,) = found.read().quarantine["detail"]
+    assert "(day holds 'Total'); expected one as `source.time_format` (%d/%m/%Y) says" in detail
+    assert "delete rows of units or totals" in detail
+    assert not {"timezone", "ambiguous"} & set(re.findall(r"source\.(\w+)", detail))
+
+
 def test_business_days_beside_days_have_calendars_of_their_own() -> None:
     weekdays = [d for d in DAYS if d.weekday() < 5]
     rows = [("spx", d) for d in weekdays] + [("ndx", d) for d in weekdays] + [("btc", d) for d in DAYS]
@@ -371,6 +392,7 @@ def test_what_cannot_be_looked_at_is_one_sentence_and_leaves_nothing(text: str, 
     ("arguments", "words"),
     [
         (("init", "nowhere.csv"), "found nothing at 'nowhere.csv'"),
+        (("init", "/"), "it is the root of all files"),
         (("init", "own.csv", "--output", "own.yaml"), "no name of a TOML file"),
         (("init", "own.csv", "--set", "fit.n_innit=3"), "n_innit"),
         (("init", "own.csv", "--set", "source.time_format"), "expected section.key=value"),

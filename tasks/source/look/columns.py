@@ -42,8 +42,8 @@ class Column:
         Cells that are times of day, such as 06:00, 18:30:00 or 6:00 pm.
     low, high
         The smallest and the largest number.
-    first, wrong
-        The first filled cell as text, and the first that is no number.
+    first, wrong, thousands
+        The first filled cell as text, the first that is no number, and the first that may have commas of thousands.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Column:
     high: float | None
     first: str
     wrong: str
+    thousands: str
 
     @property
     def is_text(self) -> bool:
@@ -91,6 +92,7 @@ class Column:
 
 
 _NEARLY = 0.98
+_CELLS = ("first", "wrong", "thousands")
 
 
 def columns_of(parts: Sequence[Part]) -> list[Column]:
@@ -119,7 +121,7 @@ def _column(name: str, dtype: pl.DataType, counts: Sequence[dict[str, Any]]) -> 
         total["n_of_day"],
         min(lows, default=None),
         max(highs, default=None),
-        *(next((str(count[key]) for count in counts if count[key] is not None), "") for key in ("first", "wrong")),
+        *(next((str(count[key]) for count in counts if count[key] is not None), "") for key in _CELLS),
     )
 
 
@@ -135,6 +137,7 @@ def _counts(name: str, dtype: pl.DataType) -> pl.Expr:
             "n_zero_led": text.str.contains(r"^0\d+$").sum(),
             "n_of_day": text.str.contains(_OF_DAY).sum(),
         }
+        thousands = text.filter(text.str.contains(_THOUSANDS)).first()
         values = pl.coalesce(plain, commas)
         n_commas = commas.is_not_null().sum()
     else:
@@ -142,6 +145,7 @@ def _counts(name: str, dtype: pl.DataType) -> pl.Expr:
         text = column.fill_nan(None) if dtype.is_float() else column
         values = column.cast(pl.Float64).fill_nan(None) if is_number else pl.lit(None, pl.Float64)
         plain, n_commas = values, values.is_not_null().sum()
+        thousands = pl.lit(None, pl.String)
         matches = dict.fromkeys(("n_iso", "n_decimal_commas", "n_thousands", "n_zero_led"), nothing)
         matches["n_of_day"] = column.is_not_null().sum() if dtype == pl.Time else nothing
     counts: dict[str, pl.Expr] = dict(
@@ -155,6 +159,7 @@ def _counts(name: str, dtype: pl.DataType) -> pl.Expr:
         high=values.max(),
         first=text.drop_nulls().first().cast(pl.String),
         wrong=text.filter(text.is_not_null() & plain.is_null()).first().cast(pl.String),
+        thousands=thousands,
         **matches,
     )
     return pl.struct(expression.alias(key) for key, expression in counts.items())

@@ -33,6 +33,7 @@ from tasks.source.validate import Validated, validate
 _MOST_COLUMNS = 200
 _FEW_ROWS = 200
 _MOST_TOLD = 5
+_FEW_OTHERS = 3  # cells that are no numbers at all: a row of units, one of totals
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,11 @@ def _choose_decimal(choices: Choices, columns: Sequence[Column]) -> str:
     commas = [column for column in columns if column.n_numbers[1] > column.n_numbers[0]]
     sure = [column for column in commas if column.n_decimal_commas]
     if sure:
-        choices.add("source.decimal", ",", f"numbers such as {sure[0].first} in {sure[0].name}")
+        choices.add("source.decimal", ",", f"numbers such as {sure[0].wrong} in {sure[0].name}")
         return ","
     if commas:
-        why = f"numbers such as {commas[0].first} in {commas[0].name} may hold a decimal comma or one of thousands"
+        cell = commas[0].thousands or commas[0].wrong
+        why = f"numbers such as {cell} in {commas[0].name} may hold a decimal comma or one of thousands"
         lines = (
             'decimal = ","   # if 1,234 is a little more than 1',
             "# if it is 1234: write the source without such commas",
@@ -187,6 +189,11 @@ def _why_useless(column: Column, decimal: str) -> str:
     if not column.n_filled:
         return "it is empty"
     n_wrong = column.n_filled - column.n_numbers[decimal == ","]
+    if column.n_thousands and column.n_filled - column.n_numbers[0] - column.n_thousands <= _FEW_OTHERS:
+        return (
+            f"{column.n_thousands} of its {column.n_filled} cells have commas between thousands, the first "
+            f"{column.thousands!r}: write the source without them"
+        )
     return f"{n_wrong} of its {column.n_filled} cells hold no number, the first {column.wrong!r}"
 
 
