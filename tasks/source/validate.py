@@ -181,10 +181,10 @@ def _told_ahead(ahead: pl.DataFrame) -> pl.DataFrame:
 
 def _clock_remedy(source: Source) -> str:
     if source.time_format is not None and not source.counts_steps:
-        shown = "" if source.timezone is None else f", a time that clocks in {source.timezone} show, and once"
-        return (
-            f"expected one as `source.time_format` ({source.time_format}) says{shown}; delete rows of units or totals"
-        )
+        written = f"expected one as `source.time_format` ({source.time_format}) says; delete rows of units or totals"
+        if source.timezone in (None, "UTC"):
+            return written
+        return f"{written}; of an hour that comes twice in {source.timezone} `source.ambiguous` says which"
     if source.timezone is None:
         return "expected one in each row, with its zone, or a zone for those without: set `source.timezone`"
     return (
