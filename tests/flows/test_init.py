@@ -298,6 +298,7 @@ LEVELS = np.repeat(NOISE[:15] * 10, 10)
     ("values", "op"),
     [
         (PRICE[:N], "log_return"),
+        (1.2e6 + np.abs(NOISE[:N]).cumsum(), "diff"),
         (NOISE[:N].cumsum(), "diff"),
         (20 + NOISE[:N], "identity"),
         (20 + LEVELS + 0.01 * NOISE[:N], "identity"),

@@ -30,6 +30,7 @@ _TOLD_MISSING = 0.05
 _SAME = 0.95
 _MOST_MISSING = 0.8
 _MOST = 3
+_FEWEST_MOVES = 30
 _IF_WILD = (
     "# wrong: mend or empty them in the source",
     "# true: leave the line; rows so far out and so few are decoded, teach the model nothing, and are said at each run",
@@ -145,6 +146,8 @@ def _as_a_rule(rows: pl.DataFrame, known: pl.DataFrame, column: str) -> Seen | s
     jumps = float(by_series["of_jumps"].median() or 0.0)  # type: ignore[arg-type]
     whole, low = bool((known["x"] == known["x"].floor()).all()), float(known["x"].min())  # type: ignore[arg-type]
     told = f"Dickey-Fuller at 5 %: a unit root in {len(wanders)} of {len(steady)} series"
+    if _only_grows(moves):
+        return Seen(column, "continuous", "diff", "it never falls, as meters run: what it gained tells")
     mean = float(known["x"].mean())  # type: ignore[arg-type]
     zeros = float((known["x"] == 0).mean())  # type: ignore[arg-type]
     if whole and low >= 0 and mean <= _LARGEST_COUNT:
@@ -164,6 +167,11 @@ def _as_a_rule(rows: pl.DataFrame, known: pl.DataFrame, column: str) -> Seen | s
         return Seen(column, "continuous", "log", f"positive and skewed ({skew:.1f}; its logarithm {of_log:.1f})")
     kept = "its level jumps rather than wanders" if 2 * len(wanders) > len(steady) else f"its level comes back ({told})"
     return Seen(column, "continuous", "identity", f"{kept}: it may enter as it is")
+
+
+def _only_grows(moves: pl.DataFrame) -> bool:
+    """Whether no series ever falls, over more changes than chance would let all be rises."""
+    return len(moves) >= _FEWEST_MOVES and bool((moves["d"] >= 0).all()) and bool((moves["d"] > 0).any())
 
 
 def _distinct(rows: pl.DataFrame, seen: Sequence[Seen], zone: str) -> tuple[list[Seen], list[tuple[Seen, str]]]:
