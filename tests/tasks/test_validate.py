@@ -12,6 +12,7 @@ from tasks.config.settings import Settings
 from tasks.source.ingest import ingest
 from tasks.source.present import told_ahead, told_left_out
 from tasks.source.validate import Validated, validate
+from tasks.tables.publish import all_set_aside
 from tests.sources import Poison, poisons
 
 Build = Callable[..., Settings]
@@ -176,3 +177,10 @@ def test_rows_ahead_of_this_day_are_a_mistake_unless_many_are(
     assert found.as_of.date() == max(days[: len(days) - n_out])
     assert [f"A: {n_out} row" in note for note in told_left_out(ingested, settings.source)] == [True] * (n_out > 0)
     assert bool(told_ahead(ingested, found.as_of, settings.source)) == told
+
+
+def test_the_refusal_counts_series_and_not_their_reasons() -> None:
+    found = pl.DataFrame({"series_id": ["A", "A", "B", "B"], "reason": ["x", "y", "x", "y"], "detail": "d"})
+    said = str(all_set_aside(found))
+    assert said.startswith("all 2 series are quarantined")
+    assert said.endswith("; and 1 more reason.")
