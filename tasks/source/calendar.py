@@ -12,6 +12,7 @@ import polars as pl
 
 from tasks.config.durations import typical_length
 from tasks.source.moments import at_clock, is_of_days
+from tasks.source.parts import WHERE
 
 _MOST_STEPS_PER_ROW = 10
 _FREE_STEPS = 100
@@ -73,17 +74,16 @@ def off_calendar_series(rows: pl.DataFrame, frequency: str) -> pl.DataFrame:
     return (
         rows.filter(crowded | is_closed(frequency))
         .group_by("series_id", maintain_order=True)
-        .agg(pl.len().alias("n"), day, pl.col("row").first(), pl.col("file").first().str.split("/").list.last())
+        .agg(pl.len().alias("n"), day, WHERE.first().alias("where"))
         .select(
             "series_id",
             pl.format(
                 f"found {{}} rows outside a calendar of one row every {frequency}, "
-                "the first at {} (row {} of {}); "
+                "the first at {} ({}); "
                 'set `source.off_calendar` to "drop" or "snap", or `source.resample`, or another `source.frequency`',
                 "n",
                 "time",
-                "row",
-                "file",
+                "where",
             ).alias("detail"),
         )
     )

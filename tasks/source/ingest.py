@@ -16,7 +16,7 @@ from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
-from tasks.source.parts import FILE, ROW, Part
+from tasks.source.parts import FILE, ROW, WHERE, Part
 from tasks.source.seen import (
     KNOWN,
     MOMENT,
@@ -168,8 +168,8 @@ def _checked(rows: pl.DataFrame, seen: Seen, settings: Settings) -> Ingested:
         flawed = rows.filter(pl.col("flaw").str.starts_with(f"{column} holds '"))
         if len(flawed) and rows[f"{RAW}{column}"].null_count() == len(rows):
             raise SourceError(
-                f"{key}: column {column!r} of {source.path!r} holds String; expected numbers: {place_of(flawed, 0)} "
-                f"{flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
+                f"{key}: column {column!r} of {source.path!r} holds String; expected numbers: "
+                f"{flawed.select(WHERE).item(0, 0)} {flawed['flaw'][0]}{_number_remedy(flawed['flaw'][0], source)}."
             )
     return Ingested(rows, seen.as_of, as_timedelta(source.available_after), seen.zone)
 
@@ -185,8 +185,3 @@ def _number_remedy(flaw: str, source: Source) -> str:
 
 def _may_be_decimal(flaw: str, source: Source) -> bool:
     return source.decimal == "." and bool(_ONE_COMMA.search(flaw))
-
-
-def place_of(rows: pl.DataFrame, index: int) -> str:
-    """Where one of these rows stands in the source."""
-    return f"row {rows[ROW][index]} of {Path(rows[FILE][index]).name}"

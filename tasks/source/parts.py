@@ -21,6 +21,8 @@ from tasks.source.text import UTF_16, separator
 from tasks.source.untrusted import check_parquet
 
 FILE, ROW = "file", "row"
+WHERE = pl.format("row {} of {}", ROW, pl.col(FILE).str.extract("((?:[^/]*=[^/]*/)*[^/]*)$"))
+"""Where a row stands in the source: its number in its file, whose folders are named where they hold a column."""
 _REFUSALS = (
     csv.Error,
     pl.exceptions.PolarsError,

@@ -21,6 +21,7 @@ from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series,
 from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import Ingested
+from tasks.source.parts import WHERE
 from tasks.source.policies import by_calendar, on_steps
 from tasks.source.present import PLACE, left_out, rows_ahead
 from tasks.source.seen import RAW
@@ -194,7 +195,7 @@ def _clock_remedy(source: Source) -> str:
 
 
 def _count_where(rows: pl.DataFrame, condition: pl.Expr, message: str) -> pl.DataFrame:
-    first = pl.format("row {} of {}", pl.col("row").first(), pl.col("file").first().str.split("/").list.last())
+    first = WHERE.first()
     flaw = pl.col("flaw").first()
     return (
         rows.filter(condition)
@@ -214,14 +215,13 @@ def _deduplicated(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
 
 
 def _duplicate_times(rows: pl.DataFrame) -> pl.DataFrame:
-    place = pl.format("row {} of {}", "row", pl.col("file").str.split("/").list.last())
     message = (
         "found {} times with several rows, the first {} in {}; remove all but one, or set `source.duplicates` to "
         '"drop_same" (where they hold the same) or "keep_last", or name a column that says when a row was written in '
         "`source.written_at`"
     )
     return (
-        rows.with_columns(place=place)
+        rows.with_columns(place=WHERE)
         .filter(pl.struct("series_id", "time").is_duplicated())
         .group_by("series_id", maintain_order=True)
         .agg(

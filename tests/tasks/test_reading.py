@@ -369,6 +369,13 @@ class TestPolicies:
         assert "source.duplicates" in detail
         assert "source.written_at" in detail
 
+    def test_folders_that_hold_columns_are_named_with_their_files(self, folder: Path, at: Build) -> None:
+        for line in ("line=1", "line=2"):
+            (folder / "plant=N" / line).mkdir(parents=True)
+            daily(30).write_parquet(folder / "plant=N" / line / "a.parquet")
+        detail = checked(at()).quarantine["detail"][0]
+        assert "in row 1 of plant=N/line=1/a.parquet and row 1 of plant=N/line=2/a.parquet" in detail
+
     def test_a_row_counts_from_when_it_was_written(self, folder: Path, at: Build) -> None:
         """Day 10 was wrong and is corrected on day 20; day 12 was written five days late."""
         days = daily(30).with_columns(written=pl.col("date"))
