@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from hsmm.errors import IntervalWarning
 from hsmm.sequences import Sequences
 
 _OF_STATES = ("filter_proba", "log_density")
@@ -122,6 +123,7 @@ def _answers(
     fitted: Any = model if hasattr(model, "filter_proba") else model(values, sizes)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X has no feature names")  # gone with the frame
+        warnings.simplefilter("ignore", IntervalWarning)  # nobody acts on these answers
         return _answered(fitted, values, sizes, context)
 
 

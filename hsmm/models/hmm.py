@@ -111,6 +111,7 @@ class HMM(Memoryless):
             emission=self.emission_,
         )
         made._remember_features(self.__dict__.get("feature_names_in_"))
+        made._answer_as(self)
         return made
 
     @classmethod

@@ -41,10 +41,14 @@ class Parameters(Spelled):
     def clone(self) -> Self:
         """An unfitted copy, which answers in the same kind and asks scikit-learn for the same."""
         made = type(self)(**copy.deepcopy(self.get_params()))
-        for name in _KEPT:
-            if name in self.__dict__:
-                setattr(made, name, copy.deepcopy(self.__dict__[name]))
+        made._answer_as(self)
         return made
+
+    def _answer_as(self, other: Parameters) -> None:
+        """In the same kind as another, and asking scikit-learn for the same."""
+        for name in _KEPT:
+            if name in other.__dict__:
+                setattr(self, name, copy.deepcopy(other.__dict__[name]))
 
     def _head(self) -> str:
         """The constructor's call, with the options that differ from their defaults."""

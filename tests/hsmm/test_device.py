@@ -103,7 +103,7 @@ def test_every_emission(case: EmissionCase, on_gpu):
 
     def make(device: str) -> hsmm.HSMM:
         return hsmm.HSMM(
-            2, emission=case.component, duration="geometric", max_duration=8, n_init=2, max_iter=2, random_state=1,
+            3, emission=case.component, duration="geometric", max_duration=8, n_init=2, max_iter=2, random_state=1,
             device=device,
         )  # fmt: skip
 

@@ -477,9 +477,9 @@ def test_a_number_on_the_page_is_the_value_to_four_digits(value: float) -> None:
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9))
-def test_values_on_the_page_are_within_a_ten_thousandth_of_their_range(middle: float, spread: float) -> None:
+def test_values_on_the_page_are_within_what_the_eye_sees_of_their_range(middle: float, spread: float) -> None:
     values = middle + spread * np.linspace(-0.5, 0.5, 41)
-    assert np.abs(np.array(numbers(values)) - values).max() <= np.ptp(values) / 1e4
+    assert np.abs(np.array(numbers(values)) - values).max() <= np.ptp(values) / 2e3
     counter = np.arange(1_200_000, 1_204_400, 11)
     assert numbers(counter) == counter.tolist()
 

@@ -74,7 +74,7 @@ def numbers(values: np.ndarray, digits: int = 4) -> Any:
     if values.ndim > 1:
         return [numbers(row, digits) for row in values]
     finite = values[np.isfinite(values)].astype(float)
-    step = np.ptp(finite / 10.0**digits) if len(finite) else 0.0
+    step = np.ptp(finite / 10.0 ** (digits - 1)) if len(finite) else 0.0
     return [_short_number(float(value), digits, step) for value in values]
 
 

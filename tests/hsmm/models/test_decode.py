@@ -32,6 +32,7 @@ def options(name: str, max_duration: int | None) -> dict[str, int | None]:
     return {"max_duration": max_duration} if name in BY_STEPS else {}
 
 
+@pytest.mark.filterwarnings("ignore:state . was seen to end:hsmm.errors.IntervalWarning")
 @pytest.mark.parametrize("max_duration", [None, 2, 40])
 def test_it_has_the_bits_of_the_single_questions(model, max_duration):
     found = model.decode(X, LENGTHS, max_duration=max_duration)

@@ -31,6 +31,7 @@ def model(request: pytest.FixtureRequest) -> Estimator:
 
 
 class TestEveryEstimator:
+    @pytest.mark.filterwarnings("ignore:state . was seen to end:hsmm.errors.IntervalWarning")
     def test_shapes_and_meanings(self, model: Estimator) -> None:
         k = model.n_states
         states = model.predict(X, LENGTHS)

@@ -35,12 +35,14 @@ def answering(kind: Any) -> hsmm.HSMM:
     return hsmm.HSMM(2, max_duration=20, **QUICK).set_output(kind).fit(PANDAS, LENGTHS)
 
 
+@pytest.mark.filterwarnings("ignore:state . was seen to end:hsmm.errors.IntervalWarning")
 @pytest.mark.parametrize("query", QUERIES)
 def test_answers_are_arrays_unless_frames_are_asked_for(query: str) -> None:
     assert type(getattr(MODEL, query)(PANDAS, LENGTHS)) is np.ndarray
     assert type(getattr(answering("input"), query)(PANDAS.rename(columns=str), LENGTHS)) is not np.ndarray
 
 
+@pytest.mark.filterwarnings("ignore:state . was seen to end:hsmm.errors.IntervalWarning")
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("X", [PANDAS, POLARS], ids=["pandas", "polars"])
 @pytest.mark.parametrize("kind", ["pandas", "polars", "input"])
@@ -115,6 +117,12 @@ def test_what_pandas_knows_as_missing_is_missing() -> None:
 def test_clones_answer_in_the_same_kind() -> None:
     for copied in (clone(answering("polars")), answering("polars").clone()):
         assert isinstance(copied.fit(POLARS).predict(POLARS), pl.Series)
+
+
+def test_models_with_laws_of_time_to_come_answer_in_the_same_kind() -> None:
+    chain = hsmm.HMM(2, **QUICK).set_output("polars").fit(POLARS, LENGTHS)
+    for model in (chain, answering("polars")):
+        assert isinstance(model.with_predictive_durations().predict(POLARS, LENGTHS), pl.Series)
 
 
 def test_another_kind_is_refused() -> None:

@@ -48,6 +48,7 @@ def split(cuts: list[int]) -> tuple[np.ndarray, np.ndarray, list[int]]:
     return X[rows_from([0, 0, 0], cuts)], later, [n - cut for n, cut in zip(LENGTHS, cuts, strict=True)]
 
 
+@pytest.mark.filterwarnings("ignore:state . was seen to end:hsmm.errors.IntervalWarning")
 class TestGoingOn:
     @pytest.mark.parametrize("cuts", CUTS, ids=str)
     def test_pieces_have_the_bits_of_the_whole(self, model: Estimator, cuts: list[int]) -> None:

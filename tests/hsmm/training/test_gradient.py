@@ -43,10 +43,11 @@ def lasting(name: str) -> Estimator:
     return hsmm.HSMM(2, duration=name, max_duration=20, left_censored=True)
 
 
+NEED_ARGUMENTS = {"fixed", "factorial"}
 STRUCTURES: dict[str, tuple[Estimator, str]] = {
     **{name: (emitting(name), name) for name in EMISSIONS if name in DATA},
     **{f"duration {name}": (lasting(name), "gaussian") for name in DURATIONS},
-    **{f"initial {name}": (hsmm.HMM(2, initial=name), "gaussian") for name in INITIALS if name != "fixed"},
+    **{f"initial {name}": (hsmm.HMM(2, initial=name), "gaussian") for name in sorted({*INITIALS} - NEED_ARGUMENTS)},
     "priors": (
         hsmm.HMM(
             2,

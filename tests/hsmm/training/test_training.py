@@ -150,6 +150,7 @@ def test_a_prior_enters_the_objective_and_not_the_likelihood() -> None:
     assert model.log_likelihood_ < hsmm.HMM(3, n_init=2).fit(X, lengths).log_likelihood_
 
 
+@pytest.mark.filterwarnings("ignore:state . was seen to end:hsmm.errors.IntervalWarning")
 @pytest.mark.parametrize("max_duration", [1, 6])
 def test_a_geometric_semi_markov_model_is_a_markov_model(max_duration: int) -> None:
     X = np.random.default_rng(1).normal(size=(150, 1)) + 4.0 * (np.arange(150)[:, None] // 9 % 2)
