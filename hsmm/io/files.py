@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,17 +16,20 @@ from torch import Tensor
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_TABLES = 1 << 29
 _LARGEST_HEADER = 1 << 20
+_DIGEST = "sha256"
 
 
 def write(folder: str | Path, name: str, manifest: Mapping[str, Any], tables: Mapping[str, Tensor]) -> Path:
-    """Write ``name``.json and ``name``.safetensors into ``folder``, which is made if need be."""
+    """Write ``name``.json and ``name``.safetensors into ``folder``, which is made if need be; the first says what bytes
+    the second has."""
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; expected a folder, which is made if need be.")
     path.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
     own = {key: value.detach().cpu().contiguous().clone() for key, value in tables.items()}
     _replace(path / f"{name}.safetensors", lambda new: _save_tables(own, new))
+    whole = {**manifest, _DIGEST: _digest_of(path / f"{name}.safetensors")}
+    text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
     _replace(path / f"{name}.json", lambda new: new.write_text(text))
     return path
 
@@ -57,6 +61,18 @@ def read_tables(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is not a safetensors file ({error}).") from None
 
 
+def check_whole(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` unless the tables at ``path`` have the bytes of which the manifest beside them speaks; one
+    of an earlier version speaks of none."""
+    if _DIGEST in manifest and manifest[_DIGEST] != _digest_of(path):
+        raise damaged(path)
+
+
+def damaged(path: Path) -> ValueError:
+    """What is wrong with tables that are not those that were written."""
+    return ValueError(f"{path} is damaged: it does not hold the bytes that were written beside its words.")
+
+
 def check_tables_file(path: Path) -> None:
     """Raises ``FileNotFoundError`` or ``ValueError`` where a file is not there or too large to be read."""
     _check_size(path, _LARGEST_TABLES)
@@ -77,6 +93,11 @@ def _replace(path: Path, write_to: Callable[[Path], object]) -> None:
     new = path.with_name(f"{path.name}.new")
     write_to(new)
     new.replace(path)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _DIGEST).hexdigest()
 
 
 def _save_tables(tables: dict[str, Tensor], path: Path) -> None:

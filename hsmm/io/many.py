@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +14,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hsmm.components.model import Model
-from hsmm.io.files import check_tables_file, read_manifest, write
+from hsmm.io.files import check_tables_file, damaged, read_manifest, write
 from hsmm.io.model import check_finite, described_model, made_model, model_tables
 
 FORMAT = 1
 NAME = "models"
 _LARGEST_MANIFEST = 1 << 26
 _FIT = "fit"
+_DIGESTS = "digests"
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ def save_many(folder: str | Path, models: Mapping[str, Stored]) -> Path:
     """
     structures: dict[str, int] = {}
     described, stacks = list[dict[str, Any]](), list[dict[str, list[Tensor]]]()
-    places = list[int]()
-    for one in models.values():
+    places, digests = list[int](), dict[str, str]()
+    for name, one in models.items():
         tables = _own_tables(one)
+        digests[name] = _digest_of(tables)
         words = {**described_model(one.model), "details": dict(one.details)}
         shapes = sorted((name, tuple(value.shape)) for name, value in tables.items())
         place = structures.setdefault(json.dumps([words, shapes]), len(structures))
@@ -51,7 +54,13 @@ def save_many(folder: str | Path, models: Mapping[str, Stored]) -> Path:
             stacks[place][name].append(value)
         places.append(place)
     stacked = {f"{place}.{name}": torch.stack(each) for place, own in enumerate(stacks) for name, each in own.items()}
-    manifest = {"format": FORMAT, "names": list(models), "structures": described, "structure_of": places}
+    manifest = {
+        "format": FORMAT,
+        "names": list(models),
+        "structures": described,
+        "structure_of": places,
+        _DIGESTS: digests,
+    }
     return write(folder, NAME, manifest, stacked)
 
 
@@ -83,6 +92,9 @@ class ManyModels(Mapping[str, Stored]):
             self._tables = self._by_structure(self._file.keys(), counts)
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{self._path} is not a safetensors file ({error}).") from None
+        self._digests = manifest.get(_DIGESTS, {})  # files of before have none
+        if not isinstance(self._digests, dict):
+            raise ValueError(f"{words} has {_DIGESTS} that are no object.")
 
     def __getitem__(self, name: str) -> Stored:
         place, index = self._place[name]
@@ -96,7 +108,11 @@ class ManyModels(Mapping[str, Stored]):
                 numbers[own] = value
             else:
                 tables[table] = value
-        return Stored(*made_model(described, tables, self._path), numbers)
+        made = Stored(*made_model(described, tables, self._path), numbers)
+        whole = tables | {f"{_FIT}.{own}": value for own, value in numbers.items()}
+        if self._digests.get(name, digest := _digest_of(whole)) != digest:
+            raise damaged(self._path)
+        return made
 
     def __iter__(self) -> Any:
         return iter(self._place)
@@ -120,3 +136,12 @@ class ManyModels(Mapping[str, Stored]):
 def _own_tables(one: Stored) -> dict[str, Tensor]:
     tables = {name: value.detach().cpu() for name, value in model_tables(one.model).items()}
     return tables | {f"{_FIT}.{name}": value for name, value in one.numbers.items()}
+
+
+def _digest_of(tables: Mapping[str, Tensor]) -> str:
+    """Of the names and bytes of one model's tables, so that what is wrong with one is not said of the others."""
+    content = hashlib.sha256()
+    for name, value in sorted(tables.items()):
+        content.update(f"{name}{tuple(value.shape)}".encode())
+        content.update(value.contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]

@@ -15,7 +15,7 @@ from torch import Tensor
 from hsmm.components.base import Component
 from hsmm.components.model import Model
 from hsmm.components.register import KINDS, module_of
-from hsmm.io.files import check_dtype, read_manifest, read_tables, write
+from hsmm.io.files import check_dtype, check_whole, read_manifest, read_tables, write
 from hsmm.spelling import nearest
 
 FORMAT = 1
@@ -54,7 +54,9 @@ def load_model(folder: str | Path) -> tuple[Model, dict[str, Any]]:
     tables = read_tables(numbers)
     for name, value in tables.items():
         check_finite(numbers, name, value)
-    return made_model(manifest, tables, numbers)
+    made = made_model(manifest, tables, numbers)
+    check_whole(numbers, manifest)
+    return made
 
 
 def made_model(described: Any, tables: dict[str, Tensor], path: Path) -> tuple[Model, dict[str, Any]]:

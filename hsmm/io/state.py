@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hsmm.inference import FilterState
-from hsmm.io.files import check_dtype, read_manifest, read_tables, write
+from hsmm.io.files import check_dtype, check_whole, read_manifest, read_tables, write
 
 FORMAT = 1
 NAME = "filter_state"
@@ -43,7 +43,9 @@ def load_states(folder: str | Path) -> tuple[str, dict[str, FilterState], Tensor
     for key, value in tables.items():
         name, _, field = key.partition(".")
         own.setdefault(name, {})[field] = value
-    return manifest["model"], {name: _state(numbers, name, found) for name, found in own.items()}, rows
+    states = {name: _state(numbers, name, found) for name, found in own.items()}
+    check_whole(numbers, manifest)
+    return manifest["model"], states, rows
 
 
 def _state(path: Path, name: str, tables: dict[str, Tensor]) -> FilterState:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hsmm import inference
 from hsmm.components.model import Model
 from hsmm.errors import ConvergenceWarning, NotFittedError, warn
-from hsmm.io.files import read_manifest, read_tables, write
+from hsmm.io.files import check_whole, read_manifest, read_tables, write
 from hsmm.models.base import Estimator
 from hsmm.models.hmm import HMM
 from hsmm.models.hsmm import HSMM
@@ -189,6 +189,7 @@ class PartialPooling(Parameters):
             made.log_likelihood_ = float(read_tables(path / f"{FILE}.safetensors")["log_likelihood"])
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{folder} was saved with options that do not fit ({error}).") from None
+        check_whole(path / f"{FILE}.safetensors", told)
         made.group_ = group
         made._own = _Lazily([name for name in models if name != _GROUP], models.__getitem__)
         return made

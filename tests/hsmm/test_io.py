@@ -87,6 +87,31 @@ def test_an_unfitted_model_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+def flip_a_bit(tables: Path) -> None:
+    """The least of the last number: no check of shapes or ranges sees it."""
+    content = bytearray(tables.read_bytes())
+    content[-8] ^= 1
+    tables.write_bytes(content)
+
+
+def test_a_single_bit_is_missed(tmp_path: Path) -> None:
+    model = hsmm.HMM(2, n_init=1, max_iter=2, tol=0.0).fit(data())
+    flip_a_bit(model.save(tmp_path / "one") / TABLES)
+    with pytest.raises(ValueError, match="is damaged"):
+        hsmm.load(tmp_path / "one")
+    flip_a_bit(hsmm.save_models(tmp_path / "many", {"a": model}) / "models.safetensors")
+    with pytest.raises(ValueError, match="is damaged"):
+        hsmm.load_models(tmp_path / "many")["a"]
+
+
+def test_words_of_before_say_nothing_of_bytes(tmp_path: Path) -> None:
+    model = hsmm.HMM(2, n_init=1, max_iter=2, tol=0.0).fit(data())
+    words = json.loads((model.save(tmp_path) / MANIFEST).read_text())
+    del words["sha256"]
+    (tmp_path / MANIFEST).write_text(json.dumps(words))
+    assert hsmm.load(tmp_path).score(data()) == model.score(data())
+
+
 def test_a_model_is_not_saved_over_a_file(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(FileExistsError, match="is a file; expected a folder"):

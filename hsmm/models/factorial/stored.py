@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from hsmm.components.emission import Gaussian
-from hsmm.io.files import check_dtype, read_manifest, read_tables, write
+from hsmm.io.files import check_dtype, check_whole, read_manifest, read_tables, write
 from hsmm.io.model import load_model, save_model
 from hsmm.models.factorial.additive import Additive, Chain
 from hsmm.models.factorial.parts import alone_of
@@ -54,6 +54,7 @@ def load(folder: str | Path) -> Stored:
     if len(chains) != len(loaded):
         raise ValueError(f"{folder} holds chains without levels; expected gaussian ones.")
     tables = _checked(path / f"{FILE}.safetensors", len(chains), chains[0].level.shape[2])
+    check_whole(path / f"{FILE}.safetensors", told)
     return Stored(Additive(chains, tables["base"], tables["variance"]), tables["offset"], told["options"], told["fit"])
 
 
