@@ -231,6 +231,7 @@ def test_models_saved_without_units_are_read(tmp_path: Path) -> None:
     assert len(older) == len(tables) - 2
     save_file(older, tmp_path / "old" / "model.safetensors")
     described = json.loads((tmp_path / "new" / "model.json").read_text())
+    del described["sha256"]
     (tmp_path / "old" / "model.json").write_text(json.dumps(described))
     assert hsmm.load(tmp_path / "old").score(y, context=c) == model.score(y, context=c)
 
