@@ -6,6 +6,7 @@ from datetime import datetime
 
 from prefect import flow
 
+from flows.notes import notes_on_rows
 from tasks.alerts.inputs import note_drift_task
 from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
@@ -21,15 +22,14 @@ from tasks.report.announce import announced
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
 from tasks.source.availability import available_later
 from tasks.source.ingest import ingest_task
-from tasks.source.present import told_ahead, told_left_out
 from tasks.source.run_key import decode_key
 from tasks.source.validate import validate_task
 from tasks.tables.latest import tell_latest
-from tasks.tables.lineage import lineage, lineage_notes
+from tasks.tables.lineage import lineage
 from tasks.tables.lines import in_known_order
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
-from tasks.tables.publish import publish_task, quarantined_again, require_series, told_behind, told_waiting
+from tasks.tables.publish import publish_task, quarantined_again, require_series, told_waiting
 from tasks.tables.publishes import published_summary
 from tasks.tables.turns import in_turn
 
@@ -57,12 +57,7 @@ def decode_rows(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
-    notes = [
-        *lineage_notes(settings, line, validated, new=new_lineage),
-        *told_ahead(ingested, validated.as_of, settings.source),
-        *told_left_out(ingested, settings.source),
-        *(told_behind(settings, validated) if ingested.as_of is None else []),
-    ]
+    notes = notes_on_rows(ingested, validated, settings, line, new=new_lineage)
     champion = require_champion(settings, since or validated.as_of, line)
     key = decode_key(settings, validated, champion.version, since)
     occasion: Occasion = "night" if since is None else "backfill"

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from prefect import flow
 
+from flows.notes import notes_on_rows
 from flows.runners import check_runner
 from flows.shards import fit_and_judge_shards, publish_shards
 from tasks.alerts.inputs import note_drift_task
@@ -32,11 +33,10 @@ from tasks.report.data import report_data
 from tasks.report.pictures import page_task, pictures_task
 from tasks.report.summary import describe_fitted, describe_input, describe_quarantine, report_folder
 from tasks.source.ingest import ingest_task
-from tasks.source.present import told_ahead, told_left_out
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated, validate_task
 from tasks.tables.latest import tell_latest
-from tasks.tables.lineage import lineage, lineage_notes, out_of_sight
+from tasks.tables.lineage import lineage, out_of_sight
 from tasks.tables.lines import in_known_order
 from tasks.tables.names import read_names
 from tasks.tables.output import check_output
@@ -50,7 +50,6 @@ from tasks.tables.publish import (
     publish_task,
     quarantined_again,
     require_series,
-    told_behind,
     told_waiting,
 )
 from tasks.tables.publishes import published_summary
@@ -86,12 +85,7 @@ def night(
     ingested = ingest_task(settings, as_of)
     say("validate")
     line, validated = lineage(settings, validate_task(ingested, settings), new=new_lineage)
-    asked = [
-        *lineage_notes(settings, line, validated, new=new_lineage),
-        *told_ahead(ingested, validated.as_of, settings.source),
-        *told_left_out(ingested, settings.source),
-        *(told_behind(settings, validated) if ingested.as_of is None else []),
-    ]
+    asked = notes_on_rows(ingested, validated, settings, line, new=new_lineage)
     key = run_key(settings, validated)
     summary = describe_input(settings, validated, key, line, occasion)
     summary["drift"] = note_drift_task(validated, settings, key, occasion)
