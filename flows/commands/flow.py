@@ -84,7 +84,10 @@ def run_flow(
         ready = server_starting()
         flow = load()
         _use_the_wait(ready, draws=draws)
-        return orchestrated(ready, lambda: flow(config, *arguments, assignments))
+        from flows.signals import heard
+
+        with heard():
+            return orchestrated(ready, lambda: flow(config, *arguments, assignments))
 
 
 def unless_answered(
