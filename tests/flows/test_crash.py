@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.costly import costly_beyond
 from tests.flows import crash
 
 SEEDS = [int(seed) for seed in os.environ.get("HSMM_KILLS", "").split(",") if seed]
@@ -39,7 +40,7 @@ def _height(place: Path) -> int:
     return pl.read_delta(str(place / "out" / "states")).height
 
 
-@pytest.mark.parametrize("point", crash.POINTS if SEEDS else SOME)
+@pytest.mark.parametrize("point", crash.POINTS if SEEDS else costly_beyond(1, SOME))
 def test_a_night_that_is_killed_and_made_again_ends_as_one_that_was_not(
     nights: tuple[Path, Path], tmp_path: Path, point: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.alerts.inputs import told_drift
 from tasks.source.jumps import jumps, lasting_jumps
+from tests.costly import costly_beyond
 
 SET = ("--set", "model.n_states=2", "--set", "promote.min_improvement=-1e9", "--set", "promote.min_margin=0")
 RETURNS = ("--set", 'features={x={op="log_return", column="x"}}', "--set", "source.wild_spreads=1e6")
@@ -32,7 +33,9 @@ def night(place, toy, n: int, *more: str, command: str = "run"):
     return said
 
 
-@pytest.mark.parametrize(("how", "factor"), [((), 100.0), (RETURNS, 0.01)], ids=["prices", "returns"])
+@pytest.mark.parametrize(
+    ("how", "factor"), [((), 100.0), pytest.param(RETURNS, 0.01, marks=pytest.mark.costly)], ids=["prices", "returns"]
+)
 def test_a_split_is_said_and_holds(place, toy, factor: float, how: tuple[str, ...]) -> None:
     prices(toy, "A", 1, factor).write_parquet(place.source)
     night(place, toy, 120, *how)
@@ -107,7 +110,7 @@ def test_what_is_of_another_scale_since_some_row_is_found_among_all(toy, factor:
     assert found.select("series_id", pl.col("time").dt.date()).rows() == [("changed", toy.day(200))]
 
 
-@pytest.mark.parametrize("pool", ["pooled", "per_series"])
+@pytest.mark.parametrize("pool", costly_beyond(1, ["pooled", "per_series"]))
 def test_a_first_night_names_the_series_whose_unit_changes(place, toy, pool: str) -> None:
     """On the console, in JSON, on the page and as one alert, which ends once the source is mended."""
     options = ("--set", f"fit.pool={pool}", "--set", "source.wild_spreads=1e9")

@@ -13,6 +13,7 @@ import flows.decoding
 import flows.nightly
 import flows.walk_forward
 from tasks.tables.show import named_states
+from tests.costly import costly_beyond
 
 START, STEP, N_STRETCHES = 120, 7, 3
 N_ROWS = START + STEP * N_STRETCHES
@@ -40,7 +41,7 @@ def verdicts(place) -> list[str]:
     return [version.tags["verdict"] for version in place.registry.versions("toy")]
 
 
-@pytest.mark.parametrize("pool", [POOLED, ("fit.pool=per_series",)])
+@pytest.mark.parametrize("pool", costly_beyond(1, [POOLED, ("fit.pool=per_series",)]))
 def test_the_rows_are_those_of_a_night_followed_by_the_next_nights_decoding(place_at, toy, rows, pool) -> None:
     walked, nights = place_at("walked"), place_at("nights")
     for place in (walked, nights):
@@ -91,7 +92,7 @@ def test_a_step_that_others_were_resampled_to_belongs_to_the_stretch_in_which_it
     assert (len(made), made["in_sample"].any()) == (said["n_published"], False)
 
 
-@pytest.mark.parametrize("change", ["cut", "other values"])
+@pytest.mark.parametrize("change", costly_beyond(1, ["cut", "other values"]))
 def test_later_rows_touch_no_earlier_row(place_at, toy, rows, change: str) -> None:
     """Neither by values nor by parameters, scales, the gate, names or numbers of versions."""
     whole, other = place_at("whole"), place_at("other")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
+import pytest
 
 import flows.nightly
 from tests.nights import world
@@ -85,6 +86,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         text = text[end:].strip()
 
 
+@pytest.mark.costly
 def test_every_night_of_feeds_as_they_come_adds_up(place_at) -> None:
     nights = Nights(place_at("year"), N_SERIES, N_NIGHTS)
     counts = pd.DataFrame([nights.work(number) for number in range(N_NIGHTS)])

@@ -135,6 +135,7 @@ class TestInformation:
 
 
 class TestBootstrap:
+    @pytest.mark.costly
     def test_it_agrees_with_the_information(self) -> None:
         X = simulated(5)
         model = quick(tol=1e-7).fit(X, LENGTHS)

@@ -20,6 +20,7 @@ from hsmm import inference
 from hsmm.errors import KernelWarning
 from hsmm.inference import engine
 from hsmm.native import interface, library
+from tests.costly import costly_beyond
 from tests.hsmm.inference.cases import random_potentials
 
 HEADERS = Path(library.__file__).parent
@@ -170,7 +171,7 @@ def test_a_build_that_was_asked_for_by_name_is_refused_with_the_reason(installed
 @ordinary
 @needs_library
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are set as Linux has them")
-@pytest.mark.parametrize("script", [FEW_THREADS, NO_MEMORY], ids=["threads", "memory"])
+@pytest.mark.parametrize("script", costly_beyond(1, [FEW_THREADS, NO_MEMORY]), ids=["threads", "memory"])
 def test_what_the_system_does_not_give_ends_no_process(script):
     child = subprocess.run([sys.executable, "-c", COMMON + script], capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr

@@ -7,10 +7,11 @@ import pytest
 
 import hsmm
 from hsmm.selection import merge_states, merge_test
+from tests.costly import costly_beyond
 from tests.hsmm.selection.planted import QUICK, fitted, levels, made
 
 
-@pytest.mark.parametrize("n_true", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_true", costly_beyond(1, [3, 1, 2, 4]))
 def test_both_ways_find_the_number_of_states(n_true: int) -> None:
     X = levels(n_true)
     by_bic = hsmm.select_model(X, [hsmm.HMM(k, **QUICK) for k in range(1, n_true + 3)]).best

@@ -7,6 +7,7 @@ import pytest
 
 import hsmm
 from hsmm.selection import select_units
+from tests.costly import costly_beyond
 from tests.hsmm.selection.planted import levels
 
 CANDIDATES = [hsmm.HSMM(k, max_duration=20, n_init=3, max_iter=60, tol=1e-6) for k in (1, 2, 3)]
@@ -19,7 +20,7 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("at_once", [2, 100])
+@pytest.mark.parametrize("at_once", costly_beyond(1, [2, 100]))
 def test_each_unit_is_selected_as_if_alone(at_once: int) -> None:
     X, units = rows()
     found = select_units(X, CANDIDATES, units, at_once=at_once)

@@ -15,6 +15,7 @@ import torch
 
 from hsmm.kernels.gpu import launch
 from hsmm.kernels.gpu.plans import Team, plan_for
+from tests.costly import costly_beyond
 
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[test]'")
 
@@ -53,7 +54,7 @@ LENGTHS_OF_CHAINS = {
 TEAMS = {"causal": 110, "log_backward": 96, "best_segments": 64, "sampling": 88}  # registers of a thread
 
 
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("architecture", costly_beyond(1, ["sm_90", "sm_80"]))
 @pytest.mark.parametrize("shape", LOOPS, ids=str)
 @pytest.mark.parametrize("paths", [False, True], ids=["sums", "paths"])
 def test_loops_stay_short_and_in_registers(shape, architecture: str, paths: bool, tmp_path: Path):
