@@ -14,6 +14,7 @@ from tasks.config.outcome import Occasion
 from tasks.config.sections.alerts import Drift
 from tasks.config.settings import Settings
 from tasks.source.jumps import lasting_jumps
+from tasks.source.pieces import pieces
 from tasks.source.validate import Validated
 from tasks.tables.findings import append_drift
 
@@ -28,7 +29,8 @@ _FOUND = {
     "least": pl.Float64(),
     "most": pl.Float64(),
 }
-_EXPLAINED = ("level", "spread")
+_REASONS = ("level", "spread", "missing")
+_EXPLAINED = _REASONS[:2]
 _JUMP = "jump at "
 _BESIDE_REST = 1e5  # times as far: what stood (almost) still before or after, not what is in another unit
 
@@ -53,13 +55,16 @@ def inputs_drifted(validated: Validated, settings: Settings) -> pl.DataFrame:
     """What :func:`drifted` and lasting jumps find, these in place of what follows from them."""
     if "drift" not in settings.alerts.also or validated.rows.is_empty():
         return pl.DataFrame(schema=_FOUND)
-    rows, features = _without_silences(validated.rows), validated.value_columns
-    jumped = _jumped(rows, features, settings)
-    explained = jumped.select("series_id", "feature").join(pl.DataFrame({"reason": _EXPLAINED}), how="cross")
-    drift = drifted(rows, features, settings.alerts.drift).join(
-        explained, on=["series_id", "feature", "reason"], how="anti", maintain_order="left"
-    )
-    return pl.concat([jumped, drift])
+    features, limits = validated.value_columns, settings.alerts.drift
+    jumped, drift = list[pl.DataFrame](), list[pl.DataFrame]()
+    for part in pieces(validated.rows):
+        rows = _without_silences(part)
+        jumped.append(_jumped(rows, features, settings))
+        explained = jumped[-1].select("series_id", "feature").join(pl.DataFrame({"reason": _EXPLAINED}), how="cross")
+        found = drifted(rows, features, limits)
+        drift.append(found.join(explained, on=["series_id", "feature", "reason"], how="anti", maintain_order="left"))
+    in_order = (pl.col("feature").cast(pl.Enum(features)), pl.col("reason").cast(pl.Enum(_REASONS)))
+    return pl.concat([*jumped, pl.concat(drift).sort(*in_order, maintain_order=True)])
 
 
 def _without_silences(rows: pl.DataFrame) -> pl.DataFrame:
@@ -134,9 +139,9 @@ def _of_feature(rows: pl.DataFrame, feature: str, limits: Drift) -> pl.DataFrame
     before = pl.col("ago") >= window
     of_series = windows.group_by("series_id", maintain_order=True).agg(
         pl.len().alias("n_rows"),
-        *(pl.col(name).last().alias(name) for name in ("level", "spread", "missing")),
-        *(pl.col(name).filter(before).min().alias(f"least_{name}") for name in ("level", "spread")),
-        *(pl.col(name).filter(before).max().alias(f"most_{name}") for name in ("level", "spread", "missing")),
+        *(pl.col(name).last().alias(name) for name in _REASONS),
+        *(pl.col(name).filter(before).min().alias(f"least_{name}") for name in _EXPLAINED),
+        *(pl.col(name).filter(before).max().alias(f"most_{name}") for name in _REASONS),
     )
     reach = limits.factor * pl.col("most_spread")
     allowed = {

@@ -130,6 +130,15 @@ def stamped(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
     Steps that the zone has never seen (it skipped a day) have no row. Only earlier rows count, so that a stamp stays
     when more rows come.
     """
+    lacking = rows.filter(pl.col("time").is_null())["series_id"].unique()
+    if lacking.is_empty():
+        return rows
+    lacks = pl.col("series_id").is_in(lacking.implode())
+    parts = [rows.filter(~lacks), _stamped(rows.filter(lacks), frequency, zone)]
+    return pl.concat(parts).sort("series_id", "step", maintain_order=True)
+
+
+def _stamped(rows: pl.DataFrame, frequency: str, zone: str) -> pl.DataFrame:
     known = pl.col("time").is_not_null()
     clock = _clock(frequency, zone)
     offset = clock - (clock.dt.truncate("1d") if is_of_days(frequency) else pl.col("step"))

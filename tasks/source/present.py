@@ -46,6 +46,8 @@ def left_out(ingested: Ingested, ahead: pl.DataFrame) -> pl.DataFrame:
     """The rows of ``ahead`` that are left out, so that their series go on; of those whose newest rows, as they stand in
     the source, mostly lie ahead, none is: without them nothing would be known of their present.
     """
+    if ahead.is_empty():
+        return ahead
     newest = ingested.rows.group_by("series_id").tail(_NEWEST)
     wrong = newest.join(ahead.select(PLACE), on=PLACE, how="semi")["series_id"].value_counts(name="wrong")
     mostly = (

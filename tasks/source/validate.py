@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -22,12 +22,13 @@ from tasks.source.context import with_context
 from tasks.source.features import add_features
 from tasks.source.ingest import Ingested
 from tasks.source.parts import WHERE
+from tasks.source.pieces import pieces
 from tasks.source.policies import by_calendar, on_steps
 from tasks.source.present import PLACE, left_out, rows_ahead
 from tasks.source.seen import RAW
 from tasks.source.spelling import alike_series
 from tasks.source.stale import long_ended, stale_series, with_age
-from tasks.source.wild import wild_series
+from tasks.source.wild import compared_among, wild_series
 
 _LARGEST_HOLDOUT = 10  # one row in so many
 _MOST_STATES = 1 << 15
@@ -67,13 +68,73 @@ class Validated:
 
 
 def validate(ingested: Ingested, settings: Settings) -> Validated:
-    """Check every series, bring it to its calendar, compute its features, write out its gaps."""
-    source, columns = settings.source, settings.value_columns
+    """Check every series, bring it to its calendar, compute its features, write out its gaps.
+
+    Where a series is compared with itself alone, a few at a time.
+    """
+    source, among = settings.source, compared_among(settings)
     ahead = rows_ahead(ingested, source)
-    dropped = left_out(ingested, ahead).select(PLACE)
-    rows = ingested.rows.join(dropped, on=PLACE, how="anti", maintain_order="left")
-    lost = ahead.join(dropped, on=PLACE, how="anti", maintain_order="left")
-    rows, flagged = _screen(rows, _raw_checks(settings) | {"future_time": lambda _: _told_ahead(lost)})
+    dropped = left_out(ingested, ahead)
+    names = ingested.rows.select(pl.col("series_id").unique(maintain_order=True))
+    known = _Known(
+        alike_series(names), ahead, dropped, ahead.join(dropped, on=PLACE, how="anti", maintain_order="left")
+    )
+    parts = pieces(ingested.rows) if among else [ingested.rows]
+    placed = [_placed(replace(ingested, rows=part), known, settings) for part in parts]
+    as_of = ingested.as_of or _newest(placed, ingested, ahead)
+    done = [_completed(placed.pop(0), ingested, settings, as_of) for _ in range(len(placed))]
+    rows = pl.concat([part.rows for part in done], rechunk=True)
+    training = rows.filter("trains")["time"]
+    return Validated(
+        rows=rows,
+        quarantine=_told(pl.concat([found for part in done for found in part.aside]), source),
+        stale=pl.concat([part.stale for part in done]).sort("series_id"),
+        value_columns=settings.value_columns,
+        context_columns=settings.context_columns,
+        as_of=as_of,
+        train_start=training.min(),  # type: ignore[arg-type]
+        train_end=training.max(),  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What only all series together tell: which look ``alike``, which rows lie ``ahead``, of these the ones that are
+    ``dropped`` and those that cost their series (``lost``).
+    """
+
+    alike: pl.DataFrame
+    ahead: pl.DataFrame
+    dropped: pl.DataFrame
+    lost: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Some series on their calendar, those that were set ``aside``, and when the newest row became known."""
+
+    rows: pl.DataFrame
+    aside: list[pl.DataFrame]
+    newest: datetime | None
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """Some series as models may see them, those that were set ``aside``, and those whose feed has ended."""
+
+    rows: pl.DataFrame
+    aside: list[pl.DataFrame]
+    stale: pl.DataFrame
+
+
+def _placed(ingested: Ingested, known: _Known, settings: Settings) -> _Placed:
+    """What can be made of some series before it is known which moment it is."""
+    source, columns = settings.source, settings.value_columns
+    rows = ingested.rows
+    if len(known.dropped):
+        rows = rows.join(known.dropped.select(PLACE), on=PLACE, how="anti", maintain_order="left")
+    checks = _raw_checks(settings) | {"future_time": lambda r: _told_ahead(_of(known.lost, r))}
+    rows, flagged = _screen(rows, {"alike_series": lambda r: _of(known.alike, r)} | checks)
     rows = rows.sort("series_id", "time", maintain_order=True)
     rows = _deduplicated(rows, source)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
@@ -84,26 +145,21 @@ def validate(ingested: Ingested, settings: Settings) -> Validated:
     rows, wild = _screen(rows, {"wild_value": partial(wild_series, settings=settings)})
     rows, outside = _screen(rows, _support_checks(settings))
     rows, mislabelled = _with_known_states(rows, raw, source)
-    as_of = ingested.as_of or _newest(raw, ingested, settings, ahead)
-    rows = _with_gaps(rows, ingested.zone, source)
-    with_context_, lacking = with_context(rows, settings, ingested.zone)
-    rows, uninformed = _screen(with_context_, {"missing_context": lambda _: lacking})
+    newest = None if ingested.as_of is not None else _newest_placed(raw, ingested, settings, known.ahead)
+    return _Placed(rows, [flagged, more, off_calendar, undefined, wild, outside, mislabelled], newest)
+
+
+def _completed(placed: _Placed, ingested: Ingested, settings: Settings, as_of: datetime) -> _Completed:
+    """The rest of it, as of that moment."""
+    source, columns, until = settings.source, settings.value_columns, as_of - ingested.delay
+    rows = _with_gaps(placed.rows, ingested.zone, source)
+    informed, lacking = with_context(rows, settings, ingested.zone)
+    rows, uninformed = _screen(informed, {"missing_context": lambda _: lacking})
     rows = rows.with_columns(_trains(settings, as_of, ingested.delay))
     rows, unusable = _screen(rows, _training_checks(columns, source.min_rows))
-    rows, ended = _screen(rows, {"stale": partial(long_ended, source=source, until=as_of - ingested.delay)})
+    rows, ended = _screen(rows, {"stale": partial(long_ended, source=source, until=until)})
     rows = with_age(_with_trails(rows, ingested, settings, as_of), columns, source)
-    training = rows.filter("trains")["time"]
-    aside = [flagged, more, off_calendar, undefined, wild, outside, mislabelled, uninformed, unusable, ended]
-    return Validated(
-        rows=rows,
-        quarantine=_told(pl.concat(aside), source),
-        stale=stale_series(rows, source, as_of - ingested.delay),
-        value_columns=columns,
-        context_columns=settings.context_columns,
-        as_of=as_of,
-        train_start=training.min(),  # type: ignore[arg-type]
-        train_end=training.max(),  # type: ignore[arg-type]
-    )
+    return _Completed(rows, [*placed.aside, uninformed, unusable, ended], stale_series(rows, source, until))
 
 
 def prepared(ingested: Ingested, settings: Settings) -> pl.DataFrame:
@@ -111,7 +167,7 @@ def prepared(ingested: Ingested, settings: Settings) -> pl.DataFrame:
 
     Raises ``ValueError`` for series whose rows cannot be read or have no place in their calendar.
     """
-    rows, flagged = _screen(ingested.rows, _raw_checks(settings))
+    rows, flagged = _screen(ingested.rows, {"alike_series": alike_series} | _raw_checks(settings))
     rows = _deduplicated(rows.sort("series_id", "time", maintain_order=True), settings.source)
     rows, more = _screen(rows, {"duplicate_time": _duplicate_times})
     raw, off_calendar = _on_calendar(rows, ingested, settings)
@@ -138,16 +194,21 @@ def _screen(rows: pl.DataFrame, checks: dict[str, Check]) -> tuple[pl.DataFrame,
     failures = [pl.DataFrame(schema={"series_id": pl.String, "reason": pl.String, "detail": pl.String})]
     for reason, check in checks.items():
         failed = check(rows).select("series_id", pl.lit(reason).alias("reason"), "detail")
-        rows = rows.join(failed, on="series_id", how="anti", maintain_order="left")
-        failures.append(failed)
+        if len(failed):
+            rows = rows.join(failed, on="series_id", how="anti", maintain_order="left")
+            failures.append(failed)
     return rows, pl.concat(failures)
+
+
+def _of(found: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """What was ``found`` of the series of these rows."""
+    return found if found.is_empty() else found.join(rows, on="series_id", how="semi", maintain_order="left")
 
 
 def _raw_checks(settings: Settings) -> dict[str, Check]:
     source = settings.source
     raw = pl.any_horizontal(pl.col(f"^{RAW}.*$").is_infinite())
     checks: dict[str, Check] = {
-        "alike_series": alike_series,
         "missing_series": lambda rows: _count_where(
             rows, pl.col("series_id") == "", "found {} rows without a series, the first {}; expected a name in each"
         ),
@@ -347,8 +408,17 @@ def _with_trails(rows: pl.DataFrame, ingested: Ingested, settings: Settings, as_
     return informed.filter(~unknown).with_columns(pl.col("trains").fill_null(value=False))
 
 
-def _newest(raw: pl.DataFrame, ingested: Ingested, settings: Settings, ahead: pl.DataFrame) -> datetime:
-    """When the newest row became known that has its place in the calendar, whatever else is wrong with its series.
+def _newest(placed: Sequence[_Placed], ingested: Ingested, ahead: pl.DataFrame) -> datetime:
+    """When the newest row became known that has its place in the calendar, or any where none has one."""
+    found = [part.newest for part in placed if part.newest is not None]
+    newest = max(found) if found else ingested.rows.join(ahead, on=["file", "row"], how="anti")["known"].max()
+    assert isinstance(newest, datetime)
+    return newest
+
+
+def _newest_placed(raw: pl.DataFrame, ingested: Ingested, settings: Settings, ahead: pl.DataFrame) -> datetime | None:
+    """When the newest of these rows became known that has its place in the calendar, whatever else is wrong with its
+    series.
 
     A series with a date that cannot be right says nothing: it would date all others.
     """
@@ -360,10 +430,7 @@ def _newest(raw: pl.DataFrame, ingested: Ingested, settings: Settings, ahead: pl
     placed, failed = _on_calendar(others, ingested, settings)
     dated = failed.filter(reason="off_calendar")["series_id"]
     crowded = _firsts_of_steps(others.filter(pl.col("series_id").is_in(dated.implode())), ingested, settings)
-    newest = pl.concat([part["known"] for part in (raw, placed, crowded)]).max()
-    if newest is None:
-        newest = ingested.rows.join(ahead, on=["file", "row"], how="anti")["known"].max()
-    assert isinstance(newest, datetime)
+    newest: datetime | None = pl.concat([part["known"] for part in (raw, placed, crowded)]).max()  # type: ignore[assignment]
     return newest
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from tasks.alerts.hook import HookError, hook_call, persistently
 from tasks.alerts.hysteresis import Hysteresis, beginnings, last_before
-from tasks.alerts.inputs import drifted
+from tasks.alerts.inputs import drifted, inputs_drifted
 from tasks.alerts.ledger import key_of, within_rate
 from tasks.alerts.of_rows import overdue
 from tasks.alerts.rule import ANY, Rule
@@ -27,6 +28,7 @@ from tasks.alerts.sequence import first_rows, valued
 from tasks.alerts.surprise import with_surprise
 from tasks.config.errors import ConfigurationError
 from tasks.config.sections.alerts import Alerts, Drift, Hook
+from tasks.config.sections.promote import Promote
 from tasks.config.settings import read_settings
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=40)
@@ -207,6 +209,25 @@ def test_inputs_that_are_no_longer_what_they_were_are_seen(walk, change, reasons
 
 def test_a_series_too_short_to_compare_is_not_judged(walk) -> None:
     assert drifted(walk(at_the_end(lambda x: 100.0 * x), n=149), ["x"], Drift(window=30)).is_empty()
+
+
+def test_inputs_judged_a_few_series_at_a_time_are_those_of_all_at_once(walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_missing = at_the_end(lambda x: np.where(np.arange(30) % 2, x, np.nan))
+    changes = {"A": half_missing, "B": lambda x: x, "C": at_the_end(lambda x: 100.0 * x), "D": half_missing}
+    parts = [
+        walk(change)
+        .with_columns(series_id=pl.lit(series), y=2.0 * pl.col("x"))
+        .with_columns(time=pl.lit(datetime(2024, 1, 1, tzinfo=UTC)) + pl.duration(days=pl.int_range(pl.len())))
+        for series, change in changes.items()
+    ]
+    rows = pl.concat(parts).with_columns(age=pl.lit(0), stale=pl.lit(value=False), trains=pl.lit(value=True))
+    validated: Any = SimpleNamespace(rows=rows, value_columns=["x", "y"])
+    settings: Any = SimpleNamespace(alerts=Alerts(drift=Drift(window=30)), promote=Promote())
+    whole = inputs_drifted(validated, settings)
+    monkeypatch.setattr("tasks.source.pieces.AT_ONCE", 1)
+    assert inputs_drifted(validated, settings).equals(whole)
+    assert {*whole["series_id"]} == {"A", "C", "D"}
+    assert whole["reason"].str.starts_with("jump").any()
 
 
 class Listener:

@@ -49,6 +49,30 @@ def test_each_poison_has_its_own_reason_and_harms_nobody(settings_for: Build, ho
     assert (mixed.train_start, mixed.train_end) == (clean.train_start, clean.train_end)
 
 
+@pytest.mark.parametrize("at_once", [1, 150])
+def test_series_validated_a_few_at_a_time_are_those_of_all_at_once(
+    settings_for: Build, hourless: Prices, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Rows stand mixed in the source; two series look alike, one lies ahead, some have gaps or have ended."""
+    healthy = [hourless(f"ok{seed}", seed=seed) for seed in range(4)]
+    gaps = hourless("gaps", seed=5).filter(pl.int_range(pl.len()) % 7 != 3)
+    ended = hourless("ended", seed=6).head(40)
+    alike, ahead = hourless("ok1 ", seed=7), hourless("ahead", seed=8).with_columns(pl.col("date").dt.offset_by("90y"))
+    poisoned = [poison(hourless(reason)) for reason, poison in POISONS.items()]
+    mixed = pl.concat([*healthy, gaps, ended, alike, ahead, *poisoned]).with_row_index("row")
+    rows = mixed.sort(pl.col("row").rank("ordinal").over("symbol"), "row").drop("row")
+    settings = settings_for(rows, source={"unsorted": "reject", "frequency": "1d", "stale_after": 3})
+    whole = _read(settings)
+    monkeypatch.setattr("tasks.source.pieces.AT_ONCE", at_once)
+    few = _read(settings)
+    assert few.rows.equals(whole.rows)
+    assert few.quarantine.equals(whole.quarantine)
+    assert few.stale.equals(whole.stale)
+    assert (few.as_of, few.train_start, few.train_end) == (whole.as_of, whole.train_start, whole.train_end)
+    assert {"alike_series", "future_time", "off_calendar"} <= {*whole.quarantine["reason"]}
+    assert whole.stale["series_id"].to_list() == ["ended"]
+
+
 def test_declared_policies_mend_what_they_name(settings_for: Build, prices: Prices) -> None:
     tidy = prices()
     revised = pl.concat([tidy.head(-1), tidy.tail(1).with_columns(close=9.0), tidy.tail(1)])
