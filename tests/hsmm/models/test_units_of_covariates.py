@@ -236,6 +236,27 @@ def test_models_saved_without_units_are_read(tmp_path: Path) -> None:
     assert hsmm.load(tmp_path / "old").score(y, context=c) == model.score(y, context=c)
 
 
+@pytest.mark.parametrize(
+    ("link", "weight", "factor", "origin"), [("one_over_x", 1e-12, 1.0, 1e4), ("identity", 1e-18, 1e-6, 7.0)]
+)
+def test_a_row_that_hardly_weighs_leaves_no_law_without_a_mean(
+    link: str, weight: float, factor: float, origin: float
+) -> None:
+    """Where a gamma law's line ends beside such a row, rounding in the covariates' own units carries nothing beyond."""
+    c = np.linspace(-1.0, 1.0, 40)
+    level = 1.05 - c
+    mean = 1.0 / level if link == "one_over_x" else level
+    y = np.r_[np.random.default_rng(0).gamma(20.0, mean / 20.0), 1.0]
+    data = Sequences.from_arrays(y, covariates=(factor * np.r_[c, 1.3] + origin)[:, None])
+    weights = torch.ones(1, 41, 1, dtype=torch.float64)
+    weights[0, -1] = weight
+    law = GLM(family="gamma", inverse_link=link).initialise(data, torch.zeros(1, 41, dtype=torch.int64), 1)
+    for _ in range(4):
+        law = law.maximise(data, weights)
+    assert bool(law.parameters["scale"].isfinite().all())
+    assert bool(law.log_potentials(data)[0, :-1].isfinite().all())
+
+
 def test_a_mean_near_overflow_makes_a_row_impossible_and_no_error() -> None:
     emission = GLM.from_parameters(coef=[[1.0]], intercept=[0.0], family="poisson")
     model = hsmm.HMM.from_parameters(initial_prob=[1.0], transition_prob=[[1.0]], emission=emission)

@@ -201,7 +201,7 @@ class Problem:
     def _by_row(self, coordinates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predictor = self.design.predictor(self.parameters(coordinates))
         value, slope, bend = self.response.slopes(self.y.unsqueeze(-3), predictor, self.scale, self.link)
-        if self.has_walls and self.response.has_boundary:
+        if self.has_walls:
             value = torch.where(self._near_wall(predictor), torch.inf, value)
         total = (self.weight * value.squeeze(-2)).sum(-1)
         if not bool(total.isfinite().all()):
@@ -212,6 +212,9 @@ class Problem:
 
     def _near_wall(self, predictor: Tensor) -> Tensor:
         """Rows whose mean is so near to the end of its range that rounding could carry it beyond."""
+        if self.response.name == "gamma":  # of any unit: beside what is usual
+            reach = predictor if self.link.name in ("identity", "one_over_x") else self.link.mean(predictor)
+            return ~(reach > _LEAST_MEAN * reach.abs().amax(-1, keepdim=True))
         mean = self.link.mean(predictor)
         low = ~(mean >= _LEAST_MEAN)
         return low | (mean > 1.0 - _LEAST_MEAN) if self.response.name == "bernoulli" else low

@@ -36,7 +36,6 @@ class Response(ABC):
     has_scale: ClassVar[bool] = False
     support: ClassVar[Support] = NUMBERS
     least_scale: ClassVar[float] = 1e-8
-    has_boundary: ClassVar[bool] = True
 
     @abstractmethod
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -198,7 +197,7 @@ class NegativeBinomial(Response):
 class Gamma(Response):
     """Shape 1 / scale, variance scale · mean²."""
 
-    name, link, has_scale, support, has_boundary = "gamma", "one_over_x", True, POSITIVE, False
+    name, link, has_scale, support = "gamma", "one_over_x", True, POSITIVE
     most_scale: ClassVar[float] = 1e6
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
@@ -227,6 +226,7 @@ class Gamma(Response):
     def best_scale(self, y: Tensor, predictor: Tensor, scale: Tensor, weight: Tensor, link: InverseLink) -> Tensor:
         """The root of log a - digamma(a) = mean of y/μ - log(y/μ) - 1, a = 1 / scale, by Newton in log(a)."""
         log_ratio = y.log() - link.log_mean(predictor)
+        weight = torch.where(log_ratio.isfinite(), weight, 0.0)  # no scale helps rows that have no mean
         total = weight.sum((-1, -2), keepdim=True)
         gap = _weighted(weight, torch.expm1(log_ratio) - log_ratio).sum((-1, -2), keepdim=True)
         gap = (gap / total.clamp(min=1e-300)).clamp(min=1e-12)
@@ -241,7 +241,7 @@ class Gamma(Response):
 class Gaussian(Response):
     """``scale`` is the variance."""
 
-    name, link, has_scale, has_boundary = "gaussian", "identity", True, False
+    name, link, has_scale = "gaussian", "identity", True
 
     def log_density(self, y: Tensor, predictor: Tensor, scale: Tensor, link: InverseLink) -> Tensor:
         return -0.5 * (y - link.mean(predictor)) ** 2 / scale - (_HALF_LOG_2PI + 0.5 * scale.log())
