@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.alerts.check import check_alerts
 from tasks.alerts.hook import Call, HookError, hook_call, persistently
 from tasks.alerts.ledger import DELIVERED, PENDING, Ledger, bring_up
-from tasks.config.errors import PipelineError
+from tasks.config.errors import LineageError, PipelineError
 from tasks.config.moments import steps_in
 from tasks.config.outcome import AlertsSummary, RunSummary
 from tasks.config.progress import say
@@ -119,10 +119,13 @@ def alerted(settings: Settings, work: Callable[[], Any], step: Callable[..., Ale
     """What ``work`` says of itself, and what its alerts came to.
 
     Of work that fails, too, what is due is noted and told: that every series was set aside is the gravest alert of all.
+    Not of work that is refused since a configuration does not fit the rows that are published.
     """
     check_alerts(settings)
     try:
         summary = work()
+    except LineageError:
+        raise
     except PipelineError:
         step(settings)
         raise

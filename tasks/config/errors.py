@@ -41,6 +41,10 @@ class LineageError(PipelineError):
     exit_status = 2
 
 
+class MisreadError(LineageError):
+    """No series can be used as rows are read now, which is otherwise than those were that are published."""
+
+
 class OutputError(PipelineError):
     """The state table cannot be read or written."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from tasks.config.components import label
 from tasks.config.settings import Settings
 
 
@@ -20,6 +21,27 @@ def meaning(settings: Settings) -> dict[str, Any]:
         "source.timezone": source.timezone,
         "fit.scale": settings.fit.scale,
     }
+
+
+def reading(settings: Settings) -> dict[str, Any]:
+    """The keys that decide which rows can be read and used, though not what they mean."""
+    elsewhere = {"path", "query", "version", *(key.removeprefix("source.") for key in meaning(settings))}
+    source = settings.source.model_dump(mode="json", exclude=elsewhere)
+    return {
+        **{f"source.{key}": value for key, value in source.items()},
+        "model.emission": [label(choice) for choice in settings.model.emission],
+        "fit.train_window": settings.fit.train_window,
+        "promote.holdout": settings.promote.holdout,
+    }
+
+
+def told_changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which keys changed, from what to what; empty if none did."""
+    changed = [key for key in now if before.get(key) != now[key]]
+    return ", ".join(
+        f"`{key}`" if key in ("features", "context") else f"`{key}` was {before.get(key)!r} and is {now[key]!r}"
+        for key in changed
+    )
 
 
 def digest(means: dict[str, Any]) -> str:

@@ -112,6 +112,7 @@ class RunSummary(TypedDict, total=False):
     occasion: Occasion
     lineage: str
     means: dict[str, Any]
+    reads: dict[str, Any]
     sample: dict[str, list[list[Any]]]
     n_series: int
     n_published: int

@@ -8,7 +8,7 @@ from typing import cast
 
 import polars as pl
 
-from tasks.config.meaning import meaning
+from tasks.config.meaning import meaning, reading
 from tasks.config.outcome import BestCandidate, ChosenCandidate, Occasion, RunSummary
 from tasks.config.settings import Settings
 from tasks.fitting.candidates import naming
@@ -53,6 +53,7 @@ def describe_input(
         "occasion": occasion,
         "lineage": lineage,
         "means": meaning(settings),
+        "reads": reading(settings),
         "sample": sampled(validated),
         "n_published": 0,
         "n_held": 0,

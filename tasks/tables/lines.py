@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.config.components import goes_by_place
 from tasks.config.errors import LineageError
-from tasks.config.meaning import digest, meaning
+from tasks.config.meaning import digest, meaning, told_changes
 from tasks.config.settings import Settings
 from tasks.tables.publishes import summaries
 
@@ -43,7 +43,8 @@ def refuse_another_meaning(known: dict[str, Any], settings: Settings) -> None:
     means = meaning(settings)
     if is_of(known, digest(means)):
         return
-    raise another_line(f"found another meaning of rows than is published: {_changes(known['means'], means)}", settings)
+    changes = told_changes(known["means"], means)
+    raise another_line(f"found another meaning of rows than is published: {changes}", settings)
 
 
 def is_of(known: dict[str, Any], meant: str) -> bool:
@@ -57,12 +58,4 @@ def another_line(found: str, settings: Settings) -> LineageError:
         f"{found}; expected what {settings.output.states!r} holds for {settings.name!r}. Undo it; or choose another "
         "`name`, or another `output.states`; or begin a new line of rows in this table with `--new-lineage`. "
         f"{NOTHING_FITTED}"
-    )
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    changed = [key for key in now if before.get(key) != now[key]]
-    return ", ".join(
-        f"`{key}`" if key in ("features", "context") else f"`{key}` was {before.get(key)!r} and is {now[key]!r}"
-        for key in changed
     )

@@ -13,7 +13,8 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.errors import AllQuarantinedError, PipelineError, UnservedError
+from tasks.config.errors import AllQuarantinedError, MisreadError, PipelineError, UnservedError
+from tasks.config.meaning import reading, told_changes
 from tasks.config.outcome import IN_SHARDS, Finding, Occasion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
@@ -151,12 +152,27 @@ publish_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish)
 
 
 def require_series(validated: Validated, settings: Settings, key: str, occasion: Occasion) -> None:
-    """Raises ``AllQuarantinedError`` if no series is left; the reasons are in the quarantine table by then."""
+    """Raises ``AllQuarantinedError`` if no series is left; the reasons are in the quarantine table by then.
+
+    Of a night whose configuration reads rows otherwise than the newest publish did, nothing is noted: that is no news
+    of the source, and its moment may be misread, too. Raises ``MisreadError`` then.
+    """
     if not validated.rows.is_empty():
         return
+    if occasion == "night" and (changes := _read_otherwise(settings)):
+        raise MisreadError(
+            f"{str(all_set_aside(validated.quarantine)).rstrip('.')}. Since the newest publish {changes}: undo it, or "
+            "choose what fits these rows. Nothing was written."
+        )
     found: Finding = "refused" if occasion == "night" else occasion
     append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, found)
     raise all_set_aside(validated.quarantine)
+
+
+def _read_otherwise(settings: Settings) -> str:
+    """Which keys that decide what rows can be used have changed since the newest publish, if it says so."""
+    before = (newest_summary(settings.output.states, settings.name) or {}).get("reads", {})
+    return told_changes(before, {key: value for key, value in reading(settings).items() if key in before})
 
 
 def all_set_aside(quarantined: pl.DataFrame) -> AllQuarantinedError:

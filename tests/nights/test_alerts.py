@@ -449,7 +449,8 @@ def test_that_every_series_is_set_aside_is_told_though_the_night_fails(made, row
 
 def test_a_run_that_is_refused_ends_no_alert_and_its_own_end_with_the_next_night(made, night, rows) -> None:
     place = made("here")
-    rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x")).write_parquet(place.source)
+    half = rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x"))
+    half.write_parquet(place.source)
 
     def found() -> dict[tuple[str, str], bool]:
         told = alerts(place).filter(kind="quarantine").select("series_id", "rule", pl.col("released").is_null())
@@ -458,8 +459,10 @@ def test_a_run_that_is_refused_ends_no_alert_and_its_own_end_with_the_next_night
 
     night(place, 155)
     ((of_b, _),) = found().items()
-    wrong = place.command("run", *TWO, "--set", "source.min_rows=9999")  # as of the newest row, later than any night
+    rows.with_columns(x=pl.lit(np.inf)).write_parquet(place.source)
+    wrong = place.command("run", *TWO)  # as of the newest row, later than any night
     assert (wrong.status, "all 2 series are quarantined" in wrong.err) == (2, True)
+    half.write_parquet(place.source)
     during = found()
     assert during.pop(of_b)
     assert during
@@ -571,16 +574,30 @@ def set_aside(place) -> list[str]:
     return told["series_id"].to_list()
 
 
-def test_what_a_wrong_option_had_set_aside_is_over_once_the_night_is_worked_without_it(made, rows, toy) -> None:
-    """Of the same moment: what a run that is refused finds is no cause that goes on after one that publishes."""
+def test_what_stopped_a_night_is_over_once_it_is_worked_without_it(made, rows, toy) -> None:
+    """Of the same moment: what a run that is refused finds is no cause that goes on after one that publishes. What an
+    option keeps it from reading is no news of the source at all.
+    """
     place, when = made("here"), ("--as-of", str(toy.day(150)))
     (place.folder / "mlflow.db").touch()
     held = rows.with_columns(x=pl.when(pl.col("symbol") == "B").then(np.inf).otherwise("x"))
-    pl.concat([rows, held.filter(symbol="B").with_columns(symbol=pl.lit("C"))]).write_parquet(place.source)
+    three = pl.concat([rows, held.filter(symbol="B").with_columns(symbol=pl.lit("C"))])
+    three.write_parquet(place.source)
     assert place.command("run", *when, *TWO).status == 0
-    wrong = place.command("run", *when, *TWO, "--set", "source.min_rows=9999", "--json")
-    assert wrong.status == 2
+    noted = alerts(place), place.quarantine()
+    for option, found in (
+        ("source.min_rows=9999", "Since the newest publish `source.min_rows` was 20 and is 9999: undo it"),
+        ("source.available_after=1h", "the source has other values than those that are published"),
+    ):
+        if found.startswith("the source"):
+            three.with_columns(x=-7 * pl.col("x").shift(3)).write_parquet(place.source)
+        wrong = place.command("run", *when, *TWO, "--set", option, "--set", 'alerts.also=["held"]')
+        assert (wrong.status, found in wrong.err) == (2, True), wrong.err
+        assert (alerts(place).equals(noted[0]), place.quarantine().equals(noted[1])) == (True, True)
+    three.with_columns(x=pl.lit(np.inf)).write_parquet(place.source)
+    assert place.command("run", *when, *TWO).status == 2
     assert {*set_aside(place)} == {"A", "B", "C"}
+    three.write_parquet(place.source)
     for _ in range(2):
         said = place.command("run", *when, *TWO, "--json")
         assert (said.status, said.last_json["verdict"]) == (0, "ALREADY_PUBLISHED")
