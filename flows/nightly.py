@@ -24,7 +24,7 @@ from tasks.fitting.finished import Store
 from tasks.fitting.fit import Fitted, fit_task
 from tasks.judgement.champion import champion_at, check_followed, jumped_inputs, keep_champion, told_jumps
 from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
-from tasks.judgement.promote import settle_again, settle_newest, settle_task
+from tasks.judgement.promote import settle_again, settle_newest, settle_task, told_kept_elsewhere
 from tasks.judgement.shards import series_of_shards
 from tasks.registry.client import reach_registry
 from tasks.registry.local import check_local_database
@@ -119,6 +119,7 @@ def fit_and_judge(
     repair = settle_newest(settings, registry)
     champion = champion_at(registry, settings, validated.as_of, key, line)
     notes += [*repair.notes, *([champion.note] if champion is not None and champion.note else [])]
+    notes += told_kept_elsewhere(registry, settings)
     notes += told_jumps(jumped_inputs(champion, validated, settings))
     shards = series_of_shards(validated, settings)
     if len(shards) > 1:

@@ -64,7 +64,7 @@ def publish_shards(
     key, version = summary["run_key"], summary["model_version"]
     assert version is not None
     names = read_names(settings.output.states, settings.name)
-    publish_before_task(validated, settings, key, found, summary["occasion"])
+    publish_before_task(validated, settings, key, found, summary)
     seen = list[Observed]()
     shown: Decoded | None = None
     counts: RunSummary = {"n_published": 0, "n_held": 0}

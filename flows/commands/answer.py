@@ -15,5 +15,5 @@ def print_json(said: Mapping[str, object], wanted: bool, *, counted: bool = Fals
     What is kept for later runs alone is left out.
     """
     if wanted:
-        said = {name: value for name, value in said.items() if name not in ("sample", "reads")}
+        said = {name: value for name, value in said.items() if name != "reads"}
         print_line(json.dumps(steps_in(said) if counted else said))

@@ -19,6 +19,10 @@ def init(source: str, *, output: str | None = None, set_: Assignments = None, js
         The configuration's path; by default named after the source. Nothing is replaced.
     """
     hush()
+    from tasks.source.parts import check_there
+
+    if not source.endswith(".toml"):
+        check_there(source)
     from tasks.source.look.write import look_and_write
 
     said = look_and_write(source, output, set_ or ())

@@ -109,6 +109,17 @@ DRIFT_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
     }
 )
 
+SAMPLE_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
+    {
+        "series_id": "string",
+        "time": "timestamp",
+        "feature": "string",
+        "value": "double",
+        "lineage": "string",
+        "model_name": "string",
+    }
+)
+
 RESULT_COLUMNS: MappingProxyType[str, Kind] = MappingProxyType(
     {
         "series_id": "string",

@@ -113,7 +113,6 @@ class RunSummary(TypedDict, total=False):
     lineage: str
     means: dict[str, Any]
     reads: dict[str, Any]
-    sample: dict[str, list[list[Any]]]
     n_series: int
     n_published: int
     n_held: int

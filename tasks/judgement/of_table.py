@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from tasks.config.errors import OutputError
 from tasks.registry.client import FOLLOWED, TABLE, Version
 from tasks.tables.places import is_local
+from tasks.tables.storage import open_table
 
 
 def of_table(versions: dict[int, Version], table: str | None) -> dict[int, Version]:
@@ -44,6 +46,19 @@ def is_made_for(version: Version, table: str) -> bool:
 def are_of_two(one: Version, other: Version) -> bool:
     """Whether two versions say that they were made for different tables."""
     return TABLE in one.tags and TABLE in other.tags and not is_made_for(one, other.tags[TABLE])
+
+
+def is_kept_by_another(alias: Version | None, table: str) -> bool:
+    """Whether the alias is with a version that was made for another table, and that table is there: it stays with it.
+
+    Two configurations of one name would else move it to and fro, night after night.
+    """
+    if alias is None or TABLE not in alias.tags or is_made_for(alias, table):
+        return False
+    try:
+        return open_table(alias.tags[TABLE], {}) is not None
+    except OutputError:
+        return True
 
 
 def _place(table: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import task
@@ -27,7 +27,7 @@ from tasks.config.telling import TRACKING_AWAY
 from tasks.fitting.bundle import check_canary, load_bundle
 from tasks.judgement.champion import in_force_of, is_of
 from tasks.judgement.judge import all_codes
-from tasks.judgement.of_table import are_of_two, of_table
+from tasks.judgement.of_table import are_of_two, is_kept_by_another, is_made_for, of_table
 from tasks.judgement.repair import Repair, repaired
 from tasks.registry.client import FOLLOWED, LINEAGE, PREVIOUS, ROLLED_BACK, TABLE, Registry, Version, reach_registry
 from tasks.tables.names import read_name_rows, rewrite_names
@@ -45,7 +45,7 @@ def promote(
     table: str | None = None,
     only_newer: bool = False,
 ) -> Promotion:
-    """Make a version (by default the newest) the champion; what the gate said of it, and which one was before.
+    """Make a version (by default the table's newest) the champion; what the gate said of it, and which one was before.
 
     Raises ``PromotionError`` where the gate did not say PROMOTE, the registered files cannot be loaded and decode their
     canary, or it was made for another ``table`` than this (by default the champion's). With ``only_newer`` the alias
@@ -53,7 +53,7 @@ def promote(
     one that this was judged against.
     """
     say("promote")
-    chosen = _version(registry, name, version)
+    chosen = _version(registry, name, version, table)
     before = registry.champion(name)
     said: Promotion = {
         "model_name": name,
@@ -72,7 +72,9 @@ def promote(
     if not only_newer:
         _refuse_another_table(registry, name, chosen, before, table)
     if not only_newer and before is not None:
-        _refuse_another_lineage(chosen, _version(registry, name, before), name)
+        champion = _version(registry, name, before)
+        if not are_of_two(chosen, champion):
+            _refuse_another_lineage(chosen, champion, name)
     if only_newer and (_is_rolled_back(chosen) or _is_behind(chosen, registry, name, before)):
         return said
     check_usable(registry, name, chosen.number)
@@ -86,15 +88,17 @@ promote_task = task(name="promote", cache_policy=NO_CACHE)(promote)
 
 
 def promote_newest(registry: Registry, name: str, table: str | None = None) -> Promotion:
-    """Make the newest version of a table that passed its gate the champion, unless a newer one is, or it was rolled
-    back.
+    """Make the newest version of a table that passed its gate the champion, unless a newer one is, it was rolled back,
+    or the alias stays with another table.
 
     Doing it twice changes nothing, and a night that the gate held is no error.
     """
-    own = of_table({version.number: version for version in registry.versions(name)}, table)
+    versions = {version.number: version for version in registry.versions(name)}
+    own = of_table(versions, table)
     passed = [v for v in own.values() if v.tags.get("verdict") == "PROMOTE" and not _is_rolled_back(v)]
     newest = max(passed, key=lambda version: (_as_of(version), version.number), default=None)
-    if newest is not None:
+    alias = versions.get(registry.champion(name) or 0)
+    if newest is not None and not (table and is_kept_by_another(alias, table)):
         promote(registry, name, newest.number, only_newer=True)
     return {"model_name": name, "model_version": registry.champion(name)}
 
@@ -105,8 +109,8 @@ promote_newest_task = task(name="promote", cache_policy=NO_CACHE, **PATIENTLY)(p
 def settle(settings: Settings, summary: RunSummary, registry: Registry | None = None) -> None:
     """What follows a publish: deaths (and lives after a rollback) are noted, the alias moves. Twice changes nothing.
 
-    A version that the registry has lost is not promoted, nor is one of a backfill into another table than the
-    champion's.
+    A version that the registry has lost is not promoted, nor is one for another table than the champion's: not by a
+    backfill, and by a night only where that table is gone.
     """
     gate, version = summary.get("gate"), summary.get("model_version")
     follow(settings, summary, registry)
@@ -119,6 +123,8 @@ def settle(settings: Settings, summary: RunSummary, registry: Registry | None = 
         return
     alias = known.get(reached.champion(settings.name) or 0)
     if summary["occasion"] == "backfill" and alias is not None and are_of_two(known[version], alias):
+        return
+    if is_kept_by_another(alias, settings.output.states):
         return
     promote(reached, settings.name, version, only_newer=True)
 
@@ -137,11 +143,28 @@ def follow(settings: Settings, published: RunSummary, registry: Registry | None 
     made = published.get("model_version") if "gate" in published else None
     before = {number: one for number, one in of_table(versions, settings.output.states).items() if number != made}
     own = in_force_of(before, datetime.fromisoformat(published["as_of"]), line)
+    if is_kept_by_another(alias, settings.output.states):
+        return
     if alias is not None and own is not None and not is_of(alias, line):
         reached.move_champion(settings.name, own.number)
 
 
 follow_task = task(name="follow", cache_policy=NO_CACHE, **PATIENTLY)(follow)
+
+
+def told_kept_elsewhere(registry: Registry | None, settings: Settings) -> list[str]:
+    """What a user should know whose model will not bear the alias, since another table of the same name has it."""
+    if registry is None:
+        return []
+    versions = {version.number: version for version in registry.versions(settings.name)}
+    alias, states = versions.get(registry.champion(settings.name) or 0), settings.output.states
+    if alias is None or not is_kept_by_another(alias, states):
+        return []
+    return [
+        f"two tables are filled under the name {settings.name!r}: the alias `champion` stays with "
+        f"{alias.tags[TABLE]!r}, and {states!r} follows versions of its own. Choose another `name` for one of them, or "
+        "let `hsmm promote` of this configuration take the alias."
+    ]
 
 
 def settle_again(settings: Settings, published: RunSummary, key: str) -> Repair:
@@ -172,16 +195,20 @@ def rollback(registry: Registry, name: str, table: str | None = None) -> Promoti
     """Make the champion before this one the champion again, the last one of the ``table`` (by default the champion's)
     whose files are there.
 
-    Where none is, and the files of this one are gone too, no version is the champion any more. Raises
-    ``PromotionError`` where there is none to go back to.
+    Where none is, and the files of this one are gone too, no version is the champion any more. Where the alias stays
+    with another table, it does: the table goes back to what it followed before. Raises ``PromotionError`` where there
+    is none to go back to.
     """
-    now = registry.champion(name)
-    if now is None:
+    alias = registry.champion(name)
+    if alias is None:
         raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
-    table = table or _version(registry, name, now).tags.get(TABLE)
-    passed, previous = [now], _before(registry, name, now, table)
+    champion = _version(registry, name, alias)
+    beside = table is not None and is_kept_by_another(champion, table)
+    now = _followed_by(registry, name, table) if beside else alias
+    table, tag = table or champion.tags.get(TABLE), FOLLOWED if beside else PREVIOUS
+    passed, previous = [now], _before(registry, name, now, table, tag)
     while previous is not None and _is_lost(registry, name, previous):
-        passed, previous = [*passed, previous], _before(registry, name, previous, table)
+        passed, previous = [*passed, previous], _before(registry, name, previous, table, tag)
     if previous is None and not _is_lost(registry, name, now):
         more = "" if len(passed) == 1 else f" (the files of {', '.join(map(str, passed[1:]))} are gone)"
         raise PromotionError(
@@ -191,24 +218,35 @@ def rollback(registry: Registry, name: str, table: str | None = None) -> Promoti
         )
     for version in passed:
         registry.tag_version(name, version, {ROLLED_BACK: "true"})
-    if previous is None:
+    if previous is None and not beside:
         registry.drop_champion(name)
-    else:
+    elif previous is not None and not beside:
         registry.move_champion(name, previous)
     return {"model_name": name, "model_version": previous, "verdict": "ROLLED_BACK", "previous": now}
 
 
-def _before(registry: Registry, name: str, number: int, table: str | None) -> int | None:
-    """The champion of the same lineage and table before this one."""
+def _followed_by(registry: Registry, name: str, table: str | None) -> int:
+    """The version in force of a table that does not have the alias."""
+    own = {v.number: v for v in registry.versions(name) if table is not None and is_made_for(v, table)}
+    found = in_force_of(own, datetime.max.replace(tzinfo=UTC), None)
+    if found is None:
+        raise PromotionError(
+            f"no version of {name} is in force for the table {table!r}; there is nothing to roll back."
+        )
+    return found.number
+
+
+def _before(registry: Registry, name: str, number: int, table: str | None, tag: str) -> int | None:
+    """The champion of the same lineage and table before this one, as a ``tag`` of each version says."""
     line = _version(registry, name, number).tags.get(LINEAGE)
     versions = {version.number: version for version in registry.versions(name)}
     own = of_table(versions, table)
     own |= {other: version for other, version in versions.items() if TABLE not in version.tags}
     own = {other: version for other, version in own.items() if is_of(version, line)}
-    previous = _version(registry, name, number).tags.get(PREVIOUS)
-    while previous is not None and int(previous) not in own:
-        previous = _version(registry, name, int(previous)).tags.get(PREVIOUS)
-    return None if previous is None else int(previous)
+    previous = int(_version(registry, name, number).tags.get(tag) or 0)
+    while previous and previous not in own:
+        previous = int(_version(registry, name, previous).tags.get(tag) or 0)
+    return previous or None
 
 
 def _is_lost(registry: Registry, name: str, number: int) -> bool:
@@ -230,11 +268,12 @@ def check_usable(registry: Registry, name: str, version: int) -> None:
         check_canary(load_bundle(downloaded), downloaded)
 
 
-def _version(registry: Registry, name: str, number: int | None) -> Version:
+def _version(registry: Registry, name: str, number: int | None, table: str | None = None) -> Version:
     versions = registry.versions(name)
     if not versions:
         raise PromotionError(f"there is no registered model {name!r}; run its configuration first.")
-    found = versions[-1] if number is None else next((v for v in versions if v.number == number), None)
+    own = [version for version in versions if table is not None and is_made_for(version, table)] or versions
+    found = own[-1] if number is None else next((v for v in versions if v.number == number), None)
     if found is None:
         there = [str(version.number) for version in versions[-_MOST_NAMED:]]
         expected = f"one of {', '.join(there)}" if len(there) > 1 else there[0]

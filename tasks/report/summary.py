@@ -15,7 +15,6 @@ from tasks.fitting.candidates import naming
 from tasks.fitting.fit import Fitted
 from tasks.judgement.champion import Champion
 from tasks.judgement.judge import Judged
-from tasks.source.sample import sampled
 from tasks.source.ties import told_ties
 from tasks.source.validate import Validated
 from tasks.source.wild import told_far
@@ -54,7 +53,6 @@ def describe_input(
         "lineage": lineage,
         "means": meaning(settings),
         "reads": reading(settings),
-        "sample": sampled(validated),
         "n_published": 0,
         "n_held": 0,
         **describe_quarantine(validated),

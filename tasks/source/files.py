@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from glob import has_magic
@@ -20,6 +21,7 @@ _OTHERS = {
     **dict.fromkeys((".feather", ".arrow", ".ipc"), "an Arrow file"),
 }
 LOG = "_delta_log"
+_MOST_OTHERS = 50_000
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -81,14 +83,24 @@ def _local_files(path: str, root: str) -> Iterable[str]:
     if place.is_dir() and place.resolve() == Path(place.resolve().anchor):
         raise ValueError("it is the root of all files: name the folder that holds the source")
     if place.is_dir():
-        found = [str(file) for file in place.rglob("*") if file.is_file()]
-        read = [name for name in found if name.lower().endswith((*PARQUET, *TEXT))]
-        return [f"{root}/{Path(name).relative_to(place)}" for name in read]
+        return [f"{root}/{file.relative_to(place)}" for file in _files_within(place)]
     if place.exists() or not has_magic(path):
         return [path] if place.exists() else []
     from glob import glob
 
     return [name for name in glob(path, recursive=True) if Path(name).is_file()]
+
+
+def _files_within(place: Path) -> Iterator[Path]:
+    """The files of a folder that could be a source's; raises ``ValueError`` among far too many that could not."""
+    n_others = 0
+    for folder, inner, names in os.walk(place):
+        inner[:] = [name for name in inner if not _is_hidden(name)]
+        read = [name for name in names if name.lower().endswith((*PARQUET, *TEXT))]
+        yield from (file for name in read if (file := Path(folder, name)).is_file())
+        n_others += len(names) - len(read) + len(inner)
+        if n_others > _MOST_OTHERS:
+            raise ValueError(f"it holds more than {_MOST_OTHERS:,} folders and other files: name the source's own")
 
 
 def _refuse_both_kinds(path: str, names: list[str]) -> None:

@@ -78,6 +78,15 @@ def read_parts(path: str, wanted: Mapping[str, str], version: int | None = None)
         raise unreadable(path, error) from None
 
 
+def check_there(path: str) -> None:
+    """Raises ``SourceError`` where no source is on this machine, or none that could be read; no file is opened."""
+    try:
+        if "://" not in path and not is_delta(path):
+            source_files(path)
+    except _REFUSALS as error:
+        raise unreadable(path, error) from None
+
+
 def stored_columns(path: str) -> pl.Schema:
     """The columns that every file of a source has, as the first file stores them; raises as :func:`read_parts`."""
     try:

@@ -1,95 +1,118 @@
-"""A few of the rows that a run has read: by them a later run knows whether its source is the same."""
+"""A few of the rows that a run has read, of every series: by them a later run knows whether its source is the same."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import polars as pl
 
 from tasks.source.validate import Validated
 
-_SERIES, _ROWS, _FEATURES = 8, 12, 4
+FEWEST = 8
+"""Values of a feature by which a series can be told to be another."""
+_ROWS, _FEATURES = 12, 4
 _DIGITS = 7
-_FEWEST = 8
 _CLOSE, _EXACT = 0.1, 1e-6
 _HALF = 0.5
-_TIME = pl.Datetime("us", "UTC")
+_LINEAR = 1e-4  # of the spread, by which values in another unit may leave the line that they lie on
 _CELL = ["series_id", "time", "feature"]
 
-Sample = dict[str, list[list[Any]]]
-"""By series a row for each time: microseconds since 1970, and the first features; None is a missing value."""
+
+def sampled(validated: Validated) -> pl.DataFrame:
+    """``series_id``, ``time``, ``feature``, ``value`` of rows of each series, evenly from the first to the last.
+
+    At most twelve rows and four features, so that what is kept is bounded by the number of series.
+    """
+    place, n = pl.int_range(pl.len()).over("series_id"), pl.len().over("series_id")
+    step = (n - 1) / (_ROWS - 1)
+    nearest = ((place / step).round() * step).round()
+    valued = validated.rows.filter(pl.col("age") == 0).filter((n <= _ROWS) | (nearest == place))
+    rounded = _cells(valued, validated).with_columns(pl.col("value").round_sig_figs(_DIGITS))
+    return rounded.drop_nulls("value").sort(_CELL)
 
 
-def sampled(validated: Validated) -> Sample:
-    """Rows of some series, evenly from the first to the last."""
-    features = sorted(validated.value_columns)[:_FEATURES]
-    valued = validated.rows.filter(pl.col("age") == 0)
-    shown = _evenly(valued["series_id"].unique().sort().to_list(), _SERIES)
-    rows = valued.filter(pl.col("series_id").is_in(shown)).select(
-        "series_id", pl.col("time").dt.epoch("us"), pl.col(features).cast(pl.Float64).round_sig_figs(_DIGITS)
-    )
-    of_series = rows.partition_by("series_id", include_key=False, as_dict=True, maintain_order=True)
-    return {str(series): _evenly([[*row] for row in part.rows()], _ROWS) for (series,), part in of_series.items()}
-
-
-def of_another_source(sample: Sample, validated: Validated) -> tuple[pl.DataFrame, int]:
-    """Series (series_id, detail) whose rows are not those of a sample any more; how many could be compared.
+def compared(sample: pl.DataFrame, validated: Validated) -> pl.DataFrame:
+    """Of each series of a sample that the source has: ``n``, how many values of a feature could be compared at most;
+    ``is_other``, whether its rows are not those of the sample any more; and then, in ``detail``, which and how.
 
     A value is the same up to a tenth of the spread of its feature, as it is after a revision; a series is if half of
     its values or more are, in half of its features or more.
     """
-    features = sorted(validated.value_columns)[:_FEATURES]
-    now = validated.rows.select("series_id", "time", pl.col(features).cast(pl.Float64))
-    compared = (
-        _unpivoted(sample, features)
-        .join(now.unpivot(index=["series_id", "time"], variable_name="feature", value_name="now"), on=_CELL)
-        .drop_nulls(["was", "now"])
-        .sort(_CELL)
-    )
-    was = pl.col("was")
+    was, now = pl.col("value"), pl.col("now")
+    there = validated.rows.join(sample.select("series_id", "time").unique(), on=["series_id", "time"], how="semi")
+    cells = sample.join(_cells(there, validated).rename({"value": "now"}), on=_CELL).drop_nulls("now").sort(_CELL)
     spread = (was.quantile(0.75) - was.quantile(0.25)).over("series_id", "feature")
-    is_other = (pl.col("now") - was).abs() > _CLOSE * spread + _EXACT * was.abs()
-    by_feature = (
-        compared.with_columns(is_other.alias("is_other"))
+    is_other = (now - was).abs() > _CLOSE * spread + _EXACT * was.abs()
+    slope, level = pl.cov(was, now) / was.var(), pl.col("now").mean() - pl.cov(was, now) / was.var() * was.mean()
+    return (
+        cells.with_columns(is_other.alias("is_other"))
         .group_by("series_id", "feature", maintain_order=True)
         .agg(
             pl.len().alias("n"),
             pl.col("is_other").sum().alias("n_other"),
-            pl.col("time", "now", "was").filter("is_other").first(),
+            pl.col("time", "now", "value").filter("is_other").first(),
+            slope.alias("slope"),
+            level.alias("level"),
+            ((now - slope * was - level).abs().max() <= _LINEAR * (now.max() - now.min())).alias("is_line"),
         )
-        .filter(pl.col("n") >= _FEWEST)
-        .with_columns((pl.col("n_other") > _HALF * pl.col("n")).alias("is_other"))
+        .with_columns(((pl.col("n_other") > _HALF * pl.col("n")) & (pl.col("n") >= FEWEST)).alias("is_other"))
+        .with_columns(_in_words().alias("detail"))
         .sort("series_id", "is_other", descending=[False, True], maintain_order=True)
+        .group_by("series_id", maintain_order=True)
+        .agg(
+            pl.col("n").max(),
+            (pl.col("is_other").sum() > _HALF * (pl.col("n") >= FEWEST).sum()).alias("is_other"),
+            pl.col("detail").first(),
+        )
     )
-    by_series = by_feature.group_by("series_id", maintain_order=True).agg(
-        pl.col("is_other").mean().alias("share"), pl.exclude("series_id", "is_other").first()
+
+
+def of_other_series(sample: pl.DataFrame, validated: Validated, others: pl.Series) -> pl.DataFrame:
+    """Those of the ``others`` (series_id, detail) that have the very values that were another series'."""
+    telling = sample.filter((pl.col("value").n_unique() >= FEWEST).over("series_id", "feature"))
+    now = _cells(validated.rows.filter(pl.col("series_id").is_in(others.implode())), validated)
+    same = now.with_columns(pl.col("value").round_sig_figs(_DIGITS)).join(telling, on=["time", "feature", "value"])
+    found = same.group_by("series_id", "series_id_right").len("n").filter(pl.col("n") >= FEWEST)
+    first = found.sort("series_id", "n", "series_id_right", descending=[False, True, False]).unique(
+        "series_id", keep="first", maintain_order=True
     )
-    detail = pl.format(
-        "{} is {} at {} and was {}, and so in {} of {} rows",
-        "feature",
-        pl.col("now").round_sig_figs(_DIGITS),
-        pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "was",
-        "n_other",
-        "n",
+    detail = pl.format("its rows are those that were published as {}", "series_id_right")
+    return first.select("series_id", detail.alias("detail"))
+
+
+def renewed(sample: pl.DataFrame, validated: Validated) -> pl.DataFrame:
+    """The sample with rows of the series that it has none of, or few that the source still has or most of whose rows
+    came since; and of those that are others by now.
+    """
+    seen = compared(sample, validated)
+    until = sample.group_by("series_id").agg(pl.col("time").max().alias("until"))
+    grown = (
+        validated.rows.join(until, on="series_id")
+        .group_by("series_id")
+        .agg((pl.col("time") > pl.col("until")).mean().alias("share"))
+        .filter(pl.col("share") > _HALF)
     )
-    other = by_series.filter(pl.col("share") > _HALF)
-    return other.select("series_id", detail.alias("detail")), len(by_series)
+    as_they_are = seen.filter(~pl.col("is_other"), pl.col("n") >= FEWEST).join(grown, on="series_id", how="anti")
+    fresh = sampled(validated).join(as_they_are, on="series_id", how="anti")
+    telling = fresh.filter((pl.len() >= FEWEST).over("series_id", "feature"))
+    kept = sample.join(telling, on="series_id", how="anti")
+    return pl.concat([kept, telling]).sort(_CELL)
 
 
-def _unpivoted(sample: Sample, features: list[str]) -> pl.DataFrame:
-    rows = [
-        (series, time, feature, value)
-        for series, there in sample.items()
-        for time, *values in there
-        for feature, value in zip(features, values, strict=True)
-    ]
-    schema = {"series_id": pl.String(), "time": pl.Int64(), "feature": pl.String(), "was": pl.Float64()}
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("time").cast(_TIME))
+def _in_words() -> pl.Expr:
+    """What became of a feature's values; and, where they lie on a line, by which they may be in another unit."""
+    number = [pl.col(name).round_sig_figs(_DIGITS) for name in ("now", "value")]
+    moment = pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    cell = pl.format("{} is {} at {} and was {}", "feature", number[0], moment, number[1])
+    told = pl.format("{}, and so in {} of {} rows", cell, "n_other", "n")
+    times, more = (pl.col(name).round_sig_figs(4).cast(pl.String).str.strip_suffix(".0") for name in ("slope", "level"))
+    is_shifted = pl.col("level").abs() > _CLOSE * (pl.col("now") - pl.col("value")).abs()
+    line = pl.format(
+        ": {} times what it was{}", times, pl.when(is_shifted).then(pl.format(", and {}", more)).otherwise(pl.lit(""))
+    )
+    is_line = pl.col("is_line") & (pl.col("slope").abs() > _EXACT) & (pl.col("n") >= FEWEST)
+    return pl.concat_str(told, pl.when(is_line).then(line).otherwise(pl.lit("")))
 
 
-def _evenly(there: list[Any], n: int) -> list[Any]:
-    """At most ``n`` of them, the first and the last among them."""
-    if len(there) <= n:
-        return there
-    return [there[round(place * (len(there) - 1) / (n - 1))] for place in range(n)]
+def _cells(rows: pl.DataFrame, validated: Validated) -> pl.DataFrame:
+    features = sorted(validated.value_columns)[:_FEATURES]
+    numbers = rows.select("series_id", "time", pl.col(features).cast(pl.Float64))
+    return numbers.unpivot(index=["series_id", "time"], variable_name="feature", value_name="value")

@@ -6,25 +6,27 @@ A lineage is named by the digest of what its rows mean, and a number where the s
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 
 from tasks.config.meaning import digest, meaning
 from tasks.config.settings import Settings
-from tasks.source.sample import Sample, of_another_source
+from tasks.source.sample import FEWEST, compared, of_other_series
 from tasks.source.spelling import spelled
 from tasks.source.validate import Validated
 from tasks.tables.lines import another_line, is_of, known_lines, refuse_another_meaning
+from tasks.tables.samples import read_sample
 from tasks.tables.states import published_times
 
 _HALF = 0.5
 _ENOUGH = 10
 _MOST_TOLD = 3
+_MOST_NOTED = 20
 
 
 def lineage(settings: Settings, validated: Validated, *, new: bool = False) -> tuple[str, Validated]:
-    """The lineage of this run's rows; and the rows without the series whose published times are no longer theirs.
+    """The lineage of this run's rows; and the rows without the series whose published times are no longer theirs, or
+    whose values are those that were another's.
 
     Raises ``LineageError`` where rows mean something else than those that are published and ``new`` does not say that
     this is wanted; that of most of the series other times are published, or other values, counts as that, too, and so
@@ -43,12 +45,15 @@ def lineage(settings: Settings, validated: Validated, *, new: bool = False) -> t
     renamed = _renamed(there, validated)
     found = _named_otherwise(renamed, validated) or _of_others(there, validated)
     found = found or (_elsewhen(moved) if len(moved) > _HALF * n_looked_at else None)
-    found = found or _of_other_values(_sample(known, newest["lineage"]), validated)
+    sample = read_sample(settings, newest["lineage"])
+    others = compared(sample, validated)
+    found = found or _of_other_values(others)
     if found is not None and not new:
         raise another_line(found, settings)
     if found is None and not (new and len(renamed)):
+        swapped = of_other_series(sample, validated, others.filter("is_other")["series_id"])
         aside = _without(_without(validated, moved, "other_times"), renamed, "other_name")
-        return newest["lineage"], aside
+        return newest["lineage"], _without(aside, swapped, "other_series")
     return f"{own}:{len({said['lineage'] for said in known}) + 1}", validated
 
 
@@ -56,7 +61,7 @@ def lineage_notes(settings: Settings, line: str, validated: Validated, *, new: b
     """What a user should know whose rows of ``line`` will be published, and who asked for a ``new`` one."""
     known = known_lines(settings)
     goes_on = bool(known) and known[0]["lineage"] == line
-    other = [] if not goes_on else _told(of_another_source(_sample(known, line), validated)[0])
+    other = _told(compared(read_sample(settings, line), validated)) if goes_on else []
     if not new or (known and not goes_on):
         return other
     why = "nothing has changed what rows mean" if known else f"nothing is published for {settings.name!r} yet"
@@ -69,11 +74,6 @@ def out_of_sight(settings: Settings, line: str) -> list[str]:
     if not known or known[0]["lineage"] == line:
         return []
     return ["--new-lineage: every row of this line is there; readers see the other until this one has a new row."]
-
-
-def _sample(known: list[dict[str, Any]], lineage: str) -> Sample:
-    """Rows of the newest publish of a line that kept some."""
-    return next((said["sample"] for said in known if said["lineage"] == lineage and said.get("sample")), {})
 
 
 def _named_otherwise(renamed: pl.DataFrame, validated: Validated) -> str | None:
@@ -104,19 +104,25 @@ def _elsewhen(moved: pl.DataFrame) -> str:
     return "the source no longer has the times that are published ({}: {})".format(*moved.row(0))
 
 
-def _of_other_values(sample: Sample, validated: Validated) -> str | None:
-    other, n_compared = of_another_source(sample, validated)
-    if len(other) <= _HALF * n_compared:
+def _of_other_values(others: pl.DataFrame) -> str | None:
+    differ = others.filter("is_other")
+    if len(differ) <= _HALF * (others["n"] >= FEWEST).sum():
         return None
-    told = "{}: {}".format(*other.row(0))
-    return f"the source has other values than those that are published ({told}): it looks like another source"
+    first = differ.select("series_id", "detail").head(_MOST_TOLD)
+    told = "; ".join(f"{series}: {detail}" for series, detail in first.iter_rows())
+    return (
+        f"the source has other values than those that are published for {len(differ)} of {len(others)} series "
+        f"({told}): it looks like another source, or its history is in another unit"
+    )
 
 
-def _told(other: pl.DataFrame) -> list[str]:
+def _told(others: pl.DataFrame) -> list[str]:
+    differ = others.filter("is_other").select("series_id", "detail")
+    more = len(differ) - _MOST_NOTED
     return [
         f"{series} has other values than were published: {detail}; look whether it is the series that it was."
-        for series, detail in other.iter_rows()
-    ]
+        for series, detail in differ.head(_MOST_NOTED).iter_rows()
+    ] + ([f"So have {more} more."] if more > 0 else [])
 
 
 def _moved(known: pl.DataFrame, validated: Validated) -> tuple[pl.DataFrame, int]:

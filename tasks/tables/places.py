@@ -12,6 +12,7 @@ from tasks.config.columns import (
     QUARANTINE_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
+    SAMPLE_COLUMNS,
     STATE_COLUMNS,
     Kind,
 )
@@ -47,6 +48,11 @@ def results_table(states: str) -> str:
     return f"{states.rstrip('/')}_results"
 
 
+def sample_table(states: str) -> str:
+    """The table of a few rows of each series as they were read, beside the state table."""
+    return f"{states.rstrip('/')}_sample"
+
+
 def every_table(states: str) -> dict[str, Mapping[str, Kind]]:
     """The state table and its companions, and the columns of each."""
     return {
@@ -57,6 +63,7 @@ def every_table(states: str) -> dict[str, Mapping[str, Kind]]:
         alerts_table(states): ALERT_COLUMNS,
         drift_table(states): DRIFT_COLUMNS,
         results_table(states): RESULT_COLUMNS,
+        sample_table(states): SAMPLE_COLUMNS,
     }
 
 

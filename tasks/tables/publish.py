@@ -25,6 +25,7 @@ from tasks.tables.names import append_names
 from tasks.tables.publishes import newest_summary, shard_summary
 from tasks.tables.results import append_results
 from tasks.tables.runs import append_run, close_run
+from tasks.tables.samples import keep_sample
 from tasks.tables.states import n_waiting, publish_states, say_published, unpublished
 
 UNSERVED = ("no_scale", "no_model")  # reasons that a model in force gives, not the rows
@@ -58,6 +59,7 @@ def publish(
     append_quarantine(states, quarantine_rows(validated, settings, key), key, summary["occasion"])
     if unpublished(states, decoded, settings.name, summary.get("lineage")).is_empty():
         return _nothing_new(validated, settings, key, summary)
+    keep_sample(settings, validated, summary["lineage"])
     names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())
     append_names(states, names, settings.name, validated.as_of, key)
     if results is not None:
@@ -67,10 +69,11 @@ def publish(
 
 
 def publish_before(
-    validated: Validated, settings: Settings, key: str, results: pl.DataFrame, occasion: Occasion
+    validated: Validated, settings: Settings, key: str, results: pl.DataFrame, summary: RunSummary
 ) -> None:
-    """Note what goes before the shards of a run: the series set aside, and what was fitted."""
-    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, occasion)
+    """Note what goes before the shards of a run: the series set aside, what was read, and what was fitted."""
+    append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, summary["occasion"])
+    keep_sample(settings, validated, summary["lineage"])
     append_results(settings.output.states, results, key)
 
 

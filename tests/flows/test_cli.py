@@ -41,6 +41,9 @@ _MISTAKES = [
     ),
     (["try", "--set", "source.time=day"], "source.time: found no column 'day'"),
     (["decode", "--set", "source.path=nowhere.csv"], "found nothing at 'nowhere.csv'"),
+    (["init", "nowhere.csv"], "found nothing at 'nowhere.csv'"),
+    (["init", "nowhere/*.parquet"], "found nothing at 'nowhere/*.parquet'"),
+    (["init", "/"], "it is the root of all files"),
     (["run", "--as-of", "1900-01-01"], "was available at 1900-01-01T00:00:00+00:00; the first was at"),
     (["decode", "--as-of", "2100-01-01"], "is a moment to come"),
 ]
@@ -49,7 +52,8 @@ _MISTAKES = [
 def test_what_was_mistyped_is_refused_before_anything_is_loaded() -> None:
     """In the configuration, on the command line, and of the source: its columns, and the moments that it has."""
     root = Path(__file__).parents[2]
-    commands = [[command, "configs/markets.toml", *options] for (command, *options), _ in _MISTAKES]
+    own = {"init": []}
+    commands = [[name, *own.get(name, ["configs/markets.toml"]), *options] for (name, *options), _ in _MISTAKES]
     code = f"""
 import sys
 from flows.cli import main

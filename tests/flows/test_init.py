@@ -392,8 +392,6 @@ def test_what_cannot_be_looked_at_is_one_sentence_and_leaves_nothing(text: str, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("init", "nowhere.csv"), "found nothing at 'nowhere.csv'"),
-        (("init", "/"), "it is the root of all files"),
         (("init", "own.csv", "--output", "own.yaml"), "no name of a TOML file"),
         (("init", "own.csv", "--set", "fit.n_innit=3"), "n_innit"),
         (("init", "own.csv", "--set", "source.time_format"), "expected section.key=value"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,8 +12,9 @@ import pytest
 import flows.nightly
 import flows.server
 from tasks.config.errors import LineageError, PromotionError
-from tasks.judgement.promote import promote, rollback
+from tasks.judgement.promote import promote, promote_newest, rollback
 from tasks.source.ingest import ingest
+from tasks.source.sample import compared, renewed, sampled
 from tasks.source.validate import validate
 from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.states import read_states
@@ -102,14 +106,26 @@ def test_a_lineage_goes_on_where_it_stopped(place, toy) -> None:
 
 
 def test_another_table_follows_its_own_line(place, toy) -> None:
-    """Of one registry: a table of other features takes the alias, and the first goes on as if it were not there."""
-    other = (CHANGES["features"], f"output.states={place.folder}/other")
-    place.night(toy.day(121), *OPTIONS, *other)
-    assert place.registry.champion("toy") == 2
-    said = place.night(toy.day(122), *OPTIONS)
-    (made,) = [v for v in place.registry.versions("toy") if v.number == said["model_version"]]
-    assert made.tags["followed_champion"] == "1"
-    assert said["identity"]["ids"] == [0, 1]
+    """Of one registry: each goes on as if the other were not there, and the alias stays with the first until it is
+    asked for, or that table is gone.
+    """
+    other = (*OPTIONS, CHANGES["features"], f"output.states={place.folder}/other")
+    for n, own, followed in ((121, other, "1"), (122, OPTIONS, "1"), (123, other, "2"), (124, OPTIONS, "3")):
+        said = place.night(toy.day(n), *own)
+        (made,) = [v for v in place.registry.versions("toy") if v.number == said["model_version"]]
+        assert made.tags["followed_champion"] == followed
+        assert said["identity"]["ids"] == ([2, 3] if own is other else [0, 1])
+        assert ["`champion` stays with" in note for note in said["notes"]] == [True] * (own is other)
+        assert place.registry.champion("toy") == (1 if n < 122 else n - 119 if own is OPTIONS else 3)
+    promote_newest(place.registry, "toy", f"{place.folder}/other")
+    assert place.registry.champion("toy") == 5
+    back = place.command("rollback", "--json", *as_set(*other))
+    assert (back.last_json["previous"], back.last_json["model_version"], place.registry.champion("toy")) == (4, 2, 5)
+    taken = place.command("promote", "--json", *as_set(*other))
+    assert (taken.status, place.registry.champion("toy")) == (0, 4), taken.err
+    shutil.rmtree(f"{place.folder}/other")
+    place.night(toy.day(125), *OPTIONS)
+    assert place.registry.champion("toy") == 6
 
 
 def test_a_source_whose_times_became_others_is_refused(place, toy, no_fit) -> None:  # noqa: ARG001
@@ -160,7 +176,10 @@ def of_seeds(toy, *series: tuple[str, int]) -> pl.DataFrame:
     ("series", "found"),
     [
         ((("T1", 1), ("T2", 2), ("T3", 3)), "has none of the 2 series that are published of its time ('S1', 'S2')"),
-        ((("S1", 8), ("S2", 9), ("S3", 1)), "has other values than those that are published (S1: x is "),
+        (
+            (("S1", 8), ("S2", 9), ("S3", 1)),
+            "has other values than those that are published for 2 of 2 series (S1: x is ",
+        ),
     ],
     ids=["other series", "other values"],
 )
@@ -178,6 +197,53 @@ def test_another_source_under_one_name_is_refused(place, toy, no_fit, series, fo
     line, validated = lineage(place.settings(f"source.path={place.source}"), read(place), new=True)
     assert line.endswith(":2")
     assert {*validated.rows["series_id"]} == published
+
+
+def test_every_series_is_known_by_its_values(place_at, toy) -> None:
+    """Two of seven that bear each other's names are set aside; one in another unit is said to be in one."""
+    place = place_at("seven")
+    rows = of_seeds(toy, *((f"S{seed}", seed) for seed in range(1, 8)))
+    rows.write_parquet(place.source)
+    place.night(toy.day(120), *OPTIONS)
+    other_name = pl.col("symbol").replace({"S2": "S5", "S5": "S2"})
+    fahrenheit = pl.when(pl.col("symbol") == "S3").then(1.8 * pl.col("x") + 32).otherwise("x").alias("x")
+    rows.with_columns(other_name, fahrenheit).write_parquet(place.source)
+    said = place.command("decode", "--as-of", str(toy.day(130)), *as_set(*OPTIONS), "--json")
+    told = {one["series_id"]: (one["reason"], one["detail"]) for one in said.last_json["quarantined"]}
+    assert told == {
+        "S2": ("other_series", "its rows are those that were published as S5"),
+        "S5": ("other_series", "its rows are those that were published as S2"),
+    }
+    assert said.last_json["n_published"] == 5 * 10
+    (note,) = said.last_json["notes"]
+    assert note.startswith("S3 has other values than were published: x is ")
+    assert "in 12 of 12 rows: 1.8 times what it was, and 32; look" in note
+    rows.filter(symbol="S3").with_columns(100 * pl.col("x")).write_parquet(place.source)
+    said = place.command("decode", "--as-of", str(toy.day(140)), *as_set(*OPTIONS))
+    assert said.status == 2
+    assert "for 1 of 1 series (S3: x is " in said.err
+    assert "its history is in another unit" in said.err
+
+
+def test_what_is_kept_of_a_source_is_of_every_series_and_little(place, toy) -> None:
+    """It stays as it is while it tells the series; it follows a series that has grown, or lost what was kept of it."""
+    of_seeds(toy, *((f"S{seed}", seed) for seed in range(40))).write_parquet(place.source)
+    known = {n: validate(ingest(place.settings(), str(toy.day(n))), place.settings()) for n in (60, 100, 130)}
+    before, after, grown = known.values()
+    kept = renewed(sampled(before).clear(), before)
+    assert {*kept.group_by("series_id").len()["len"]} == {12}
+    assert kept["series_id"].n_unique() == 40
+    assert compared(kept, after).select(~pl.col("is_other"), pl.col("n") == 12).to_dict(as_series=False) == {
+        "is_other": [True] * 40,
+        "n": [True] * 40,
+    }
+    assert renewed(kept, after).equals(kept)
+    cut = replace(after, rows=after.rows.filter(pl.col("time") > pl.lit(toy.day(30)).cast(after.rows.schema["time"])))
+    for now in (grown, cut):
+        made = renewed(kept, now)
+        assert made.equals(sampled(now))
+        assert not made.equals(kept)
+    assert renewed(kept, replace(cut, rows=cut.rows.filter(series_id="S7")))["series_id"].n_unique() == 40
 
 
 def read(place, *assignments: str):

@@ -9,9 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import tasks.source.files
 from tasks.config.errors import ConfigurationError, SourceError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
+from tasks.source.files import source_files
 from tasks.source.ingest import ingest
 from tasks.source.validate import validate
 
@@ -108,6 +110,22 @@ def test_a_glob_a_folder_and_a_csv_read_the_same_rows(tmp_path: Path, settings_f
         for where in ("prices.parquet", "price*.parquet", "hive", "prices.csv")
     ]
     assert all(read.equals(reads[0]) for read in reads)
+
+
+def test_a_folder_of_other_things_is_not_walked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what is hidden in it, whatever it holds."""
+    monkeypatch.setattr(tasks.source.files, "_MOST_OTHERS", 3)
+    hidden = tmp_path / ".venv"
+    for folder in (tmp_path / "a", hidden, hidden / "b"):
+        folder.mkdir()
+        (folder / "x.csv").touch()
+    for name in "pqrst":
+        (hidden / name).touch()
+    assert [Path(file.path).relative_to(tmp_path) for file in source_files(str(tmp_path))] == [Path("a/x.csv")]
+    for name in "pqrst":
+        (tmp_path / "a" / name).touch()
+    with pytest.raises(ValueError, match="more than 3 folders and other files: name the source's own"):
+        source_files(str(tmp_path))
 
 
 def test_without_a_series_column_there_is_one_series(settings_for: Build, prices: Prices) -> None:
