@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from hsmm.selection import CRITERIA, RULES
 from tasks.config.components import families
 from tasks.config.ops import GAPS, OPS, Op
+from tasks.config.reasons import REASONS
 from tasks.config.settings import Settings
 from tasks.judgement.rules import RULES as GATE
 
@@ -95,7 +96,8 @@ _OF_THE_MODEL = {"max_duration", "min_duration", "self_transitions", "parameters
 
 def page() -> str:
     """The whole reference."""
-    return "\n".join([*_head(), *_keys(), *_ops(), *_families(), *_choices(), *_rules(), *_examples()]).rstrip() + "\n"
+    parts = (_head, _keys, _ops, _families, _choices, _rules, _reasons, _examples)
+    return "\n".join(line for part in parts for line in part()).rstrip() + "\n"
 
 
 def _head() -> Iterator[str]:
@@ -263,6 +265,17 @@ def _rules() -> Iterator[str]:
     yield from _table(
         ("code", "stops", "because"), ((f"`{code}`", rule.stops, _cell(rule.says)) for code, rule in GATE.items())
     )
+
+
+def _reasons() -> Iterator[str]:
+    yield "## Reasons for which a series is set aside"
+    yield ""
+    yield from _prose("""
+        They stand in the quarantine table with what was found and where, on the console, on the page, in `--json`, and
+        as the rule of an alert of kind `quarantine`. The others go on.
+    """)
+    yield ""
+    yield from _table(("reason", "because"), ((f"`{reason}`", _cell(says)) for reason, says in REASONS.items()))
 
 
 def _examples() -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.config.settings import Settings
 from tasks.source.ingest import Ingested
 from tasks.source.present import told_ahead, told_left_out
-from tasks.source.validate import Validated
+from tasks.source.validate import Validated, told_marked
 from tasks.tables.lineage import lineage_notes
 from tasks.tables.publish import told_behind
 
@@ -14,6 +14,7 @@ def notes_on_rows(ingested: Ingested, validated: Validated, settings: Settings, 
     """What they mean, which lie ahead, and, where no moment was asked for, that they end before what is published."""
     return [
         *lineage_notes(settings, line, validated, new=new),
+        *told_marked(ingested.rows, settings.source),
         *told_ahead(ingested, validated.as_of, settings.source),
         *told_left_out(ingested, settings.source),
         *(told_behind(settings, validated) if ingested.as_of is None else []),

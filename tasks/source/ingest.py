@@ -96,7 +96,7 @@ def example(settings: Settings, n_rows: int = 20) -> pl.DataFrame:
     """The first rows of the source as they are stored, the used columns only, and numbers as such."""
     wanted, source = wanted_columns(settings), settings.source
     part = parts_of(source, wanted, n_rows)[0]
-    numbers = {column: _number(column, part.schema[column], source.decimal) for column in settings.source_columns}
+    numbers = {column: _number(column, part.schema[column], source) for column in settings.source_columns}
     columns = [numbers.get(column, pl.col(column)).alias(column) for column in wanted]
     return collected(part.scanned.select(columns).head(n_rows), source.path)
 
@@ -121,7 +121,7 @@ def _rows(seen: SeenPart, settings: Settings) -> pl.LazyFrame:
         pl.col(MOMENT).alias("time"),
         pl.col(KNOWN).alias("known"),
         *([] if seen.written is None else [pl.col(WRITTEN).alias("written")]),
-        *(_number(column, dtype, source.decimal).alias(f"{RAW}{column}") for column, dtype in columns),
+        *(_number(column, dtype, source).alias(f"{RAW}{column}") for column, dtype in columns),
         pl.col(FILE),
         pl.col(ROW),
         _flaw(pl.col(MOMENT), columns, source).alias("flaw"),
@@ -132,23 +132,28 @@ def _is_text(dtype: pl.DataType) -> bool:
     return dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def _number(column: str, dtype: pl.DataType, decimal: str) -> pl.Expr:
-    found = number(pl.col(column), decimal) if _is_text(dtype) else pl.col(column).cast(pl.Float64)
-    return found.fill_nan(None)
+def _number(column: str, dtype: pl.DataType, source: Source) -> pl.Expr:
+    found = number(pl.col(column), source.decimal) if _is_text(dtype) else pl.col(column).cast(pl.Float64)
+    found = found.fill_nan(None)
+    return found if source.bad_values == "reject" else pl.when(found.is_finite()).then(found)
 
 
 def _flaw(moment: pl.Expr, columns: Sequence[tuple[str, pl.DataType]], source: Source) -> pl.Expr:
     """What of a row could not be read: the first cell that holds something else."""
     time = pl.col(source.time).cast(pl.String)
-    flaws = [pl.when(moment.is_null() & time.is_not_null()).then(pl.format(f"{source.time} holds '{{}}'", time))]
+    held = pl.when(time.str.strip_chars() != "").then(pl.format(f"{source.time} holds '{{}}'", time))
+    flaws = [pl.when(moment.is_null()).then(held.otherwise(pl.lit(f"{source.time} is empty")))]
     if source.written_at is not None:
         written = pl.col(source.written_at).cast(pl.String)
         flaws.insert(0, pl.when(pl.col(UNWRITTEN)).then(pl.format(f"{source.written_at} holds '{{}}'", written)))
     for column, dtype in columns:
         if _is_text(dtype):
             cell = cells(pl.col(column))
-            wrong = cell.is_not_null() & number(pl.col(column), source.decimal).is_null()
+            wrong = cell.is_not_null() & _number(column, dtype, source).is_null()
             flaws.append(pl.when(wrong).then(pl.format(f"{column} holds '{{}}'", cell)))
+        elif source.bad_values == "mark_missing" and dtype.is_float():
+            infinite = pl.col(column).cast(pl.Float64).is_infinite()
+            flaws.append(pl.when(infinite).then(pl.format(f"{column} holds '{{}}'", column)))
     return pl.coalesce(flaws)
 
 

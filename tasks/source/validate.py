@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from hsmm.components.emission import Emission
 from tasks.config.laws import laws_by_feature
 from tasks.config.moments import in_steps
+from tasks.config.reasons import REASONS
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
 from tasks.source.calendar import fill_gaps, off_calendar_series, sparse_series, with_step, with_trail
@@ -32,6 +33,10 @@ from tasks.source.wild import compared_among, wild_series
 
 _LARGEST_HOLDOUT = 10  # one row in so many
 _MOST_STATES = 1 << 15
+_MOST_TOLD = 3
+_AS_MISSING = (
+    'expected a number or nothing: mend them, or let them count as missing: `source.bad_values = "mark_missing"`'
+)
 KNOWN = "known_state"
 
 Check = Callable[[pl.DataFrame], pl.DataFrame]
@@ -193,6 +198,7 @@ def _screen(rows: pl.DataFrame, checks: dict[str, Check]) -> tuple[pl.DataFrame,
     """The series that pass every check, and for each of the others the first reason it fails."""
     failures = [pl.DataFrame(schema={"series_id": pl.String, "reason": pl.String, "detail": pl.String})]
     for reason, check in checks.items():
+        assert reason in REASONS
         failed = check(rows).select("series_id", pl.lit(reason).alias("reason"), "detail")
         if len(failed):
             rows = rows.join(failed, on="series_id", how="anti", maintain_order="left")
@@ -220,12 +226,14 @@ def _raw_checks(settings: Settings) -> dict[str, Check]:
         "bad_value": lambda rows: _count_where(
             rows,
             pl.col("flaw").is_not_null(),
-            "found {} rows with a text for a number, the first {}; expected a number",
+            f"found {{}} rows with a text for a number, the first {{}}; {_AS_MISSING}",
         ),
         "infinite_value": lambda rows: _count_where(
-            rows, raw, "found {} rows with an infinite value, the first {}; expected a number or nothing"
+            rows, raw, f"found {{}} rows with an infinite value, the first {{}}; {_AS_MISSING}"
         ),
     }
+    if source.bad_values == "mark_missing":
+        del checks["bad_value"], checks["infinite_value"]
     if source.unsorted == "reject":
         backwards = (pl.col("time").diff() < pl.duration()).over("series_id")
         checks["unsorted_time"] = lambda rows: _count_where(
@@ -234,6 +242,16 @@ def _raw_checks(settings: Settings) -> dict[str, Check]:
             'found {} rows earlier than the row before, the first {}; sort them, or set `source.unsorted = "sort"`',
         )
     return checks
+
+
+def told_marked(rows: pl.DataFrame, source: Source) -> list[str]:
+    """Of which series cells count as missing that hold no number, in how many rows, and the first of them."""
+    if source.bad_values == "reject":
+        return []
+    found = _count_where(rows, pl.col("time").is_not_null() & pl.col("flaw").is_not_null(), "{} rows, the first {}")
+    told = [f"{series}: what holds no number counts as missing: {detail}." for series, detail in found.iter_rows()]
+    more = len(told) - _MOST_TOLD
+    return told[:_MOST_TOLD] + ([f"So it does in {more} more series."] if more > 0 else [])
 
 
 def _told_ahead(ahead: pl.DataFrame) -> pl.DataFrame:
@@ -248,7 +266,7 @@ def _clock_remedy(source: Source) -> str:
             return written
         return f"{written}; of an hour that comes twice in {source.timezone} `source.ambiguous` says which"
     if source.timezone is None:
-        return "expected one in each row, with its zone, or a zone for those without: set `source.timezone`"
+        return "expected one in each row: delete rows of units; a zone for times without one is `source.timezone`"
     return (
         f"expected one that clocks in {source.timezone} show, and once; of an hour that comes twice "
         "`source.ambiguous` says which"
@@ -263,7 +281,7 @@ def _count_where(rows: pl.DataFrame, condition: pl.Expr, message: str) -> pl.Dat
         .group_by("series_id", maintain_order=True)
         .agg(pl.len().alias("n"), pl.concat_str(first, pl.format(" ({})", flaw).fill_null("")).alias("first"))
         .select(
-            "series_id", pl.format(message, "n", "first").str.replace("^found 1 rows", "found 1 row").alias("detail")
+            "series_id", pl.format(message, "n", "first").str.replace("^(found )?1 rows", "${1}1 row").alias("detail")
         )
     )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import polars as pl
 
 from tasks.config.meaning import digest, meaning
+from tasks.config.reasons import REASONS
 from tasks.config.settings import Settings
 from tasks.source.sample import FEWEST, compared, of_other_series
 from tasks.source.spelling import spelled
@@ -161,6 +162,7 @@ def _renamed(known: pl.DataFrame, validated: Validated) -> pl.DataFrame:
 def _without(validated: Validated, moved: pl.DataFrame, reason: str) -> Validated:
     if moved.is_empty():
         return validated
+    assert reason in REASONS
     aside = moved.select("series_id", pl.lit(reason).alias("reason"), "detail")
     return replace(
         validated,

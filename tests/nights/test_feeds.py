@@ -171,6 +171,9 @@ class TestSetAside:
         assert aside(said) == {"A": "bad_value"}
         assert said.last_json["as_of"].startswith("2020-06-09")
         assert [one["series_id"] for one in said.last_json["stale"]] == ["B"]
+        said = place.command("decode", *SET, "--set", "source.bad_values=mark_missing", "--json")
+        assert (aside(said), said.last_json["n_published"]) == ({}, 10)
+        assert any("A: what holds no number counts as missing: 1 row" in note for note in said.last_json["notes"])
 
     def test_a_simulated_future_is_no_fault(self, place, feed) -> None:
         ahead = pl.col("date") + pl.duration(days=30 * 365)
@@ -200,7 +203,7 @@ class TestSetAside:
         pl.concat([feed("A"), feed("B")]).with_columns(written).write_csv(path)
         said = run(place, path=path)
         assert aside(said) == {"B": "bad_time"}
-        assert "expected one in each row, with its zone, or a zone for those without: set `source.timezone`" in said.out
+        assert "a zone for times without one is `source.timezone`" in said.out
 
 
 class TestNames:

@@ -17,7 +17,7 @@ from tasks.config.settings import Settings, Source
 from tasks.source.ingest import ingest
 from tasks.source.moments import Stamps, with_utc
 from tasks.source.text import epoch_moment
-from tasks.source.validate import Validated, validate
+from tasks.source.validate import Validated, told_marked, validate
 
 Build = Callable[..., Settings]
 Prices = Callable[..., pl.DataFrame]
@@ -163,7 +163,8 @@ class TestText:
         good = [f"A,{date(2024, 1, 1) + timedelta(days=i)},{i % 3}" for i in range(40)]
         bad = [line.replace("A,", "B,") for line in good]
         bad[7] = "B,2024-01-08,err"
-        (folder / "p.csv").write_text("\n".join(["symbol,date,close", *good, *bad, "C,2024-02-30,1"]))
+        rows = ["symbol,date,close", *good, *bad, "C,2024-02-30,1", "D,,m", "E,2024-01-01,inf"]
+        (folder / "p.csv").write_text("\n".join(rows))
         said = checked(at("p.csv"))
         found = {row["series_id"]: (row["reason"], row["detail"]) for row in said.quarantine.iter_rows(named=True)}
         assert said.rows["series_id"].unique().to_list() == ["A"]
@@ -171,6 +172,35 @@ class TestText:
         assert "row 48 of p.csv (close holds 'err')" in found["B"][1]
         assert found["C"][0] == "bad_time"
         assert "date holds '2024-02-30'" in found["C"][1]
+        assert found["D"][0] == "bad_time"
+        assert (
+            "the first row 82 of p.csv (date is empty); expected one in each row: delete rows of units" in found["D"][1]
+        )
+        assert found["E"][0] == "infinite_value"
+
+    def test_what_holds_no_number_may_count_as_missing(self, folder: Path, at: Build) -> None:
+        """Said with its place, and no other cell is touched; of times there is no such leave."""
+        days = [date(2024, 1, 1) + timedelta(days=i) for i in range(40)]
+        for bad in ("err", "-inf"):
+            cells = [bad if i == 7 else str(i % 3) for i in range(40)]
+            (folder / "p.csv").write_text(
+                "\n".join(["symbol,date,close", *map("A,{},{}".format, days, cells), "B,x,1"])
+            )
+            settings = at("p.csv", bad_values="mark_missing")
+            ingested = ingest(settings)
+            said = validate(ingested, settings)
+            assert said.quarantine["reason"].to_list() == ["bad_time"]
+            assert said.rows.filter(pl.col("age") > 0)["time"].dt.date().to_list() == [days[7]]
+            assert told_marked(ingested.rows, settings.source) == [
+                f"A: what holds no number counts as missing: 1 row, the first row 8 of p.csv (close holds '{bad}')."
+            ]
+        pl.DataFrame({"symbol": "A", "date": days, "close": [*map(float, range(39)), float("inf")]}).write_parquet(
+            folder / "p.parquet"
+        )
+        settings = at("p.parquet", bad_values="mark_missing")
+        (told,) = told_marked(ingest(settings).rows, settings.source)
+        assert "1 row, the first row 40 of p.parquet (close holds 'inf')" in told
+        assert validate(ingest(settings), settings).rows["age"].to_list() == [0] * 39 + [1]
 
     def test_month_first_dates_are_not_guessed(self, folder: Path, at: Build) -> None:
         (folder / "p.csv").write_text("symbol,date,close\nA,03/04/2024,1\nA,03/05/2024,2\n")

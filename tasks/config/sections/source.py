@@ -111,6 +111,10 @@ class Source(Section):
     """
     unsorted: Literal["sort", "reject"] = "sort"
     """What becomes of rows that are not in order of time."""
+    bad_values: Literal["reject", "mark_missing"] = "reject"
+    """What becomes of a cell that holds a text for a number, or an infinite one: its series is set aside, or it counts
+    as missing.
+    """
     missing_context: Literal["reject", "mark_missing", "last_known"] = "reject"
     """What becomes of a row that has values and lacks a context: its series is set aside, its values count as missing,
     or the last known context of the series is carried forward.
