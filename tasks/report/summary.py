@@ -102,7 +102,7 @@ def describe_shard(summary: RunSummary) -> RunSummary:
         "occasion": summary["occasion"],
         "lineage": summary["lineage"],
         "means": summary["means"],
-        "sample": summary["sample"],
+        "reads": summary["reads"],
         "states": summary["states"],
         "gate": {"verdict": summary["gate"]["verdict"], "reasons": [], "evidence": {}, "passed": {}},
     }

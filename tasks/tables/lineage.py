@@ -107,7 +107,7 @@ def _elsewhen(moved: pl.DataFrame) -> str:
 
 def _of_other_values(others: pl.DataFrame) -> str | None:
     differ = others.filter("is_other")
-    if len(differ) <= _HALF * (others["n"] >= FEWEST).sum():
+    if len(differ) <= _HALF * int((others["n"] >= FEWEST).sum()):
         return None
     first = differ.select("series_id", "detail").head(_MOST_TOLD)
     told = "; ".join(f"{series}: {detail}" for series, detail in first.iter_rows())
