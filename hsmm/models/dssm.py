@@ -64,7 +64,7 @@ class DSSM(Memoryless):
         Steps of a training that is given by name.
     tol : float
         By how much, in nats per observed row, a look at the rows held out must be better than all before.
-    random_state : int, numpy.random.Generator or None
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None
         The same seed and data give the same bits on the same machine.
     device : str
         "cpu", "cuda", or "auto", which is the CPU.

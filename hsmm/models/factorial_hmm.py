@@ -55,7 +55,7 @@ class FactorialHMM(Parameters):
         Restarts; after 20 iterations the best quarter goes on.
     max_iter, tol : int, float
         EM stops after so many iterations, or when one gains less nats per row.
-    random_state : int, numpy.random.Generator or None
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None
         The same seed and data give the same bits on the same machine.
 
     Source: Ghahramani & Jordan (1997), *Factorial hidden Markov models*, Machine Learning 29.

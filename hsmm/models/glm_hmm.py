@@ -81,7 +81,7 @@ class GLMHMM(Queries, Keeping, Stepping, Routed, Displayed):
         True: those of standardised covariates, so that no unit changes the fit. False: those of covariates as they are.
     n_init : starts; the first is made by the initialisers, the others are drawn. With more than one the states are
         numbered by their predictors at the mean of X, with one they keep the order of the start.
-    random_state : seed, a ``numpy.random.Generator``, or None; the same seed and data give the same bits on the same
+    random_state : seed, a generator of NumPy, or None; the same seed and data give the same bits on the same
         machine.
     strict_nan : whether a missing response within a session is refused rather than marginalised.
     verbose : 1 writes every tenth iteration of a fit to standard output, 2 each.

@@ -68,7 +68,7 @@ class HSMM(Estimator):
         EM stops after so many iterations.
     tol : float
         EM stops when an iteration gains less, in nats per observed row; with 0 it makes ``max_iter`` iterations.
-    random_state : int, numpy.random.Generator or None
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None
         The same seed and data give the same bits on the same machine. A generator gives a new seed for each fit and
         each sample, None one that nobody chose; ``restarts_`` tells which.
     device : str

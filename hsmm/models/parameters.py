@@ -13,7 +13,7 @@ import numpy as np
 from hsmm.errors import UnknownOptionError
 from hsmm.spelling import Spelled, constructor_options, nearest
 
-RandomState: TypeAlias = int | np.random.Generator | None
+RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 _SEEDS = 2**31
 _KEPT = ("_sklearn_output_config", "_metadata_request")  # what scikit-learn's clone keeps, by its names
 
@@ -91,23 +91,25 @@ def whole(name: str, value: Any, least: int, also: str = "") -> int:
 
 
 def seed_from(random_state: Any) -> int:
-    """A seed >= 0: the number itself, one drawn from a NumPy generator, or for None a new one each time."""
+    """A seed >= 0: the number itself, one drawn from a generator of NumPy, or for None a new one each time."""
     if random_state is None:
         random_state = np.random.default_rng()
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(_SEEDS))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(_SEEDS))
     check_random_state(random_state)
     return int(random_state)
 
 
 def check_random_state(random_state: Any) -> None:
     """Raise ``ValueError`` unless :func:`seed_from` can make a seed of it."""
-    if random_state is None or isinstance(random_state, np.random.Generator):
+    if random_state is None or isinstance(random_state, np.random.Generator | np.random.RandomState):
         return
     try:
         whole("random_state", random_state, 0)
     except ValueError:
         raise ValueError(
-            f"random_state is {random_state!r}; expected a whole number >= 0, a numpy.random.Generator, or None for a "
-            "new seed each time."
+            f"random_state is {random_state!r}; expected a whole number >= 0, a numpy.random.Generator or RandomState, "
+            "or None for a new seed each time."
         ) from None

@@ -84,7 +84,7 @@ def choose_features(choices: Choices, rows: pl.DataFrame, columns: Sequence[str]
         choices.add(f"features.{one.name}", one.value, why, *(_IF_WILD if one.wild else ()), is_open=bool(one.wild))
     for one, why in [
         *spare,
-        *((one, f"it is a {one.kind}, which needs a law of its own") for one in seen if one.kind != kind),
+        *((one, f"its kind is {one.kind}, which needs a law of its own") for one in seen if one.kind != kind),
     ]:
         choices.add(f"features.{one.name}", None, f"left out, {one.column!r}: {why}", _line(one))
     for column, why in useless:
