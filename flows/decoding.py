@@ -7,13 +7,13 @@ from datetime import datetime
 from prefect import flow
 
 from flows.notes import notes_on_rows
+from flows.publishing import decode_and_publish
 from tasks.alerts.inputs import note_drift_task
-from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
 from tasks.config.outcome import Occasion, RunSummary
 from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
-from tasks.fitting.decode import decode_task
+from tasks.fitting.decode import Decoded
 from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
 from tasks.judgement.promote import follow_task
@@ -27,9 +27,8 @@ from tasks.source.validate import validate_task
 from tasks.tables.latest import tell_latest
 from tasks.tables.lineage import lineage
 from tasks.tables.lines import in_known_order
-from tasks.tables.names import read_names
 from tasks.tables.output import check_output
-from tasks.tables.publish import publish_task, quarantined_again, require_series, told_waiting
+from tasks.tables.publish import quarantined_again, require_series, told_waiting
 from tasks.tables.publishes import published_summary
 from tasks.tables.turns import in_turn
 
@@ -70,24 +69,14 @@ def decode_rows(
     require_series(validated, settings, key, occasion)
     validated = with_unserved(validated, champion.in_force(), {})
     require_series(validated, settings, key, occasion)
-    names = read_names(settings.output.states, settings.name)
-    decoded = decode_task(
-        champion.in_force(),
-        validated,
-        name=settings.name,
-        version=champion.version,
-        key=key,
-        state_names=names,
-    )
-    if since is not None:
-        decoded = available_later(decoded, settings.source, ingested, since)
     summary |= describe_decoded(champion, validated)
     notes += [champion.note] if champion.note else []
-    if summary["occasion"] == "night":
-        summary["rule"] = stated_task(champion.in_force(), decoded, validated, settings)
     notes += told_jumps(jumped_inputs(champion, validated, settings))
-    say("publish")
-    published = publish_task(decoded, validated, settings, key, summary)
+
+    def later(decoded: Decoded) -> Decoded:
+        return decoded if since is None else available_later(decoded, settings.source, ingested, since)
+
+    published, summary, _ = decode_and_publish(champion.in_force(), validated, settings, summary, later=later)
     if published.verdict == "ALREADY_PUBLISHED":
         notes += told_waiting(validated, settings, line)
     if since is None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from prefect import flow
 
 from flows.notes import notes_on_rows
+from flows.publishing import decode_and_publish
 from flows.runners import check_runner
-from flows.shards import fit_and_judge_shards, publish_shards
+from flows.shards import fit_and_judge_shards
 from tasks.alerts.inputs import note_drift_task
-from tasks.alerts.statement import stated_task
 from tasks.alerts.step import alert_task, alerted
 from tasks.config.aftermath import afterwards
 from tasks.config.outcome import Occasion, RunSummary
@@ -19,7 +18,6 @@ from tasks.config.progress import say
 from tasks.config.settings import Settings, read_settings
 from tasks.fitting.bundle import Bundle
 from tasks.fitting.candidates import check_candidates
-from tasks.fitting.decode import Decoded, decode_task
 from tasks.fitting.finished import Store
 from tasks.fitting.fit import Fitted, fit_task
 from tasks.judgement.champion import champion_at, check_followed, jumped_inputs, keep_champion, told_jumps
@@ -38,22 +36,17 @@ from tasks.source.validate import Validated, validate_task
 from tasks.tables.latest import tell_latest
 from tasks.tables.lineage import lineage, out_of_sight
 from tasks.tables.lines import in_known_order
-from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.publish import (
-    Published,
     already_there,
-    n_held,
     not_in_force,
     noted_run,
     nothing_new,
-    publish_task,
     quarantined_again,
     require_series,
     told_waiting,
 )
 from tasks.tables.publishes import published_summary
-from tasks.tables.states import unpublished
 from tasks.tables.turns import in_turn
 from tasks.tracking.results import Results, results
 from tasks.tracking.track import TrackedRun, log_outcome, track_task, tracked_run
@@ -148,9 +141,9 @@ def _fit_and_publish(
         validated = with_unserved(validated, in_force, judged.decisions)
         summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
         summary["mlflow_experiment_id"] = run.registry.experiment_id
-        shards = series_of_shards(validated, settings)
-        publishing = publish_shards if len(shards) > 1 else _publish
-        published, summary, shown = publishing(in_force, judged, validated, shards, settings, summary, found)
+        published, summary, shown = decode_and_publish(
+            in_force, validated, settings, summary, held=judged.held, found=found
+        )
         said = published_summary(settings.output.states, key) or {}
         summary |= {**said, "verdict": published.verdict, "n_published": published.n_rows}
         settle_task(settings, summary, run.registry)
@@ -164,31 +157,3 @@ def _fit_and_publish(
             log_outcome(run, summary, [*drawn, page])
     Store.of(settings).forget(fitted.keys)
     return {**summary, "notes": notes}
-
-
-def _publish(
-    in_force: Bundle,
-    judged: Judged,
-    validated: Validated,
-    shards: Sequence[Sequence[str]],  # noqa: ARG001 - there is one
-    settings: Settings,
-    summary: RunSummary,
-    found: Results,
-) -> tuple[Published, RunSummary, Decoded]:
-    key, version = summary["run_key"], summary["model_version"]
-    assert version is not None
-    decoded = decode_task(
-        in_force,
-        validated,
-        name=settings.name,
-        version=version,
-        key=key,
-        state_names=read_names(settings.output.states, settings.name),
-        held=judged.held,
-    )
-    new = unpublished(settings.output.states, decoded, settings.name, summary["lineage"])
-    summary = {**summary, "n_held": n_held(new, validated)}
-    if summary["occasion"] == "night":
-        summary["rule"] = stated_task(in_force, decoded, validated, settings)
-    say("publish")
-    return publish_task(decoded, validated, settings, key, summary, found), summary, decoded

@@ -22,6 +22,7 @@ from tasks.tables.places import is_local
 from tasks.tables.publish import n_held
 
 _MOST_TOLD = 20
+_OF_A_SHARD = ("run_key", "model_name", "model_version", "as_of", "occasion", "lineage", "means", "reads", "states")
 
 
 def report_folder(settings: Settings, key: str) -> Path:
@@ -94,18 +95,10 @@ def describe_fitted(
 
 def describe_shard(summary: RunSummary) -> RunSummary:
     """What the publish of a shard says of its run, which is not done: that it can be told, followed and settled."""
-    return {
-        "run_key": summary["run_key"],
-        "model_name": summary["model_name"],
-        "model_version": summary["model_version"],
-        "as_of": summary["as_of"],
-        "occasion": summary["occasion"],
-        "lineage": summary["lineage"],
-        "means": summary["means"],
-        "reads": summary["reads"],
-        "states": summary["states"],
-        "gate": {"verdict": summary["gate"]["verdict"], "reasons": [], "evidence": {}, "passed": {}},
-    }
+    told = {name: summary[name] for name in _OF_A_SHARD if name in summary}  # type: ignore[literal-required]
+    if "gate" in summary:
+        told["gate"] = {"verdict": summary["gate"]["verdict"], "reasons": [], "evidence": {}, "passed": {}}
+    return cast(RunSummary, told)
 
 
 def describe_decoded(champion: Champion, validated: Validated) -> RunSummary:

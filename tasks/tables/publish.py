@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -69,26 +71,34 @@ def publish(
 
 
 def publish_before(
-    validated: Validated, settings: Settings, key: str, results: pl.DataFrame, summary: RunSummary
+    validated: Validated, settings: Settings, key: str, results: pl.DataFrame | None, summary: RunSummary
 ) -> None:
-    """Note what goes before the shards of a run: the series set aside, what was read, and what was fitted."""
+    """Note what goes before the shards of a run: the series set aside, what was read, and what was fitted, if anything
+    was.
+    """
     append_quarantine(settings.output.states, quarantine_rows(validated, settings, key), key, summary["occasion"])
     keep_sample(settings, validated, summary["lineage"])
-    append_results(settings.output.states, results, key)
+    if results is not None:
+        append_results(settings.output.states, results, key)
 
 
 publish_before_task = task(name="publish", cache_policy=NO_CACHE, **PATIENTLY)(publish_before)
 
 
 def publish_shard(
-    decoded: pl.DataFrame, validated: Validated, settings: Settings, key: str, place: int, summary: RunSummary
+    decoded: pl.DataFrame,
+    validated: Validated,
+    settings: Settings,
+    key: str,
+    series: Sequence[str],
+    summary: RunSummary,
 ) -> RunSummary:
     """Write the rows of one shard of a run that are not yet published; how many rows, and of how many held series.
 
-    The commit is the shard's own: a run that was stopped finds it, and what it said. What is read before all shards
-    are there are whole series.
+    The commit is the shard's own, by its ``series``: a run that was stopped finds it, and what it said. What is read
+    before all shards are there are whole series.
     """
-    states, own = settings.output.states, f"{key} {place}"
+    states, own = settings.output.states, f"{key} {hashlib.sha256(json.dumps([*series]).encode()).hexdigest()}"
     said = shard_summary(states, own)
     if said is None:
         names = dict(decoded.select("state", "state_name").unique().sort("state").iter_rows())

@@ -44,7 +44,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "before registration": ("tasks.registry.client", "Registry.register_model", "before"),
     "model logged, not registered": ("mlflow.pyfunc", "log_model", "after"),
     "after registration": ("tasks.registry.client", "Registry.register_model", "after"),
-    "after decode": ("flows.nightly", "decode_task", "after"),
+    "after decode": ("flows.publishing", "decode_task", "after"),
     "after names": ("tasks.tables.publish", "append_names", "after"),
     "after quarantine": ("tasks.tables.publish", "append_quarantine", "after"),
     "after the results": ("tasks.tables.publish", "append_results", "after"),

@@ -18,6 +18,7 @@ import pytest
 import flows.backfill
 import flows.decoding
 import flows.nightly
+import flows.publishing
 import flows.server
 import flows.shards
 import flows.walk_forward
@@ -204,7 +205,7 @@ class Place:
 @pytest.fixture
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nights without Prefect, and without pictures."""
-    for module in (flows.nightly, flows.decoding, flows.shards, flows.walk_forward):
+    for module in (flows.nightly, flows.decoding, flows.publishing, flows.shards, flows.walk_forward):
         for name in [name for name in vars(module) if name.endswith("_task")]:
             monkeypatch.setattr(module, name, getattr(module, name).fn)
     monkeypatch.setattr(flows.nightly, "pictures_task", lambda *_: [])

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-import flows.nightly
+import flows.publishing
 from tasks.config.errors import PipelineError
 from tasks.source.stores import cause_at_store
 from tasks.tables.commit import commit_rows
@@ -84,7 +84,7 @@ def test_writers_at_once_lose_and_double_nothing(store) -> None:  # noqa: ARG001
 def test_a_store_that_is_gone_while_a_night_publishes_has_all_of_it_or_nothing(
     stored, store, toy, monkeypatch, tmp_path
 ) -> None:
-    cut, publish = tmp_path / "cut", flows.nightly.publish_task
+    cut, publish = tmp_path / "cut", flows.publishing.publish_task
 
     def publish_into_nothing(*given: Any, **named: Any) -> Any:
         cut.touch()
@@ -94,7 +94,7 @@ def test_a_store_that_is_gone_while_a_night_publishes_has_all_of_it_or_nothing(
     with cable(store, cut) as port:
         reached_by(monkeypatch, port)
         with monkeypatch.context() as patched:
-            patched.setattr(flows.nightly, "publish_task", publish_into_nothing)
+            patched.setattr(flows.publishing, "publish_task", publish_into_nothing)
             with pytest.raises(PipelineError, match=r"s3://lake/cut.*the store does not answer"):
                 stored.night(toy.day(150), *place)
         cut.unlink()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
+import flows.publishing
 import flows.shards
 import tasks.judgement.shards
+from tasks.config.columns import STATE_COLUMNS
 from tasks.config.errors import PipelineError
 from tasks.judgement.shards import fit_shards
+from tasks.tables.publish import publish_shard
 from tasks.tables.publishes import published_summary, read_publishes
 from tasks.tables.results import read_results
 from tasks.tables.runs import read_runs
+from tasks.tables.storage import DTYPES
 
 OPTIONS = ("fit.pool=per_series", "model.n_states=2", "fit.n_init=2", "promote.min_improvement=-9")
 SHARDS = ("run.shard_series=2", "run.runner=sequential")
@@ -23,7 +30,7 @@ N_SERIES, N_SHARDS = 5, 3
 @pytest.fixture
 def places(place_at, toy):
     """Two places with the same five series, of which one is not to be served."""
-    x = [toy.levels(toy.sojourns(100, 2, seed=s), distance=4.0, seed=s) for s in range(N_SERIES)]
+    x = [toy.levels(toy.sojourns(105, 2, seed=s), distance=4.0, seed=s) for s in range(N_SERIES)]
     x[3][5:] = 0.0
     rows = pl.concat([toy.frame(own, symbol=f"S{s}") for s, own in enumerate(x)])
     both = place_at("whole"), place_at("shards")
@@ -63,13 +70,17 @@ def test_a_night_in_shards_has_the_rows_of_one_in_one_piece(places, toy, monkeyp
         same(whole, shards)
     assert len(by_workers) == N_SHARDS
     assert len(read_publishes(shards.states, "toy")) == 2
+    said_alike(shards.decode(toy.day(105), *OPTIONS, *SHARDS), whole.decode(toy.day(105), *OPTIONS))
+    same(whole, shards)
+    assert shards.table().filter(as_of=shards.table()["as_of"].max())["series_id"].n_unique() == N_SERIES - 1
     assert shards.registry.bundle(2).scaling.statistics.equals(whole.registry.bundle(2).scaling.statistics)
     assert not [*Path(shards.folder).glob("states_fits/*")]
 
 
 def stopped_at(monkeypatch: pytest.MonkeyPatch, name: str, n: int) -> list[int]:
     """The n-th call of a step of the flow is the last; how often it was called."""
-    calls, step = [0], getattr(flows.shards, name)
+    module = flows.shards if name == "fit_shard_task" else flows.publishing
+    calls, step = [0], getattr(module, name)
 
     def stopping(*what, **options):
         calls[0] += 1
@@ -77,7 +88,7 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, name: str, n: int) -> list[int]:
             raise PipelineError("stopped")
         return step(*what, **options)
 
-    monkeypatch.setattr(flows.shards, name, stopping)
+    monkeypatch.setattr(module, name, stopping)
     return calls
 
 
@@ -121,3 +132,22 @@ def test_a_night_that_is_never_made_again_leaves_the_next_what_it_lacks(places, 
     assert not after.select("series_id", "time").is_duplicated().any()
     assert after["series_id"].n_unique() == said["n_series"] - said["n_quarantined"]
     assert read_publishes(shards.states, "toy")["as_of"].n_unique() == 2
+
+
+def test_shards_of_another_size_lose_no_series_of_a_run_that_was_stopped(tmp_path: Path, toy) -> None:
+    said = {"run_key": "k", "model_name": "toy", "as_of": "2020-01-03T00:00:00+00:00", "occasion": "night"}
+    settings = SimpleNamespace(name="toy", output=SimpleNamespace(states=str(tmp_path / "states")))
+    validated = SimpleNamespace(as_of=datetime(2020, 1, 3, tzinfo=UTC), stale=pl.DataFrame({"series_id": [""]}))
+    for series in (["A", "B"], ["A", "B", "C"], ["A", "B", "C"]):
+        rows = pl.concat(toy.frame(np.zeros(2), symbol=name) for name in series)
+        decoded = rows.select(
+            pl.col("symbol").alias("series_id"),
+            pl.col("date").cast(DTYPES["timestamp"]).alias("time"),
+            pl.lit(validated.as_of).alias("as_of"),
+            pl.lit("OK").alias("status"),
+            pl.lit("toy").alias("model_name"),
+        ).with_columns(pl.lit(0).alias("state"), pl.lit("calm").alias("state_name"))
+        absent = [pl.lit(None, DTYPES[kind]).alias(c) for c, kind in STATE_COLUMNS.items() if c not in decoded.columns]
+        publish_shard(decoded.with_columns(absent), validated, settings, "k", series, said)
+    table = pl.read_delta(settings.output.states)
+    assert sorted(table["series_id"]) == ["A", "A", "B", "B", "C", "C"]

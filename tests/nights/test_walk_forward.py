@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-import flows.decoding
 import flows.nightly
+import flows.publishing
 import flows.walk_forward
 from tasks.tables.show import named_states
 from tests.costly import costly_beyond
@@ -117,8 +117,8 @@ class _KilledError(BaseException):
 STOPS = [
     (flows.nightly, "track_task"),
     (flows.walk_forward, "settle_task"),
-    (flows.decoding, "decode_task"),
-    (flows.decoding, "publish_task"),
+    (flows.publishing, "decode_task"),
+    (flows.publishing, "publish_task"),
 ]
 
 
