@@ -1,6 +1,6 @@
 """Does `hsmm.DSSM` find the states of the deep state-space model's own generator, by either training?
 
-    python -m benchmarks.dssm --seeds 5 --trainings exact variational
+    python -m benchmarks.dssm --seeds 5 --json FILE
 
 Five states, ten features, a bias of 0.9 to stay, 200 series of 50 steps, the last fifth for testing: accuracy under the
 best naming of states beside that of the true parameters, log-likelihood per step, and the lower bound.
@@ -11,12 +11,16 @@ best naming of states beside that of the true parameters, log-likelihood per ste
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import hsmm
+from benchmarks.machine import commit, machine, versions
 
 N_SERIES, N_STEPS, N_STATES, N_FEATURES, BIAS = 200, 50, 5, 10, 0.9
 SEEN = 160 * N_STEPS
@@ -45,19 +49,21 @@ def world(seed: int) -> World:
     return World(np.concatenate([x for x, _ in drawn]), np.concatenate([z for _, z in drawn]), truth)
 
 
-def tried(seed: int, training: str, n_init: int, n_steps: int) -> str:
-    """One fit in a line."""
+def tried(seed: int, training: str, n_init: int, n_steps: int) -> dict[str, Any]:
+    """Accuracy, and nats per row, on the series for testing: of the true parameters and of those found."""
     made = world(seed)
     fresh, states = made.X[SEEN:], made.states[SEEN:]
     seen, unseen = [N_STEPS] * (SEEN // N_STEPS), [N_STEPS] * (N_SERIES - SEEN // N_STEPS)
     began = time.process_time()
     bare = hsmm.DSSM(N_STATES, training=training, n_init=n_init, max_iter=n_steps, random_state=seed)
     model = bare.fit(made.X[:SEEN], seen)
-    took = time.process_time() - began
-    known, found = (hsmm.metrics.aligned_accuracy(states, one.predict(fresh, unseen)) for one in (made.truth, model))
-    best, reached = (one.score(fresh, unseen) / len(fresh) for one in (made.truth, model))
-    bound = f"{model.lower_bound(fresh, unseen) / len(fresh):9.4f}" if training == "variational" else " " * 9
-    return f"{seed:4} {training:11} {known:8.4f} {found:8.4f} {best:9.4f} {reached:9.4f} {bound} {took:6.0f}"
+    found: dict[str, Any] = {"seed": seed, "training": training, "cpu_seconds": time.process_time() - began}
+    for name, one in (("true", made.truth), ("found", model)):
+        accuracy = hsmm.metrics.aligned_accuracy(states, one.predict(fresh, unseen))
+        found[name] = {"accuracy": accuracy, "score": one.score(fresh, unseen) / len(fresh)}
+    if training == "variational":
+        found["lower_bound"] = model.lower_bound(fresh, unseen) / len(fresh)
+    return found
 
 
 def main() -> None:
@@ -66,11 +72,16 @@ def main() -> None:
     parser.add_argument("--trainings", nargs="*", default=["exact", "variational"])
     parser.add_argument("--n-init", type=int, default=4)
     parser.add_argument("--n-steps", type=int, default=300)
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    print("seed training       truth    found     truth     found     bound  CPU s")
+    rows = []
     for training in asked.trainings:
         for seed in range(asked.seeds):
-            print(tried(seed, training, asked.n_init, asked.n_steps), flush=True)
+            rows.append(tried(seed, training, asked.n_init, asked.n_steps))
+            print(rows[-1], flush=True)
+    if asked.json is not None:
+        about = {"machine": machine(), "versions": versions(), "commit": commit()}
+        asked.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
