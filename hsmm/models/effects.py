@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from scipy.special import expit, logit, ndtri
+from scipy.special import ndtri
 from torch import Tensor
 
-from hsmm.components.covariates import OnCovariates
-from hsmm.components.duration import DurationTables
 from hsmm.components.model import Model
+from hsmm.models.effect_grid import Grid
 from hsmm.models.parameters import RandomState, seed_from, whole
 from hsmm.models.queries import Queries
 from hsmm.sequences import Sequences, column_names
 from hsmm.training.information import curvature, std_errors
 from hsmm.training.objective import Objective
 
-_INNER = (0.05, 0.95)  # quantiles between which a column is moved
 _SCHEMA = {
     "column": pl.String,
     "value": pl.Float64,
     "table": pl.String,
+    "quantity": pl.String,
     "state": pl.Int64,
     "to": pl.Int64,
     "feature": pl.String,
+    "symbol": pl.Int64,
     **dict.fromkeys(("estimate", "std_error", "low", "high"), pl.Float64),
 }
 
@@ -45,51 +42,54 @@ class Effects(Queries):
         context: Any = None,
         groups: Any = None,
         n_points: int = 9,
-        level: float = 0.95,
+        level: float | None = 0.95,
     ) -> pl.DataFrame:
         """How every table that reads the context changes with one column of it, the others at their means.
 
-        One row a number: column (its name, or "context_0", …), value, table, state, to (of a transition), feature (of
-        an emission), estimate, std_error, low, high. The estimate is an expected duration in steps, the probability of
-        a move or first state, or the mean of a feature. A column goes through its own values, or, where there are more
-        than ``n_points``, through as many between its 5 % and 95 % quantiles. Intervals hold with probability
-        ``level``; they come from the curvature at the estimate, on the scale of logarithms for durations and of logits
-        for probabilities, for which X must be the data of the fit.
+        One row a number: column (its name, or "context_0", …), value, table, quantity, state, to (of a transition),
+        feature (of an emission), symbol (of a probability of that value), estimate, std_error, low, high. The estimate
+        is a "mean" duration in steps, the "probability" of a move, first state or symbol, or the "mean", "standard
+        deviation" or "scale" of a feature. A column goes through its own values, or, where there are more than
+        ``n_points``, through as many between its 5 % and 95 % quantiles. Intervals hold with probability ``level``;
+        they come from the curvature at the estimate, on the scale of logarithms for what is positive and of logits for
+        probabilities, for which X must be the data of the fit. With None there are none.
 
-        Raises ``ValueError`` where no table reads the context, or an encoder stands between: what it makes of a row
-        depends on those before.
+        Where an encoder stands between, a curve is of a context that has lasted for 128 rows, of values at their
+        means; of symbols the others are the most frequent ones, and a column goes through all of its own.
+
+        Raises ``ValueError`` where no table reads the context, and unless ``level`` is None for an encoder that was
+        learnt: it stopped before the top, where there is no curvature to tell an interval from.
         """
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level is {level!r}; expected a probability between 0 and 1.")
+        if level is not None and not 0.0 < level < 1.0:
+            raise ValueError(f"level is {level!r}; expected a probability between 0 and 1, or None for no intervals.")
         n_points = whole("n_points", n_points, 2)
         sequences = self._sequences(X, lengths, context, groups)
         model = self._fitted_model().in_units_of(sequences)
         covariates = self._covariates(model, sequences)
-        if model.context is not None:
-            raise ValueError(
-                f"the encoder {model.context.name!r} makes of a row what depends on those before, so no curve shows "
-                "it; context_importance says what each column is worth."
-            )
-        grid = _Grid.of(model, covariates, n_points)
+        grid = Grid.of(model, covariates, n_points)
 
         def on_grid(moved: Model) -> np.ndarray:
             return np.stack([values for _, values in grid.numbers(moved)])
 
         estimate = on_grid(model)
-        frozen = self.frozen_names()
-        errors = std_errors(on_grid, model, curvature(model, Objective(sequences, frozen=frozen)), frozen)
-        z = float(ndtri(0.5 + level / 2.0))
+        errors, z = np.full_like(estimate, np.nan), np.nan
+        if level is not None:
+            frozen = self.frozen_names()
+            _check_has_top(model, frozen)
+            errors = std_errors(on_grid, model, curvature(model, Objective(sequences, frozen=frozen)), frozen)
+            errors = np.where(np.isfinite(estimate), errors, 0.0)  # what cannot happen cannot with any parameters
+            z = float(ndtri(0.5 + level / 2.0))
         names, rows = _column_names(context, covariates.shape[1]), []
         for (key, _), values, error in zip(grid.numbers(model), estimate, errors, strict=True):
-            error = np.where(np.isfinite(values), error, 0.0)  # what cannot happen cannot with any parameters
-            value, low, high = (key.shown(values + side * error) for side in (0.0, -z, z))
+            value, low, high = key.shown(values), key.shown(values - z * error), key.shown(values + z * error)
             slope = key.slope(value)
             for point, (column, place) in enumerate(zip(grid.column, grid.value, strict=True)):
                 if column not in grid.read_by[key.table]:
                     continue
                 feature = None if key.feature is None else self.feature_labels[key.feature]
+                what = key.table, key.quantity, key.state, key.to, feature, key.symbol
                 numbers = value[point], error[point] * slope[point], low[point], high[point]
-                rows.append((names[column], place, key.table, key.state, key.to, feature, *map(float, numbers)))
+                rows.append((names[column], place, *what, *map(float, numbers)))
         return pl.DataFrame(rows, schema=_SCHEMA, orient="row").sort("column", "table", maintain_order=True)
 
     def context_importance(
@@ -134,94 +134,20 @@ class Effects(Queries):
         """What the fit left as it was."""
 
     def _covariates(self, model: Model, sequences: Sequences) -> Tensor:
+        if model.context is not None and not model.context.reads_context:
+            raise ValueError(f"the encoder {model.context.name!r} reads the series itself alone, and no context.")
         if not any(part.uses_covariates for part in model.components().values()) or sequences.covariates is None:
             raise ValueError("no table of this model reads the context; make one contextual to ask what it does.")
         return sequences.covariates
 
 
-@dataclass(frozen=True)
-class _Key:
-    """Which number of which table."""
-
-    table: str
-    state: int
-    to: int | None = None
-    feature: int | None = None
-
-    def shown(self, values: np.ndarray) -> np.ndarray:
-        """From the scale on which intervals are symmetric."""
-        if self.table == "emission":
-            return values
-        return np.exp(values) if self.table == "duration" else expit(values)
-
-    def slope(self, shown: np.ndarray) -> np.ndarray:
-        """How fast what is shown moves with a number on that scale."""
-        if self.table == "emission":
-            return np.ones_like(shown)
-        return shown if self.table == "duration" else shown * (1.0 - shown)
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """Points at which one ``column`` has a ``value``: each a series of two rows with the same context, ``rows``."""
-
-    column: list[int]
-    value: list[float]
-    rows: Sequences
-    read_by: dict[str, frozenset[int]]
-
-    @classmethod
-    def of(cls, model: Model, covariates: Tensor, n_points: int) -> _Grid:
-        every = frozenset(range(covariates.shape[1]))
-        read_by = {
-            kind: frozenset(part.columns or every) if isinstance(part, OnCovariates) else every
-            for kind, part in model.components().items()
-            if part.uses_covariates
-        }
-        column, value, points = [], [], []
-        for c in sorted(frozenset().union(*read_by.values())):
-            for place in _places(covariates[:, c].numpy(), n_points):
-                point = covariates.mean(0)
-                point[c] = place
-                column.append(c)
-                value.append(float(place))
-                points += [point, point]
-        blank = torch.zeros(len(points), model.emission.n_features, dtype=covariates.dtype)
-        offsets = torch.arange(0, len(points) + 1, 2)
-        return cls(column, value, Sequences(blank, blank.bool(), offsets, torch.stack(points)), read_by)
-
-    def numbers(self, model: Model) -> Iterator[tuple[_Key, np.ndarray]]:
-        """(G,) each number of the first model's tables that read the context, on the scale of :meth:`_Key.shown`."""
-        rows, first = self.rows, self.rows.offsets[:-1]
-        if model.initial.uses_covariates:
-            yield from _of_states("initial", logit(model.initial.log_potentials(rows)[0].exp().numpy()))
-        if model.transition.uses_covariates:
-            moves = logit(model.transition.log_potentials(rows)[0, first].exp().numpy())
-            n_states = moves.shape[1]
-            for i in range(n_states):
-                for j in range(n_states):
-                    if model.duration is None or i != j:
-                        yield _Key("transition", i, j), moves[:, i, j]
-        if model.duration is not None and model.duration.uses_covariates:
-            tables = model.duration.log_potentials(rows)
-            tail = None if tables.log_tail is None else tables.log_tail.unsqueeze(1)
-            yield from _of_states(
-                "duration", DurationTables(tables.log_duration[:, first], tail).mean()[0].log().numpy()
-            )
-        for feature, mean in model.emission.means_at(rows).items():
-            yield from _of_states("emission", mean[0, first].numpy(), feature)
-
-
-def _of_states(table: str, values: np.ndarray, feature: int | None = None) -> Iterator[tuple[_Key, np.ndarray]]:
-    for state, own in enumerate(values.T):
-        yield _Key(table, state, feature=feature), own
-
-
-def _places(values: np.ndarray, n_points: int) -> np.ndarray:
-    distinct = np.unique(values)
-    if len(distinct) <= n_points:
-        return distinct
-    return np.unique(np.quantile(values, np.linspace(*_INNER, n_points)))
+def _check_has_top(model: Model, frozen: frozenset[str]) -> None:
+    """Raise ``ValueError`` where the encoder was learnt."""
+    if model.context is not None and "context" not in frozen:
+        raise ValueError(
+            f"the encoder {model.context.name!r} was learnt and stopped before the top, so no curvature tells an "
+            "interval; ask with level=None for curves alone, or fit heads to a frozen='context' encoder."
+        )
 
 
 def _column_names(context: Any, n_columns: int) -> list[str]:

@@ -82,7 +82,7 @@ class Contextual(LinearHead, Duration):
 
     def mean_at(self, context: Any) -> np.ndarray:
         """(N, K) expected durations of segments that begin at rows with this context (N, C), in steps."""
-        found = np.atleast_2d(np.asarray(context, dtype=np.float64))
+        found = np.atleast_2d(np.array(context, dtype=np.float64))
         expected = self.fitted("centre").shape[0]
         if found.shape[1] != expected or not np.isfinite(found).all():
             raise ValueError(f"context has shape {found.shape}; expected (n, {expected}) finite numbers.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.base import Component
+from hsmm.components.emission.effect import Effect
 from hsmm.components.emission.support import NUMBERS, POSITIVE, Support
 from hsmm.components.emission.tails import Tails
 from hsmm.components.register import KINDS
@@ -70,9 +71,9 @@ class Emission(Component):
         """(R, K, F) mean and standard deviation of each feature; None where numbers are names, or not all is given."""
         return None
 
-    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
-        """(R, N, K) the mean, in the context of each row, of every feature that depends on it, by its column."""
-        return {}
+    def effects(self, sequences: Sequences) -> Sequence[Effect]:
+        """What of the first model's law follows the context of each row."""
+        return []
 
     def particulars(self) -> dict[str, Any]:
         """What tells laws of this name apart in a table of candidates, each a column: text or numbers."""

@@ -23,6 +23,7 @@ from hsmm.components.base import (
     to_free,
 )
 from hsmm.components.emission.base import Emission, standardised
+from hsmm.components.emission.effect import Effect
 from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.emission.repeats import gathered, spread
 from hsmm.components.emission.support import Support
@@ -255,6 +256,15 @@ class Mixture(Emission):
         means, spreads = (x.unflatten(1, tuple(weight.shape[1:3])) for x in found)
         mean = (weight * means).sum(2)
         return mean, (weight * (spreads.square() + (means - mean.unsqueeze(2)).square())).sum(2).sqrt()
+
+    def effects(self, sequences: Sequences) -> Sequence[Effect]:
+        """Means and chances; a spread is that of the components and of their means, which a curve would mix."""
+        weight = self.parameters["weight"][0]
+        return [
+            replace(own, values=(weight * own.values.unflatten(1, tuple(weight.shape))).sum(-1))
+            for own in self.components.effects(sequences)
+            if own.quantity in ("mean", "probability")
+        ]
 
     def sample(self, states: Tensor, generator: torch.Generator, covariates: Tensor | None = None) -> Tensor:
         weight = self.parameters["weight"][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from hsmm.components.base import Constraint
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.contextual.rows import ROW_LAWS
+from hsmm.components.emission.effect import Effect, effects_of
 from hsmm.components.emission.elliptical import Gaussian
 from hsmm.components.emission.spikes import narrow_axes, widened_about
 from hsmm.components.emission.support import NUMBERS, Support
@@ -87,6 +88,12 @@ class Neural(StateNetwork, Emission):
     def moments(self) -> tuple[Tensor, Tensor]:
         law = self.typical()
         return law.parameters["mean"], law.parameters["covariance"].sqrt()
+
+    def effects(self, sequences: Sequences) -> Sequence[Effect]:
+        if not self.reads_context:
+            return []
+        mean = self._laws(self.standard(sequences))[0][0]
+        return effects_of("mean", mean * self.parameters["unit"][0] + self.parameters["location"][0], "identity")
 
     def order(self) -> Tensor:
         return self.typical().order()

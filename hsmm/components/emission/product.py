@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hsmm.components.base import Bound, Constraint
 from hsmm.components.emission.base import Emission
+from hsmm.components.emission.effect import Effect
 from hsmm.components.emission.nested import own, prefixed
 from hsmm.components.emission.tails import Tails
 from hsmm.components.register import resolve
@@ -164,9 +165,12 @@ class Product(Emission):
                 whole[..., columns] = part
         return found[0], found[1]
 
-    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
-        found = zip(self.laws, self._views(sequences), self._columns, strict=True)
-        return {columns[f]: mean for law, view, columns in found for f, mean in law.means_at(view).items()}
+    def effects(self, sequences: Sequences) -> Sequence[Effect]:
+        return [
+            replace(effect, feature=columns[effect.feature])
+            for law, view, columns in zip(self.laws, self._views(sequences), self._columns, strict=True)
+            for effect in law.effects(view)
+        ]
 
     def bounds(self) -> Mapping[str, tuple[Bound, Bound]]:
         return self._merged(part.bounds() for part in self._families)

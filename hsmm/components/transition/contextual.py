@@ -100,7 +100,7 @@ class Contextual(OnCovariates, Transition):
 
     def probability(self, context: Any) -> np.ndarray:
         """(N, K, K) P(next state | state) of steps into rows with this context (N, C), or (C,) for one."""
-        rows = torch.from_numpy(np.atleast_2d(np.asarray(context, dtype=np.float64)))
+        rows = torch.from_numpy(np.atleast_2d(np.array(context, dtype=np.float64)))
         expected = self.fitted("centre").shape[0]
         if rows.shape[1] != expected or not bool(rows.isfinite().all()):
             raise ValueError(f"context has shape {tuple(rows.shape)}; expected (n, {expected}) finite numbers.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
@@ -16,6 +16,7 @@ from hsmm.components.base import Constraint
 from hsmm.components.emission.base import Emission
 from hsmm.components.emission.columnwise import Columnwise
 from hsmm.components.emission.contextual.rows import ROW_LAWS, RowLaw, squares
+from hsmm.components.emission.effect import Effect, chances_of, effects_of
 from hsmm.components.emission.elliptical import Elliptical, StudentT
 from hsmm.components.emission.spikes import narrow_axes, widened_about
 from hsmm.components.emission.support import Support
@@ -80,13 +81,22 @@ class Contextual(LinearHead, Emission):
     def moments(self) -> tuple[Tensor, Tensor] | None:
         return self.typical().moments()
 
-    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
-        numbers = self._limited(self.numbers(self.standard(sequences)))
-        of_rows = [self._law.with_parameters(**self._own_parameters(row)).moments() for row in numbers.unbind(1)]
-        if not all(of_rows):
-            return {}
-        mean = torch.stack([moments[0] for moments in of_rows if moments is not None], 1)
-        return dict(enumerate(mean.unbind(-1)))
+    def effects(self, sequences: Sequences) -> Sequence[Effect]:
+        """Mean and spread, the latter where the head moves it, or chances; of a Student-t law centre and scale, which
+        it always has."""
+        alone = self.take(torch.zeros(1, dtype=torch.int64))
+        own = alone._own_parameters(alone._limited(alone.numbers(alone.standard(sequences)))[0])
+        if self._row_law.are_logits:
+            return chances_of(own["probability"])
+        if "probability" in own:
+            return [replace(chance, symbol=1) for chance in effects_of("probability", own["probability"], "logit")]
+        moments = self._law.with_parameters(**own).moments()
+        assert moments is not None
+        mean, spread = (own["mean"], own["covariance"].sqrt()) if self._has_dof else moments
+        found = effects_of("mean", mean, "identity" if self._row_law.has_unit else "log")
+        if len(self._row_law.bounds) > 1:
+            found += effects_of("scale" if self._has_dof else "standard deviation", spread, "log")
+        return found
 
     def order(self) -> Tensor:
         return self.typical().order()

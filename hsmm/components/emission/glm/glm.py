@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from hsmm.components.base import Constraint, as_parameter
 from hsmm.components.covariates import OnCovariates
 from hsmm.components.emission.base import Emission
+from hsmm.components.emission.effect import Effect, chances_of, effects_of
 from hsmm.components.emission.glm.layout import INTERCEPT, Layout, layout
 from hsmm.components.emission.glm.links import Elementwise, InverseLink, inverse_link
 from hsmm.components.emission.glm.penalties import REGULARIZERS, Penalty, RegularizerName, penalty
@@ -284,11 +285,14 @@ class GLM(OnCovariates, Emission):
         scale = self.parameters["scale"][0][states].T.unsqueeze(1)
         return self._response.draw(chosen.contiguous(), scale, generator).squeeze(1).T
 
-    def means_at(self, sequences: Sequences) -> Mapping[int, Tensor]:
+    def effects(self, sequences: Sequences) -> Sequence[Effect]:
+        mean = self.means(sequences.covariates)
         if self.family == "categorical":
-            return {}
-        predictor = self._predictor(self.design(sequences, self.parameters["coef"].shape[2]))
-        return dict(enumerate(self._link.mean(predictor).squeeze(3).permute(1, 0, 3, 2)))
+            return chances_of(mean)
+        if self.family == "bernoulli":
+            return [replace(chance, symbol=1) for chance in effects_of("probability", mean, "logit")]
+        at_any_number = self.family == "gaussian" or self._link.name == "identity"
+        return effects_of("mean", mean, "identity" if at_any_number else "log")
 
     def means(self, covariates: Tensor | None) -> Tensor:
         """(N, K, Y) mean responses in each state of the first model; (N, K, Y, M) probabilities of categories."""
