@@ -19,9 +19,11 @@ Place: TypeAlias = "Callable[[str, str], int]"
 COLUMN_OPTIONS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("product", "columns"): "features",
-        ("glm", "columns"): "context",
-        **{(name, key): "context" for name in ("contextual", "gated") for key in ("columns", "context")},
-        ("neural", "columns"): "context",
+        **{
+            (name, key): "context"
+            for name in ("contextual", "gated", "neural", "glm")
+            for key in ("columns", "context")
+        },
     }
 )
 """Options that number columns in the library and name them in a configuration, and which columns these are."""

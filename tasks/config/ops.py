@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -49,6 +49,8 @@ class Op:
         What a missing value does.
     reach
         How many rows back it reads, 0 being the row itself, where ``gap`` is "missing".
+    levels
+        What its values are called, where they are names and no amounts.
     change
         What it is of a level that lies behind it, which the page shows then: its "difference", or its "return", of
         which a year has a mean and a volatility.
@@ -62,6 +64,7 @@ class Op:
     one_of: frozenset[Option] = frozenset()
     gap: Gap = "missing"
     reach: Reach = lambda _: (0,)
+    levels: Mapping[int, str] = field(default_factory=dict)
     change: Change | None = None
 
 
@@ -88,6 +91,12 @@ def _elapsed(time: pl.Expr, period: Period | None) -> pl.Expr:
     return day
 
 
+def _named(names: Iterable[str], first: int) -> Mapping[int, str]:
+    return MappingProxyType(dict(enumerate(names, first)))
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WINDOW: frozenset[Option] = frozenset({"window"})
 _HALF_LIFE: frozenset[Option] = frozenset({"half_life"})
 _PERIOD: frozenset[Option] = frozenset({"period"})
@@ -174,6 +183,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "day of the week",
             n_columns=0,
             gap="none",
+            levels=_named(_DAYS, 0),
         ),
         "hour": Op(
             lambda x, _: x[0].dt.hour().cast(pl.Float64),
@@ -181,6 +191,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "hour of the day",
             n_columns=0,
             gap="none",
+            levels=_named(map(str, range(24)), 0),
         ),
         "month": Op(
             lambda x, _: x[0].dt.month().cast(pl.Float64),
@@ -188,6 +199,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "month of the year",
             n_columns=0,
             gap="none",
+            levels=_named(_MONTHS, 1),
         ),
         "cosine": Op(
             lambda x, f: (2.0 * math.pi * _elapsed(x[0], f.period)).cos(),
@@ -213,6 +225,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             n_columns=0,
             needs=frozenset({"dates"}),
             gap="none",
+            levels=_named(("no", "yes"), 0),
         ),
     }
 )

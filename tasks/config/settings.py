@@ -143,7 +143,7 @@ class Settings(Section):
     def _columns_are_there(self, info: ValidationInfo) -> Self:
         if both := set(self.made_features) & set(self.made_context):
             raise ValueError(f"features and context of different names, unlike {min(both)}")
-        for key in () if is_outline(info) else ("emission", "transition"):
+        for key in () if is_outline(info) else ("emission", "transition", "duration", "initial"):
             for choice in getattr(self.model, key):
                 self._check_columns(key, choice)
         return self

@@ -23,6 +23,7 @@ from matplotlib.image import imread
 import hsmm
 from hsmm.plot.style import colour
 from tasks.config.columns import QUARANTINE_COLUMNS, STATE_COLUMNS
+from tasks.config.ops import OPS
 from tasks.fitting.scaling import Scaling
 from tasks.report.page.data import ChosenModel, PageData
 from tasks.report.page.render import write_page
@@ -129,14 +130,17 @@ N_ROWS = 400
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of two series, three states and a model, its words hostile."""
+    """A page of two series, three states and a model that follows the day of the week, its words hostile."""
     model = hsmm.HSMM.from_parameters(
         initial_prob=np.full(3, 1 / 3),
         transition_prob=np.array([[0.0, 0.5, 0.5], [0.9, 0.0, 0.1], [0.3, 0.7, 0.0]]),
         duration_prob=np.full((3, 10), 0.1),
-        emission=hsmm.emissions.Gaussian.from_parameters(mean=[[0.0], [1.0], [2.0]], covariance=np.ones((3, 1, 1))),
+        emission=hsmm.emissions.GLM.from_parameters(
+            coef=np.zeros((3, 1)), intercept=np.arange(3.0), scale=np.ones(3), family="gaussian"
+        ),
     )
-    scaling = Scaling(["level"], pl.DataFrame({"series_id": ["*"], "mean:level": [0.0], "scale:level": [1.0]}))
+    seen = pl.DataFrame({"series_id": ["*"], "mean:level": [0.0], "scale:level": [1.0]})
+    scaling = Scaling(["level"], seen, ["day"])
     names = pl.DataFrame(
         {"state": [0, 1, 2], "name": ["calm", HOSTILE, "wild"], "born": [START] * 3, "died": [None] * 3}
     )
@@ -149,7 +153,9 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for k in (2, 3)
         ]
     )
-    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, ranked, [ChosenModel(model, scaling)])
+    days = {"day": OPS["day_of_week"].levels}
+    chosen = [ChosenModel(model, scaling)]
+    data = PageData("made_up", {}, rows, {"level": "units"}, aside, names, ranked, chosen, categories=days)
     return write_page(data, tmp_path_factory.mktemp("page"))
 
 
@@ -163,6 +169,8 @@ def _rows(series: str, seed: int) -> pl.DataFrame:
         "viterbi": pl.Series(path, dtype=pl.Int16),
         "p_filtered": generator.dirichlet(np.ones(3), N_ROWS).tolist(),
         "level": path + generator.normal(size=N_ROWS),
+        "train_end": [START + timedelta(hours=N_ROWS)] * N_ROWS,
+        "day": np.arange(N_ROWS) // 24 % 7 * 1.0,
         "status": ["MISSING" if i % 50 == 0 else "OK" for i in range(N_ROWS)],
     }
     fixed = {"string": "x", "timestamp": START, "int16": 0, "int32": 1, "double": 0.5, "doubles": None, "bool": True}
@@ -177,7 +185,7 @@ def test_the_page_is_drawn_without_a_network_and_without_a_complaint(
     browser.open(page_file, width)
     assert browser.complaints() == []
     assert browser.requests() == []
-    assert browser.ask("document.querySelectorAll('.plot').length") == 8
+    assert browser.ask("document.querySelectorAll('.plot').length") == 9
     assert browser.ask("[...document.querySelectorAll('.plot')].filter(p => !p.querySelector('canvas')).length") == 0
     picture = imread(browser.picture(tmp_path / "page.png"))
     assert picture.shape[1] == width
@@ -248,6 +256,19 @@ def test_every_plot_has_titles_on_its_axes(browser: Browser, page_file: Path) ->
         plot.chart.axes.some(axis => !axis.label)).map(plot => plot.id + plot.dataset.figure)"""
     assert browser.ask(untitled) == []
     assert browser.ask("document.getElementById('series-plot').chart.axes[1].label") == "level (units)"
+
+
+def test_days_of_the_week_are_points_with_names(browser: Browser, page_file: Path) -> None:
+    browser.open(page_file, 1280)
+    plot = "document.querySelector('[data-figure$=effect-0]').chart"
+    assert browser.ask(f"{plot}.axes[0]._values") == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+    inside = f"{plot}.bbox.left, {plot}.bbox.top, {plot}.bbox.width, {plot}.bbox.height"
+    pixels = np.array(browser.ask(f"[...{plot}.ctx.getImageData({inside}).data]")).reshape(-1, 4)
+    for state in range(3):
+        drawn = np.abs(pixels[:, :3] / 255 - to_rgb(colour(state))).max(-1) < 0.02
+        assert 7 * 9 < drawn.sum() < 1500
+    assert browser.ask(f"{plot}.legend.markers.show")
+    assert browser.ask(f"[...{plot}.root.querySelectorAll('.u-legend .barred')].every(row => row.offsetHeight > 0)")
 
 
 def test_choosing_draws_another_series_value_and_path(browser: Browser, page_file: Path) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import hsmm
+from tasks.config.ops import OPS
 from tasks.config.settings import Settings
 from tasks.fitting.scaling import Scaling
 from tasks.report.page.data import ChosenModel, PageData, page_data
@@ -184,6 +185,45 @@ def test_curves_of_the_context_bear_the_names_of_its_columns_and_of_the_states(f
         assert told[state][0] > told[state][-1]
     upper, lower = plot["bands"][0]
     assert all(a > b for a, b in zip(plot["lines"][upper]["y"], plot["lines"][lower]["y"], strict=True))
+
+
+def test_values_that_are_names_are_drawn_as_such_and_an_encoder_has_no_interval() -> None:
+    rng = np.random.default_rng(1)
+    path = np.arange(140) // 10 % 2
+    values = {"load": 5.0 * path + rng.normal(size=140), "month": 1.0 + np.arange(140) // 6 % 12, "shop": path * 1.0}
+    given = np.column_stack([values["month"], values["shop"]])
+    scaling = plain_scaling(["load"], ["month", "shop"])
+    months = {"month": OPS["month"].levels}
+    linear = hsmm.HMM(2, emission="contextual", n_init=1, tol=1e-4).fit(values["load"], context=given)
+    found = effects(page_data_of(rows_of(values, path), ChosenModel(linear, scaling), categories=months))
+    assert found is not None
+    captions = {caption: found["figures"][key] for key, caption in found["curves"]}
+    assert set(captions) == {
+        f"{of} of load, by {by}" for of in ("mean", "standard deviation") for by in scaling.context
+    }
+    plots = captions["mean of load, by month"], captions["mean of load, by shop"]
+    assert plots[0]["levels"] == ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    assert plots[1]["levels"] == ["0", "1"]
+    assert plots[0]["x"] == list(range(12))
+    assert all(plot["bands"] for plot in plots)
+    encoder = hsmm.context.Embedding(hidden=2)
+    learnt = hsmm.HMM(2, emission="contextual", context=encoder, n_init=1, max_iter=2, tol=0.0)
+    learnt.fit(values["load"], context=given)
+    found = effects(page_data_of(rows_of(values, path), ChosenModel(learnt, scaling)))
+    assert found is not None
+    assert (found["has_intervals"], found["is_encoded"]) == (False, True)
+    plot = dict(map(reversed, found["curves"]))["mean of load, by month"]
+    assert found["figures"][plot]["levels"] == [f"{month}" for month in range(1, 13)]
+    assert not found["figures"][plot]["bands"]
+
+
+def test_of_more_rows_than_are_asked_in_passing_the_newest_are(followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = followed
+    data = page_data_of(rows, ChosenModel(model, plain_scaling(["load"], ["noise", "heat"])))
+    monkeypatch.setattr("tasks.report.page.view_effects._MOST_ROWS", 200)
+    found = effects(data)
+    assert found is not None
+    assert (found["of_newest"], found["has_intervals"], len(found["curves"])) == (True, False, 1)
 
 
 def test_a_model_that_follows_no_context_shows_no_effect(regressed: PageData) -> None:

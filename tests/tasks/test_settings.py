@@ -57,6 +57,10 @@ def config(tmp_path: Path) -> Path:
         ("model.emission=['poisson', {name='poisson'}]", ["model.emission", "none of them twice"]),
         ("model.emission={name='product', parts=['gaussian'], columns=[['s']]}", ["columns of features", "r"]),
         ("model.emission={name='glm', family='poisson', columns=['w']}", ["columns of context"]),
+        *(
+            (f"model.{kind}={{name='contextual', context=['w']}}", [f"`model.{kind}`", "columns of context"])
+            for kind in ("initial", "transition", "duration", "emission")
+        ),
         ("model.emission={name='mixture', component='gama'}", ["'gama'", "gamma"]),
         ("model.transition=masked", ["model.transition", "'masked'", "allowed"]),
         ("model.transition={name='dense', self_transitions=true}", ["self_transitions", "`model.estimator`"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -109,6 +109,8 @@ class PageData:
         The criterion, where the summary names none.
     alerts
         The alerts that are open, and those of the newest night that had any; None where they are not judged yet.
+    categories
+        Columns of the context whose values are names, and the name of each value.
     opens_with
         The series that is chosen at first; empty for the first of all.
     notes
@@ -130,6 +132,7 @@ class PageData:
     opens_with: str = ""
     ranked_by: str = "bic"
     alerts: pl.DataFrame | None = None
+    categories: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @cached_property
@@ -218,6 +221,7 @@ def page_data(
         step=settings.source.frequency if isinstance(settings.source.frequency, str) else "",
         counted=settings.source.counts_steps,
         ranked_by=settings.select.criterion,
+        categories={name: levels for name, made in settings.made_context.items() if (levels := OPS[made.op].levels)},
         alerts=noted_alerts(settings),
         notes=[in_steps(note) for note in notes] if settings.source.counts_steps else list(notes),
     )

@@ -35,19 +35,59 @@
     const drawn = { label: name, class: look, stroke: () => tint(of), width, points: { show: false }, value: (self, value) => (value === null || value === undefined ? "–" : figures([value])[0]) };
     if (look === "steps") drawn.paths = uPlot.paths.stepped({ align: -1 });
     if (look === "points") Object.assign(drawn, { paths: () => null, points: { show: true, size: 5, fill: () => tint(of), stroke: () => tint(of) } });
+    if (look === "barred") drawn.paths = () => null;
     if (look === "edge") Object.assign(drawn, { stroke: "transparent", width: 0 });
     return drawn;
+  }
+
+  const apart = (own, place, ratio) => (place - (own.length - 1) / 2) * 9 * ratio;
+
+  function barred(figure) {
+    const own = figure.lines.flatMap((line, place) => (line.look === "edge" ? [] : [{ line, place }]));
+    const bars = new Map(figure.bands.map(([upper, lower]) => [upper - 1, [figure.lines[upper].y, figure.lines[lower].y]]));
+    return (self) => {
+      const { ctx } = self, ratio = devicePixelRatio;
+      const high = (value) => self.valToPos(value, "y", true);
+      ctx.save();
+      ctx.lineWidth = 1.5 * ratio;
+      own.forEach(({ line, place }, among) => {
+        ctx.strokeStyle = ctx.fillStyle = tint(line.tint);
+        figure.x.forEach((x, row) => {
+          if (line.y[row] === null) return;
+          const at = self.valToPos(x, "x", true) + apart(own, among, ratio);
+          ctx.beginPath();
+          ctx.arc(at, high(line.y[row]), 3 * ratio, 0, 2 * Math.PI);
+          ctx.fill();
+          const [upper, lower] = bars.get(place) ?? [];
+          if (!upper || upper[row] === null) return;
+          ctx.beginPath();
+          ctx.moveTo(at, high(upper[row]));
+          ctx.lineTo(at, high(lower[row]));
+          ctx.stroke();
+        });
+      });
+      ctx.restore();
+    };
+  }
+
+  function named(figure) {
+    const most = Math.max(...figure.levels.map((name) => name.length));
+    const each = (self) => Math.ceil((figure.levels.length * (7 * most + 8)) / Math.max(self.bbox.width / devicePixelRatio, 1));
+    return { splits: () => figure.x, values: (self) => figure.levels.map((name, row) => (row % each(self) ? "" : name)), grid: { show: false } };
   }
 
   function draw(element) {
     const figure = page.figures[element.dataset.figure];
     const range = (limits) => (limits ? { range: limits } : {});
+    const { levels } = figure;
+    const beside = levels ? [-0.5, levels.length - 0.5] : figure.xRange;
     const low = figure.yRange ? {} : { range: (self, least, most) => uPlot.rangeNum(least ?? 0, most ?? 1, 0.08, true) };
     return chart(element, {
-      scales: { x: { time: false, ...range(figure.xRange) }, y: { ...low, ...range(figure.yRange) } },
-      axes: [axis(figure.titles[0], { values: (self, splits) => figures(splits) }), upright(figure.titles[1])],
-      series: [{ label: figure.titles[0].split(" ")[0].replace(",", ""), value: (self, value) => (value === null ? "–" : figures([value])[0]) }, ...figure.lines.map(looked)],
-      bands: figure.bands.map(([upper, lower]) => ({ series: [upper + 1, lower + 1], fill: () => css("--band") })),
+      scales: { x: { time: false, ...range(beside) }, y: { ...low, ...range(figure.yRange) } },
+      axes: [axis(figure.titles[0], levels ? named(figure) : { values: (self, splits) => figures(splits) }), upright(figure.titles[1])],
+      series: [{ label: figure.titles[0].split(" ")[0].replace(",", ""), value: (self, value) => (value === null ? "–" : levels?.[value] ?? figures([value])[0]) }, ...figure.lines.map((line) => looked(levels && line.look === "line" ? { ...line, look: "barred" } : line))],
+      hooks: levels ? { draw: [barred(figure)] } : {},
+      bands: levels ? [] : figure.bands.map(([upper, lower]) => ({ series: [upper + 1, lower + 1], fill: () => css("--band") })),
       legend: { show: true, live: true },
       cursor: { y: false, drag: { x: false, y: false } },
     }, [figure.x, ...figure.lines.map((line) => line.y)]);

@@ -26,15 +26,20 @@ def figure(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     bands: list[tuple[int, int]] | None = None,
+    levels: list[str] | None = None,
 ) -> Figure:
-    """Lines over ``x`` (n,), in order; each of ``bands`` fills between two of them, by their places: upper, lower."""
+    """Lines over ``x`` (n,), in order; each of ``bands`` fills between two of them, by their places: upper, lower.
+
+    Where values of ``x`` are names, ``levels`` are these: lines are points beside each other then, and bands bars.
+    """
     return {
-        "x": numbers(x),
+        "x": list(range(len(x))) if levels else numbers(x),
         "lines": lines,
         "titles": list(titles),
         "xRange": x_range,
         "yRange": y_range,
         "bands": bands or [],
+        "levels": levels,
     }
 
 

@@ -18,18 +18,23 @@ MOST_CURVES = 12
 _MOST_ROWS = 20_000
 _MOST_PARAMETERS = 80
 _REPEATS = 3
+_POINTS = 24  # hours of a day, each of which has its own
 _WHAT = {
     "duration": "expected stay",
     "transition": "P(next state) from {0}",
     "initial": "P(first state)",
-    "emission": "mean of {0}",
+    "mean": "mean of {0}",
+    "standard deviation": "standard deviation of {0}",
+    "scale": "scale of {0}",
+    "probability": "P({0} = {1})",
 }
 
 
 def effects(data: PageData) -> dict[str, Any] | None:
     """Curves and a line of importance for each column of the context; None where no table follows one.
 
-    Curves are left out of models with an encoder, or too large to ask in passing; see :mod:`hsmm.models.effects`.
+    Curves have no intervals where an encoder was learnt, or there is too much to ask in passing; see
+    :mod:`hsmm.models.effects`.
     """
     model = data.model
     if model is None or not model.scaling.context or not getattr(model.estimator, "uses_context", False):
@@ -37,20 +42,31 @@ def effects(data: PageData) -> dict[str, Any] | None:
     if not {*model.scaling.columns, *model.scaling.context} <= set(data.rows.columns):
         return None
     rows = data.trained.drop_nulls(model.scaling.context)
-    if not 2 <= len(rows) <= _MOST_ROWS:
-        return None
+    newest = _newest(rows)
     try:
-        worth = model.estimator.context_importance(**model.scaling.given(rows, model.estimator), n_repeats=_REPEATS)
+        worth = model.estimator.context_importance(**model.scaling.given(newest, model.estimator), n_repeats=_REPEATS)
     except ValueError:
         return None
-    drawn = list(_curves(data, model, rows))
+    table = _table(model, newest, whole=len(newest) == len(rows))
+    drawn = list(_curves(data, model, table, worth["loss"].to_list()))
     shown = {f"effect-{place}": plot for place, (_, plot) in enumerate(drawn[:MOST_CURVES])}
     return {
         "worth": _worth(worth, model.scaling.context),
+        "of_newest": len(newest) < len(rows),
         "curves": [(key, caption) for key, (caption, _) in zip(shown, drawn, strict=False)],
         "n_left": max(len(drawn) - MOST_CURVES, 0),
+        "has_intervals": bool(table["low"].is_finite().any()),
+        "is_encoded": getattr(model.estimator, "context", None) is not None,
         "figures": shown,
     }
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """As many of each series as are asked in passing."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    at_most = max(1, _MOST_ROWS // rows["series_id"].n_unique())
+    return rows.group_by("series_id", maintain_order=True).tail(at_most).head(_MOST_ROWS)
 
 
 def _worth(table: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
@@ -62,30 +78,39 @@ def _worth(table: pl.DataFrame, names: list[str]) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda row: -row["by"])
 
 
-def _curves(data: PageData, model: ChosenModel, rows: pl.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """A caption and a plot for each table and column of the context."""
-    if model.estimator.n_parameters_ > _MOST_PARAMETERS:
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", IntervalWarning)
-            table = model.estimator.context_effects(**model.scaling.given(rows, model.estimator))
-    except (ValueError, np.linalg.LinAlgError):
-        return
+def _table(model: ChosenModel, rows: pl.DataFrame, *, whole: bool) -> pl.DataFrame:
+    """With intervals where ``rows`` are those of the fit and it stands at a top; without them, else."""
+    given = model.scaling.given(rows, model.estimator)
+    if whole and model.estimator.n_parameters_ <= _MOST_PARAMETERS:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IntervalWarning)
+                return model.estimator.context_effects(**given, n_points=_POINTS)
+        except (ValueError, np.linalg.LinAlgError):
+            pass
+    return model.estimator.context_effects(**given, n_points=_POINTS, level=None)
+
+
+def _curves(
+    data: PageData, model: ChosenModel, table: pl.DataFrame, losses: list[float]
+) -> Iterator[tuple[str, Figure]]:
+    """A caption and a plot for each table and column of the context, those first that are worth most."""
+    names = {f"context_{place}": name for place, name in enumerate(model.scaling.context)}
+    by_worth = dict(zip(names.values(), losses, strict=True))
     labels = dict(zip(model.estimator.feature_labels, model.scaling.columns, strict=True))
     moves = pl.col("table") == "transition"
     told = table.with_columns(
-        pl.col("column").replace({f"context_{place}": name for place, name in enumerate(model.scaling.context)}),
+        pl.col("column").replace(names),
         origin=pl.when(moves).then("state"),
         line=pl.when(moves).then("to").otherwise("state"),
-    )
-    for (column, kind, origin, feature), own in told.group_by(
-        "column", "table", "origin", "feature", maintain_order=True
+    ).sort(pl.col("column").replace_strict(by_worth, return_dtype=pl.Float64), descending=True, maintain_order=True)
+    for (column, kind, quantity, origin, feature, symbol), own in told.group_by(
+        "column", "table", "quantity", "origin", "feature", "symbol", maintain_order=True
     ):
         about = "" if origin is None else data.state_names[model.state_ids[origin]]
         about = labels[feature] if feature is not None else about
         unit = f" ({data.steps})" if kind == "duration" else ""
-        caption = _WHAT[str(kind)].format(short(about))
+        caption = _WHAT[str(quantity if kind == "emission" else kind)].format(short(about), symbol)
         yield f"{caption}, by {short(str(column))}", _plot(data, model, own, str(column), f"{caption}{unit}")
 
 
@@ -101,4 +126,13 @@ def _plot(data: PageData, model: ChosenModel, own: pl.DataFrame, column: str, ti
         if np.isfinite(low).all() and np.isfinite(high).all():
             lines += [line("", high, identity, "edge"), line("", low, identity, "edge")]
             bands.append((len(lines) - 2, len(lines) - 1))
-    return figure(x, lines, (short(column), title), bands=bands)
+    return figure(x, lines, (short(column), title), bands=bands, levels=_levels(data, model, column, x))
+
+
+def _levels(data: PageData, model: ChosenModel, column: str, x: np.ndarray) -> list[str] | None:
+    """What the values are called, where they are names: of a calendar, of symbols, or of two things."""
+    names = data.categories.get(column, {})
+    reads_symbols = not getattr(getattr(model.estimator, "context", None), "standardises", True)
+    if not np.array_equal(x, x.round()) or not (names or reads_symbols or len(x) == 2):
+        return None
+    return [names.get(int(value), f"{int(value)}") for value in x]
