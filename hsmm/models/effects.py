@@ -146,7 +146,7 @@ def _check_has_top(model: Model, frozen: frozenset[str]) -> None:
     if model.context is not None and "context" not in frozen:
         raise ValueError(
             f"the encoder {model.context.name!r} was learnt and stopped before the top, so no curvature tells an "
-            "interval; ask with level=None for curves alone, or fit heads to a frozen='context' encoder."
+            "interval; ask with level=None for curves alone, or fit heads to a frozen=('context',) encoder."
         )
 
 

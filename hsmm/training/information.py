@@ -53,7 +53,7 @@ def curvature(model: Model, objective: Objective) -> Curvature:
     if model.context is not None and "context" not in objective.frozen:
         raise ValueError(
             f"this model's encoder {model.context.name!r} was learnt with it, and stopped before the top, so the "
-            "curvature there says nothing; compare held-out likelihoods, or fit heads to a frozen='context' encoder."
+            "curvature there says nothing; compare held-out likelihoods, or fit heads to a frozen=('context',) encoder."
         )
     coordinates = Coordinates(model, objective.frozen)
     least = BOUNDARY / objective.sequences.n_rows

@@ -118,6 +118,9 @@ def test_what_reads_no_context_has_no_effect_of_it(model, seen) -> None:
     slow.fit(X, context=context)
     with pytest.raises(ValueError, match="no curvature tells an interval; ask with level=None"):
         slow.context_effects(X, context=context)
+    still = hsmm.HMM(2, context=hsmm.context.CNN(hidden=1), frozen=("context",), n_init=1, max_iter=40, tol=1e-4)
+    found = still.fit(X, context=context).context_effects(X, context=context, n_points=2)
+    assert ((found["low"] < found["estimate"]) & (found["estimate"] < found["high"])).all()
     own = hsmm.HMM(2, context=hsmm.context.CNN(hidden=2, source="x"), n_init=1, max_iter=1, tol=0.0).fit(X)
     with pytest.raises(ValueError, match="'cnn' reads the series itself alone"):
         own.context_importance(X)
