@@ -160,9 +160,13 @@ def climbed(part: Network, value: Callable[[Network], Tensor]) -> Network:
             (slope,) = torch.autograd.grad(reached[reached.isfinite()].sum(), point)
         return _vectors(made), reached.detach(), slope.nan_to_num(0.0, 0.0, 0.0)
 
+    def among(trial: Tensor, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        moved, value, slope = at(here[0].index_copy(0, some, trial))
+        return moved[some], value[some], slope[some]
+
     ascent, here = Ascent(), at(_vectors(part))
     for _ in range(_N_STEPS):
-        before, here = here[1], ascent.step(at, *here)
+        before, here = here[1], ascent.step(among, *here)
         if bool((here[1] - before <= _STILL * before.abs()).all()):
             break
     pieces = zip(origin.items(), here[0].split(sizes, 1), strict=True)

@@ -12,6 +12,7 @@ _TRIALS = 25
 _SUFFICIENT = 1e-4
 
 Evaluated = tuple[Tensor, Tensor, Tensor]
+Evaluate = Callable[[Tensor, Tensor], Evaluated]
 
 
 class Ascent:
@@ -21,10 +22,11 @@ class Ascent:
         self._moves: list[Tensor] = []
         self._bends: list[Tensor] = []
 
-    def step(self, evaluate: Callable[[Tensor], Evaluated], x: Tensor, value: Tensor, gradient: Tensor) -> Evaluated:
+    def step(self, evaluate: Evaluate, x: Tensor, value: Tensor, gradient: Tensor) -> Evaluated:
         """Vectors, values and gradients after one step; where no step climbs, those given.
 
-        ``evaluate`` gives the vectors it moved the trial to, the values and the gradients.
+        ``evaluate`` is asked for some problems, by trials and by their indices: it gives the vectors it moved the
+        trials to, the values and the gradients.
         """
         direction = self._direction(gradient)
         downhill = _dot(direction, gradient) <= 0
@@ -37,17 +39,22 @@ class Ascent:
         promised = _dot(direction, gradient).squeeze(-1)
         size = torch.ones_like(value)
         reached = (x, value, gradient)
-        arrived = torch.zeros_like(value, dtype=torch.bool)
+        going = torch.arange(len(x), device=x.device)
         for _ in range(_TRIALS):
-            trial = evaluate(torch.where(arrived.unsqueeze(-1), reached[0], x + size.unsqueeze(-1) * direction))
-            climbs = (trial[1] >= value + _SUFFICIENT * size * promised) & trial[1].isfinite() & ~arrived
-            reached = tuple(_where(climbs, new, old) for new, old in zip(trial, reached, strict=True))  # type: ignore[assignment]
-            arrived = arrived | climbs
-            if bool(arrived.all()):
+            length, least = size[going], value[going]
+            trial = evaluate(x[going] + length.unsqueeze(-1) * direction[going], going)
+            climbs = (trial[1] >= least + _SUFFICIENT * length * promised[going]) & trial[1].isfinite()
+            there = climbs.nonzero().flatten()
+            arrived = going[there]
+            reached = tuple(  # type: ignore[assignment]
+                old.index_copy(0, arrived, new[there]) for new, old in zip(trial, reached, strict=True)
+            )
+            size[going] = _shorter(length, least, trial[1], promised[going])
+            going = going[~climbs]
+            if not len(going):
                 break
-            size = torch.where(arrived, size, _shorter(size, value, trial[1], promised))
         self._remember(reached[0] - x, gradient - reached[2])
-        self._forget(~arrived)
+        self._forget(going)
         return reached
 
     def take(self, restarts: Tensor) -> None:
@@ -62,9 +69,9 @@ class Ascent:
 
     def _forget(self, problems: Tensor) -> None:
         """What led nowhere."""
-        if bool(problems.any()):
-            self._moves = [torch.where(problems.unsqueeze(-1), 0.0, move) for move in self._moves]
-            self._bends = [torch.where(problems.unsqueeze(-1), 0.0, bend) for bend in self._bends]
+        if len(problems):
+            self._moves = [move.index_fill(0, problems, 0.0) for move in self._moves]
+            self._bends = [bend.index_fill(0, problems, 0.0) for bend in self._bends]
 
     def _direction(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion; pairs of no curvature are zero and do nothing."""
@@ -100,7 +107,3 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
 
 def _ratio(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(y > 0, x / y.clamp(min=1e-300), 0.0)
-
-
-def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(chosen.view(-1, *[1] * (new.ndim - 1)), new, old)

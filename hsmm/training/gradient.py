@@ -118,8 +118,10 @@ def l_bfgs(model: Model, objective: Objective, *, n_steps: int, tol: float) -> F
         size = sizes[running]
 
         def at(
-            trial: Tensor, own: Coordinates = own, target: Objective = target, size: Tensor = size
+            trial: Tensor, some: Tensor, own: Coordinates = own, target: Objective = target, size: Tensor = size
         ) -> tuple[Tensor, Tensor, Tensor]:
+            if len(some) < len(size):
+                own, target, size = own.take(some), target.of_models(some), size[some]
             found = slope(own, target, trial * size)
             return trial, found.value, found.gradient * size
 

@@ -149,13 +149,13 @@ def _further(below: Tensor, above: Tensor, goal: Tensor) -> Tensor:
 def _climbed(space: _Moves, moves: Tensor, toward: Tensor) -> tuple[Tensor, Tensor]:
     """The moves after all directions but ``toward`` have climbed, and the objective there."""
 
-    def at(trial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def at(trial: Tensor, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         value, gradient = space.heights(trial)
-        across = gradient - (gradient * toward).sum(1, keepdim=True) * toward
+        across = gradient - (gradient * toward[some]).sum(1, keepdim=True) * toward[some]
         level = across.square().sum(1, keepdim=True) < _LEVEL**2
         return trial, value, across.masked_fill(level, 0.0)
 
-    here, ascent = at(moves), Ascent()
+    here, ascent = at(moves, torch.arange(len(moves))), Ascent()
     for _ in range(_CLIMBS):
         if not bool(here[2].any()):
             break

@@ -119,16 +119,27 @@ def test_no_unit_changes_the_last_steps_of_a_climb() -> None:
     assert reached[0] == pytest.approx(reached[1], abs=1e-6)
 
 
-def test_problems_side_by_side_find_their_own_tops() -> None:
-    scale = torch.tensor([[1.0, 100.0], [3.0, 0.2], [1e4, 1e-3]], dtype=torch.float64)
-    top = torch.tensor([[1.0, -2.0], [0.5, 4.0], [7.0, 1.0]], dtype=torch.float64)
+def climbed(scale: torch.Tensor, top: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+    """Where problems of these tops end, and how often each was evaluated."""
+    n_asked = torch.zeros(len(top))
 
-    def evaluate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        off = x - top
-        return x, -(scale * (off**2 + off**4)).sum(1), -scale * (2.0 * off + 4.0 * off**3)
+    def evaluate(x: torch.Tensor, some: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        n_asked[some] += 1
+        off, size = x - top[some], scale[some]
+        return x, -(size * (off**2 + off**4)).sum(1), -size * (2.0 * off + 4.0 * off**3)
 
     ascent = Ascent()
-    here = evaluate(torch.zeros_like(top))
+    here = evaluate(torch.zeros_like(top), torch.arange(len(top)))
     for _ in range(80):
         here = ascent.step(evaluate, *here)
-    torch.testing.assert_close(here[0], top, rtol=0.0, atol=1e-4)
+    return here[0], n_asked.tolist()
+
+
+def test_problems_side_by_side_find_their_own_tops_and_are_evaluated_no_more_often_than_alone() -> None:
+    scale = torch.tensor([[1.0, 100.0], [3.0, 0.2], [1e4, 1e-3]], dtype=torch.float64)
+    top = torch.tensor([[1.0, -2.0], [0.5, 4.0], [7.0, 1.0]], dtype=torch.float64)
+    reached, n_asked = climbed(scale, top)
+    torch.testing.assert_close(reached, top, rtol=0.0, atol=1e-4)
+    alone = [climbed(scale[[one]], top[[one]]) for one in range(3)]
+    assert torch.equal(reached, torch.cat([found for found, _ in alone]))
+    assert n_asked == [asked for _, (asked,) in alone]
