@@ -7,6 +7,7 @@ Hartigan & Wong (1979) do for single points of k-means, this does for the halves
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -64,49 +65,58 @@ def ranked_joins(model: Model, objective: Objective, weights: Tensor, own: Tenso
     return list(dict.fromkeys(Join(*each) for each in ranked))
 
 
-def joined_counts(model: Model, counts: Posterior, objective: Objective, share: Tensor, join: Join) -> Posterior:
-    """Counts that differ by what the most probable path does when rows of which a half has most are the target's."""
-    path = counts.state[0].argmax(1)
-    goes = (path == join.source) & ((share > 0.5) == bool(join.half))
-    before, after = (_counted(model, counts, objective, way) for way in (path, path.masked_fill(goes, join.target)))
+def joined_counts(
+    model: Model, counts: Posterior, objective: Objective, shares: Tensor, joins: Sequence[Join]
+) -> Posterior:
+    """Counts (M, ...) that differ by what the most probable path does when rows of which a half has most, by its
+    ``shares`` (M, N), are the target's."""
+    source, target, half = torch.tensor([(x.source, x.target, x.half) for x in joins], device=shares.device).mT[
+        ..., None
+    ]
+    path = counts.state.argmax(2)
+    goes = (path == source) & ((shares > 0.5) == half.bool())
+    before, after = (_counted(model, counts, objective, way) for way in (path, torch.where(goes, target, path)))
     changed = {name: (getattr(counts, name) + after[name] - before[name]).clamp(min=0.0) for name in after}
     return replace(counts, **changed)
 
 
 def _begins(path: Tensor, objective: Objective) -> Tensor:
-    """(N,) whether a visit begins with a row."""
+    """(..., N) whether a visit begins with a row."""
     begins = torch.ones_like(path, dtype=torch.bool)
-    begins[1:] = path[1:] != path[:-1]
-    begins[objective.sequences.offsets[:-1]] = True
+    begins[..., 1:] = path[..., 1:] != path[..., :-1]
+    begins[..., objective.sequences.offsets[:-1]] = True
     return begins
 
 
 def _counted(model: Model, counts: Posterior, objective: Objective, path: Tensor) -> dict[str, Tensor]:
-    """What a path counts: rows, first states, moves, and durations of the segments that end within their series."""
+    """What paths (M, N) count: rows, first states, moves, and durations of the segments that end within their
+    series."""
     n_states, offsets, begins = counts.state.shape[-1], objective.sequences.offsets, _begins(path, objective)
-    once = counts.state.new_ones(len(path))
+    once = counts.state.new_ones(path.shape[1])
     if objective.weight is not None:
         once = objective.weight.to(once).repeat_interleave(objective.sequences.lengths)
     rows = once.unsqueeze(1) * torch.nn.functional.one_hot(path, n_states)
     moves = torch.ones_like(begins) if model.duration is None else begins.clone()
-    moves[offsets[:-1]] = False
-    to = moves.nonzero().flatten()
+    moves[:, offsets[:-1]] = False
+    of_path, to = moves.nonzero().unbind(1)
     found = {
         "state": rows,
-        "initial": rows[offsets[:-1]].sum(0),
-        "transition": _tallied(counts.transition[0], path[to - 1], path[to], once[to]),
+        "initial": rows[:, offsets[:-1]].sum(1),
+        "transition": _tallied(counts.transition, (of_path, path[of_path, to - 1], path[of_path, to]), once[to]),
     }
     if model.duration is not None:
-        starts = begins.nonzero().flatten()
-        ends = torch.cat([starts[1:], starts.new_tensor([len(path)])])
-        starts, ends = (at[~torch.isin(ends, offsets[1:])] for at in (starts, ends))
+        of_path, starts = begins.nonzero().unbind(1)
+        ends = starts.roll(-1)
+        ends[ends == 0] = path.shape[1]  # the first row of the next path
+        whole = ~torch.isin(ends, offsets[1:])
+        of_path, starts, ends = of_path[whole], starts[whole], ends[whole]
         length = (ends - starts).clamp(max=counts.duration.shape[-1])
-        found["duration"] = _tallied(counts.duration[0], path[starts], length - 1, once[starts])
-    return {name: table.unsqueeze(0) for name, table in found.items()}
+        found["duration"] = _tallied(counts.duration, (of_path, path[of_path, starts], length - 1), once[starts])
+    return found
 
 
-def _tallied(like: Tensor, row: Tensor, column: Tensor, times: Tensor) -> Tensor:
-    return torch.zeros_like(like).index_put((row, column), times.to(like), accumulate=True)
+def _tallied(like: Tensor, place: tuple[Tensor, ...], times: Tensor) -> Tensor:
+    return torch.zeros_like(like).index_put(place, times.to(like), accumulate=True)
 
 
 def _expected(weights: Tensor, density: Tensor) -> Tensor:

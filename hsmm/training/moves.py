@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, zip_longest
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -53,6 +54,10 @@ class Move:
         return {self.split, *self.pair}
 
 
+Way: TypeAlias = Sequence[Move | Join]
+"""Moves made together, which share no state."""
+
+
 class Neighbourhood:
     """The ``moves`` of the states of a model, those that promise most first, and the models that they make."""
 
@@ -81,17 +86,28 @@ class Neighbourhood:
                 taken.append(move)
         return taken + [join for join in self.joins if join not in tried][:n_moves]
 
-    def after(self, ways: Sequence[Sequence[Move | Join]]) -> Model:
+    def after(self, ways: Sequence[Way]) -> Model:
         """Models after one M-step, each from the moves of one of the ``ways`` together, which share no state.
 
         The way without moves, which may be the first, is that to the :meth:`revived` model.
         """
         if not ways[0]:
             return self.revived().joined(*([self.after(ways[1:])] if ways[1:] else []))
-        made = [self._moved(moves) for moves in ways]
-        joined = made[0][0].joined(*(other for other, _ in made[1:]))
-        counts = {name: torch.cat([getattr(own, name) for _, own in made]) for name in vars(self._counts)}
-        return self._objective.maximise(joined, Posterior(**counts))
+        objective, device = self._objective, self._shares.device
+        counts = objective.counts_of(self._counts, torch.zeros(len(ways), dtype=torch.int64, device=device))
+        for made in zip_longest(*ways):
+            if moves := {place: move for place, move in enumerate(made) if isinstance(move, Move)}:
+                at, own = torch.tensor(list(moves), device=device), list(moves.values())
+                shares = self._shares[[move.way for move in own], :, [move.split for move in own]]
+                changed = moved_counts(objective.counts_of(counts, at), objective, shares, own)
+                counts = objective.with_counts(counts, at, changed)
+            if joins := {place: join for place, join in enumerate(made) if isinstance(join, Join)}:
+                at, both = torch.tensor(list(joins), device=device), list(joins.values())
+                shares = self._shares[[join.way for join in both], :, [join.source for join in both]]
+                changed = joined_counts(self._model, objective.counts_of(counts, at), objective, shares, both)
+                counts = objective.with_counts(counts, at, changed)
+        first, *others = (self._model.permuted(self._order(moves)) for moves in ways)
+        return objective.maximise(_with_rows(first.joined(*others)), counts)
 
     def revived(self) -> Model:
         """The model with a part of each row of transitions shared by all states: what is zero, EM leaves at zero."""
@@ -103,15 +119,13 @@ class Neighbourhood:
         shared = torch.lerp(law, others / others.sum(-1, keepdim=True), _REVIVED)
         return replace(model, transition=model.transition.with_parameters(probability=shared))
 
-    def _moved(self, moves: Sequence[Move | Join]) -> tuple[Model, Posterior]:
-        model, counts = self._model, self._counts
+    def _order(self, moves: Way) -> Tensor:
+        """(K,) which state's law each state begins with: one that is split gives its own to the one made free."""
+        order = torch.arange(self._model.transition.n_states, device=self._shares.device)
         for move in moves:
-            if isinstance(move, Join):
-                counts = joined_counts(model, counts, self._objective, self._shares[move.way, :, move.source], move)
-                continue
-            around = _around(counts.state[0], self._objective)
-            model, counts = _moved(model, counts, around, self._shares[move.way, :, move.split], move)
-        return model, counts
+            if isinstance(move, Move):
+                order[move.pair[1]] = order[move.split]
+        return order
 
 
 def _around(weights: Tensor, objective: Objective) -> Tensor:
@@ -120,6 +134,13 @@ def _around(weights: Tensor, objective: Objective) -> Tensor:
     before[objective.sequences.offsets[:-1]] = 0.0
     after[objective.sequences.offsets[1:] - 1] = 0.0
     return torch.stack([before, after])
+
+
+def _shifted(rows: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """Rows (..., N) one row earlier and one row later, none of them in another series."""
+    offsets = objective.sequences.offsets
+    earlier = rows.index_fill(-1, offsets[:-1], 0.0).roll(-1, -1)
+    return earlier, rows.index_fill(-1, offsets[1:] - 1, 0.0).roll(1, -1)
 
 
 def _log_context(weights: Tensor, around: Tensor) -> Tensor:
@@ -224,42 +245,45 @@ def _ranked_moves(gains: Tensor, pairs: list[tuple[int, int]], losses: Tensor) -
     return [Move(split, pair, ways[split]) for split, pair in ranked if split not in pair]
 
 
-def _moved(model: Model, counts: Posterior, around: Tensor, share: Tensor, move: Move) -> tuple[Model, Posterior]:
-    """The model with ``split`` copied to the second of a pair, and counts by which that is the second half of it."""
-    split, (first, freed) = move.split, move.pair
-    n_states = counts.state.shape[-1]
-    mixing = torch.eye(n_states, dtype=torch.float64, device=share.device)
-    mixing[freed] = mixing[first]
+def moved_counts(counts: Posterior, objective: Objective, shares: Tensor, moves: Sequence[Move]) -> Posterior:
+    """Counts (M, ...) by which the second of each pair is the second half of a split state, whose rows it ``shares``
+    (M, N)."""
+    each = torch.arange(len(moves), device=shares.device)
+    split, first, freed = torch.tensor([(move.split, *move.pair) for move in moves], device=shares.device).unbind(1)
+    unit = torch.eye(counts.state.shape[-1], dtype=torch.float64, device=shares.device)
+    mixing = unit.repeat(len(moves), 1, 1)
+    mixing[each, freed] = unit[first]
     state = counts.state @ mixing
-    whole = state[..., split].clone()
-    state[..., freed], state[..., split] = whole * share, whole * (1.0 - share)
-    part = float((whole[0] * share).sum() / whole.sum().clamp(min=1e-300))
-    sharing = torch.eye(n_states, dtype=torch.float64, device=share.device)
-    sharing[split, split], sharing[split, freed] = 1.0 - part, part
+    whole = state[each, :, split]
+    halves = torch.stack([whole * (1.0 - shares), whole * shares], 1)
+    block = torch.stack([split, freed], 1)
+    state[each.unsqueeze(1), :, block] = halves
+    mass = whole.sum(1).clamp(min=1e-300)
+    parts = halves.sum(2) / mass.unsqueeze(1)
+    sharing = unit.repeat(len(moves), 1, 1)
+    sharing[each.unsqueeze(1), split.unsqueeze(1), block] = parts
     spread = mixing @ sharing
-    transition = torch.einsum("ia,rij,jb->rab", spread, counts.transition, spread)
-    merged = mixing.mT @ counts.transition[0] @ mixing
-    block = torch.tensor([split, freed], device=share.device)
-    halves = torch.stack([whole[0] * (1.0 - share), whole[0] * share])
-    parts = halves.sum(1, keepdim=True) / halves.sum().clamp(min=1e-300)
-    met = (halves @ around @ mixing).clamp(min=1e-300)
-    into, out = torch.lerp(met / met.sum(1, keepdim=True), parts.expand_as(met), _EVEN)
-    transition[:, block] = merged[split] * out
-    transition[:, :, block] = (merged[:, split] * into).mT
-    after = halves.roll(-1, 1) * (around[1].sum(1) > 0)
-    within = halves @ after.mT
-    transition[:, block[:, None], block] = merged[split, split] * within / within.sum().clamp(min=1e-300)
+    transition = spread.mT @ counts.transition @ spread
+    merged = mixing.mT @ counts.transition @ mixing
+    before, after = _shifted(halves, objective)
+    met = torch.stack([before @ counts.state, after @ counts.state]) @ mixing  # (side, M, half, K)
+    met = met.clamp(min=1e-300)
+    into, out = torch.lerp(met / met.sum(2, keepdim=True), parts.unsqueeze(-1).expand_as(met), _EVEN)
+    transition[each.unsqueeze(1), block] = merged[each, split].unsqueeze(1) * out
+    transition[each.unsqueeze(1), :, block] = merged[each, :, split].unsqueeze(1) * into
+    within = after @ halves.mT
+    stayed = merged[each, split, split] / within.sum((1, 2)).clamp(min=1e-300)
+    transition[each[:, None, None], block.unsqueeze(2), block.unsqueeze(1)] = stayed[:, None, None] * within
     changed = {
         "state": state,
-        "initial": counts.initial @ spread,
         "transition": transition,
-        "tail_stay": counts.tail_stay @ spread,
-        "tail_leave": counts.tail_leave @ spread,
-        **{name: torch.einsum("ia,rid->rad", spread, getattr(counts, name)) for name in ("duration", "residual")},
+        **{name: spread.mT @ getattr(counts, name) for name in ("duration", "residual")},
+        **{
+            name: (getattr(counts, name).unsqueeze(1) @ spread).squeeze(1)
+            for name in ("initial", "tail_stay", "tail_leave")
+        },
     }
-    order = torch.arange(n_states, device=share.device)
-    order[freed] = split
-    return _with_rows(model.permuted(order)), replace(counts, **changed)
+    return replace(counts, **changed)
 
 
 def _with_rows(model: Model) -> Model:

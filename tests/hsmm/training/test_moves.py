@@ -252,12 +252,14 @@ def test_a_join_counts_what_the_changed_path_does(estimator: type) -> None:
         one.expected_counts(one.potentials(model))
         for one in (Objective(sequences, states=states, weight=weight) for states in (path, moved))
     )
-    found = joined_counts(model, before, Objective(sequences, weight=weight), share, Join(1, 2, way=0, half=1))
+    found = joined_counts(model, before, Objective(sequences, weight=weight), share[None], [Join(1, 2, way=0, half=1)])
     for name in ("state", "initial", "transition", *(["duration"] if start else [])):
         torch.testing.assert_close(getattr(found, name), getattr(after, name), atol=1e-9, rtol=0.0)
     cut_short = torch.zeros_like(share)
     cut_short[-1] = 0.9
-    found = joined_counts(model, before, Objective(sequences, weight=weight), cut_short, Join(0, 2, way=0, half=1))
+    found = joined_counts(
+        model, before, Objective(sequences, weight=weight), cut_short[None], [Join(0, 2, way=0, half=1)]
+    )
     torch.testing.assert_close(found.duration, before.duration, atol=1e-9, rtol=0.0)
 
 
