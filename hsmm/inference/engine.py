@@ -24,16 +24,20 @@ KERNELS: dict[str, Kernel] = {"reference": reference, "native": native, "gpu": g
 _LARGEST = 1e300
 
 
-def log_partition(p: Potentials, *, kernel: KernelName = "auto") -> PerSeries:
+def log_partition(
+    p: Potentials, *, kernel: KernelName = "auto", checked: bool = False, trial: bool = False
+) -> PerSeries:
     """log p(y of each series), differentiable once in every table.
 
     Shapes: (R, S). A supplied ``log_residual`` is held fixed when ``log_duration`` is differentiated; the equilibrium
     law is part of the derivative. Raises ``ValueError`` for tables with NaN, +inf or finite
-    entries beyond 1e300.
+    entries beyond 1e300. Tables that are ``checked``, or of a ``trial``, are as for :func:`expected_counts`.
     """
-    check_finite(p)
+    if not checked:
+        check_finite(p)
     if not any(table.requires_grad for table in p.tables().values()):
-        return choose("log_partition", p, kernel).log_partition(p)
+        found = choose("log_partition", p, kernel).log_partition(p)
+        return _computed(p, found, trial=trial) if checked else found
     if p.log_residual is None:
         p = replace(p, log_residual=p.residual_law())
     names = tuple(p.tables())
@@ -61,11 +65,18 @@ def expected_counts(
     if series_weight is not None:
         _check_weight(p, series_weight)
     counts = choose("expected_counts", p, kernel).expected_counts(p.detach(), series_weight)
-    if checked and awaited and not bool(counts.log_likelihood.isfinite().all()):
-        if trial:
-            return replace(counts, log_likelihood=counts.log_likelihood.nan_to_num(-torch.inf, -torch.inf, -torch.inf))
-        check_finite(p)
+    if checked and awaited:
+        counts = replace(counts, log_likelihood=_computed(p, counts.log_likelihood, trial=trial))
     return counts
+
+
+def _computed(p: Potentials, log_likelihood: PerSeries, *, trial: bool) -> PerSeries:
+    """What tables have that were not looked at before; raises ``ValueError`` where they cannot be computed with."""
+    if not bool(log_likelihood.isfinite().all()):
+        if trial:
+            return log_likelihood.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+        check_finite(p)
+    return log_likelihood
 
 
 def posterior(p: Potentials, *, kernel: KernelName = "auto") -> Posterior:

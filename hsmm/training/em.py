@@ -13,6 +13,7 @@ from torch import Tensor
 from hsmm.components.model import Model
 from hsmm.inference import Posterior
 from hsmm.numerics import surely_all, surely_none
+from hsmm.potentials import Potentials
 from hsmm.sequences import Sequences
 from hsmm.training.acceleration import Extrapolation
 from hsmm.training.coordinates import confined
@@ -108,24 +109,24 @@ class _Climb:
         }
 
     def evaluate(self, iteration: int, *, last: bool) -> None:
-        """The E-step at the present models; those that are done leave."""
+        """The E-step at the present models, without counts where no step follows; those that are done leave."""
         looks = self._looks(iteration, last=last)
-        counts = self._expected_counts(awaited=looks)
-        reached = self.target.total(counts.log_likelihood)
+        self.counts, reached = self._reached(
+            self.target, self._potentials(), counts=not last, trial=self.leapt, awaited=looks
+        )
         objective = reached + self.model.log_prior()
         judged = self.tol > 0 and not self.leapt
         if self.leapt:
             accepted = objective >= self.objective
             self.extrapolation.judge(accepted)
             if not bool(accepted.all()):
-                counts = self._retreat(counts, accepted)
-                reached = self.target.total(counts.log_likelihood)
+                reached = self._retreat(reached, accepted)
                 objective = reached + self.model.log_prior()
         gain = objective - self.objective
         if not surely_none(gain < 0):
             lost = torch.where(gain < 0, -gain / objective.abs().clamp(min=1.0), 0.0)
             self.fall = torch.maximum(self.fall, lost)
-        self.counts, self.objective, self.leapt = counts, objective, False
+        self.objective, self.leapt = objective, False
         self._remember(objective)
         done = (gain < self.tol * self.target.n_observations) & judged
         leaving = done | objective.isneginf() | last
@@ -165,23 +166,36 @@ class _Climb:
         waits = self.target.sequences.device.type != "cpu"
         return last or self.leapt or not waits or iteration % _LOOK == _LOOK - 1
 
-    def _expected_counts(self, *, awaited: bool) -> Posterior:
-        """At the present models; the largest tables lie in the same place each time: they are dear to allocate."""
+    def _potentials(self) -> Potentials:
+        """Of the present models; the largest tables lie in the same place each time: they are dear to allocate."""
         n_states = self.model.transition.n_states
         size = (*self.target.sequences.table_size(len(self.running)), n_states)
         room = None if self.log_emission is None else self.log_emission[: math.prod(size)].view(size)
         p = self.target.potentials(self.model, room)
         if room is None:
             self.log_emission = p.log_emission.flatten()
-        return self.target.expected_counts(p, trial=self.leapt, awaited=awaited)
+        return p
 
-    def _retreat(self, counts: Posterior, accepted: Tensor) -> Posterior:
-        """Where a leap lowered the objective, go back to the plain EM step."""
+    @staticmethod
+    def _reached(
+        target: Objective, p: Potentials, *, counts: bool, trial: bool = False, awaited: bool = True
+    ) -> tuple[Posterior | None, Tensor]:
+        """The counts of some models, if wanted, and (R,) their log-likelihoods."""
+        if not counts:
+            return None, target.total(target.log_likelihood(p, trial=trial))
+        found = target.expected_counts(p, trial=trial, awaited=awaited)
+        return found, target.total(found.log_likelihood)
+
+    def _retreat(self, reached: Tensor, accepted: Tensor) -> Tensor:
+        """(R,) what is ``reached`` where a leap that lowered the objective is taken back to the plain EM step."""
         self.model = self.model.where(accepted, self.path[-1])
         rejected = (~accepted).nonzero().flatten()
         target = self.target.of_models(rejected)
-        again = target.expected_counts(target.potentials(self.model.take(rejected)))
-        return self.target.with_counts(counts, rejected, again)
+        p = target.potentials(self.model.take(rejected))
+        again, height = self._reached(target, p, counts=self.counts is not None)
+        if self.counts is not None and again is not None:
+            self.counts = self.target.with_counts(self.counts, rejected, again)
+        return reached.index_copy(0, rejected, height)
 
     def _remember(self, objective: Tensor) -> None:
         row = own = objective if self.gone is None else objective.masked_fill(self.gone, torch.nan)
@@ -199,7 +213,6 @@ class _Climb:
 
     def _leave(self) -> None:
         """Look who is gone, and go on without them."""
-        assert self.counts is not None
         assert self.gone is not None
         gone, self.gone = self.gone, None
         leaving = gone.nonzero().flatten()
@@ -212,6 +225,6 @@ class _Climb:
         self.running, self.model = self.running[staying], self.model.take(staying)
         self.objective, self.fall = self.objective[staying], self.fall[staying]
         self.path = [model.take(staying) for model in self.path]
-        self.counts = self.target.counts_of(self.counts, staying)
+        self.counts = None if self.counts is None else self.target.counts_of(self.counts, staying)
         self.target = self.target.of_models(staying)
         self.extrapolation.take(staying)

@@ -74,6 +74,10 @@ class Objective:
         weight = None if self.weight is None else self.weight.expand(p.n_restarts, -1).contiguous()
         return inference.expected_counts(p, weight, checked=True, trial=trial, awaited=awaited)
 
+    def log_likelihood(self, p: Potentials, *, trial: bool = False) -> Tensor:
+        """(R, S) that of :meth:`expected_counts` alone, for less."""
+        return inference.log_partition(p, checked=True, trial=trial)
+
     def total(self, log_likelihood: Tensor) -> Tensor:
         """(R,) of each restart, from that of its series."""
         return self.sequences.summed(log_likelihood if self.weight is None else log_likelihood * self.weight)

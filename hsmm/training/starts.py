@@ -7,8 +7,9 @@ differ in place, and both miss states that only time tells apart. The kinds take
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,7 +24,11 @@ from hsmm.training.stretches import stretches
 
 _LLOYD_STEPS = 10
 _SEEDING_ROWS = 10_000
+_WIDTHS = (5, 20, 60)  # rows of the windows that take turns
 _MANY = 8  # states, of which k-means++ alone would leave some without a centre
+
+
+_Generators: TypeAlias = Sequence[torch.Generator]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,33 +52,23 @@ def draw_starts(
     ``emission`` says which rows are alike, by its points; by default the standardised features do.
     """
     standard = (standardised(sequences) if emission is None else emission.points(sequences)).cpu()
-    smooth = {}
-    labels, dwell = [], []
-    kinds: list[str] = []
     takes_any_number = emission is None or emission.takes_any_number(sequences.n_features)
     least_dof = None if emission is None else emission.least_dof
     levels = Levels(standard, sequences, n_states, least_dof) if takes_any_number else None
     turns = _turns(n_states, has_levels=levels is not None and levels.is_usable)
-    for restart in range(n_restarts):
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + restart) % 2**63)
-        kind = turns[restart % len(turns)]
-        turn = kinds.count(kind)
-        if kind == "windows":
-            width = (5, 20, 60)[turn % 3]
-            if width not in smooth:
-                smooth[width] = _window_features(standard, sequences, width)
-            labels.append(k_means(smooth[width], n_states, generator))
-        elif kind == "levels":
+    kinds = [turns[restart % len(turns)] for restart in range(n_restarts)]
+    generators = [torch.Generator().manual_seed((seed * 1_000_003 + i) % 2**63) for i in range(n_restarts)]
+    labels = torch.empty(n_restarts, sequences.n_rows, dtype=torch.int64)
+    for kind in dict.fromkeys(kinds):
+        of_kind = [restart for restart, own in enumerate(kinds) if own == kind]
+        if kind == "levels":
             assert levels is not None
-            labels.append(levels.labels(turn))
-        elif kind == "stretches":
-            labels.append(stretches(standard, sequences, n_states, generator, turn))
+            labels[of_kind] = torch.stack([levels.labels(turn) for turn in range(len(of_kind))])
         else:
-            labels.append(KINDS[kind](standard, sequences, n_states, generator))
-        dwell.append(_mean_dwell(n_states, longest, generator))
-        kinds.append(kind)
+            labels[of_kind] = KINDS[kind](standard, sequences, n_states, [generators[i] for i in of_kind])
     is_narrow = [kind == "levels" or (kind != "random" and turn % 2 == 0) for turn, kind in enumerate(kinds)]
-    return Starts(torch.stack(labels), torch.stack(dwell), kinds, torch.tensor(is_narrow) & takes_any_number)
+    dwell = _mean_dwell(n_states, longest, generators)
+    return Starts(labels, dwell, kinds, torch.tensor(is_narrow) & takes_any_number)
 
 
 def initial_model(structure: Model, sequences: Sequences, starts: Starts, seed: int) -> Model:
@@ -138,62 +133,96 @@ def longest_dwell(structure: Model, sequences: Sequences, n_states: int) -> int:
     return max(2, min(visits, table))
 
 
-def k_means(points: Tensor, n_states: int, generator: torch.Generator) -> Tensor:
-    """Cluster of each point (N,): k-means++ seeds, then a few Lloyd steps."""
-    centres = _spread_out(points, n_states, generator)
+def k_means(points: Tensor, n_states: int, generators: _Generators) -> Tensor:
+    """(R, N) cluster of each point (N, F), or (R, N, F), by each of R generators: k-means++ seeds, then a few Lloyd
+    steps."""
+    points = points.expand(len(generators), -1, -1)
+    drawn = [_spread_out(own, n_states, one) for own, one in zip(points, generators, strict=True)]
+    centres = torch.stack(drawn).permute(2, 1, 0).unsqueeze(-1)  # (F, K, R, 1)
+    features = points.movedim(-1, 0).contiguous()
+    labels = _nearest(features, centres)
+    first = n_states * torch.arange(len(generators)).unsqueeze(1)
     for _ in range(_LLOYD_STEPS):
-        labels = torch.cdist(points, centres).argmin(1)
-        members = torch.nn.functional.one_hot(labels, n_states).to(points.dtype)
-        size = members.sum(0)[:, None]
-        centres = torch.where(size > 0, members.mT @ points / size.clamp(min=1.0), centres)
-    return torch.cdist(points, centres).argmin(1)
+        cluster, before = (labels + first).flatten(), labels
+        size = cluster.bincount(minlength=len(first) * n_states)
+        sums = torch.stack([cluster.bincount(x, minlength=len(size)) for x in features.flatten(1)])
+        means = (sums / size).view(-1, len(first), n_states).mT.unsqueeze(-1)
+        centres = torch.where(means.isnan(), centres, means)  # where a cluster is empty
+        labels = _nearest(features, centres)
+        if torch.equal(labels, before):
+            break
+    return labels
 
 
-def _clusters(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
-    return k_means(standard, n_states, generator)
+def _nearest(features: Tensor, centres: Tensor) -> Tensor:
+    """(R, N) which of the centres (F, K, R, 1) lies nearest to each of the points (F, R, N)."""
+    labels = torch.zeros(features.shape[1:], dtype=torch.int64)
+    least = torch.full_like(features[0], torch.inf)
+    for state, places in enumerate(centres.unbind(1)):
+        first, *others = (features - places).square_()
+        far = sum(others, first)
+        labels.masked_fill_(far < least, state)
+        least = torch.minimum(far, least)
+    return labels
 
 
-def _shells(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+def _clusters(standard: Tensor, sequences: Sequences, n_states: int, generators: _Generators) -> Tensor:  # noqa: ARG001
+    return k_means(standard, n_states, generators)
+
+
+def _shells(standard: Tensor, sequences: Sequences, n_states: int, generators: _Generators) -> Tensor:  # noqa: ARG001
     """Quantile bands of the distance from the centre: states that differ in spread."""
     distance = standard.norm(dim=1)
     even = torch.arange(1, n_states, dtype=distance.dtype) / n_states
-    cuts = (even + 0.6 / n_states * (torch.rand(n_states - 1, generator=generator) - 0.5)).sort().values
-    return torch.bucketize(distance, distance.quantile(cuts)) if len(distance) <= 2**24 else _ranked(distance, cuts)
+    drawn = torch.stack([torch.rand(n_states - 1, generator=generator) for generator in generators])
+    cuts = (even + 0.6 / n_states * (drawn - 0.5)).sort().values
+    edges = _quantiles(distance, cuts.flatten()).view_as(cuts)
+    return torch.searchsorted(edges, distance.expand(len(edges), -1).contiguous())
 
 
-def _ranked(distance: Tensor, cuts: Tensor) -> Tensor:
-    ordered = distance.sort().values
-    return torch.bucketize(distance, ordered[(cuts * (len(ordered) - 1)).long()])
+def _quantiles(distance: Tensor, cuts: Tensor) -> Tensor:
+    if len(distance) <= 2**24 and len(cuts):
+        return distance.quantile(cuts)
+    return distance.sort().values[(cuts * (len(distance) - 1)).long()]
 
 
-def _segments(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+def _segments(standard: Tensor, sequences: Sequences, n_states: int, generators: _Generators) -> Tensor:  # noqa: ARG001
     """Contiguous stretches, each series cut into a few per state: states that only time tells apart."""
-    labels = []
-    for length in sequences.lengths.tolist():
-        per_state = int(torch.randint(1, 6, (), generator=generator))
-        pieces = torch.stack([torch.randperm(n_states, generator=generator) for _ in range(per_state)]).flatten()
-        position = torch.arange(length) * len(pieces) // length
-        labels.append(pieces[position])
-    return torch.cat(labels)
+    lengths = sequences.lengths.tolist()
+    return torch.stack([torch.cat([_cut(length, n_states, one) for length in lengths]) for one in generators])
 
 
-def _random_centres(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+def _cut(length: int, n_states: int, generator: torch.Generator) -> Tensor:
+    per_state = int(torch.randint(1, 6, (), generator=generator))
+    pieces = torch.stack([torch.randperm(n_states, generator=generator) for _ in range(per_state)]).flatten()
+    return pieces[torch.arange(length) * len(pieces) // length]
+
+
+def _random_centres(standard: Tensor, sequences: Sequences, n_states: int, generators: _Generators) -> Tensor:  # noqa: ARG001
     """Nearest of a few rows picked at random, in a random scale of the features."""
-    weight = torch.rand(standard.shape[1], generator=generator, dtype=standard.dtype) + 0.1
-    picked = torch.randint(len(standard), (n_states,), generator=generator)
-    return torch.cdist(standard * weight, standard[picked] * weight).argmin(1)
+    labels = []
+    for generator in generators:
+        weight = torch.rand(standard.shape[1], generator=generator, dtype=standard.dtype) + 0.1
+        picked = torch.randint(len(standard), (n_states,), generator=generator)
+        points = standard * weight
+        labels.append(_nearest(points.mT.unsqueeze(1), points[picked].mT[..., None, None])[0])
+    return torch.stack(labels)
 
 
-def _windows(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:
+def _windows(standard: Tensor, sequences: Sequences, n_states: int, generators: _Generators) -> Tensor:
     """Clusters of the moving level and spread: states that show only over many rows."""
-    return k_means(_window_features(standard, sequences, 20), n_states, generator)
+    widths = _WIDTHS[: len(generators)]
+    features = [_window_features(standard, sequences, width) for width in widths]
+    turns = [turn % len(_WIDTHS) for turn in range(len(generators))]
+    return k_means(torch.stack([features[turn] for turn in turns]), n_states, generators)
 
 
-def _stretches(standard: Tensor, sequences: Sequences, n_states: int, generator: torch.Generator) -> Tensor:
-    return stretches(standard, sequences, n_states, generator, 0)
+def _stretches(standard: Tensor, sequences: Sequences, n_states: int, generators: _Generators) -> Tensor:
+    drawn = [stretches(standard, sequences, n_states, generator, turn) for turn, generator in enumerate(generators)]
+    return torch.stack(drawn)
 
 
-KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = {
+KINDS: dict[str, Callable[[Tensor, Sequences, int, _Generators], Tensor]] = {
     "clusters": _clusters,
     "shells": _shells,
     "windows": _windows,
@@ -201,6 +230,7 @@ KINDS: dict[str, Callable[[Tensor, Sequences, int, torch.Generator], Tensor]] = 
     "segments": _segments,
     "random": _random_centres,
 }
+"""(R, N) labels by each of R generators, in turn."""
 
 
 def _turns(n_states: int, *, has_levels: bool = False) -> list[str]:
@@ -252,8 +282,9 @@ def _spread_out(points: Tensor, n_states: int, generator: torch.Generator) -> Te
     return torch.stack(chosen)
 
 
-def _mean_dwell(n_states: int, longest: int, generator: torch.Generator) -> Tensor:
-    """(K,) log-uniform around a level that is itself log-uniform between 2 steps and ``longest``."""
-    level, jitter = torch.rand((), generator=generator), torch.rand(n_states, generator=generator)
+def _mean_dwell(n_states: int, longest: int, generators: _Generators) -> Tensor:
+    """(R, K) log-uniform around a level that is itself log-uniform between 2 steps and ``longest``."""
+    drawn = [(torch.rand((), generator=one), torch.rand(n_states, generator=one)) for one in generators]
+    level, jitter = (torch.stack(parts) for parts in zip(*drawn, strict=True))
     top = math.log(max(longest, 4) / 2.0)
-    return (2.0 * torch.exp(level * top) * torch.exp(0.5 * (jitter - 0.5))).clamp(min=1.5).double()
+    return (2.0 * torch.exp(level * top).unsqueeze(1) * torch.exp(0.5 * (jitter - 0.5))).clamp(min=1.5).double()

@@ -59,7 +59,7 @@ class Beginning:
         points = torch.cat([self.sequences.covariates, self.sequences.values], 1)
         spread = points.std(0, unbiased=False)
         points = (points - points.mean(0)) / torch.where(spread > 0, spread, 1.0)
-        labels = k_means(points, self.n_states, torch.Generator().manual_seed(self.seed)).numpy()
+        labels = k_means(points, self.n_states, [torch.Generator().manual_seed(self.seed)])[0].numpy()
         if len(np.unique(labels)) < self.n_states:
             raise ValueError(f"kmeans found fewer than {self.n_states} clusters; choose another initialiser.")
         return labels

@@ -27,7 +27,7 @@ def rough(X: np.ndarray, n_states: int, way: int, lengths: list[int] | None = No
 def test_states_that_overlap_row_by_row_come_apart() -> None:
     states = np.tile(np.repeat(np.arange(3), 15), 10)
     X = np.random.default_rng(0).normal(2.0 * states, 1.0)
-    rows = k_means(torch.from_numpy(X[:, None]), 3, torch.Generator().manual_seed(0)).numpy()
+    rows = k_means(torch.from_numpy(X[:, None]), 3, [torch.Generator().manual_seed(0)])[0].numpy()
     assert hsmm.metrics.aligned_accuracy(states, rows) < 0.85
     assert hsmm.metrics.aligned_accuracy(states, rough(X, 3, 0)) > 0.9
 

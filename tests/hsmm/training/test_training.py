@@ -97,6 +97,18 @@ class TestEveryClimb:
         torch.testing.assert_close(fit.history[-1], fit.objective, rtol=0.0, atol=0.0)
 
 
+@pytest.mark.parametrize("n_steps", [0, 4])
+def test_no_counts_are_made_that_no_step_follows(monkeypatch: pytest.MonkeyPatch, n_steps: int) -> None:
+    made: list[int] = []
+    counted = Objective.expected_counts
+    monkeypatch.setattr(Objective, "expected_counts", lambda *a, **kw: (made.append(1), counted(*a, **kw))[1])
+    start = started(STRUCTURES["negative_binomial"], COMPLETE)
+    fit = expectation_maximisation(start, COMPLETE, max_iter=n_steps, tol=0.0)
+    assert len(made) == n_steps
+    whole = counted(Objective(COMPLETE), Objective(COMPLETE).potentials(fit.model)).log_likelihood.sum(1)
+    assert torch.equal(fit.log_likelihood, whole)
+
+
 @pytest.mark.parametrize("name", ["gaussian full", "student_t diag", "negative_binomial", "categorical left-censored"])
 def test_restarts_climb_as_if_alone(name: str) -> None:
     start = started(STRUCTURES[name], GAPPY)
@@ -297,7 +309,9 @@ def test_random_centres_see_the_features_in_scales_of_their_own() -> None:
     X = np.array([[0.0, 0.0], [1.0, 1.0]] * 2000 + [[0.9, 0.2]])
     sides = set()
     for seed in range(60):
-        labels = KINDS["random"](torch.from_numpy(X), Sequences.from_arrays(X), 2, torch.Generator().manual_seed(seed))
+        labels = KINDS["random"](
+            torch.from_numpy(X), Sequences.from_arrays(X), 2, [torch.Generator().manual_seed(seed)]
+        )[0]
         if labels[0] != labels[1]:
             sides.add(bool(labels[-1] == labels[0]))
     assert sides == {False, True}
@@ -306,7 +320,7 @@ def test_random_centres_see_the_features_in_scales_of_their_own() -> None:
 def test_clusters_of_starts_are_refined_until_rows_lie_nearest_to_their_own_mean() -> None:
     points = torch.randn((60, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for seed in range(5):
-        labels = k_means(points, 3, torch.Generator().manual_seed(seed))
+        labels = k_means(points, 3, [torch.Generator().manual_seed(seed)])[0]
         means = torch.stack([points[labels == state].mean(0) for state in range(3)])
         assert float((torch.cdist(points, means).argmin(1) == labels).double().mean()) > 0.95
 
@@ -315,7 +329,7 @@ def test_of_many_centres_none_is_missed() -> None:
     places = 10.0 * torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0)).double()
     points = places.repeat(12, 1) + torch.randn((192, 2), generator=torch.Generator().manual_seed(0)).double()
     for seed in range(6):
-        labels = k_means(points, 16, torch.Generator().manual_seed(seed))
+        labels = k_means(points, 16, [torch.Generator().manual_seed(seed)])[0]
         assert hsmm.metrics.adjusted_rand(np.tile(np.arange(16), 12), labels.numpy()) > 0.97
 
 
