@@ -23,9 +23,23 @@ def surely_none(true: Tensor) -> bool:
 def cholesky(matrix: Tensor) -> Tensor:
     """The lower factor; of what has none NaN on a GPU, where the host need not wait to hear of it, else an error."""
     if matrix.device.type == "cpu":
-        return torch.linalg.cholesky(matrix)
+        is_number = matrix.shape[-1] == 1 and bool((matrix > 0).all())  # LAPACK is slow with many small matrices
+        return matrix.sqrt() if is_number else torch.linalg.cholesky(matrix)
     factor, info = torch.linalg.cholesky_ex(matrix)
     return factor.masked_fill((info != 0)[..., None, None], torch.nan)
+
+
+def inverse_of_lower(factor: Tensor) -> Tensor:
+    """The inverse of a lower triangular matrix."""
+    if factor.shape[-1] == 1:
+        return factor.reciprocal()
+    unit = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, unit, upper=False)
+
+
+def eigvalsh(matrix: Tensor) -> Tensor:
+    """Eigenvalues, the least first."""
+    return matrix[..., 0] if matrix.shape[-1] == 1 else torch.linalg.eigvalsh(matrix)
 
 
 def solve(matrix: Tensor, right: Tensor) -> Tensor:

@@ -48,6 +48,13 @@ class Block:
         """``features`` as the host knows them."""
         return self.features.tolist()
 
+    @cached_property
+    def kind(self) -> tuple[int, ...]:
+        """What sets rows apart: whether each column is one of ``features``, and ``n_observed``."""
+        columns = set(self.columns)
+        n_columns = len(self.features) + len(self.missing)
+        return *(int(column in columns) for column in range(n_columns)), self.n_observed
+
     @property
     def is_gappy(self) -> bool:
         """Whether the rows miss some of ``features``."""
@@ -136,7 +143,7 @@ class Sequences:
     def n_series(self) -> int:
         return self.offsets.numel() - 1
 
-    @property
+    @cached_property
     def lengths(self) -> Tensor:
         return self.offsets.diff()
 
@@ -152,7 +159,7 @@ class Sequences:
         """(R,) of each model, from numbers (R, S) of each series."""
         return by_series.sum(1)
 
-    @property
+    @cached_property
     def n_observed_rows(self) -> int:
         """Rows with at least one observed cell: the sample size of the information criteria."""
         return int(self.observed.any(1).sum())
@@ -374,6 +381,9 @@ class Sequences:
         return self if self.n_series == 1 else self.series(self.canonical_order())
 
     def to(self, device: torch.device) -> Sequences:
+        """The same series there; the same object where they are there, so that what it caches lasts."""
+        if self.device == device:
+            return self
         covariates = None if self.covariates is None else self.covariates.to(device)
         before = None if self.before is None else self.before.to(device)
         own = (self.values.to(device), self.observed.to(device), self.offsets.to(device))

@@ -141,15 +141,13 @@ class Units:
         return zip(self.sequences, self.n_models, strict=True)
 
     def _shared(self, blocks: list[list[Block]]) -> list[Block]:
-        found: dict[tuple[object, ...], dict[int, Block]] = {}
+        found: dict[tuple[int, ...], dict[int, Block]] = {}
         for unit, own in enumerate(blocks):
             for block in own:
-                seen = torch.zeros(self.n_features, dtype=torch.bool)
-                seen[block.features] = True
-                found.setdefault((*seen.tolist(), block.n_observed), {})[unit] = block
+                found.setdefault(block.kind, {})[unit] = block
         return [
             SharedBlock(
-                of_units=tuple(at.get(unit, _without_rows(some)) for unit in range(len(blocks))),
+                of_units=tuple(at.get(unit, none) for unit in range(len(blocks))),
                 rows=some.features[:0],
                 features=some.features,
                 missing=some.missing,
@@ -157,6 +155,7 @@ class Units:
             )
             for _, at in sorted(found.items())
             for some in (next(iter(at.values())),)
+            for none in (_without_rows(some),)
         ]
 
 

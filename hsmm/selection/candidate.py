@@ -72,4 +72,6 @@ def heard(fitting: Fitting[Result]) -> Fitting[tuple[Result, list[warnings.Warni
 
 def rows_for(candidate: Candidate, sequences: Sequences) -> Sequences:
     """The rows as this candidate takes them: without context if no component of it reads any."""
-    return sequences if candidate.uses_context else replace(sequences, covariates=None)
+    if candidate.uses_context or sequences.covariates is None:
+        return sequences
+    return replace(sequences, covariates=None)

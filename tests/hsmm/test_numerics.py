@@ -9,7 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsmm.numerics import log_one_minus_exp, log_survival, logaddexp, logsumexp, ordered_sum
+from hsmm.numerics import (
+    cholesky,
+    eigvalsh,
+    inverse_of_lower,
+    log_one_minus_exp,
+    log_survival,
+    logaddexp,
+    logsumexp,
+    ordered_sum,
+)
 
 LOGS = st.one_of(st.just(-math.inf), st.floats(-700.0, 50.0))
 
@@ -51,3 +60,14 @@ def test_nothing_sums_to_nothing() -> None:
     assert ordered_sum(torch.empty(3, 0)).tolist() == [0.0] * 3
     assert logsumexp(torch.full((4,), -torch.inf)).item() == -math.inf
     assert log_one_minus_exp(torch.tensor([0.0, -torch.inf])).tolist() == [-math.inf, 0.0]
+
+
+def test_matrices_of_one_number_are_computed_with_as_lapack_does() -> None:
+    numbers = torch.rand(40, 3, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1e-12
+    factor = torch.linalg.cholesky(numbers)
+    assert torch.equal(cholesky(numbers), factor)
+    assert torch.equal(eigvalsh(numbers), torch.linalg.eigvalsh(numbers))
+    unit = torch.ones(1, 1, dtype=torch.float64)
+    assert torch.equal(inverse_of_lower(factor), torch.linalg.solve_triangular(factor, unit, upper=False))
+    with pytest.raises(torch.linalg.LinAlgError):
+        cholesky(-numbers)

@@ -223,3 +223,8 @@ def test_units_of_features_move_a_likelihood_by_their_logarithm() -> None:
 def test_all_missing_data_are_refused_where_they_should_teach() -> None:
     with pytest.raises(ValueError, match="all 2 cells of X are missing"):
         hsmm.HMM(1).fit([np.nan, np.nan])
+
+
+def test_series_that_are_on_a_device_stay_the_same_object_there() -> None:
+    rows = Sequences.from_arrays(np.arange(6.0), [2, 4])
+    assert rows.to(torch.device("cpu")) is rows

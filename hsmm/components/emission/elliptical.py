@@ -27,6 +27,7 @@ from hsmm.components.emission.scatter import (
 from hsmm.components.emission.spikes import AT_FLOOR, narrow_axes, narrow_directions, widened_axes, widened_matrices
 from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails, normal_tails, student_tails
+from hsmm.numerics import eigvalsh
 from hsmm.sequences import Sequences
 from hsmm.spelling import nearest
 from hsmm.types import StateSeries
@@ -201,7 +202,7 @@ class Elliptical(Emission):
     def is_proper(self) -> Tensor:
         """(R,) models whose every scatter is positive definite."""
         covariance = self.parameters["covariance"].detach()
-        if self._by_axis:
+        if self._by_axis or self.n_features == 1:
             return (covariance > 0).flatten(1).all(1)
         return (torch.linalg.cholesky_ex(covariance).info == 0).flatten(1).all(1)
 
@@ -260,7 +261,7 @@ class Elliptical(Emission):
             smallest = (covariance / scale**2)[..., varying].amin(-1)
         else:
             standard = covariance / (scale[:, None] * scale)
-            smallest = torch.linalg.eigvalsh(standard[..., varying, :][..., varying]).amin(-1)
+            smallest = eigvalsh(standard[..., varying, :][..., varying]).amin(-1)
         return smallest <= AT_FLOOR * self.min_covariance
 
     def _rows_within(self, sequences: Sequences, state: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from hsmm.numerics import cholesky
+from hsmm.numerics import cholesky, inverse_of_lower
 from hsmm.sequences import Block
 
 _NOTHING = torch.zeros((), dtype=torch.float64)
@@ -40,9 +40,7 @@ class Geometry:
             seen = block.features
             mean, covariance = mean[..., seen], covariance[..., seen[:, None], seen]
         factor = cholesky(covariance)
-        unit = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-        whitener = torch.linalg.solve_triangular(factor, unit, upper=False)
-        return cls(block, mean, whitener, 2.0 * factor.diagonal(dim1=-2, dim2=-1).log())
+        return cls(block, mean, inverse_of_lower(factor), 2.0 * factor.diagonal(dim1=-2, dim2=-1).log())
 
     @property
     def by_axis(self) -> bool:

@@ -76,7 +76,7 @@ def _units(units: Units, block: SharedBlock) -> ctypes.Structure:
     """Made once for all iterations, as what it points into lasts as long as the units."""
     made = block.__dict__.get("_made")
     if made is None:
-        rows = [_rows(one, own) for one, own in zip(units.sequences, block.of_units, strict=True)]
+        rows = [_kept_rows(one, own) for one, own in zip(units.sequences, block.of_units, strict=True)]
         packed = (Rows * len(rows))(*rows)
         n_models = torch.tensor(units.n_models)
         made = block.__dict__["_made"] = (packed, n_models, units.first_model, units.first_row)
@@ -89,6 +89,14 @@ def _units(units: Units, block: SharedBlock) -> ctypes.Structure:
         n_units=len(packed),
         n_threads=torch.get_num_threads(),
     )
+
+
+def _kept_rows(sequences: Sequences, block: Block) -> ctypes.Structure:
+    """Made once for all that a unit is packed with, as what it points into lasts as long as the block."""
+    made = block.__dict__.get("_made")
+    if made is None or made[0] is not sequences:
+        made = block.__dict__["_made"] = (sequences, _rows(sequences, block))
+    return made[1]
 
 
 def _rows(sequences: Sequences, block: Block) -> ctypes.Structure:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.emission.geometry import Geometry, Moments
-from hsmm.numerics import eigh, solve, surely_none
+from hsmm.numerics import eigh, eigvalsh, solve, surely_none
 from hsmm.sequences import Block
 
 _TINY = 1e-300
@@ -88,4 +88,4 @@ def floor_eigenvalues(covariance: Tensor, scale: Tensor, floor: float) -> Tensor
 
 def _spectrum(matrix: Tensor) -> tuple[Tensor, Tensor | None]:
     """Eigenvalues; eigenvectors only where the host would have to wait to know whether they are needed."""
-    return (torch.linalg.eigvalsh(matrix), None) if matrix.device.type == "cpu" else eigh(matrix)
+    return (eigvalsh(matrix), None) if matrix.device.type == "cpu" else eigh(matrix)

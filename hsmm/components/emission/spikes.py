@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from hsmm.numerics import eigvalsh
 from hsmm.sequences import Sequences, distinct_values
 
 NARROW = 1e-2  # share of a feature's variance below which a state is looked at
@@ -29,7 +30,7 @@ def narrow_axes(variance: Tensor, sequences: Sequences, whole: Tensor | None = N
 
 def narrow_directions(covariance: Tensor, sequences: Sequences) -> Tensor:
     """(R, K, F) eigenvalues, smallest first, that are so small in units of the features' scales."""
-    return torch.linalg.eigvalsh(_standard(covariance, sequences)) < NARROW
+    return eigvalsh(_standard(covariance, sequences)) < NARROW
 
 
 def widened_axes(mean: Tensor, variance: Tensor, floor: Tensor, sequences: Sequences, weights: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from hsmm.components.emission.scatter import floor_eigenvalues
 from hsmm.components.emission.spikes import AT_FLOOR, NARROW, widened_noise
 from hsmm.components.emission.support import NUMBERS, Support
 from hsmm.components.emission.tails import Tails, normal_tails
+from hsmm.numerics import eigvalsh
 from hsmm.sequences import Rows, Sequences
 from hsmm.spelling import nearest
 from hsmm.types import StateSeries
@@ -259,7 +260,7 @@ class AutoregressiveGaussian(Emission):
     def _narrow(self, lagged: Lagged) -> Tensor:
         """(R, K) states whose noise is so small beside that of one regression for all rows."""
         scale = lagged.floor_scale
-        return (torch.linalg.eigvalsh(self._scatter() / (scale[:, None] * scale)) < NARROW).any(-1)
+        return (eigvalsh(self._scatter() / (scale[:, None] * scale)) < NARROW).any(-1)
 
     def degeneracy(self, sequences: Sequences) -> str:
         states = self._floored_states(sequences)[0].nonzero().flatten().tolist()
@@ -433,7 +434,7 @@ class AutoregressiveGaussian(Emission):
         kept = covariance[..., varying, :][..., varying]
         if not kept.shape[-1]:
             return torch.zeros(covariance.shape[:2], dtype=torch.bool, device=covariance.device)
-        return torch.linalg.eigvalsh(kept).amin(-1) <= AT_FLOOR * self.min_covariance
+        return eigvalsh(kept).amin(-1) <= AT_FLOOR * self.min_covariance
 
 
 def _pieces(pattern: Pattern, n_rows: int, size: int) -> Iterator[Rows]:

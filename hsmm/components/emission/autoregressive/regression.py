@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.emission.autoregressive.lags import Lagged, Pattern, second_moments
+from hsmm.numerics import inverse_of_lower
 from hsmm.types import StateSeries
 
 _DEPENDENT = 1e-13
@@ -123,8 +124,7 @@ class Maps:
             through = self.coef[..., seen[:, None], 1 + pattern.lost].mT
             root = torch.linalg.qr(torch.cat([root, spread * through], -2)).R
             root = root * torch.where(root.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).unsqueeze(-1)
-        unit = torch.eye(len(seen), dtype=root.dtype, device=root.device)
-        return torch.linalg.solve_triangular(root.mT, unit, upper=False)
+        return inverse_of_lower(root.mT)
 
     def _centred(self, coef: Tensor, sign: float) -> Tensor:
         """Maps of (1, x - centre) from those of (1, x), or the other way round."""
