@@ -71,9 +71,8 @@ class ReportData:
 
 def report_frame(decoded: pl.DataFrame, rows: pl.DataFrame, value_columns: list[str]) -> pl.DataFrame:
     """The decoded rows with their features beside them."""
-    return decoded.join(
-        rows.select("series_id", "time", *value_columns), on=["series_id", "time"], how="left", maintain_order="left"
-    )
+    own = rows.select("series_id", "time", *value_columns).join(decoded, on="series_id", how="semi")
+    return decoded.join(own, on=["series_id", "time"], how="left", maintain_order="left")
 
 
 def drawn_rows(shown: pl.DataFrame | None, decoded: pl.DataFrame) -> pl.DataFrame:

@@ -29,11 +29,11 @@ from tasks.report.figures.series import SeriesRows, overview, portrait, series_r
 from tasks.report.figures.style import STYLE
 from tasks.report.figures.transitions import transitions
 from tasks.report.figures.weights import weights_by_state
-from tasks.report.page.data import chosen_models, page_data
+from tasks.report.page.data import chosen_models
+from tasks.report.page.published import published_data, published_overview
 from tasks.report.page.render import write_page
 from tasks.report.summary import report_folder
 from tasks.source.validate import Validated
-from tasks.tables.show import known_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,8 +70,9 @@ def page(
 
     ``summary`` is what the publish said of itself, with ``run_key``; ``in_force`` holds the models that made the rows.
     """
-    rows = known_rows(settings, series=None, as_of=None, head=None)
-    data = page_data(settings, summary, rows, validated.rows, ranking, chosen_models(in_force, rows))
+    of_all = published_overview(settings)
+    models = chosen_models(in_force, of_all.standing)
+    data = published_data(settings, summary, of_all, validated.rows, ranking, models)
     return write_page(data, report_folder(settings, str(summary["run_key"])))
 
 

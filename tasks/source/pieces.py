@@ -14,8 +14,7 @@ def pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     order; views of ``rows`` where these stand so. Without rows, one piece.
     """
     sizes = rows.group_by("series_id").agg(pl.len().alias("n")).sort("series_id")
-    starts = pl.col("n").cast(pl.Int64).cum_sum() - pl.col("n")
-    placed = sizes.select("series_id", "n", (starts // AT_ONCE).rle_id().alias("piece"))
+    placed = numbered(sizes)
     if placed["piece"].n_unique() < 2:
         yield rows
         return
@@ -27,3 +26,9 @@ def pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     for n in placed.group_by("piece", maintain_order=True).agg(pl.col("n").sum())["n"]:
         yield rows.slice(start, n) if order is None else rows[order.slice(start, n)]
         start += n
+
+
+def numbered(sizes: pl.DataFrame) -> pl.DataFrame:
+    """Series (``series_id``, ``n`` rows, in order) with the number of their ``piece``."""
+    starts = pl.col("n").cast(pl.Int64).cum_sum() - pl.col("n")
+    return sizes.select("series_id", "n", (starts // AT_ONCE).rle_id().alias("piece"))

@@ -56,20 +56,22 @@ def known_rows(
         _refuse_quarantined(settings, series)
         _refuse_unknown(settings, series, moment)
     if rows.is_empty():
-        asked = [
-            f"name {settings.name!r}",
-            *([f"series {series!r}"] if series else []),
-            *([f"as of {as_of}"] if as_of else []),
-        ]
-        raise OutputError(
-            f"output.states: {settings.output.states!r} has no rows of {', '.join(asked)}; "
-            "ask for others, or publish them with `hsmm run`."
-        )
-    names = named_states(settings)
-    shown = rows if head is None else rows.head(head)
-    return shown.with_columns(
-        pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String).alias("state_name")
+        raise no_rows(settings, *([f"series {series!r}"] if series else []), *([f"as of {as_of}"] if as_of else []))
+    return with_names(rows if head is None else rows.head(head), named_states(settings))
+
+
+def no_rows(settings: Settings, *asked: str) -> OutputError:
+    """That the table has no rows of the configuration, or none of those ``asked`` for."""
+    return OutputError(
+        f"output.states: {settings.output.states!r} has no rows of {', '.join((f'name {settings.name!r}', *asked))}; "
+        "ask for others, or publish them with `hsmm run`."
     )
+
+
+def with_names(rows: pl.DataFrame, names: Mapping[int, str]) -> pl.DataFrame:
+    """The rows, their states called as they are now."""
+    name = pl.col("state").replace_strict(names, default=pl.col("state_name"), return_dtype=pl.String)
+    return rows.with_columns(name.alias("state_name"))
 
 
 def _refuse_quarantined(settings: Settings, series: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 import polars as pl
@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 from tasks.config.columns import STATE_COLUMNS, WITHOUT_VALUE
 from tasks.config.errors import OutputError
 from tasks.config.outcome import RunSummary
+from tasks.source.pieces import numbered
 from tasks.tables.commit import SUMMARY, commit_rows
 from tasks.tables.publishes import said_by
 from tasks.tables.storage import DTYPES, collected, open_table, scanned
@@ -62,16 +63,49 @@ def read_states(
     They are of one lineage: that of the newest publish by then. With ``latest``, of each series the last.
     """
     table = _state_table(states)
-    query = scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
+    query = _in_force(table, model_name, as_of)
     if series is not None:
         query = query.filter(pl.col("series_id") == series)
-    if as_of is not None:
-        query = query.filter(pl.col("as_of") <= as_of)
     if latest:
         last = collected(query.group_by("series_id").agg(pl.col("time").max()), table)
         query = query.join(last.lazy(), on=["series_id", "time"], how="semi")
-    newest = query.sort("series_id", "time", "as_of").unique(["series_id", "time"], keep="last", maintain_order=True)
-    return collected(newest, table)
+    return collected(_newest_rows(query), table)
+
+
+def read_states_of(states: str, model_name: str, series: Collection[str]) -> pl.DataFrame:
+    """The rows of these series that :func:`read_states` finds now."""
+    table = _state_table(states)
+    own = pl.col("series_id").is_in(pl.Series([*series], dtype=pl.String).implode())
+    return collected(_newest_rows(_in_force(table, model_name).filter(own)), table)
+
+
+def states_in_pieces(states: str, model_name: str) -> Iterator[pl.DataFrame]:
+    """The rows that :func:`read_states` finds now, those of some series after those of others."""
+    table = _state_table(states)
+    query = _in_force(table, model_name)
+    for within in _ranges(query, table):
+        yield collected(_newest_rows(query.filter(within)), table)
+
+
+def _in_force(table: DeltaTable, model_name: str, as_of: datetime | None = None) -> pl.LazyFrame:
+    known = scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
+    return known if as_of is None else known.filter(pl.col("as_of") <= as_of)
+
+
+def _newest_rows(query: pl.LazyFrame) -> pl.LazyFrame:
+    """Each row at its newest, by series and time."""
+    return query.sort("series_id", "time", "as_of").unique(["series_id", "time"], keep="last", maintain_order=True)
+
+
+def _ranges(query: pl.LazyFrame, table: DeltaTable) -> list[pl.Expr]:
+    """Of which series rows are, so many after others that their rows need little room."""
+    sizes = collected(query.group_by("series_id").agg(pl.len().alias("n")).sort("series_id"), table)
+    ends = (
+        numbered(sizes)
+        .group_by("piece", maintain_order=True)
+        .agg(pl.col("series_id").first().alias("first"), pl.col("series_id").last().alias("last"))
+    )
+    return [pl.col("series_id").is_between(pl.lit(first), pl.lit(last)) for _, first, last in ends.iter_rows()]
 
 
 def read_spans(states: str, model_name: str, as_of: datetime | None = None) -> pl.DataFrame:
@@ -79,9 +113,7 @@ def read_spans(states: str, model_name: str, as_of: datetime | None = None) -> p
     rows that :func:`read_states` finds.
     """
     table = _state_table(states)
-    query = scanned(table).filter(pl.col("model_name") == model_name, _is_in_force(table, model_name, as_of))
-    if as_of is not None:
-        query = query.filter(pl.col("as_of") <= as_of)
+    query = _in_force(table, model_name, as_of)
     has_value = ~pl.col("status").is_in(WITHOUT_VALUE)
     spans = query.group_by("series_id").agg(
         pl.col("time").filter(has_value).max().alias("valued"),

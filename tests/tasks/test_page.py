@@ -25,11 +25,13 @@ from tasks.config.errors import OutputError
 from tasks.config.settings import Settings
 from tasks.fitting.bundle import Bundle, Member
 from tasks.fitting.scaling import Scaling
-from tasks.report.page.data import ChosenModel, PageData, chosen_models
+from tasks.report.page.coverage import coverage
+from tasks.report.page.data import ChosenModel, PageData, chosen_models, page_data
 from tasks.report.page.evidence import recorded
 from tasks.report.page.plots import hazard_plot, numbers, survival_plot
 from tasks.report.page.profile import decoded_runs, hazard, laws, mean_durations, survival
-from tasks.report.page.quality import balance, coverage
+from tasks.report.page.published import published_data, published_overview
+from tasks.report.page.quality import balance
 from tasks.report.page.recorded import recorded_page_data, recorded_report
 from tasks.report.page.render import page, script_json, write_page
 from tasks.report.page.series import FEWEST_POINTS, MOST_POINTS, MOST_SERIES, kept_rows, sample
@@ -40,6 +42,7 @@ from tasks.report.page.view import head, quality, ranking, standing
 from tasks.report.page.view_states import states
 from tasks.tables.findings import append_quarantine
 from tasks.tables.names import append_names
+from tasks.tables.show import known_rows
 from tasks.tables.states import publish_states
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -259,7 +262,7 @@ def test_the_page_opens_with_the_series_that_was_asked_for_and_its_model(model: 
 
 def test_a_thinned_series_tells_the_path_of_the_whole_one() -> None:
     path = np.repeat(np.arange(400) % 3, 50).tolist()
-    drawn = sample(rows_of("A", path, n_states=3), ["level"], 3, [])
+    drawn = sample(rows_of("A", path, n_states=3), ["A"], ["level"], 3, [])
     series = drawn.series[0]
     assert len(series["gaps"]) < MOST_POINTS < len(path)
     assert drawn.n_changes == drawn.n_changes_drawn == 399
@@ -271,7 +274,7 @@ def test_a_thinned_series_tells_the_path_of_the_whole_one() -> None:
 def test_the_page_says_of_every_row_whether_it_is_out_of_sample() -> None:
     seen = [True] * 60 + [False] * 25 + [True] * 10 + [False] * 5
     rows = rows_of("A", PATH, in_sample=seen)
-    told = sample(rows, ["level"], 2, []).series[0]["seen"]
+    told = sample(rows, ["A"], ["level"], 2, []).series[0]["seen"]
     assert np.repeat(told[::2], told[1::2]).astype(bool).tolist() == seen
     assert dict(head(page_data_of(rows))["facts"])["Out of sample"] == "30 rows, 30.0 %"
 
@@ -279,7 +282,8 @@ def test_the_page_says_of_every_row_whether_it_is_out_of_sample() -> None:
 def test_series_with_signs_are_drawn_before_others() -> None:
     rows = pl.concat([rows_of(f"s{i:03}", [0, 1]) for i in range(200)])
     alarming = [f"s{i:03}" for i in range(150, 175)]
-    drawn = {series["name"] for series in sample(rows, ["level"], 2, alarming).series}
+    every = rows["series_id"].unique(maintain_order=True).to_list()
+    drawn = {series["name"] for series in sample(rows, every, ["level"], 2, alarming).series}
     assert set(alarming) <= drawn
     assert len(drawn) == MOST_SERIES
 
@@ -587,6 +591,38 @@ def test_a_page_cannot_open_with_a_series_that_is_not_there(published: Settings)
 def test_without_a_table_there_is_no_page(settings_for: Callable[..., Settings]) -> None:
     with pytest.raises(OutputError, match="no state table"):
         recorded_report(settings_for())
+
+
+def test_the_page_of_many_series_is_that_of_all_their_rows_and_reads_few(
+    settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"s{i:03}" for i in range(100)]
+    settings = settings_for(features={"level": {"op": "identity", "column": "close"}})
+    paths = {name: np.random.default_rng(i).integers(0, 2, 20).tolist() for i, name in enumerate(names)}
+    rows = pl.concat([rows_of(name, path) for name, path in paths.items()])
+    status = pl.when(pl.col("series_id") < "s004").then(pl.lit("HELD")).otherwise("status")
+    rows = rows.with_columns(status.alias("status"), in_sample=pl.int_range(pl.len()).over("series_id") < 15)
+    early, late = rows.filter(pl.col("time") < rows["time"].median()), rows.filter(pl.col("series_id") != "s009")
+    summary = {"model_name": "toy", "run_key": "key", "verdict": "PUBLISHED", "as_of": AS_OF.isoformat()}
+    for key, part, days in (("old", early, -2), ("key", late, 0)):
+        made = part.with_columns(pl.col("as_of") + timedelta(days=days), run_key=pl.lit(key))
+        publish_states(settings.output.states, made, "toy", key, {**summary, "run_key": key})
+    append_names(settings.output.states, {0: "calm"}, "toy", START, "key")
+    model = fitted()
+    models = [replace(model, unit=name) for name in names]
+    features = rows.select("series_id", "time", level=pl.int_range(pl.len()).cast(pl.Float64))
+    known = known_rows(settings, series=None, as_of=None, head=None)
+    whole = page_data(settings, summary, known, features, None, models)
+    monkeypatch.setattr("tasks.source.pieces.AT_ONCE", 150)
+    few = published_data(settings, summary, published_overview(settings), features, None, models, opens_with="s051")
+    assert page(few) == page(replace(whole, opens_with="s051"))
+    assert few.rows["series_id"].n_unique() < len(names) == whole.rows["series_id"].n_unique()
+    seen, is_newest = few.overview, known["as_of"] == known["as_of"].max()
+    assert (seen.n_rows, seen.n_newest, seen.n_unseen) == (len(known), is_newest.sum(), (~known["in_sample"]).sum())
+    assert 0 < seen.n_newest < seen.n_rows
+    assert seen.newest == known.filter(is_newest).row(-1, named=True)
+    of_all = published_data(settings, summary, published_overview(settings), features, None, [replace(model, unit="")])
+    assert of_all.rows.equals(whole.rows)
 
 
 def test_names_of_columns_are_those_of_the_tables() -> None:

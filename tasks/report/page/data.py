@@ -19,6 +19,7 @@ from tasks.fitting.bundle import ALL, Member
 from tasks.fitting.decode import by_unit, default_name
 from tasks.fitting.scaling import OTHERS, Scaling
 from tasks.report.data import report_frame
+from tasks.report.page.overview import Overview, largest_state, names_said, overview
 from tasks.report.page.text import moment
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_name_rows
@@ -88,7 +89,9 @@ class PageData:
         What the newest publish said of itself; empty where that is not recorded.
     rows
         The state table, one row a series and time, sorted, with the features beside it in their own units, and the
-        columns of the context.
+        columns of the context; of many series, those that the page draws.
+    of_all
+        What is said of all rows, where ``rows`` are but some.
     units
         Feature to its unit; the features are columns of ``rows``.
     quarantine, names
@@ -134,21 +137,26 @@ class PageData:
     alerts: pl.DataFrame | None = None
     categories: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    of_all: Overview | None = None
+
+    @cached_property
+    def overview(self) -> Overview:
+        """What is said of all rows."""
+        return self.of_all or overview([self.rows])
 
     @cached_property
     def n_states(self) -> int:
         """As many as the model has, and as any row or name speaks of."""
-        ids = [*self.rows["state"].unique(), *self.rows["viterbi"].unique(), *self.names["state"]]
-        ids += [identity for model in self.models for identity in model.state_ids]
-        lengths = self.rows["p_filtered"].list.len().drop_nulls()
-        return 1 + max((0, *(i for i in ids if i is not None), *(length - 1 for length in lengths.unique())))
+        largest = largest_state(self.rows) if self.of_all is None else self.of_all.largest
+        ids = [*self.names["state"], *(identity for model in self.models for identity in model.state_ids)]
+        return 1 + max((0, largest, *(i for i in ids if i is not None)))
 
     @cached_property
     def state_names(self) -> list[str]:
         """By state id; a state without a name goes by its number."""
-        used = self.rows.select("state", "state_name").drop_nulls().unique("state", keep="last")
+        said = names_said(self.rows) if self.of_all is None else self.of_all.names
         given = self.names.sort("born", nulls_last=False).select("state", "name").drop_nulls()
-        named = dict(used.iter_rows()) | dict(given.iter_rows())
+        named = dict(said.iter_rows()) | dict(given.iter_rows())
         return [named.get(state) or default_name(state) for state in range(self.n_states)]
 
     @property
@@ -176,7 +184,7 @@ class PageData:
 
     def by_unit(self) -> list[PageData]:
         """The same, once for each model, which is then the only one."""
-        return [replace(self, models=(model,)) for model in self.models] or [self]
+        return [replace(self, models=(model,), of_all=self.overview) for model in self.models] or [self]
 
     def when(self, time: Any) -> str:
         """A moment as it is written, or the number of a step."""
@@ -201,12 +209,11 @@ def page_data(
     ranking: pl.DataFrame | None,
     models: Sequence[ChosenModel],
     notes: Sequence[str] = (),
+    of_all: Overview | None = None,
 ) -> PageData:
     """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
     columns = [] if features is None else [name for name in settings.value_columns if name in features.columns]
-    if features is not None:
-        given = [name for name in (*settings.context_columns, *settings.levels) if name in features.columns]
-        rows = report_frame(rows, features, [*columns, *given])
+    rows = with_features(rows, features, settings)
     return PageData(
         name=settings.name,
         summary=summary,
@@ -224,7 +231,16 @@ def page_data(
         categories={name: levels for name, made in settings.made_context.items() if (levels := OPS[made.op].levels)},
         alerts=noted_alerts(settings),
         notes=[in_steps(note) for note in notes] if settings.source.counts_steps else list(notes),
+        of_all=of_all,
     )
+
+
+def with_features(rows: pl.DataFrame, features: pl.DataFrame | None, settings: Settings) -> pl.DataFrame:
+    """The table's ``rows`` with what there is of features, context and levels beside them."""
+    if features is None:
+        return rows
+    wanted = (*settings.value_columns, *settings.context_columns, *settings.levels)
+    return report_frame(rows, features, [name for name in wanted if name in features.columns])
 
 
 def length_in_words(length: str) -> str:

@@ -1,17 +1,17 @@
-"""What the data lack: series set aside, missing rows, gaps."""
+"""Which series were set aside, and what became of the others."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from tasks.config.columns import WILD, WITHOUT_VALUE
 from tasks.report.page.data import PageData
 
 
 def set_aside(data: PageData) -> pl.DataFrame:
     """The newest run's quarantined series: series_id, reason, detail."""
-    newest, run_key = data.rows["as_of"].max(), data.summary.get("run_key") or data.rows.sort("as_of")["run_key"][-1]
-    later = data.quarantine.filter(pl.col("as_of") > newest)  # of a run that had nothing to publish
+    newest = data.overview.newest
+    run_key = data.summary.get("run_key") or newest["run_key"]
+    later = data.quarantine.filter(pl.col("as_of") > newest["as_of"])  # of a run that had nothing to publish
     told = (
         later.filter(pl.col("as_of") == pl.col("as_of").max())
         if len(later)
@@ -30,46 +30,12 @@ def by_reason(quarantine: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def coverage(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row a series, the least complete first.
-
-    series_id, first, last, n_rows, n_missing, of which n_gaps (steps that the source lacks), n_stale (after its feed
-    had ended) and n_without_evidence (all that they have is wild), n_wild (a value of theirs is), n_held, longest
-    (missing rows in succession).
-    """
-    missing, is_wild = pl.col("status").is_in(WITHOUT_VALUE), pl.col("reason").is_in(WILD)
-    stretches = missing.rle()
-    longest = stretches.struct.field("len").filter(stretches.struct.field("value")).max().fill_null(0)
-    return (
-        rows.group_by("series_id", maintain_order=True)
-        .agg(
-            pl.col("time").first().alias("first"),
-            pl.col("time").last().alias("last"),
-            pl.len().alias("n_rows"),
-            missing.sum().alias("n_missing"),
-            ((pl.col("status") == "MISSING") & (pl.col("reason") == "gap")).sum().alias("n_gaps"),
-            (pl.col("status") == "STALE").sum().alias("n_stale"),
-            ((pl.col("status") == "MISSING") & is_wild).sum().alias("n_without_evidence"),
-            is_wild.sum().alias("n_wild"),
-            (pl.col("status") == "HELD").sum().alias("n_held"),
-            longest.alias("longest"),
-        )
-        .sort(pl.col("n_missing") / pl.col("n_rows"), descending=True, maintain_order=True)
-    )
-
-
 def balance(data: PageData) -> dict[str, int]:
     """Series by what became of them in the newest run: published, held, stale, quarantined."""
-    outside = set_aside(data)["series_id"].unique()
-    newest = pl.col("as_of") == pl.col("as_of").max()
-    inside = (
-        data.rows.filter(~pl.col("series_id").is_in(outside.to_list()))
-        .group_by("series_id")
-        .agg(
-            (pl.col("status").last() == "STALE").alias("stale"),
-            ((pl.col("status") == "HELD") & newest).any().alias("held"),
-        )
-        .with_columns(pl.col("held") & ~pl.col("stale"))
+    outside, seen = set_aside(data)["series_id"].unique(), data.overview
+    inside = seen.standing.filter(~pl.col("series_id").is_in(outside.to_list())).select(
+        (pl.col("status") == "STALE").alias("stale"),
+        (pl.col("held_at") == seen.newest["as_of"]).fill_null(value=False).alias("held"),
     )
-    held, stale = int(inside["held"].sum()), int(inside["stale"].sum())
+    held, stale = int((inside["held"] & ~inside["stale"]).sum()), int(inside["stale"].sum())
     return {"published": inside.height - held - stale, "held": held, "stale": stale, "quarantined": len(outside)}

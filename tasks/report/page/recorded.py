@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from tasks.config.settings import Settings
 from tasks.fitting.bundle import load_bundle
 from tasks.registry.client import Registry
 from tasks.registry.local import is_there
-from tasks.report.page.data import ChosenModel, PageData, chosen_models, page_data
+from tasks.report.page.data import ChosenModel, PageData, chosen_models
+from tasks.report.page.overview import Overview
+from tasks.report.page.published import published_data, published_overview
 from tasks.report.page.quality import balance
 from tasks.report.page.render import write_page
 from tasks.report.summary import report_folder
@@ -35,8 +36,8 @@ def recorded_report(settings: Settings, series: str | None = None) -> PageSummar
     """
     if series is not None:
         known_rows(settings, series=series, as_of=None, head=1)
-    data = replace(recorded_page_data(settings), opens_with=series or "")
-    newest, counts = data.rows.sort("as_of").row(-1, named=True), balance(data)
+    data = recorded_page_data(settings, series or "")
+    newest, counts = data.overview.newest, balance(data)
     path = write_page(data, report_folder(settings, str(newest["run_key"])))
     return {
         "report": str(path),
@@ -54,15 +55,15 @@ def recorded_report(settings: Settings, series: str | None = None) -> PageSummar
     }
 
 
-def recorded_page_data(settings: Settings) -> PageData:
+def recorded_page_data(settings: Settings, opens_with: str = "") -> PageData:
     """Raises ``OutputError`` if nothing is published; whatever else is not to be had is said in ``notes``."""
-    rows = known_rows(settings, series=None, as_of=None, head=None)
+    of_all = published_overview(settings)
     summary = newest_summary(settings.output.states, settings.name) or {}
     notes = [] if summary else ["The newest publish left no summary: verdict and counts are not recorded."]
     features = _features(settings, summary, notes)
     ranking = _ranking(settings, summary, notes)
-    models = _models(settings, rows, notes) if summary else []
-    return page_data(settings, summary, rows, features, ranking, models, notes)
+    models = _models(settings, of_all, notes) if summary else []
+    return published_data(settings, summary, of_all, features, ranking, models, notes, opens_with)
 
 
 def _features(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.DataFrame | None:
@@ -88,8 +89,8 @@ def _ranking(settings: Settings, summary: RunSummary, notes: list[str]) -> pl.Da
     return ranking_of(found)
 
 
-def _models(settings: Settings, rows: pl.DataFrame, notes: list[str]) -> list[ChosenModel]:
-    uri, version = settings.tracking.uri, newest_version(rows)
+def _models(settings: Settings, of_all: Overview, notes: list[str]) -> list[ChosenModel]:
+    uri, version = settings.tracking.uri, of_all.newest["model_version"]
     if not is_there(uri):
         notes.append(f"The model cannot be shown: tracking.uri: found nothing at {uri!r}.")
         return []
@@ -98,13 +99,7 @@ def _models(settings: Settings, rows: pl.DataFrame, notes: list[str]) -> list[Ch
     with tempfile.TemporaryDirectory() as folder:
         try:
             downloaded = Registry(uri, settings.name).download(settings.name, version, Path(folder))
-            return chosen_models(load_bundle(downloaded), rows)
+            return chosen_models(load_bundle(downloaded), of_all.standing)
         except (PipelineError, ValueError, OSError, KeyError) as error:
             notes.append(f"Of the registry, the model cannot be shown: {error}")
             return []
-
-
-def newest_version(rows: pl.DataFrame) -> int | None:
-    """The version that made the newest rows, which is not the newest run's own where its model was held."""
-    version = rows.sort("as_of", maintain_order=True)["model_version"][-1]
-    return None if version is None else int(version)

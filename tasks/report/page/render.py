@@ -16,7 +16,7 @@ from tasks.report.page.data import PageData
 from tasks.report.page.glossary import glossary
 from tasks.report.page.series import Sample, sample
 from tasks.report.page.text import count, short
-from tasks.report.page.units import shown_units, unit_views
+from tasks.report.page.units import first_shown, shown_units, unit_views
 
 FILE = "report.html"
 _HERE = Path(__file__).parent
@@ -39,15 +39,14 @@ def page(data: PageData) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    standing = view.standing(data)
-    first = [*([data.opens_with] if data.opens_with else []), *standing["marked"]]
+    first = first_shown(data)
     units = unit_views(shown_units(data, first))
-    drawn = sample(data.rows, [*data.levels, *data.units], data.n_states, first)
+    drawn = sample(data.rows, data.overview.series, [*data.levels, *data.units], data.n_states, first)
     figures = {f"{place}-{name}": plot for place, unit in enumerate(units) for name, plot in unit["figures"].items()}
     return environment.get_template("page.html").render(
         title=data.name,
         head=view.head(data),
-        standing=standing,
+        standing=view.standing(data),
         alerts=view.alerts(data),
         units=units,
         n_units=count(max(len(data.models), 1)),

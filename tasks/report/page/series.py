@@ -32,12 +32,20 @@ class Sample:
     n_changes_drawn: int
 
 
-def sample(rows: pl.DataFrame, features: list[str], n_states: int, first: list[str]) -> Sample:
-    """At most 60 series, those of ``first`` before others, and their rows thinned to what a page can carry."""
-    every = rows["series_id"].unique(maintain_order=True).to_list()
+def drawn_series(every: list[str], n_features: int, n_states: int, first: list[str]) -> list[str]:
+    """At most 60 of ``every`` series, those of ``first`` before others."""
+    return sampled(every, first, min(MOST_SERIES, max(_room(n_features, n_states) // FEWEST_POINTS, 1)))
+
+
+def _room(n_features: int, n_states: int) -> int:
+    """How many points of series the page can carry."""
+    return MOST_NUMBERS // (4 + min(n_features, MOST_FEATURES) + n_states)
+
+
+def sample(rows: pl.DataFrame, every: list[str], features: list[str], n_states: int, first: list[str]) -> Sample:
+    """Those of ``every`` series that are drawn, and their rows thinned to what a page can carry."""
     drawn = [*features[:MOST_FEATURES], "log_density"]
-    room = MOST_NUMBERS // (3 + len(drawn) + n_states)
-    chosen = sampled(every, first, min(MOST_SERIES, max(room // FEWEST_POINTS, 1)))
+    room, chosen = _room(len(features), n_states), drawn_series(every, len(features), n_states, first)
     n_points = min(MOST_POINTS, max(room // len(chosen), FEWEST_POINTS))
     parts = rows.filter(pl.col("series_id").is_in(chosen)).partition_by("series_id", maintain_order=True)
     packed = [_pack(part, drawn, n_states, n_points) for part in parts]

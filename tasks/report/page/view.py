@@ -14,10 +14,11 @@ from hsmm.spelling import counted
 from tasks.config.rule_words import rule_sentences
 from tasks.judgement.judge import all_codes
 from tasks.judgement.rules import RULES
+from tasks.report.page.coverage import least_first
 from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
-from tasks.report.page.quality import balance, by_reason, coverage, set_aside
-from tasks.report.page.signs import KINDS, newest_rows
+from tasks.report.page.quality import balance, by_reason, set_aside
+from tasks.report.page.signs import KINDS, marked
 from tasks.report.page.text import NOTHING, count, number, plain, share, short, steps
 
 MOST_ROWS = 60
@@ -37,7 +38,7 @@ def head(data: PageData) -> dict[str, Any]:
     gate = summary.get("gate")
     n_series = summary.get("n_series")
     return {
-        "as_of": data.when(data.rows["as_of"].max()),
+        "as_of": data.when(data.overview.newest["as_of"]),
         "verdict": plain(summary["verdict"]) if summary.get("verdict") else _UNRECORDED,
         "gate": plain(gate["verdict"]) if isinstance(gate, dict) and gate.get("verdict") else None,
         "facts": _facts(data),
@@ -48,32 +49,26 @@ def head(data: PageData) -> dict[str, Any]:
 
 
 def _facts(data: PageData) -> list[tuple[str, str]]:
-    newest, best = data.rows.sort("as_of").row(-1, named=True), data.summary.get("best") or {}
+    seen, best = data.overview, data.summary.get("best") or {}
+    newest = seen.newest
     law = _law(best) if best else _UNRECORDED
     score = f"{data.criterion} {number(best['score'], 7)}" if best.get("score") is not None else _UNRECORDED
     if data.model is not None and data.model.unit:
         law, score = "one for each series", data.criterion
-    span = f"{data.when(data.rows['time'].min())} to {data.when(data.rows['time'].max())}"
-    n_newest = data.rows.filter(pl.col("as_of") == newest["as_of"]).height
+    span = f"{data.when(seen.first)} to {data.when(seen.last)}"
     return [
         ("Model", f"{data.name}, version {newest['model_version']}"),
         ("Law", law),
         ("Chosen by", score),
         ("Trained on", f"{data.when(newest['train_start'])} to {data.when(newest['train_end'])}"),
-        ("Rows known", f"{count(data.rows.height)}, {span}"),
-        ("Out of sample", _out_of_sample(data.rows)),
-        ("Rows published last", plain(data.summary.get("n_published", n_newest))),
-        ("Made by versions", _span(data.rows["model_version"].unique().sort().drop_nulls().to_list())),
+        ("Rows known", f"{count(seen.n_rows)}, {span}"),
+        ("Out of sample", f"{count(seen.n_unseen)} rows, {share(seen.n_unseen / seen.n_rows)}"),
+        ("Rows published last", plain(data.summary.get("n_published", seen.n_newest))),
+        ("Made by versions", _span(seen.versions)),
         ("Steps", _steps(data)),
         ("Run key", str(newest["run_key"])[:16]),
         ("MLflow run", plain(data.summary.get("mlflow_run_id"))),
     ]
-
-
-def _out_of_sample(rows: pl.DataFrame) -> str:
-    """How many rows the parameters behind them have not seen."""
-    n_unseen = int((~rows["in_sample"]).sum())
-    return f"{count(n_unseen)} rows, {share(n_unseen / rows.height)}"
 
 
 def _steps(data: PageData) -> str:
@@ -84,7 +79,7 @@ def _steps(data: PageData) -> str:
 
 def standing(data: PageData) -> dict[str, Any]:
     """The newest row of every series, and what is unusual in it."""
-    found, names = newest_rows(data.rows), data.state_names
+    found, names = marked(data.overview.standing), data.state_names
     rows = [
         {
             "series": short(row["series_id"]),
@@ -175,7 +170,7 @@ def _own_candidates(data: PageData) -> pl.DataFrame | None:
 
 def quality(data: PageData) -> dict[str, Any]:
     """What was set aside and what is missing."""
-    aside, found = set_aside(data).sort("reason", "series_id"), coverage(data.rows)
+    aside, found = set_aside(data).sort("reason", "series_id"), least_first(data.overview.coverage)
     rows = [
         {
             "series": short(row["series_id"]),
@@ -196,7 +191,7 @@ def quality(data: PageData) -> dict[str, Any]:
     return {
         "rows": rows,
         "n_series": found.height,
-        "n_rows": count(data.rows.height),
+        "n_rows": count(data.overview.n_rows),
         "n_missing": count(int(found["n_missing"].sum())),
         "missing": _missing(found),
         "n_aside": aside.height,
