@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from tasks.alerts.of_nights import night_alerts, nights_of
-from tasks.alerts.of_rows import overdue, row_alerts
+from tasks.alerts.of_rows import newest_of, overdue, row_alerts
 from tasks.alerts.rule import rule_for
 from tasks.alerts.sequence import BACKFILL, published_rows
 from tasks.config.outcome import RunSummary
@@ -51,10 +52,10 @@ def bring_up(settings: Settings, said: RunSummary | None = None) -> Ledger:
     does not find. A row is judged once: a changed rule looks ahead only.
     """
     states, name = settings.output.states, settings.name
-    publishes, rows = published_rows(settings)
+    publishes, parts = published_rows(settings)
     nights, judged = nights_of(publishes, settings), judged_until(states, name)
     known = read_alerts(states, name)
-    found = _found(settings, publishes, rows, nights, known, said)
+    found = _found(settings, publishes, parts, nights, known, said)
     fresh = _fresh(found, known, settings, judged)
     now = nights[-1] if nights else None
     upto = _judged_now(publishes, now)
@@ -73,7 +74,7 @@ def _judged_now(publishes: pl.DataFrame, now: datetime | None) -> JudgedUntil | 
 def _found(
     settings: Settings,
     publishes: pl.DataFrame,
-    rows: pl.DataFrame,
+    rows: Iterable[pl.DataFrame],
     nights: list[datetime],
     known: pl.DataFrame,
     said: RunSummary | None,
@@ -86,14 +87,15 @@ def _found(
             *blank, occasion=pl.lit(None, pl.String), state_name=pl.lit(None, pl.String)
         )
     ]
-    if len(rows):
-        states, name = settings.output.states, settings.name
-        names = read_names(states, name)
-        parts.append(row_alerts(rows, rule_for(settings), settings, names))
-        if nights and "stale" in settings.alerts.also:
-            aside = read_quarantine(states, name).filter(as_of=nights[-1])["series_id"]
-            late = overdue(rows, settings, nights[-1], {*aside})
-            parts.append(late.with_columns(pl.lit(None, pl.Int64).alias("order")))
+    states, name, newest = settings.output.states, settings.name, list[pl.DataFrame]()
+    names, rule = read_names(states, name), rule_for(settings)
+    for part in rows:
+        parts.append(row_alerts(part, rule, settings, names))
+        newest.append(newest_of(part, settings))
+    if newest and nights and "stale" in settings.alerts.also:
+        aside = read_quarantine(states, name).filter(as_of=nights[-1])["series_id"]
+        late = overdue(pl.concat(newest, how="diagonal"), settings, nights[-1], {*aside})
+        parts.append(late.with_columns(pl.lit(None, pl.Int64).alias("order")))
     told = pl.concat(parts, how="diagonal_relaxed")
     lineage = publishes["lineage"][-1] if len(publishes) else None
     return told.with_columns(

@@ -42,14 +42,35 @@ def row_alerts(rows: pl.DataFrame, rule: Rule, settings: Settings, names: Mappin
     return pl.concat(found, how="diagonal")
 
 
-def overdue(rows: pl.DataFrame, settings: Settings, as_of: datetime, aside: Collection[str]) -> pl.DataFrame:
+def newest_of(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Of each series its newest row, of those without a calendar the newest with a value, and the ``usual`` distance of
+    its rows.
+    """
+    found = [_newest(rows.clear())]
+    for frequency, part in by_calendar(rows, settings.source):
+        found.append(_newest(valued(part) if frequency is None else part))
+    return pl.concat(found, how="diagonal")
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    return (
+        rows.sort("series_id", "time")
+        .group_by("series_id", maintain_order=True)
+        .agg(
+            pl.col(*(name for name in rows.columns if name != "series_id")).last(),
+            pl.col("time").unique().sort().diff().median().alias("usual"),
+        )
+    )
+
+
+def overdue(newest: pl.DataFrame, settings: Settings, as_of: datetime, aside: Collection[str]) -> pl.DataFrame:
     """Series that have no row for longer than usual, which no row can say of them: of those with a calendar, whose rows
     go on without values, the ones that the source no longer has. Those set ``aside`` at that night are told as such.
     """
-    found = [_told(rows.clear(), np.empty(0, dtype=np.int64), "stale", "stale", "")]
-    for frequency, part in by_calendar(rows.filter(~pl.col("series_id").is_in([*aside])), settings.source):
+    found = [_told(newest.clear(), np.empty(0, dtype=np.int64), "stale", "stale", "")]
+    for frequency, part in by_calendar(newest.filter(~pl.col("series_id").is_in([*aside])), settings.source):
         if frequency is None:
-            late = _late(valued(part), as_of - as_timedelta(settings.source.available_after), settings)
+            late = _late(part, as_of - as_timedelta(settings.source.available_after), settings)
             told = _told(late, np.arange(len(late)), "stale", "stale", "no row for long")
         elif not settings.source.has_own_counts:
             late = _late(part, part["time"].max(), settings).filter(pl.col("status") != "STALE")  # type: ignore[arg-type]
@@ -60,17 +81,10 @@ def overdue(rows: pl.DataFrame, settings: Settings, as_of: datetime, aside: Coll
     return pl.concat(found, how="diagonal")
 
 
-def _late(rows: pl.DataFrame, until: datetime, settings: Settings) -> pl.DataFrame:
-    """The newest row of each series whose age ``until`` then, in usual distances, is beyond ``source.stale_after``."""
-    newest = (
-        rows.sort("series_id", "time")
-        .group_by("series_id", maintain_order=True)
-        .agg(
-            pl.col(*(name for name in rows.columns if name != "series_id")).last(),
-            ((pl.lit(until) - pl.col("time").last()) / pl.col("time").unique().sort().diff().median()).alias("age"),
-        )
-    )
-    return newest.filter(pl.col("age").floor() > settings.source.stale_after)
+def _late(newest: pl.DataFrame, until: datetime, settings: Settings) -> pl.DataFrame:
+    """The series whose newest row's age ``until`` then, in usual distances, is beyond ``source.stale_after``."""
+    age = (pl.lit(until) - pl.col("time")) / pl.col("usual")
+    return newest.filter(age.floor() > settings.source.stale_after)
 
 
 def _of_states(rows: pl.DataFrame, rule: Rule, names: Mapping[int, str]) -> list[pl.DataFrame]:

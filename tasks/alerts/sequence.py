@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 
@@ -26,19 +28,20 @@ _COLUMNS = [
 ]
 
 
-def published_rows(settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """This model's publishes, oldest first, and the rows of its newest lineage as they became known.
+def published_rows(settings: Settings) -> tuple[pl.DataFrame, Iterator[pl.DataFrame]]:
+    """This model's publishes, oldest first, and the rows of its newest lineage as they became known, those of some
+    series after those of others.
 
     Besides the table's columns, ``order`` numbers the publishes and ``debut`` is that of a series' first. Only causal
     columns are read.
     """
     publishes = read_publishes(settings.output.states, settings.name)
     if publishes.is_empty():
-        return publishes, pl.DataFrame()
+        return publishes, iter(())
     newest = publishes["lineage"][-1]
     own = publishes.filter(pl.col("lineage").eq_missing(newest))
-    rows = read_as_published(settings.output.states, settings.name, own, _COLUMNS)
-    return publishes, rows.with_columns(pl.col("order").min().over("series_id").alias("debut"))
+    parts = read_as_published(settings.output.states, settings.name, own, _COLUMNS)
+    return publishes, (rows.with_columns(pl.col("order").min().over("series_id").alias("debut")) for rows in parts)
 
 
 def valued(rows: pl.DataFrame) -> pl.DataFrame:

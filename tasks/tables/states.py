@@ -122,12 +122,17 @@ def read_spans(states: str, model_name: str, as_of: datetime | None = None) -> p
     return collected(spans, table)
 
 
-def read_as_published(states: str, model_name: str, publishes: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """The rows of these publishes, by series, and within it as they became known: by ``order``, then by time."""
+def read_as_published(
+    states: str, model_name: str, publishes: pl.DataFrame, columns: list[str]
+) -> Iterator[pl.DataFrame]:
+    """The rows of these publishes, those of some series after those of others, by series, and within it as they became
+    known: by ``order``, then by time.
+    """
     table = _state_table(states)
     own = scanned(table).filter(pl.col("model_name") == model_name).select(*columns, "run_key")
     known = publishes.lazy().select("run_key", "order", "occasion")
-    return collected(own.join(known, on="run_key").sort("series_id", "order", "time"), table)
+    for within in _ranges(own, table):
+        yield collected(own.filter(within).join(known, on="run_key").sort("series_id", "order", "time"), table)
 
 
 def published_after(states: str, model_name: str, newest: datetime, moment: datetime) -> tuple[int, datetime | None]:

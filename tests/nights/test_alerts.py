@@ -102,10 +102,12 @@ def test_a_night_made_again_adds_none(made, night) -> None:
     assert alerts(place).equals(before)
 
 
-def test_nights_one_by_one_and_all_rows_at_once_find_the_same(made, night) -> None:
+def test_nights_one_by_one_and_all_rows_at_once_find_the_same(made, night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All series together, or one series' rows after the other's."""
     slow, fast = made("slow"), made("fast")
     for n in range(160, N + 1, 10):
         night(slow, n)
+    monkeypatch.setattr("tasks.source.pieces.AT_ONCE", 1)
     night(fast, N)
     key = [name for name in KEY if name != "as_of"]
     assert alerts(slow).filter(pl.col("kind") == "change").height > 4

@@ -22,7 +22,7 @@ from tasks.alerts.hook import HookError, hook_call, persistently
 from tasks.alerts.hysteresis import Hysteresis, beginnings, last_before
 from tasks.alerts.inputs import drifted, inputs_drifted
 from tasks.alerts.ledger import key_of, within_rate
-from tasks.alerts.of_rows import overdue
+from tasks.alerts.of_rows import newest_of, overdue
 from tasks.alerts.rule import ANY, Rule
 from tasks.alerts.sequence import first_rows, valued
 from tasks.alerts.surprise import with_surprise
@@ -405,5 +405,7 @@ def test_what_the_source_has_no_more_is_overdue(days: int, status: str, aside: s
 
     rows = pl.concat([series("gone", newest - timedelta(days=days), status), series("there", newest, "OK")])
     blank = {name: pl.lit(0) for name in ("model_version", "run_key", "order", "debut", "occasion")}
-    told = overdue(rows.with_columns(as_of=pl.lit(newest), **blank), settings, newest + timedelta(days=9), aside)
+    parts = rows.with_columns(as_of=pl.lit(newest), **blank).partition_by("series_id")
+    seen = pl.concat([newest_of(part, settings) for part in parts])
+    told = overdue(seen, settings, newest + timedelta(days=9), aside)
     assert told["series_id"].to_list() == expected
