@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks import resident
 from benchmarks.peers import environments
 from benchmarks.peers.table import PEERS
 from benchmarks.units import MAX_DURATION, N_STATES, simulated
@@ -85,6 +86,8 @@ def table(found: Sequence[dict[str, Any]]) -> list[str]:
         clock = f"{night['wall']:.0f} s on the clock (load {night['load']:.1f}), CPU {night['cpu']:.1f}"
         left = f"peak {night['peak_gb']:.2f} GB, {night['n_runs']} runs, {night['n_files']} files"
         lines.append(f"{night['n_series']:>6} series: {clock}, {left}: {phases}")
+        peaks = ", ".join(f"{name} {gb:.2f}" for name, gb in night.get("peaks_gb", {}).items())
+        lines += [f"  peak by phase, GB: {peaks}"] if peaks else []
         if beside := night.get("alone"):
             lines.append(f"  {beside['n_series']} of them fitted alone have the same bits: {beside['each']:.3f} each")
     for less, more in pairwise(found):
@@ -111,12 +114,15 @@ def night(n_series: int, n_rows: int, n_init: int, n_alone: int = 0) -> dict[str
     load_mlflow()
     load_matplotlib()
     spent: dict[str, float] = {}
+    peaks: dict[str, float] = {}
     now, since = "start", _cpu()
 
     def hears(stage: str, *_: object) -> None:
         nonlocal now, since
         if stage != now:
             spent[now] = spent.get(now, 0.0) + _cpu() - since
+            peaks[now] = max(peaks.get(now, 0.0), resident.peak() / 1e3)
+            resident.forget_peak()
             now, since = stage, _cpu()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -125,11 +131,12 @@ def night(n_series: int, n_rows: int, n_init: int, n_alone: int = 0) -> dict[str
         Path("night.toml").write_text(_CONFIG.format(n_states=list(N_STATES), max_duration=MAX_DURATION, n_init=n_init))
         wall, cpu = time.perf_counter(), _cpu()
         since = cpu
+        resident.forget_peak()
         with listening(hears):
             said = flows.nightly.nightly("night.toml")
         hears("end")
         wall, cpu = time.perf_counter() - wall, _cpu() - cpu
-        peak = sum(resource.getrusage(who).ru_maxrss for who in _WHOSE) / 1e6
+        peak = max(peaks.values()) + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         files = [path.stat().st_size for path in Path().rglob("*") if path.is_file()]
         runs = sqlite3.connect("mlflow.db").execute("select count(*) from runs").fetchone()[0]
         beside = refitted("night.toml", n_alone) if n_alone else None
@@ -147,6 +154,7 @@ def night(n_series: int, n_rows: int, n_init: int, n_alone: int = 0) -> dict[str
         "n_runs": runs,
         "n_files": len(files),
         "phases": spent,
+        "peaks_gb": peaks,
         "alone": beside,
     }
 

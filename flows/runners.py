@@ -66,7 +66,10 @@ def fit_beside(settings: Settings, run: Run, folders: Sequence[str]) -> None:
             return
         reason = _round(settings, run, left, len(folders)) or reason
     if any(not is_fitted(folder) for folder in folders):
-        raise FitError(f"run.runner: workers did not fit all shards: {reason}.") from reason
+        raise FitError(
+            f"run.runner: workers did not fit all shards: {str(reason).rstrip('.')}; what is fitted is kept. Where "
+            "memory was short, fewer `run.workers` or a smaller `run.shard_series` need less."
+        ) from reason
 
 
 def _round(settings: Settings, run: Run, left: Sequence[str], n_shards: int) -> Exception | None:

@@ -20,6 +20,7 @@ from tasks.config.meaning import reading, told_changes
 from tasks.config.outcome import IN_SHARDS, Finding, Occasion, RunSummary
 from tasks.config.patience import PATIENTLY
 from tasks.config.settings import Settings
+from tasks.source.pieces import pieces
 from tasks.source.run_key import run_key
 from tasks.source.validate import Validated
 from tasks.tables.findings import append_quarantine, read_quarantine
@@ -205,7 +206,8 @@ def all_set_aside(quarantined: pl.DataFrame) -> AllQuarantinedError:
 
 def nothing_new(validated: Validated, settings: Settings, lineage: str) -> bool:
     """Whether all rows that a run could publish are there."""
-    return unpublished(settings.output.states, to_publish(validated), settings.name, lineage).is_empty()
+    parts = pieces(to_publish(validated))
+    return all(unpublished(settings.output.states, rows, settings.name, lineage).is_empty() for rows in parts)
 
 
 def to_publish(validated: Validated) -> pl.DataFrame:

@@ -96,7 +96,7 @@ def test_workers_that_die_again_and_again_are_one_sentence(shards, given_out) ->
         raise OSError("the worker is gone")
 
     rounds = given_out(die)
-    with pytest.raises(FitError, match=r"run\.runner: workers did not fit all shards: the worker is gone\."):
+    with pytest.raises(FitError, match=r"did not fit all shards: the worker is gone; what is.*`run\.shard_series`"):
         fit_beside(SETTINGS, RUN, shards)
     assert len(rounds) == 3
 
