@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,13 +69,15 @@ def expectation_maximisation(
     max_iter: int,
     tol: float,
     accelerate: bool = False,
+    limits: Sequence[int] | None = None,
 ) -> Fit:
     """Climb from R starts until an EM step gains less than ``tol`` per observed row.
 
     ``tol=0`` makes ``max_iter`` M-steps. Restarts that have stopped, or whose data are impossible, leave the batch.
-    ``accelerate`` leaps ahead after every second step, where that does not lower the objective.
+    ``accelerate`` leaps ahead after every second step, where that does not lower the objective. ``limits``, one for all
+    or one for each restart, are how many M-steps each makes, the largest of them ``max_iter``.
     """
-    climb = _Climb(model, objective_of(data), tol)
+    climb = _Climb(model, objective_of(data), tol, limits)
     for iteration in range(max_iter + 1):
         climb.evaluate(iteration, last=iteration == max_iter)
         if not len(climb.running):
@@ -86,10 +89,11 @@ def expectation_maximisation(
 class _Climb:
     """The restarts still ``running`` with their models, counts and objective, and the ``record`` of those that left."""
 
-    def __init__(self, model: Model, target: Objective, tol: float) -> None:
+    def __init__(self, model: Model, target: Objective, tol: float, limits: Sequence[int] | None) -> None:
         n_restarts, device = model.emission.n_restarts, target.sequences.device
         self.target, self.tol = target, tol
         self.running = torch.arange(n_restarts, device=device)
+        self.limit = None if limits is None else torch.tensor(limits, device=device).expand(n_restarts)
         self.model = model
         self.objective = torch.full((n_restarts,), -torch.inf, dtype=torch.float64, device=device)
         self.fall = torch.zeros_like(self.objective)
@@ -112,7 +116,7 @@ class _Climb:
         """The E-step at the present models, without counts where no step follows; those that are done leave."""
         looks = self._looks(iteration, last=last)
         self.counts, reached = self._reached(
-            self.target, self._potentials(), counts=not last, trial=self.leapt, awaited=looks
+            self.target, self._potentials(), counts=not last or self.limit is not None, trial=self.leapt, awaited=looks
         )
         objective = reached + self.model.log_prior()
         judged = self.tol > 0 and not self.leapt
@@ -130,6 +134,8 @@ class _Climb:
         self._remember(objective)
         done = (gain < self.tol * self.target.n_observations) & judged
         leaving = done | objective.isneginf() | last
+        if self.limit is not None:
+            leaving |= self.limit <= iteration
         n_iter = torch.full_like(self.running, iteration)
         self._record(
             leaving, log_likelihood=reached, objective=objective, fall=self.fall, n_iter=n_iter, converged=done
@@ -223,6 +229,7 @@ class _Climb:
             self.record[name][restarts] = values[leaving]
         self.left.append((restarts, self.model.take(leaving)))
         self.running, self.model = self.running[staying], self.model.take(staying)
+        self.limit = None if self.limit is None else self.limit[staying]
         self.objective, self.fall = self.objective[staying], self.fall[staying]
         self.path = [model.take(staying) for model in self.path]
         self.counts = None if self.counts is None else self.target.counts_of(self.counts, staying)

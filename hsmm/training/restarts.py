@@ -45,7 +45,7 @@ def fitting_restarts(
     race = Race(kinds, seed)
 
     def climb(model: Model, leg: Leg) -> Fitting[None]:
-        race.run((yield Climb("climb", trainer, leg, model, target)), target)
+        race.run((yield Climb("last" if leg.limits else "climb", trainer, leg, model, target)), target)
 
     spent, searches = 0, n_init > 1 and tol > 0 and trainer.moves_states
     loose = tol * _LOOSER if searches else tol
@@ -65,10 +65,10 @@ def fitting_restarts(
         if moves and (ground.is_dear or not race.is_agreed):
             yield from local_search(race, ground, seed)
         if (ahead := race.last(max_iter)) is not None:
-            yield from climb(ahead, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
+            yield from climb(ahead, Leg.rest(max_iter - max(runner.n_iter for runner in race.alive), tol))
             race.end()
     while (again := race.second_chance()) is not None:
-        yield from climb(again, Leg(max_iter - max(runner.n_iter for runner in race.alive), tol, accelerate=True))
+        yield from climb(again, Leg.rest(max_iter - max(runner.n_iter for runner in race.alive), tol))
         race.end()
     if (
         race.best.owes

@@ -29,14 +29,14 @@ _LANES = 8  # series of any restarts that the E-step works on side by side
 _FITTING_CELLS, _MOST_CELLS = 4_000_000, 40_000_000  # of tables by row: for the caches, for the memory
 _AT_ONCE = 4  # of a model's tables by row: made, normalised, counted, and moved by an M-step
 _BESIDE, _BESIDE_EACH = 16, 2  # tables of the size of the largest that there are at once, and more for each feature
-_ORDER = ("climb", "em", "finish")
+_ORDER = ("climb", "em", "last", "finish")
 
 
 @dataclass(frozen=True, eq=False)
 class Climb:
-    """R models to be climbed with: by a trainer's own steps, by EM, or by the steps with which it ends."""
+    """R models to be climbed with: by a trainer's own steps, by EM, to the end by its own, or by the steps after it."""
 
-    kind: Literal["climb", "em", "finish"]
+    kind: Literal["climb", "em", "last", "finish"]
     trainer: Trainer
     leg: Leg
     model: Model
@@ -49,6 +49,12 @@ class Climb:
         if self.kind == "em":
             return self.leg.em(self.model, self.objective)
         return self.trainer.climb(self.model, self.objective, self.leg)
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Which go first: those that are behind, so that fits do not part. In a local search the shortest legs begin
+        it anew."""
+        return _ORDER.index(self.kind), -self.leg.max_iter if self.kind == "em" else 0
 
     @property
     def cells(self) -> int:
@@ -90,8 +96,8 @@ def together(fittings: Sequence[Fitting[Result]]) -> list[Result | Exception]:
     for place, fitting in enumerate(fittings):
         go_on(place, fitting.__next__)
     while waiting:
-        first = min(_ORDER.index(climb.kind) for climb in waiting.values())
-        ready = {place: climb for place, climb in waiting.items() if climb.kind == _ORDER[first]}
+        first = min(climb.turn for climb in waiting.values())
+        ready = {place: climb for place, climb in waiting.items() if climb.turn == first}
         for places in _batches(ready):
             for place, fit in zip(places, _climbed([ready[place] for place in places]), strict=True):
                 fitting = fittings[place]
@@ -137,7 +143,8 @@ def _likeness(climb: Climb) -> Any:
         return None
     bare = {kind: part.bare() for kind, part in model.components().items()}
     shapes = [tuple(x.shape[1:]) for part in model.components().values() for x in part.parameters.values()]
-    return climb.kind, climb.trainer, climb.leg, objective.frozen, repr(replace(model, **bare)), repr(shapes)
+    leg = climb.leg if climb.leg.limits is None else replace(climb.leg, max_iter=0, limits=())
+    return climb.kind, climb.trainer, leg, objective.frozen, repr(replace(model, **bare)), repr(shapes)
 
 
 def _climbed(climbs: list[Climb]) -> list[Fit | None] | list[Fit | Exception | None]:
@@ -159,12 +166,14 @@ def _by_itself(climb: Climb) -> Fit | Exception | None:
 
 def _joined(climbs: list[Climb]) -> Climb:
     first, *others = climbs
-    units = Units(
-        tuple(climb.objective.sequences for climb in climbs),
-        tuple(climb.model.emission.n_restarts for climb in climbs),
-    )
+    sizes = tuple(climb.model.emission.n_restarts for climb in climbs)
+    units = Units(tuple(climb.objective.sequences for climb in climbs), sizes)
     model = first.model.joined(*(climb.model for climb in others))
-    return replace(first, model=model, objective=ObjectiveOfUnits(units, frozen=first.objective.frozen))
+    leg = first.leg
+    if leg.limits is not None:
+        limits = [climb.leg.max_iter for climb, size in zip(climbs, sizes, strict=True) for _ in range(size)]
+        leg = replace(leg, max_iter=max(limits), limits=tuple(limits))
+    return replace(first, leg=leg, model=model, objective=ObjectiveOfUnits(units, frozen=first.objective.frozen))
 
 
 def _split(fit: Fit | None, climbs: list[Climb]) -> Iterator[Fit | None]:

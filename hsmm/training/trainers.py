@@ -38,17 +38,24 @@ _STILL = 1e-3  # nats per observed row that a last look may gain, where steps ha
 class Leg:
     """A stretch of a climb: at most ``max_iter`` iterations, fewer where they gain less than ``tol`` a row.
 
-    ``accelerate`` allows leaps; ``is_last`` says that no round follows.
+    ``accelerate`` allows leaps; ``is_last`` says that no round follows. Where models that climb side by side have
+    different ``limits``, that is how many iterations each has.
     """
 
     max_iter: int
     tol: float
     accelerate: bool
     is_last: bool = True
+    limits: tuple[int, ...] | None = None
+
+    @classmethod
+    def rest(cls, max_iter: int, tol: float) -> Leg:
+        """To the end of a climb that has so many iterations left, whatever others have."""
+        return cls(max_iter, tol, accelerate=True, limits=(max_iter,))
 
     def em(self, model: Model, objective: Objective) -> Fit:
         return expectation_maximisation(
-            model, objective, max_iter=self.max_iter, tol=self.tol, accelerate=self.accelerate
+            model, objective, max_iter=self.max_iter, tol=self.tol, accelerate=self.accelerate, limits=self.limits
         )
 
 

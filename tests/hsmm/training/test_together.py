@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,12 +15,14 @@ from hsmm.native.library import available
 from hsmm.sequences import Sequences
 from hsmm.training import together as module
 from hsmm.training.coordinates import Coordinates
+from hsmm.training.em import Fit
+from hsmm.training.first import first_models
 from hsmm.training.gradient import slope
 from hsmm.training.objective import Objective
 from hsmm.training.race import BestFit
 from hsmm.training.restarts import fitting_restarts
 from hsmm.training.together import Climb, Fitting, alone, together
-from hsmm.training.trainers import Hybrid
+from hsmm.training.trainers import EM, Hybrid, Leg
 from hsmm.training.units import ObjectiveOfUnits
 from hsmm.units import Units
 from tests.costly import costly_beyond
@@ -112,6 +114,38 @@ def test_neither_order_nor_neighbours_nor_threads_change_a_bit() -> None:
         assert_same(one, other)
     for one, other in zip(whole[::2], together([fit(one, model) for one in units[::2]]), strict=True):
         assert_same(one, other)
+
+
+def climbing(sequences: Sequences, *legs: tuple[Literal["em", "last"], int]) -> Fitting[Fit]:
+    """Climbs of these kinds and most iterations, one after the other."""
+    objective = Objective(sequences)
+    model, _ = first_models(hsmm.HSMM(2, max_duration=20)._structure(), objective, n_states=2, n_init=2, seed=0)
+    for kind, n_iter in legs:
+        leg = Leg.rest(n_iter, 0.0) if kind == "last" else Leg(n_iter, 0.0, accelerate=True)
+        found = yield Climb(kind, EM(), leg, model, objective)
+        assert found is not None
+        model = found.model
+    return found
+
+
+def test_climbs_that_have_other_numbers_of_iterations_left_are_one(packed: list[int]) -> None:
+    left = (3, 7, 4)
+    fits = together([climbing(one, ("last", n)) for one, n in zip(data(3), left, strict=True)])
+    assert packed == [3]
+    for one, n, found in zip(data(3), left, fits, strict=True):
+        assert isinstance(found, Fit)
+        assert found.n_iter.tolist() == [n, n]
+        by_itself = alone(climbing(one, ("last", n)))
+        assert torch.equal(found.history, by_itself.history)
+        assert torch.equal(found.log_likelihood, by_itself.log_likelihood)
+
+
+def test_a_fit_that_is_ahead_waits_for_those_behind(packed: list[int]) -> None:
+    """For one that makes a step of its own, and for one that ends a turn of a search later."""
+    short, long = ("em", 2), ("em", 5)
+    ways = [(long, short, ("last", 3)), (long, ("last", 3)), (short, ("last", 3))]
+    together([climbing(one, *way) for one, way in zip(data(3), ways, strict=True)])
+    assert packed == [2, 2, 3]
 
 
 @pytest.mark.costly
