@@ -8,6 +8,7 @@ from tasks.source.present import told_ahead, told_left_out
 from tasks.source.validate import Validated, told_marked
 from tasks.tables.lineage import lineage_notes
 from tasks.tables.publish import told_behind
+from tasks.tables.silence import told_silence
 
 
 def notes_on_rows(ingested: Ingested, validated: Validated, settings: Settings, line: str, *, new: bool) -> list[str]:
@@ -18,4 +19,5 @@ def notes_on_rows(ingested: Ingested, validated: Validated, settings: Settings, 
         *told_ahead(ingested, validated.as_of, settings.source),
         *told_left_out(ingested, settings.source),
         *(told_behind(settings, validated) if ingested.as_of is None else []),
+        *(told_silence(settings, validated.as_of) if ingested.as_of is None else []),
     ]

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from flows.console import print_line
 from tasks.config.moments import steps_in
 
+_FOR_LATER = ("reads", "step")
+
 
 def print_json(said: Mapping[str, object], wanted: bool, *, counted: bool = False) -> None:
     """One JSON object on a line of its own, where it is wanted; where steps are ``counted``, moments are numbers.
@@ -15,5 +17,5 @@ def print_json(said: Mapping[str, object], wanted: bool, *, counted: bool = Fals
     What is kept for later runs alone is left out.
     """
     if wanted:
-        said = {name: value for name, value in said.items() if name != "reads"}
+        said = {name: value for name, value in said.items() if name not in _FOR_LATER}
         print_line(json.dumps(steps_in(said) if counted else said))

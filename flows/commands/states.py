@@ -43,6 +43,7 @@ def states(
     """
     from tasks.config.settings import read_outline
     from tasks.tables.show import asked_columns, export_rows, exported, known_rows, rows_as_json, rows_as_text
+    from tasks.tables.silence import told_silence
 
     settings = read_outline(config, set_ or ())
     counted = settings.source.counts_steps
@@ -55,5 +56,6 @@ def states(
         print_line(f"{len(rows)} rows  {path}")
         print_json({**said, "export": str(path)}, json_)
         return
-    print_line(rows_as_text(rows, asked, counted=counted))
-    print_json({**said, "rows": rows_as_json(rows, counted=counted)}, json_)
+    notes = told_silence(settings) if latest and as_of is None else []
+    print_line("\n".join([rows_as_text(rows, asked, counted=counted), *notes]))
+    print_json({**said, "rows": rows_as_json(rows, counted=counted), **({"notes": notes} if latest else {})}, json_)

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from tasks.alerts.of_nights import night_alerts, nights_of
+from tasks.alerts.of_nights import feeds_silent, night_alerts, nights_of
 from tasks.alerts.of_rows import newest_of, overdue, row_alerts
 from tasks.alerts.rule import rule_for
 from tasks.alerts.sequence import BACKFILL, published_rows
@@ -21,6 +21,7 @@ from tasks.config.settings import Settings
 from tasks.tables.alerts import JudgedUntil, change_alerts, judged_until, read_alerts
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_names
+from tasks.tables.silence import silence
 
 PENDING, DELIVERED = "PENDING", "DELIVERED"
 NOBODY, HISTORY, RATE, FILLED = "NONE", "HISTORY", "RATE", "BACKFILL"
@@ -87,6 +88,8 @@ def _found(
             *blank, occasion=pl.lit(None, pl.String), state_name=pl.lit(None, pl.String)
         )
     ]
+    if "stale" in settings.alerts.also and (silent := silence(settings)) is not None:
+        parts.append(feeds_silent(silent).with_columns(*blank))
     states, name, newest = settings.output.states, settings.name, list[pl.DataFrame]()
     names, rule = read_names(states, name), rule_for(settings)
     for part in rows:

@@ -13,6 +13,7 @@ from tasks.config.outcome import Finding, RunSummary
 from tasks.config.settings import Settings
 from tasks.tables.findings import read_drift, read_quarantine, runs_of
 from tasks.tables.runs import read_runs
+from tasks.tables.silence import Silence
 
 _SCHEMA = {
     "kind": pl.String(),
@@ -78,6 +79,22 @@ def _as_said(episodes: pl.DataFrame, told: pl.DataFrame, said: RunSummary | None
     is_mended = pl.col("kind").is_in(_FOUND) & ~pl.col("goes_on") & is_past
     until = pl.when(is_mended).then(pl.max_horizontal("as_of", pl.lit(now, pl.Datetime("us", "UTC"))))
     return marked.with_columns(pl.coalesce("released", until).alias("released"))
+
+
+def feeds_silent(silence: Silence) -> pl.DataFrame:
+    """The alert that no series has had a new row for long."""
+    told = {
+        "kind": "stale",
+        "rule": "feeds",
+        "series_id": "",
+        "time": silence.as_of,
+        "as_of": silence.as_of,
+        "detail": silence.told(),
+        "value": None,
+        "model_version": silence.model_version,
+        "run_key": silence.run_key,
+    }
+    return pl.DataFrame([told], schema=_SCHEMA)
 
 
 def nights_of(publishes: pl.DataFrame, settings: Settings) -> list[datetime]:

@@ -113,6 +113,7 @@ class RunSummary(TypedDict, total=False):
     lineage: str
     means: dict[str, Any]
     reads: dict[str, Any]
+    step: float
     n_series: int
     n_published: int
     n_held: int

@@ -24,6 +24,7 @@ from tasks.source.version import code_version
 from tasks.tables.alerts import alerts_mark
 from tasks.tables.places import is_local
 from tasks.tables.publishes import newest_summary, published_summary
+from tasks.tables.silence import silence
 
 Command = Literal["run", "decode"]
 
@@ -109,7 +110,8 @@ def _digest_of(file: str) -> str:
 
 
 def _found(settings: Settings) -> list[str | None]:
-    """The key of the newest publish, what is registered, and how far alerts have come."""
+    """The key of the newest publish, what is registered, how far alerts have come, and whether all feeds are silent."""
     states = settings.output.states
     newest: RunSummary = newest_summary(states, settings.name) or {}
-    return [newest.get("run_key"), registry_mark(settings.tracking.uri, settings.name), alerts_mark(states)]
+    marks = [newest.get("run_key"), registry_mark(settings.tracking.uri, settings.name), alerts_mark(states)]
+    return [*marks, "silent" if silence(settings) else "heard"]

@@ -8,6 +8,7 @@ from typing import cast
 
 import polars as pl
 
+from tasks.config.durations import typical_length
 from tasks.config.meaning import meaning, reading
 from tasks.config.outcome import BestCandidate, ChosenCandidate, Occasion, RunSummary
 from tasks.config.settings import Settings
@@ -54,6 +55,7 @@ def describe_input(
         "lineage": lineage,
         "means": meaning(settings),
         "reads": reading(settings),
+        "step": _usual_step(validated, settings),
         "n_published": 0,
         "n_held": 0,
         **describe_quarantine(validated),
@@ -61,6 +63,13 @@ def describe_input(
         "ties": told_ties(validated.rows, settings),
         "best": None,
     }
+
+
+def _usual_step(validated: Validated, settings: Settings) -> float:
+    """Seconds from one row of a series to the next, or as long as its calendar has it."""
+    calendars = [typical_length(frequency).total_seconds() for frequency in settings.source.frequencies.values()]
+    between = validated.rows.select(pl.col("time").diff().over("series_id").median().dt.total_seconds()).item()
+    return float(max([*calendars, between or 0.0]))
 
 
 def describe_outcome(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -55,6 +56,14 @@ def summaries(states: str, model_name: str) -> Iterator[RunSummary]:
 def said_by(table: DeltaTable, model_name: str) -> Iterator[RunSummary]:
     """What every publish of a model into a state table said of itself, newest first."""
     return (summary for _, summary in _told(table) if summary.get("model_name") == model_name)
+
+
+def nights_made(states: str, model_name: str, n_most: int) -> list[tuple[datetime, RunSummary]]:
+    """When the newest publishes of a model's nights were made, newest first, and what they said of themselves."""
+    table = open_table(states, STATE_COLUMNS)
+    told = [] if table is None else _told(table)
+    own = ((at, said) for at, said in told if (said.get("model_name"), said.get("occasion")) == (model_name, "night"))
+    return [(datetime.fromtimestamp(commit["timestamp"] / 1000, UTC), said) for commit, said in islice(own, n_most)]
 
 
 def read_publishes(states: str, model_name: str) -> pl.DataFrame:

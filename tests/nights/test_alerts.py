@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import flows.decoding
 import tasks.alerts.ledger
 import tasks.alerts.sequence
+import tasks.tables.silence
 from tasks.alerts.show import noted_alerts
 from tasks.report.page.recorded import recorded_page_data
 from tasks.report.page.render import page
@@ -387,6 +389,36 @@ def test_a_feed_that_ended_is_one_alert_until_it_returns(made, night, rows, toy)
         (stale["alert_id"][0], False)
     ]
     assert alerts(place).filter(kind="drift").is_empty(), "that a feed ended is told twice"
+
+
+def test_that_all_feeds_are_silent_is_told_once_where_they_were_alive(made, place_at, rows, toy, monkeypatch) -> None:
+    """By the clock, for no row can tell; by no clock where the source was history when it was published."""
+    now = datetime.now(UTC)
+    since = now.date() - toy.day(160)
+    live, history = place_at("live"), made("history")
+    (live.folder / "mlflow.db").touch()
+    today = rows.filter(pl.col("date") < toy.day(160)).with_columns(pl.col("date") + since)
+    today.write_parquet(live.source)
+
+    def worked(days: int, place=live) -> tuple[list[str], list[tuple[str, str, bool]]]:
+        monkeypatch.setattr(tasks.tables.silence, "clock", lambda: now + timedelta(days=days))
+        said = place.command("decode", *TWO, "--json")
+        assert said.status == 0, said.err
+        told = alerts(place).filter(kind="stale").select("rule", "series_id", pl.col("released").is_null())
+        shown = place.command("states", "--latest", *TWO, "--json").last_json["notes"]
+        assert [note for note in said.last_json["notes"] if "no series" in note] == shown
+        return shown, told.rows()
+
+    assert live.command("run", *TWO).status == 0
+    assert worked(9) == worked(0) == ([], [])
+    for _ in range(2):
+        (note,), told = worked(12)
+        assert note.startswith("no series has had a new row for 11 days: the newest were known at ")
+        assert told == [("feeds", "", True)]
+    another = pl.concat([today, today.group_by("symbol").tail(1).with_columns(pl.col("date") + timedelta(days=1))])
+    another.write_parquet(live.source)
+    assert worked(1) == ([], [("feeds", "", False)])
+    assert worked(4000, history)[0] == []
 
 
 def test_a_series_without_a_calendar_that_ended_is_one_alert_too(place_at, rows, toy) -> None:

@@ -55,6 +55,9 @@ def test_what_changes_an_answer_is_asked_anew(place, toy, monkeypatch) -> None:
     with monkeypatch.context() as newer:
         newer.setattr("tasks.judgement.unchanged.code_version", lambda: "newer")
         assert answered(place) is None
+    with monkeypatch.context() as quiet:
+        quiet.setattr("tasks.judgement.unchanged.silence", lambda _: "all feeds are silent")
+        assert answered(place) is None
     rows = place.source.read_bytes()
     place.source.write_bytes(rows + b"\0")
     assert answered(place) is None
