@@ -12,6 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -95,8 +97,7 @@ class _Webhook:
         host = urlsplit(self._url).hostname
         try:
             request = urllib.request.Request(self._url, json.dumps(alert).encode(), headers, method="POST")
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=self._timeout):
-                return
+            return _within(self._timeout, lambda: self._post(request))
         except urllib.error.HTTPError as error:
             error.close()
             again = error.code >= 500 or error.code in _AGAIN
@@ -108,6 +109,24 @@ class _Webhook:
             if isinstance(reason, TimeoutError):
                 raise HookError(f"{host} gave no answer within {self._timeout:g} s", may_pass=True) from None
             raise HookError(f"{host} cannot be reached ({type(reason).__name__})", may_pass=True) from None
+
+    def _post(self, request: urllib.request.Request) -> None:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=self._timeout):
+            return
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do it in so much time or raise ``TimeoutError``: a socket's own limit is for every byte, and none for names."""
+    done: Future[None] = Future()
+
+    def worked() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:
+            done.set_exception(error)
+
+    Thread(target=worked, name="hook", daemon=True).start()
+    done.result(seconds)
 
 
 class _Command:

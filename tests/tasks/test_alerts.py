@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -302,6 +304,32 @@ def test_what_may_pass_is_tried_again_and_what_may_not_is_not(
         call(ALERT)
     assert listener.told == [ALERT] * n_told
     assert pauses == [0.5 * 2**n for n in range(n_told - 1)]
+
+
+def test_an_answer_that_never_ends_is_none() -> None:
+    """Byte by byte it keeps every limit of the socket."""
+    stop, slow = threading.Event(), socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = slow.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for _ in range(60):
+                if stop.wait(0.05):
+                    return
+                connection.sendall(b".")
+            connection.sendall(b"\r\nContent-Length: 0\r\n\r\n")
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    try:
+        with pytest.raises(HookError, match=r"gave no answer within 0\.2 s") as told:
+            hook_call(Hook(url=f"http://127.0.0.1:{slow.getsockname()[1]}/a", timeout=0.2))(ALERT)
+    finally:
+        stop.set()
+        answering.join()
+        slow.close()
+    assert told.value.may_pass
 
 
 def test_nobody_there_is_said_without_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
