@@ -21,6 +21,7 @@ from flows.commands.rollback import rollback
 from flows.commands.run import run
 from flows.commands.states import states
 from flows.commands.try_ import try_
+from flows.signals import cleared_away
 from tasks.config.errors import PipelineError, plainly
 
 _VERBS = (
@@ -59,7 +60,8 @@ for verb in _VERBS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        with cleared_away():
+            app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _complain(str(error).strip(), 2)
     except PipelineError as error:

@@ -7,10 +7,35 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Timer
+from threading import Timer, current_thread, main_thread
 from typing import Any
 
 _SOON = 0.05  # seconds, in which the finaliser returns
+
+
+class Terminated(BaseException):
+    """A SIGTERM, as an exception: what was begun is cleared away before it ends the process."""
+
+
+@contextmanager
+def cleared_away() -> Iterator[None]:
+    """Within this context a SIGTERM ends the process as it would without, once every context within is left."""
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def ends(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, ends)
+    try:
+        yield
+    except Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
@@ -18,10 +43,10 @@ def heard() -> Iterator[None]:
     """Within this context a SIGTERM or SIGINT whose exception was ignored is sent once more."""
     from prefect.exceptions import TerminationSignal
 
-    before = sys.unraisablehook
+    before, ended = sys.unraisablehook, dict.fromkeys((TerminationSignal, Terminated), signal.SIGTERM)
 
     def again(ignored: Any) -> None:
-        number = {TerminationSignal: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(ignored.exc_type)
+        number = {**ended, KeyboardInterrupt: signal.SIGINT}.get(ignored.exc_type)
         if number is None:
             before(ignored)
             return

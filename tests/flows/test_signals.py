@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prefect.exceptions import TerminationSignal
@@ -43,3 +46,20 @@ def test_one_that_comes_while_something_is_finalised_is_heard(
 
     with pytest.raises(ends), heard():
         work()
+
+
+def test_a_command_that_is_ended_clears_away_what_it_began(tmp_path: Path) -> None:
+    """And has ended by the signal, without a word: who waits for it sees which."""
+    code = f"""
+import os, signal, tempfile, time
+from flows.cli import app, main
+@app.command
+def work():
+    with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+main(["work"])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGTERM, "", "")
+    assert not [*tmp_path.iterdir()]
