@@ -20,6 +20,8 @@ from tasks.tables.findings import append_drift
 
 _FEWEST_WINDOWS = 4
 _LOW, _HIGH = 0.05, 0.95
+_LEAST_HELD = 5  # rows for which a value may stay the same, however it moved before
+_TIMES_BEFORE = 10
 _MOST_TOLD = 20
 _FOUND = {
     "series_id": pl.String(),
@@ -29,8 +31,9 @@ _FOUND = {
     "least": pl.Float64(),
     "most": pl.Float64(),
 }
-_REASONS = ("level", "spread", "missing")
-_EXPLAINED = _REASONS[:2]
+_OF_WINDOWS, _STUCK = ("level", "spread", "missing"), "stuck"
+_REASONS = (*_OF_WINDOWS, _STUCK)
+_EXPLAINED = _OF_WINDOWS[:2]
 _JUMP = "jump at "
 _BESIDE_REST = 1e5  # times as far: what stood (almost) still before or after, not what is in another unit
 
@@ -61,7 +64,7 @@ def inputs_drifted(validated: Validated, settings: Settings) -> pl.DataFrame:
         rows = _without_silences(part)
         jumped.append(_jumped(rows, features, settings))
         explained = jumped[-1].select("series_id", "feature").join(pl.DataFrame({"reason": _EXPLAINED}), how="cross")
-        found = drifted(rows, features, limits)
+        found = pl.concat([drifted(rows, features, limits), stuck(rows, features, limits)])
         drift.append(found.join(explained, on=["series_id", "feature", "reason"], how="anti", maintain_order="left"))
     in_order = (pl.col("feature").cast(pl.Enum(features)), pl.col("reason").cast(pl.Enum(_REASONS)))
     return pl.concat([*jumped, pl.concat(drift).sort(*in_order, maintain_order=True)])
@@ -90,7 +93,10 @@ def in_words() -> pl.Expr:
     )
     least, most = (pl.col(name).round_sig_figs(4) for name in ("least", "most"))
     window = pl.format("{} of {} is {}; windows before allow {} to {}", "reason", "feature", value, least, most)
-    return pl.when(is_jump).then(jump).otherwise(window).alias("detail")
+    rows, before = (pl.col(name).cast(pl.Int64) for name in ("value", "most"))
+    held = pl.format("{} holds one value for {} rows; before, it did for {} at most", "feature", rows, before)
+    is_stuck = pl.col("reason") == _STUCK
+    return pl.when(is_jump).then(jump).when(is_stuck).then(held).otherwise(window).alias("detail")
 
 
 def _jumped(rows: pl.DataFrame, features: list[str], settings: Settings) -> pl.DataFrame:
@@ -126,6 +132,35 @@ def drifted(rows: pl.DataFrame, features: list[str], limits: Drift) -> pl.DataFr
     return pl.concat(told)
 
 
+def stuck(rows: pl.DataFrame, features: list[str], limits: Drift) -> pl.DataFrame:
+    """In the form of :func:`drifted`, series whose newest values are one and the same, for ``factor`` times as many
+    rows as ever before (``most``), and for more than five; of those that have ten times as many rows before.
+    """
+    n = pl.col("n")
+    found = []
+    for feature in features:
+        values = rows.select("series_id", value=feature).drop_nulls()
+        runs = values.with_columns(run=pl.col("value").rle_id().over("series_id"))
+        of_series = (
+            runs.group_by("series_id", "run", maintain_order=True)
+            .agg(n=pl.len())
+            .group_by("series_id", maintain_order=True)
+            .agg(held=n.last(), longest=n.head(pl.len() - 1).max(), before=n.head(pl.len() - 1).sum())
+        )
+        too_long = pl.col("held") > pl.max_horizontal(limits.factor * pl.col("longest"), _LEAST_HELD)
+        found.append(
+            of_series.filter(too_long, pl.col("before") >= _TIMES_BEFORE * pl.col("held")).select(
+                "series_id",
+                pl.lit(feature).alias("feature"),
+                pl.lit(_STUCK).alias("reason"),
+                pl.col("held").cast(pl.Float64).alias("value"),
+                pl.lit(0.0).alias("least"),
+                pl.col("longest").cast(pl.Float64).alias("most"),
+            )
+        )
+    return pl.concat(found)
+
+
 def _of_feature(rows: pl.DataFrame, feature: str, limits: Drift) -> pl.DataFrame:
     window, fewest = limits.window, max(2, limits.window // 2)
     x = pl.col(feature).cast(pl.Float64)
@@ -139,9 +174,9 @@ def _of_feature(rows: pl.DataFrame, feature: str, limits: Drift) -> pl.DataFrame
     before = pl.col("ago") >= window
     of_series = windows.group_by("series_id", maintain_order=True).agg(
         pl.len().alias("n_rows"),
-        *(pl.col(name).last().alias(name) for name in _REASONS),
+        *(pl.col(name).last().alias(name) for name in _OF_WINDOWS),
         *(pl.col(name).filter(before).min().alias(f"least_{name}") for name in _EXPLAINED),
-        *(pl.col(name).filter(before).max().alias(f"most_{name}") for name in _REASONS),
+        *(pl.col(name).filter(before).max().alias(f"most_{name}") for name in _OF_WINDOWS),
     )
     reach = limits.factor * pl.col("most_spread")
     allowed = {

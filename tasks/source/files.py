@@ -70,6 +70,20 @@ def source_files(path: str) -> list[SourceFile]:
     return [SourceFile(name, dict(_partition(inside))) for name, inside in sorted(shown)]
 
 
+def file_marks(path: str) -> dict[str, tuple[int, int] | None]:
+    """Size and last change of each file of a source on this machine; of none of a Delta table: those never change."""
+    return {} if "://" in path or is_delta(path) else {file.path: mark_of(file.path) for file in source_files(path)}
+
+
+def mark_of(file: str) -> tuple[int, int] | None:
+    """A file's size and when it changed last; None where it is gone."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def _fixed_part(path: str) -> str:
     """The folder below which names are found, rather than given."""
     parts = path.split("/")

@@ -16,6 +16,7 @@ from tasks.config.durations import as_timedelta
 from tasks.config.errors import SourceError
 from tasks.config.sections.source import Source
 from tasks.config.settings import Settings
+from tasks.source.files import file_marks, mark_of
 from tasks.source.parts import FILE, ROW, WHERE, Part
 from tasks.source.seen import (
     KNOWN,
@@ -76,7 +77,19 @@ def ingest(settings: Settings, as_of: str | datetime | None = None) -> Ingested:
     if source.written_at is not None:
         newest = pl.col("written") == pl.col("written").max().over("series_id", "time")
         query = query.filter(pl.col("time").is_null() | newest).drop("written")
-    return _checked(collected(query, source.path), seen, settings)
+    return _checked(_collected_whole(query, source), seen, settings)
+
+
+def _collected_whole(query: pl.LazyFrame, source: Source) -> pl.DataFrame:
+    """Its rows; raises ``SourceError`` where a file changed while it was read, so that half of it may be of before."""
+    before = {} if source.query is not None else file_marks(source.path)
+    rows = collected(query, source.path)
+    if before and (other := next((file for file, mark in before.items() if mark_of(file) != mark), None)):
+        raise SourceError(
+            f"source.path: {other!r} changed while it was read; expected files that are whole: run again, and move "
+            "files into place once they are written."
+        )
+    return rows
 
 
 ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest)

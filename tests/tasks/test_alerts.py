@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from tasks.alerts.hook import HookError, hook_call, persistently
 from tasks.alerts.hysteresis import Hysteresis, beginnings, last_before
-from tasks.alerts.inputs import drifted, inputs_drifted
+from tasks.alerts.inputs import drifted, inputs_drifted, stuck, told_drift
 from tasks.alerts.ledger import key_of, within_rate
 from tasks.alerts.of_rows import newest_of, overdue
 from tasks.alerts.rule import ANY, Rule
@@ -207,6 +207,32 @@ def test_inputs_that_are_no_longer_what_they_were_are_seen(walk, change, reasons
     found = drifted(walk(change), ["x"], Drift(window=30))
     assert found["reason"].to_list() == reasons
     assert ((found["value"] < found["least"]) | (found["value"] > found["most"])).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (at_the_end(lambda x: np.full(30, x[0])), [("stuck", 30.0, 1.0)]),
+        (at_the_end(lambda x: np.where(np.arange(30) > 20, 0.0, x)), [("stuck", 9.0, 1.0)]),
+        (at_the_end(lambda x: np.where(np.arange(30) < 20, 0.0, x)), []),
+        (at_the_end(lambda x: np.where(np.arange(30) > 24, 0.0, x)), []),
+        (lambda x: np.concatenate([x[:60], np.zeros(12), x[72:-30], np.full(30, 7.0)]), []),
+        (lambda x: np.concatenate([x[:60], np.zeros(9), x[69:-30], np.full(30, 7.0)]), [("stuck", 30.0, 9.0)]),
+        (at_the_end(lambda x: np.where(np.arange(30) % 2, 7.0, 0 * x + np.nan)), [("stuck", 15.0, 1.0)]),
+    ],
+    ids=["held", "held of late", "held once", "five times", "long held before", "less long before", "half missing"],
+)
+def test_a_value_that_is_held_as_never_before_is_seen(walk, change, found: list[tuple[str, float, float]]) -> None:
+    told = stuck(walk(change), ["x"], Drift())
+    assert told.select("reason", "value", "most").rows() == found
+    assert stuck(walk(change).tail(290), ["x"], Drift()).select("reason", "value", "most").rows() == (
+        found if found and found[0][1] < 29 else []
+    )
+    for one in told_drift(told):
+        assert (
+            one["detail"]
+            == f"x holds one value for {found[0][1]:.0f} rows; before, it did for {found[0][2]:.0f} at most"
+        )
 
 
 def test_a_series_too_short_to_compare_is_not_judged(walk) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import tasks.source.files
+import tasks.source.ingest
 from tasks.config.errors import ConfigurationError, SourceError
 from tasks.config.moments import parse_as_of
 from tasks.config.settings import Settings
@@ -126,6 +127,27 @@ def test_a_folder_of_other_things_is_not_walked_to_its_end(tmp_path: Path, monke
         (tmp_path / "a" / name).touch()
     with pytest.raises(ValueError, match="more than 3 folders and other files: name the source's own"):
         source_files(str(tmp_path))
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_half_believed(
+    settings_for: Build, prices: Prices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that is still being copied; one that comes beside it is another night's."""
+    settings = settings_for(prices("A"))
+    read, source = tasks.source.ingest.collected, Path(settings.source.path)
+
+    def meanwhile(changed: Path) -> pl.DataFrame:
+        def collected(query: pl.LazyFrame, path: str) -> pl.DataFrame:
+            rows = read(query, path)
+            changed.write_bytes(source.read_bytes() + b"more")
+            return rows
+
+        monkeypatch.setattr(tasks.source.ingest, "collected", collected)
+        return ingest(settings).rows
+
+    assert meanwhile(source.with_name("beside.parquet")).height == len(prices("A"))
+    with pytest.raises(SourceError, match=r"changed while it was read; expected files that are whole: run again"):
+        meanwhile(source)
 
 
 def test_without_a_series_column_there_is_one_series(settings_for: Build, prices: Prices) -> None:
