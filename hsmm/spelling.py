@@ -38,9 +38,9 @@ def check_options(made: type, options: Iterable[str]) -> None:
     known = constructor_options(made)
     for name in options:
         if name not in known:
-            raise UnknownOptionError(
-                f"{made.__name__} has no option {name!r}{nearest(name, known)} It takes {', '.join(known)}."
-            )
+            elsewhere = getattr(made, "OPTIONS_OF_OTHERS", {}).get(name)
+            there = nearest(name, known) if elsewhere is None else f", which {elsewhere} has."
+            raise UnknownOptionError(f"{made.__name__} has no option {name!r}{there} It takes {', '.join(known)}.")
 
 
 @functools.cache

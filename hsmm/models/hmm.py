@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +26,10 @@ from hsmm.training.trainers import Trainer
 
 class Memoryless(Estimator):
     """Base of the estimators whose states forget how long they have lasted."""
+
+    OPTIONS_OF_OTHERS: ClassVar[Mapping[str, str]] = MappingProxyType(
+        dict.fromkeys(("duration", "max_duration", "min_duration", "left_censored", "right_censored"), "hsmm.HSMM")
+    )
 
     @property
     def mean_duration_(self) -> np.ndarray:

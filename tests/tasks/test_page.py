@@ -436,10 +436,12 @@ def test_a_model_of_one_series_speaks_of_its_rows_only(model: ChosenModel) -> No
 
 def test_evidence_is_shown_as_recorded_and_its_absence_is_said() -> None:
     gate = {"verdict": "HOLD", "reasons": ["states"], "evidence": {"held_out": {"candidate": -1.25, "champion": -1.0}}}
+    gate |= {"passed": {"not_finite": True, "states": False}}
     summary = {"run_key": "key", "gate": gate, "identity": {"ids": [0, 1], "margin": 0.5, "births": [], "deaths": []}}
     assert ("evidence.held_out.candidate", "\N{MINUS SIGN}1.25") in recorded(gate)
     shown = Text(page(page_data_of(rows_of("A", PATH), summary=summary))).text
     assert "gate HOLD" in shown
+    assert "not_finite passes states stops it" in " ".join(shown.split())
     assert "not recorded" not in shown.split("Identity and gate")[-1]
     bare = Text(page(page_data_of(rows_of("A", PATH)))).text
     assert bare.split("Identity and gate")[-1].count("not recorded") == 2

@@ -230,9 +230,17 @@ def evidence(data: PageData) -> dict[str, Any]:
     gate = data.summary.get("gate")
     return {
         "identity": recorded(data.summary.get("identity")),
-        "gate": [(key.removeprefix("evidence."), value) for key, value in recorded(gate)] + because(gate),
+        "gate": [_measure(key, value) for key, value in recorded(gate)] + because(gate),
         "names": names,
     }
+
+
+def _measure(key: str, value: str) -> tuple[str, str]:
+    """What the gate measured, or whether a rule of it let the model pass."""
+    of, _, rest = key.partition(".")
+    if of == "passed":
+        return rest, {"yes": "passes", "no": "stops it"}.get(value, value)
+    return key.removeprefix("evidence."), value
 
 
 def because(gate: Any) -> list[tuple[str, str]]:

@@ -43,6 +43,13 @@ def test_a_misspelt_option_is_answered_with_the_nearest(make: Callable, wrong: s
         make(zzzz=1)
 
 
+@pytest.mark.parametrize("option", ["duration", "max_duration"])
+def test_an_option_of_another_estimator_is_answered_with_that(option: str) -> None:
+    with pytest.raises(UnknownOptionError, match=rf"HMM has no option '{option}', which hsmm.HSMM has\. It takes "):
+        hsmm.HMM(2, **{option: 5})
+    hsmm.HSMM(2, **{option: "geometric" if option == "duration" else 5})
+
+
 @pytest.mark.parametrize(
     ("ask", "meant"),
     [
