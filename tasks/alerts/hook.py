@@ -121,7 +121,8 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
 
     def worked() -> None:
         try:
-            done.set_result(work())
+            work()
+            done.set_result(None)
         except Exception as error:
             done.set_exception(error)
 

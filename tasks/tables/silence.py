@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from statistics import median
 
 from tasks.config.settings import Settings
 from tasks.tables.publishes import nights_made
@@ -48,7 +47,7 @@ def silence(settings: Settings) -> Silence | None:
     long = max(settings.source.stale_after * timedelta(seconds=newest.get("step", 0.0)), _A_DAY)
     moments = [moment for moment, _ in nights]
     between = [later - earlier for later, earlier in pairwise(moments)]
-    usual = median(between) if between else timedelta(0)
+    usual = sorted(between)[len(between) // 2] if between else timedelta(0)
     as_of = datetime.fromisoformat(newest["as_of"])
     if "step" not in newest or made - as_of > long or clock() - made <= max(long, 2 * usual):
         return None
