@@ -1,5 +1,5 @@
-"""How many of the stays to come 80 % intervals hold, after few were seen: by the fitted law, and by the one to be
-expected.
+"""How many of the stays to come 80 % intervals hold, after few were seen: by the fitted law, by the one to be expected,
+and by the true one.
 
 ``python -m benchmarks.time_left --json FILE`` prints a line for each truth, family and number of segments.
 """
@@ -23,7 +23,7 @@ from benchmarks.machine import commit, machine, versions
 
 SEGMENTS = (3, 5, 10, 30)
 MEAN = 12
-N_TO_COME = 400
+N_TO_COME, N_TO_LEARN = 400, 100_000
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 TRUTHS: dict[str, Draw] = {
@@ -55,8 +55,8 @@ def fitted_law(model: Any, n_columns: int) -> np.ndarray:
     return np.concatenate([law[:, :-1], beyond], 1)
 
 
-def measured(draw: Draw, family: Any, n_segments: int, seed: int) -> list[tuple[float, float]]:
-    """Of each state, what the fitted law and what the one to be expected hold."""
+def measured(draw: Draw, family: Any, n_segments: int, seed: int) -> list[tuple[float, float, float]]:
+    """Of each state, what the fitted law, what the one to be expected and what the true one hold."""
     rng = np.random.default_rng(seed)
     states = np.repeat(np.arange(n_segments) % 2, draw(rng, n_segments))
     to_come = draw(rng, N_TO_COME)
@@ -64,8 +64,8 @@ def measured(draw: Draw, family: Any, n_segments: int, seed: int) -> list[tuple[
         warnings.simplefilter("ignore")
         model = family.clone().fit(50.0 * states + rng.normal(size=len(states)))
         wide = model.with_predictive_durations().duration_prob_
-    own = fitted_law(model, 4000)
-    return [(held(own[k], to_come), held(wide[k], to_come)) for k in range(2)]
+    own, true = fitted_law(model, 4000), np.bincount(draw(rng, N_TO_LEARN)) / N_TO_LEARN
+    return [(held(own[k], to_come), held(wide[k], to_come), held(true[1:], to_come)) for k in range(2)]
 
 
 def main() -> None:
@@ -79,10 +79,10 @@ def main() -> None:
         for name, family in FAMILIES.items():
             for n_segments in SEGMENTS:
                 found = [pair for seed in range(chosen.fits) for pair in measured(draw, family, n_segments, seed)]
-                before, after = np.mean(found, 0).round(3).tolist()
-                row = {"truth": truth, "model": name, "segments": n_segments, "fitted": before, "expected": after}
-                rows.append(row)
-                print(f"{truth:26} {name:18} {n_segments:3} segments  fitted {before:.3f}  to be expected {after:.3f}")
+                shares = dict(zip(("fitted", "expected", "true"), np.mean(found, 0).round(3).tolist(), strict=True))
+                rows.append({"truth": truth, "model": name, "segments": n_segments, **shares})
+                told = "  ".join(f"{law} {share:.3f}" for law, share in shares.items())
+                print(f"{truth:26} {name:18} {n_segments:3} segments  {told}")
     told = {"rows": rows, "fits": chosen.fits, "machine": machine(), "versions": versions(), "commit": commit()}
     chosen.json.write_text(json.dumps(told, indent=1))
 

@@ -38,6 +38,8 @@ class Parametric(Duration):
     state_axes: ClassVar = {"shape": (1,)}
     shape_bounds: ClassVar[tuple[tuple[float, float], ...]]
     """The least and the largest value of each of the P."""
+    form_spread: ClassVar[float] = 2.0
+    """Of a second parameter, before any stay was seen: what moves the logarithm of deviation / mean by about one."""
 
     tail: bool = True
 
@@ -244,6 +246,7 @@ class LogNormal(Parametric):
 
     name: ClassVar[str] = "log_normal"
     shape_bounds: ClassVar = ((-9.0, 12.0), (-4.0, 3.0))
+    form_spread: ClassVar[float] = 1.0
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         centre, log_sigma = shape[..., :1], shape[..., 1:]

@@ -11,28 +11,25 @@ from hsmm.components.duration.base import DurationCounts, expected_log_likelihoo
 from hsmm.components.duration.parametric import Parametric
 from hsmm.types import DurationTable, StateVector
 
-FORM_SPREAD = 2.0
-"""Standard deviation of the prior on a law's second parameter, about 0: a negative binomial or gamma law is geometric
-there, a log-normal one spreads by a factor of e."""
-
-_ALL_FORMS = 3.0 * FORM_SPREAD
+_ALL_FORMS = 3.0  # standard deviations of a form's prior
 _PLACES, _FORMS = 31, 17
 _CROWDED = 3.0
 _REACH = 7.0  # half the width of the grid, in standard deviations of a parameter's estimate
 _WIDEST = 4.0
+_FORM_REACH = 0.75  # times that of a place, where both are of the size of one
 
 
 def predictive_probability(law: Parametric, n_segments: StateVector, n_columns: int) -> DurationTable:
     """(1, K, n_columns) P(d = column) of the next segment, the last column P(d >= n_columns) where the law has a tail.
 
     The law is averaged over its parameters, weighed by prior and likelihood on a grid about the estimate: the first
-    parameter, a place, has a flat prior, the second, a form, a normal one of :data:`FORM_SPREAD`. The likelihood is
-    that of ``n_segments`` (1, K) segments spread as the fitted law says.
+    parameter, a place, has a flat prior, the second, a form, a normal one about 0 of the law's ``form_spread``. The
+    likelihood is that of ``n_segments`` (1, K) segments spread as the fitted law says.
     """
     counts = _expected(law, n_segments)
     grid, volume = _grid(law, n_segments[0])
     seen = expected_log_likelihood(law.with_parameters(shape=grid).log_potentials(), counts, law.min_duration)
-    prior = -0.5 * (grid[..., 1:] / FORM_SPREAD).square().sum(-1)
+    prior = -0.5 * (grid[..., 1:] / law.form_spread).square().sum(-1)
     weight = (seen + prior + volume).softmax(0).unsqueeze(-1)
     wide = replace(law, max_duration=n_columns, parameters={"shape": grid})
     return (weight * wide.probability()).sum(0, keepdim=True)
@@ -59,8 +56,10 @@ def _grid(law: Parametric, n_segments: Tensor) -> tuple[Tensor, Tensor]:
     volume = even.cosh().log()
     if shape.shape[-1] == 1:
         return law.within_bounds("shape", places.unsqueeze(-1)), volume.unsqueeze(-1)
-    beyond, form = shape[:, 1].abs() > _ALL_FORMS, shape[:, 1]
-    centre, wide = form.masked_fill(beyond, 0.0), (1.5 * reach).clamp(max=_ALL_FORMS).masked_fill(beyond, _ALL_FORMS)
+    widest, form = _ALL_FORMS * law.form_spread, shape[:, 1]
+    beyond = form.abs() > widest
+    wide = (_FORM_REACH * law.form_spread * reach).clamp(max=widest).masked_fill(beyond, widest)
+    centre = form.masked_fill(beyond, 0.0)
     forms = centre + wide * torch.linspace(-1.0, 1.0, _FORMS, dtype=shape.dtype)[:, None]
     pairs = torch.stack(torch.broadcast_tensors(places.unsqueeze(1), forms.unsqueeze(0)), -1)
     return law.within_bounds("shape", pairs.flatten(0, 1)), volume.repeat_interleave(_FORMS).unsqueeze(-1)

@@ -22,6 +22,7 @@ class Weibull(Parametric):
 
     name: ClassVar[str] = "weibull"
     shape_bounds: ClassVar = ((-9.0, 12.0), (-2.0, 3.0))
+    form_spread: ClassVar[float] = 1.0
 
     def log_pmf(self, durations: Tensor, shape: Tensor) -> Tensor:
         log_mean, a = shape[..., :1], shape[..., 1:].exp()
