@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import hsmm
+from tests.costly import costly_beyond
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 REFERENCE = os.environ.get("HSMM_REFERENCE_DATA") or None
@@ -59,14 +60,14 @@ def test_textbook_series(file: str, column: str, n_states: int, published: float
     assert fitted(values, n_states).log_likelihood_ == pytest.approx(published, abs=tolerance)
 
 
-FEATURES = {"Hu": ["Humidity"], "Tem": ["Temperature"]}
+FEATURES = {"Hu": ["Humidity"], "Tem": ["Temperature"], "T": ["Temperature"], "HURatio": ["HumidityRatio"]}
 
 
 def occupancy_rows() -> list[dict[str, str]]:
     if REFERENCE is None:
         return []
     with (Path(REFERENCE) / "published_occupancy_hmm.csv").open() as file:
-        return [row for row in csv.DictReader(file) if row["reproduced"] == "ll+acc"]
+        return list(csv.DictReader(file))
 
 
 def occupancy_changes(minutes: int, features: list[str]) -> np.ndarray:
@@ -80,15 +81,19 @@ def occupancy_changes(minutes: int, features: list[str]) -> np.ndarray:
 
 @needs_reference
 def test_all_published_occupancy_fits_are_here() -> None:
-    assert len(occupancy_rows()) == 20
+    assert len(occupancy_rows()) == 32
 
 
 @needs_reference
+@pytest.mark.filterwarnings("ignore:the best restart has a state of floored variance")
+@pytest.mark.parametrize("seed", costly_beyond(1, range(5)))
 @pytest.mark.parametrize("row", occupancy_rows(), ids=lambda row: f"{row['avg_min']}min {row['set']} {row['model']}")
-def test_room_climate(row: dict[str, str]) -> None:
+def test_room_climate(row: dict[str, str], seed: int) -> None:
+    """From default starts; where the light is one of the columns, which is constant at night, higher than published."""
     parts = row["model"].split("_")
     features = [name for part in parts for name in FEATURES.get(part, [part])]
-    model = fitted(
-        occupancy_changes(int(row["avg_min"]), features), 2, emission=hsmm.emissions.Gaussian(covariance="diag")
-    )
-    assert model.log_likelihood_ == pytest.approx(float(row["ours_best_logLik"]), abs=1e-3)
+    X = occupancy_changes(int(row["avg_min"]), features)
+    model = hsmm.HMM(2, emission=hsmm.emissions.Gaussian(covariance="diag"), random_state=seed).fit(X)
+    if row["ours_best_logLik"]:
+        assert model.log_likelihood_ == pytest.approx(float(row["ours_best_logLik"]), abs=1e-3)
+    assert model.log_likelihood_ > float(row["logLik"]) - 6e-3
