@@ -81,8 +81,8 @@ def main() -> None:
                 found = [pair for seed in range(chosen.fits) for pair in measured(draw, family, n_segments, seed)]
                 shares = dict(zip(("fitted", "expected", "true"), np.mean(found, 0).round(3).tolist(), strict=True))
                 rows.append({"truth": truth, "model": name, "segments": n_segments, **shares})
-                told = "  ".join(f"{law} {share:.3f}" for law, share in shares.items())
-                print(f"{truth:26} {name:18} {n_segments:3} segments  {told}")
+                words = "  ".join(f"{law} {share:.3f}" for law, share in shares.items())
+                print(f"{truth:26} {name:18} {n_segments:3} segments  {words}")
     told = {"rows": rows, "fits": chosen.fits, "machine": machine(), "versions": versions(), "commit": commit()}
     chosen.json.write_text(json.dumps(told, indent=1))
 

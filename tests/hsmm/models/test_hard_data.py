@@ -201,3 +201,15 @@ def test_scales_that_differ_by_powers_of_ten(seed: int) -> None:
         warnings.simplefilter("ignore", ConvergenceWarning)
         best.fit(X, start=truth)
     assert fitted(hsmm.HMM(n_states), X).log_likelihood_ >= best.log_likelihood_ - 0.05
+
+
+@pytest.mark.costly
+@pytest.mark.filterwarnings("ignore::hsmm.errors.DurationWallWarning")
+def test_many_forms_of_durations_of_few_rows_cost_no_more_steps_than_one() -> None:
+    """Stays of 53 rows in five states have no best form; climbs end there all the same."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=53) + np.repeat(3.0 * rng.normal(size=9), 6)[:53]
+    models = {law: fitted(hsmm.HSMM(5, duration=law), x) for law in ("negative_binomial", "geometric")}
+    steps = {law: int(model.restarts_["iterations"].sum()) for law, model in models.items()}
+    assert steps["negative_binomial"] <= 1.5 * steps["geometric"]
+    assert models["negative_binomial"].log_likelihood_ > models["geometric"].log_likelihood_

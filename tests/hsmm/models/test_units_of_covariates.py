@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import hsmm
 from benchmarks.hard import case
-from hsmm.components.emission.glm import GLM
+from hsmm.components.emission.glm import GLM, solvers
 from hsmm.sequences import Sequences
 from tests.costly import costly_beyond
 
@@ -189,6 +189,34 @@ def test_an_origin_changes_no_penalised_fit(options: dict[str, Any]) -> None:
     moved = hsmm.HMM(2, emission=emission, n_init=3).fit(y, context=C + 1000.0)
     assert moved.history_[-1] == pytest.approx(plain.history_[-1], abs=1e-5)
     assert np.sort(moved.emission_.coef_, 0) == pytest.approx(np.sort(plain.emission_.coef_, 0), abs=1e-3)
+
+
+@pytest.mark.parametrize("tied", [(), ("intercept",)])
+def test_an_origin_far_away_makes_no_penalised_step_dear(
+    tied: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines that meet where a covariate is 0 leave level and slopes hard to tell apart, but not to find."""
+    evaluations = 0
+    accelerated = solvers._accelerated
+
+    def counted(smooth: solvers.Smooth, *arguments: Any, **options: Any) -> torch.Tensor:
+        def once(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            nonlocal evaluations
+            evaluations += 1
+            return smooth(x)
+
+        return accelerated(once, *arguments, **options)
+
+    monkeypatch.setattr(solvers, "_accelerated", counted)
+    y, c = _data("poisson")
+    C = np.c_[c, np.random.default_rng(3).normal(size=(len(y), 2))] + 1000.0
+    weights = torch.tensor(np.where(np.arange(len(y)) % 2, 0.9, 0.1))[None, :, None]
+    data = Sequences.from_arrays(y, covariates=C)
+    law = GLM(family="poisson", regularizer="lasso", strength=4.0, standardise=False, tied=tied)
+    law = law.initialise(data, torch.zeros(1, len(y), dtype=torch.int64), 2)
+    for _ in range(3):
+        law = law.maximise(data, torch.cat([weights, 1.0 - weights], 2))
+    assert evaluations < 1000
 
 
 @pytest.mark.parametrize("tied", [("coef",), ("intercept",), ("coef", "intercept")])

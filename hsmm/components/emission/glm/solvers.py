@@ -148,7 +148,8 @@ def _model_minimum(penalty: Penalty, here: Tensor, slope: Tensor, bend: Tensor) 
 
 
 def _polished(penalty: Penalty, model: Smooth, here: Tensor, bend: Tensor) -> Tensor:
-    """A Newton step among the coordinates that are not 0, where it lowers model and penalty."""
+    """A Newton step among the coordinates that are not 0: the whole of it or as far as one of them becomes 0, whichever
+    lowers model and penalty most (Lee, Battle, Raina & Ng 2007)."""
     free = (here != 0) | ((penalty.absolute == 0) & (penalty.group < 0))
     rough, stiff = penalty.rough_derivatives(here)
     level, slope = model(here)
@@ -156,10 +157,16 @@ def _polished(penalty: Penalty, model: Smooth, here: Tensor, bend: Tensor) -> Te
     matrix = torch.where(both, bend + stiff, torch.diag_embed(torch.ones_like(here)))
     factor, _ = torch.linalg.cholesky_ex(_stiffened(matrix))
     pull = torch.where(free, slope + rough, 0.0).unsqueeze(-1)
-    there = here - torch.cholesky_solve(pull, factor).squeeze(-1)
-    there = torch.where((penalty.absolute > 0) & (there.sign() != here.sign()), 0.0, there)
-    lower = model(there)[0] + penalty.rough(there) <= level + penalty.rough(here)
-    return torch.where(lower.unsqueeze(-1), there, here)
+    step = -torch.cholesky_solve(pull, factor).squeeze(-1)
+    share = torch.where((penalty.absolute > 0) & (step != 0), -here / step, 1.0)
+    share = torch.where((share > 0) & (share < 1), share, 1.0)
+    along = share.movedim(-1, 0).unsqueeze(-1)  # (Q, ..., 1), beside the coordinates of each
+    there = torch.where(along == share, torch.where(share < 1, 0.0, here + step), here + along * step)
+    there = torch.cat([there, torch.where(share < 1, 0.0, here + step).unsqueeze(0)])
+    reached = model(there)[0] + penalty.rough(there)
+    least, which = reached.min(0)
+    best = there.gather(0, which[None, ..., None].expand(1, *here.shape)).squeeze(0)
+    return torch.where((least <= level + penalty.rough(here)).unsqueeze(-1), best, here)
 
 
 def _stiffened(bend: Tensor) -> Tensor:
