@@ -28,7 +28,9 @@ def pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
         start += n
 
 
-def numbered(sizes: pl.DataFrame) -> pl.DataFrame:
-    """Series (``series_id``, ``n`` rows, in order) with the number of their ``piece``."""
+def numbered(sizes: pl.DataFrame, width: int = 1) -> pl.DataFrame:
+    """Series (``series_id``, ``n`` rows, in order) with the number of their ``piece``; of rows so many times as wide,
+    a piece has as many fewer.
+    """
     starts = pl.col("n").cast(pl.Int64).cum_sum() - pl.col("n")
-    return sizes.select("series_id", "n", (starts // AT_ONCE).rle_id().alias("piece"))
+    return sizes.select("series_id", "n", (starts // max(AT_ONCE // width, 1)).rle_id().alias("piece"))

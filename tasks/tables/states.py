@@ -17,6 +17,8 @@ from tasks.tables.commit import SUMMARY, commit_rows
 from tasks.tables.publishes import said_by
 from tasks.tables.storage import DTYPES, collected, open_table, scanned
 
+_WIDTH = 5  # of a row, against one of the source
+
 
 def publish_states(
     states: str,
@@ -101,7 +103,7 @@ def _ranges(query: pl.LazyFrame, table: DeltaTable) -> list[pl.Expr]:
     """Of which series rows are, so many after others that their rows need little room."""
     sizes = collected(query.group_by("series_id").agg(pl.len().alias("n")).sort("series_id"), table)
     ends = (
-        numbered(sizes)
+        numbered(sizes, _WIDTH)
         .group_by("piece", maintain_order=True)
         .agg(pl.col("series_id").first().alias("first"), pl.col("series_id").last().alias("last"))
     )

@@ -56,7 +56,7 @@ class Overview:
 def overview(parts: Iterable[pl.DataFrame]) -> Overview:
     """Of the rows of some series after those of others, by name."""
     found = [_of_part(rows) for rows in parts]
-    newest = pl.concat([part["newest"] for part in found]).sort("as_of", maintain_order=True).row(-1, named=True)
+    newest = sorted((part["newest"] for part in found), key=lambda row: row["as_of"])[-1]
     together = pl.concat([part["counts"] for part in found])
     return Overview(
         newest=newest,
@@ -88,7 +88,7 @@ def names_said(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _of_part(rows: pl.DataFrame) -> dict[str, Any]:
     return {
-        "newest": rows.filter(pl.col("as_of") == pl.col("as_of").max()).tail(1),
+        "newest": rows.filter(pl.col("as_of") == pl.col("as_of").max()).row(-1, named=True),
         "standing": standing_of(rows),
         "coverage": covered(rows),
         "names": names_said(rows),
