@@ -96,7 +96,7 @@ class Duration(Component):
         if not 1 <= self.min_duration <= self.max_duration:
             raise ValueError(
                 f"min_duration is {self.min_duration} and max_duration {self.max_duration}; "
-                "expected 1 <= min_duration <= max_duration."
+                "expected 1 <= min_duration <= max_duration. Of a model, set them on the model alone."
             )
 
     @property
