@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +30,102 @@ DURATIONS: tuple[dict[int, int], ...] = (
 """How many of the segments of each mode last so many steps; a mode may follow itself."""
 
 
+@dataclass(frozen=True)
+class System:
+    """x ← turns[k] x + pushes[k] + noise, y = lines[k] x + levels[k] + noise in mode k; standard deviations of both."""
+
+    turns: np.ndarray
+    pushes: np.ndarray
+    lines: np.ndarray
+    levels: np.ndarray
+    moved: float = 0.1
+    seen: float = 0.2
+
+    @classmethod
+    def published(cls) -> System:
+        rng = np.random.RandomState(42)  # the published system is drawn so
+        turns = np.stack([_turned(angle, rng) for angle in np.linspace(0.0, np.pi / 4.0, 3)])
+        pushes = np.stack([np.zeros(2), *(0.25 * rng.normal(size=2) for _ in range(2))])
+        lines = rng.normal(size=(3, 2))
+        return cls(turns, pushes, lines, np.array([int(rng.randint(3, size=1)[0]) for _ in range(3)], dtype=float))
+
+
+FIRST, FIRST_SPREAD = np.array([2.0, 0.0]), 0.1
+
+
 def three_modes(n_series: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(n_series, LENGTH) observations and modes of a damped rotation in two dimensions, through another line each."""
-    system, rng = np.random.RandomState(42), np.random.default_rng(seed)  # the published system is drawn so
-    turns = [_turned(angle, system) for angle in np.linspace(0.0, np.pi / 4.0, 3)]
-    pushes = [np.zeros(2), *(0.25 * system.normal(size=2) for _ in range(2))]
-    lines, levels = system.normal(size=(3, 2)), [int(system.randint(3, size=1)[0]) for _ in range(3)]
+    system, rng = System.published(), np.random.default_rng(seed)
     Y, modes = np.empty((n_series, LENGTH)), np.empty((n_series, LENGTH), dtype=np.int64)
     for series in range(n_series):
-        mode, x = int(rng.integers(3)), np.array([2.0, 0.0]) + 0.1 * rng.normal(size=2)
+        mode, x = int(rng.integers(3)), FIRST + FIRST_SPREAD * rng.normal(size=2)
         left = _duration(mode, rng)
         for row in range(LENGTH):
-            Y[series, row] = lines[mode] @ x + levels[mode] + 0.2 * rng.normal()
+            Y[series, row] = system.lines[mode] @ x + system.levels[mode] + system.seen * rng.normal()
             modes[series, row] = mode
             left -= 1
             if not left:
                 mode = int(rng.choice(3, p=NEXT[mode]))
                 left = _duration(mode, rng)
-            x = turns[mode] @ x + pushes[mode] + 0.1 * rng.normal(size=2)
+            x = system.turns[mode] @ x + system.pushes[mode] + system.moved * rng.normal(size=2)
     return Y, modes
+
+
+def known_paths(Y: np.ndarray, n_kept: int = 300) -> np.ndarray:
+    """(n_series, LENGTH) the likeliest modes under the true system, of as many kept at every row as ``n_kept``.
+
+    For each path of modes the hidden point has a normal law, that of a Kalman filter; paths are told apart by mode and
+    by how long it has lasted.
+    """
+    system, hazards = System.published(), _hazards()
+    n_series, longest = len(Y), hazards.shape[1]
+    mode = np.tile(np.arange(3), (n_series, 1))
+    age = np.ones_like(mode)
+    weight = np.full(mode.shape, -np.log(3.0))
+    mean = np.tile(FIRST, (*mode.shape, 1))
+    spread = np.tile(FIRST_SPREAD**2 * np.eye(2), (*mode.shape, 1, 1))
+    came: list[np.ndarray] = []
+    modes = [mode]
+    everyone = np.arange(n_series)[:, None]
+    for row in range(LENGTH):
+        if row:
+            ends = hazards[mode, np.minimum(age, longest) - 1]
+            with np.errstate(divide="ignore"):
+                goes_on = weight + np.log1p(-ends)
+                begins = weight[..., None] + np.log(ends)[..., None] + np.log(NEXT)[mode]
+            every = np.concatenate([goes_on, begins.reshape(n_series, -1)], 1)
+            best = np.argsort(-every, 1)[:, :n_kept]
+            n = mode.shape[1]
+            is_new = best >= n
+            before = np.where(is_new, (best - n) // 3, best)
+            came.append(before)
+            mode = np.where(is_new, (best - n) % 3, mode[everyone, before])
+            age = np.where(is_new, 1, age[everyone, before] + 1)
+            weight = every[everyone, best]
+            turns = system.turns[mode]
+            mean = (turns @ mean[everyone, before][..., None])[..., 0] + system.pushes[mode]
+            spread = turns @ spread[everyone, before] @ turns.swapaxes(-1, -2) + system.moved**2 * np.eye(2)
+            modes.append(mode)
+        line = system.lines[mode]
+        along = (spread @ line[..., None])[..., 0]
+        variance = (along * line).sum(-1) + system.seen**2
+        missed = Y[:, row, None] - (line * mean).sum(-1) - system.levels[mode]
+        weight = weight - 0.5 * (np.log(2.0 * np.pi * variance) + missed**2 / variance)
+        mean = mean + along * (missed / variance)[..., None]
+        spread = spread - along[..., None] * along[..., None, :] / variance[..., None, None]
+    place, found = weight.argmax(1), np.empty(Y.shape, dtype=np.int64)
+    for row in range(LENGTH - 1, -1, -1):
+        found[:, row] = modes[row][np.arange(n_series), place]
+        if row:
+            place = came[row - 1][np.arange(n_series), place]
+    return found
+
+
+def _hazards() -> np.ndarray:
+    """(3, 20) P(a mode's segment ends | it has lasted so long)."""
+    law = np.array([[of.get(steps, 0) for steps in range(1, 21)] for of in DURATIONS], dtype=np.float64)
+    still = law[:, ::-1].cumsum(1)[:, ::-1]
+    return np.where(still > 0, law / np.where(still > 0, still, 1.0), 1.0)
 
 
 def _turned(angle: float, rng: np.random.RandomState) -> np.ndarray:
