@@ -56,6 +56,11 @@ def check_penalty(penalty: float) -> None:
         raise ValueError(f"penalty is {penalty!r}; expected a number >= 0 (0 is none).")
 
 
+def check_temperature(temperature: float) -> None:
+    if not (isinstance(temperature, (int, float)) and 0.0 < temperature < float("inf")):
+        raise ValueError(f"temperature is {temperature!r}; expected a number > 0 (1 changes nothing).")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearHead(OnCovariates):
     """Numbers of a law that are ``bias`` (R, U…, P) at the mean context and change by ``coef`` (R, U…, P, C) a standard

@@ -13,7 +13,7 @@ from torch import Tensor
 from hsmm.components.base import Bound, Constraint, as_parameter
 from hsmm.components.covariates import OnCovariates, ahead
 from hsmm.components.dirichlet import reordered
-from hsmm.components.head import check_penalty, standard, units, with_constant
+from hsmm.components.head import check_penalty, check_temperature, standard, units, with_constant
 from hsmm.components.logistic import centred, newton_step
 from hsmm.components.transition.base import Transition
 from hsmm.components.transition.dense import Dense
@@ -52,8 +52,7 @@ class Contextual(OnCovariates, Transition):
 
     def __post_init__(self) -> None:
         check_penalty(self.penalty)
-        if not (isinstance(self.temperature, (int, float)) and 0.0 < self.temperature < float("inf")):
-            raise ValueError(f"temperature is {self.temperature!r}; expected a number > 0 (1 changes nothing).")
+        check_temperature(self.temperature)
         if self.allowed is not None:
             object.__setattr__(self, "allowed", as_mask(self.allowed))
 

@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from hsmm.components.base import Bound, Constraint, as_parameter, check_distribution, from_free, safe_log
 from hsmm.components.covariates import ahead
 from hsmm.components.dirichlet import dirichlet_mode
-from hsmm.components.head import LARGEST_SLOPE, LinearHead, standard, with_constant
+from hsmm.components.head import LARGEST_SLOPE, LinearHead, check_temperature, standard, with_constant
 from hsmm.components.logistic import newton_step
 from hsmm.components.transition.base import Transition
 from hsmm.sequences import Sequences
@@ -27,7 +27,9 @@ class Gated(LinearHead, Transition):
     exp(-bias_i - coef_i · context)), for j with that of the table.
 
     The step from row n to row n + 1 reads the context of row n + 1. It has K · (1 + C) + K · (K - 2) numbers where
-    contextual transitions have K · (K - 1) · (1 + C). For HMMs; a semi-Markov model's gate is its duration.
+    contextual transitions have K · (K - 1) · (1 + C). For HMMs; a semi-Markov model's gate is its duration. The logit
+    of leaving is divided by ``temperature``: above 1 a gate is less certain than numbers within their bounds could make
+    it.
 
     Parameters ``bias`` (R, K), ``coef`` (R, K, C), see :class:`~hsmm.components.head.LinearHead`, and ``moves``
     (R, K, K), P(next state | it is left), whose diagonal is zero.
@@ -37,6 +39,11 @@ class Gated(LinearHead, Transition):
     state_axes: ClassVar = {"bias": (1,), "coef": (1,), "moves": (1, 2), "centre": (), "spread": ()}
 
     penalty: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_temperature(self.temperature)
 
     @classmethod
     def from_parameters(cls, intercept: Any, coef: Any, moves: Any, **hyperparameters: Any) -> Self:
@@ -100,7 +107,7 @@ class Gated(LinearHead, Transition):
         weights = 1.0 + torch.rand((r, k, k), generator=generator, dtype=torch.float64)
         weights = weights * (1.0 - torch.eye(k, dtype=torch.float64))
         moves = weights / weights.sum(-1, keepdim=True).clamp(min=1e-300)
-        return self.with_parameters(bias=-(mean_dwell - 1.0).log(), moves=moves).beside(sequences)
+        return self.with_parameters(bias=-self.temperature * (mean_dwell - 1.0).log(), moves=moves).beside(sequences)
 
     def maximise(self, sequences: Sequences, counts: StateMatrixSeries, held: Collection[str] = ()) -> Self:
         """The best table, and a damped Newton step of the gates, never downhill."""
@@ -115,7 +122,7 @@ class Gated(LinearHead, Transition):
         every = torch.ones(point.shape[1:3], dtype=torch.bool, device=point.device)
         leaves = every.clone()
         leaves[:, 0] = False
-        design = with_constant(self._ahead(sequences))
+        design = with_constant(self._ahead(sequences)) / self.temperature
         # Of two choices whose coefficients are 0 and w, Σ (coef - mean)² is w² / 2.
         found = newton_step(point, design, both, every, leaves, 2.0 * self.penalty, LARGEST_SLOPE)[:, :, 1]
         return self.at(found).with_parameters(moves=moves)
@@ -148,6 +155,7 @@ class Gated(LinearHead, Transition):
         """(R, N, K, K) of the logits (R, N, K) of leaving."""
         if self.n_states == 1:
             return torch.zeros_like(numbers).unsqueeze(-1)
+        numbers = numbers / self.temperature
         leaves = logsigmoid(numbers).unsqueeze(-1) + safe_log(self.parameters["moves"]).unsqueeze(1)
         own = torch.eye(self.n_states, dtype=torch.bool, device=numbers.device)
         return torch.where(own, logsigmoid(-numbers).unsqueeze(-1), leaves)

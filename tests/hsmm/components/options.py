@@ -52,7 +52,7 @@ OPTIONS: dict[str, dict[str, list[Given]]] = {
         ],
         "gated": [
             given(self_transitions=True),
-            given(self_transitions=True, penalty=2.0),
+            given(self_transitions=True, penalty=2.0, temperature=1.7),
             given(self_transitions=True, columns=(1, 2)),
         ],
         "low_rank": [*_FOR_HMMS, given(self_transitions=True, rank=1), given(self_transitions=True, rank=3)],

@@ -306,6 +306,13 @@ def test_what_opens_a_gate_is_found_within_its_intervals_and_foretells_better() 
     assert rows["low"].to_list()[0] > 0.0
 
 
+def test_a_warm_gate_is_one_of_smaller_numbers() -> None:
+    warm = Gated.from_parameters([-2.0, 0.0, 1.0], np.ones((3, 2)), MOVES, temperature=2.0)
+    same = Gated.from_parameters([-1.0, 0.0, 0.5], 0.5 * np.ones((3, 2)), MOVES)
+    torch.testing.assert_close(warm.log_potentials(SERIES), same.log_potentials(SERIES), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(warm.typical(), same.typical(), rtol=1e-12, atol=0.0)
+
+
 def test_a_gate_reads_the_context_of_the_row_that_it_leads_to() -> None:
     law = Gated.from_parameters([-1.0, 0.0, 1.0], np.ones((3, 2)), MOVES)
     before = law.log_potentials(SERIES)[0]
@@ -323,6 +330,7 @@ def test_a_gate_reads_the_context_of_the_row_that_it_leads_to() -> None:
         (lambda: Gated.from_parameters([0.0, 0.0], [[1.0]] * 2, np.eye(2)), "positive numbers on its diagonal"),
         (lambda: Gated.from_parameters([0.0, 0.0], [[1.0]] * 2, [[0.0, 0.9], [1.0, 0.0]]), "moves"),
         (lambda: Gated(penalty=-1.0), "penalty is -1.0"),
+        (lambda: Gated(temperature=0.0), "temperature is 0.0; expected a number > 0"),
         (lambda: hsmm.HSMM(2, transition="gated").fit(np.arange(9.0), context=np.arange(9.0)), "semi-Markov"),
     ],
 )
