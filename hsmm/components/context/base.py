@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ Source: TypeAlias = Literal["context", "x", "both"]
 BLOCK = 64
 """Rows that are multiplied at once. Products of one shape have the same bits whatever else there is of a series."""
 
-_SOURCES = ("context", "x", "both")
+_SOURCES: tuple[Source, ...] = get_args(Source)
 _FARTHEST = 10.0  # standard deviations from the mean at which inputs are drawn in
 _UNITS = ("centre", "spread")
 _NORM = ("norm_gain", "norm_shift")

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from hsmm.components.context.base import Encoder, Weights, blocks, check_whole
-from hsmm.components.context.recurrent import recurrent_shapes, unrolled
-
-_LSTM_GATES = 4
+from hsmm.components.context.recurrent import LSTM, Recurrent, recurrent_shapes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,9 +27,7 @@ class CNN(Encoder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("layers", self.layers)
-        check_whole("kernel_size", self.kernel_size)
-        if self.bidirectional and self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {self.kernel_size}; a bidirectional encoder expects an odd number.")
+        _check_kernel(self.kernel_size, self.bidirectional)
 
     def shapes(self, inputs: Tensor) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}
@@ -46,10 +42,11 @@ class CNN(Encoder):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CNNLSTM(Encoder):
-    """A convolution of ``channels`` over ``kernel_size`` rows, then an LSTM of ``hidden`` cells."""
+class CNNLSTM(Recurrent):
+    """A convolution of ``channels`` over ``kernel_size`` rows, then ``layers`` of an LSTM of ``hidden`` cells."""
 
     name: ClassVar[str] = "cnn_lstm"
+    gates: ClassVar[int] = LSTM.gates
 
     channels: int = 16
     kernel_size: int = 3
@@ -57,26 +54,22 @@ class CNNLSTM(Encoder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("channels", self.channels)
-        check_whole("kernel_size", self.kernel_size)
-        if self.bidirectional and self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {self.kernel_size}; a bidirectional encoder expects an odd number.")
-
-    @property
-    def width(self) -> int:
-        return self.hidden * (1 + self.bidirectional)
+        _check_kernel(self.kernel_size, self.bidirectional)
 
     def shapes(self, inputs: Tensor) -> dict[str, tuple[int, ...]]:
         return {
             **convolution_shapes(0, inputs.shape[1], self.channels, self.kernel_size),
-            **recurrent_shapes(_LSTM_GATES, self.channels, self.hidden, 1, self.bidirectional),
+            **recurrent_shapes(self.gates, self.channels, self.hidden, self.layers, self.bidirectional),
         }
 
-    def encode(self, weights: Weights, rows: Tensor) -> Tensor:
-        rows = convolved(weights, rows, 0, centred=self.bidirectional)
-        ways = [unrolled(_LSTM_GATES, weights, rows, 1, "ahead")]
-        if self.bidirectional:
-            ways.append(unrolled(_LSTM_GATES, weights, rows.flip(0), 1, "back").flip(0))
-        return torch.cat(ways, 1)
+    def fed(self, weights: Weights, rows: Tensor) -> Tensor:
+        return convolved(weights, rows, 0, centred=self.bidirectional)
+
+
+def _check_kernel(kernel_size: int, bidirectional: bool) -> None:
+    check_whole("kernel_size", kernel_size)
+    if bidirectional and kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size is {kernel_size}; a bidirectional encoder expects an odd number.")
 
 
 def convolution_shapes(layer: int, n_inputs: int, n_outputs: int, kernel_size: int) -> dict[str, tuple[int, ...]]:

@@ -31,7 +31,12 @@ class Recurrent(Encoder):
     def shapes(self, inputs: Tensor) -> dict[str, tuple[int, ...]]:
         return recurrent_shapes(self.gates, inputs.shape[1], self.hidden, self.layers, self.bidirectional)
 
+    def fed(self, weights: Weights, rows: Tensor) -> Tensor:
+        """(T, C) what the cells read of the rows of one series."""
+        return rows
+
     def encode(self, weights: Weights, rows: Tensor) -> Tensor:
+        rows = self.fed(weights, rows)
         ways = [unrolled(self.gates, weights, rows, self.layers, "ahead")]
         if self.bidirectional:
             ways.append(unrolled(self.gates, weights, rows.flip(0), self.layers, "back").flip(0))
@@ -46,6 +51,7 @@ class Recurrent(Encoder):
 
     def encode_together(self, weights: Weights, series: Sequence[Tensor]) -> Tensor:
         """All of them a row at a time."""
+        series = [self.fed(weights, rows) for rows in series]
         ways = [together(self.gates, weights, series, self.layers, "ahead")]
         if self.bidirectional:
             flipped = together(self.gates, weights, [rows.flip(0) for rows in series], self.layers, "back")
@@ -88,7 +94,7 @@ def unrolled(gates: int, weights: Weights, rows: Tensor, layers: int, way: str) 
     memory = rows.new_zeros(layers, 1, weights[f"{way}_memory_0"].shape[0])
     state, found, rest = [memory, memory], [], (True, layers, 0.0, _is_trained(rows), False)
     for block in blocks(rows):
-        if gates == 4:
+        if gates == LSTM.gates:
             output, *state = torch.lstm(block.unsqueeze(1), state, flat, *rest, False)
         else:
             output, memory = torch.gru(block.unsqueeze(1), memory, flat, *rest, False)
@@ -102,7 +108,7 @@ def together(gates: int, weights: Weights, series: Sequence[Tensor], layers: int
     flat = _cells(weights, layers, way)
     blank = packed.data.new_zeros(layers, len(series), weights[f"{way}_memory_0"].shape[0])
     rest = flat, True, layers, 0.0, _is_trained(packed.data), False
-    if gates == 4:
+    if gates == LSTM.gates:
         output = torch.lstm(packed.data, packed.batch_sizes, [blank, blank], *rest)[0]
     else:
         output = torch.gru(packed.data, packed.batch_sizes, blank, *rest)[0]
