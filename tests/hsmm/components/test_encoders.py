@@ -95,6 +95,9 @@ class TestEveryEncoder:
         assert loaded._model.context.hyperparameters() == model._model.context.hyperparameters()
         with pytest.raises(ValueError, match=r"give context|reads a context"):
             model.score(X, LENGTHS)
+        if law.context.reads_context:
+            with pytest.raises(ValueError, match="reads a context; give context="):
+                law.context.initialise(hsmm.Sequences.from_arrays(X, LENGTHS), 1, torch.Generator())
         with pytest.raises(ValueError, match=r"columns|symbol|whole numbers"):
             model.score(X, LENGTHS, context=np.c_[context, context] + 0.5)
 
@@ -170,6 +173,17 @@ def test_inputs_of_any_size_leave_no_nan() -> None:
     assert np.isfinite(model.score(-1e9 * X, LENGTHS, context=1e3 * context))
 
 
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"embedding"}))
+def test_the_unit_of_the_inputs_changes_nothing(name: str) -> None:
+    context = RNG.normal(size=(N_ROWS, 2))
+    small, large = (
+        hsmm.Sequences.from_arrays(X, LENGTHS, unit * context + shift) for unit, shift in ((1, 0), (1e6, 9))
+    )
+    begin = ENCODERS[name](hidden=4).initialise
+    found = [begin(rows, 1, torch.Generator().manual_seed(0)).features(rows) for rows in (small, large)]
+    torch.testing.assert_close(*found, rtol=1e-8, atol=1e-9)
+
+
 def test_what_no_component_could_read_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of attention"):
         hsmm.HSMM(2, context="grru").fit(X, LENGTHS, context=X)
@@ -182,6 +196,12 @@ def test_what_no_component_could_read_is_refused() -> None:
         hsmm.HMM(2, context="gru", emission="glm").fit(X, LENGTHS, context=X)
     with pytest.raises(ValueError, match="counts parameters"):
         hsmm.select_model(X, [hsmm.HMM(2, context="gru")], LENGTHS, criterion="bic", context=X)
+    for net in (
+        {"transition": hsmm.transitions.Neural(reads_context=True)},
+        {"emission": hsmm.emissions.Neural(reads_context=True)},
+    ):
+        with pytest.raises(ValueError, match="counts parameters"):
+            hsmm.select_model(X, [hsmm.HMM(2, **net)], LENGTHS, criterion="bic", context=X)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
