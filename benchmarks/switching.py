@@ -167,7 +167,11 @@ def decoded(law: Any, n_series: int, n_init: int, seed: int) -> dict[str, dict[s
         model = bare.clone().fit(Y.ravel(), lengths, **given)
         seconds = time.process_time() - began
         held_out = model.score(fresh.ravel(), lengths) / fresh.size
-        return model, {**agreement(modes, model.predict(fresh.ravel(), lengths)), "held_out": held_out, "cpu": seconds}
+        return model, {
+            **agreement(modes, model.predict(fresh.ravel(), lengths)),
+            "held_out": held_out,
+            "cpu_seconds": seconds,
+        }
 
     _, unlabelled = told()
     known, labelled = told(states=labels.ravel())
