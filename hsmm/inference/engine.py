@@ -25,13 +25,19 @@ _LARGEST = 1e300
 
 
 def log_partition(
-    p: Potentials, *, kernel: KernelName = "auto", checked: bool = False, trial: bool = False
+    p: Potentials,
+    *,
+    kernel: KernelName = "auto",
+    checked: bool = False,
+    trial: bool = False,
+    with_counts: bool = False,
 ) -> PerSeries:
     """log p(y of each series), differentiable once in every table.
 
     Shapes: (R, S). A supplied ``log_residual`` is held fixed when ``log_duration`` is differentiated; the equilibrium
     law is part of the derivative. Raises ``ValueError`` for tables with NaN, +inf or finite
-    entries beyond 1e300. Tables that are ``checked``, or of a ``trial``, are as for :func:`expected_counts`.
+    entries beyond 1e300. Tables that are ``checked``, or of a ``trial``, are as for :func:`expected_counts`. A
+    derivative of the plain sum, which needs the counts, costs less if it is announced: ``with_counts``.
     """
     if not checked:
         check_finite(p)
@@ -41,7 +47,7 @@ def log_partition(
     if p.log_residual is None:
         p = replace(p, log_residual=p.residual_law())
     names = tuple(p.tables())
-    return _LogPartition.apply(p.detach(), kernel, names, *p.tables().values())
+    return _LogPartition.apply(p.detach(), kernel, names, with_counts, *p.tables().values())
 
 
 def expected_counts(
@@ -321,15 +327,21 @@ class _LogPartition(torch.autograd.Function):
     """Forward is the log-likelihood, backward the expected counts."""
 
     @staticmethod
-    def forward(ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], *tables: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, p: Potentials, kernel: KernelName, names: tuple[str, ...], with_counts: bool, *tables: Tensor
+    ) -> Tensor:
         ctx.p, ctx.kernel, ctx.names = p, kernel, names
+        ctx.counts = choose("expected_counts", p, kernel).expected_counts(p) if with_counts else None
         ctx.save_for_backward(*tables)
-        return choose("log_partition", p, kernel).log_partition(p)
+        if ctx.counts is None:
+            return choose("log_partition", p, kernel).log_partition(p)
+        return ctx.counts.log_likelihood.to(p.log_emission.dtype, copy=True)  # the graph must not hold itself
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        slopes = _ExpectedCounts.apply(ctx.p, ctx.kernel, ctx.names, gradient, *ctx.saved_tensors)
-        return (None, None, None, *slopes)
+        made = ctx.counts if bool((gradient == 1.0).all()) else None
+        slopes = _ExpectedCounts.apply(ctx.p, ctx.kernel, ctx.names, made, gradient, *ctx.saved_tensors)
+        return (None, None, None, None, *slopes)
 
 
 class _ExpectedCounts(torch.autograd.Function):
@@ -341,10 +353,11 @@ class _ExpectedCounts(torch.autograd.Function):
         p: Potentials,
         kernel: KernelName,
         names: tuple[str, ...],
+        made: Posterior | None,
         gradient: Tensor,
         *tables: Tensor,  # noqa: ARG004
     ) -> tuple[Tensor, ...]:
-        counts = choose("expected_counts", p, kernel).expected_counts(p, gradient)
+        counts = choose("expected_counts", p, kernel).expected_counts(p, gradient) if made is None else made
         return tuple(_gradient(p, counts, name) for name in names)
 
     @staticmethod

@@ -35,7 +35,8 @@ def slope(coordinates: Coordinates, objective: Objective, vectors: Tensor) -> Sl
     """
     point, (model, p), sound = _computable(coordinates, objective, vectors.detach())
     with torch.enable_grad():
-        value = objective.total(inference.log_partition(p)) + model.log_prior()
+        reached = inference.log_partition(p, with_counts=objective.weight is None)
+        value = objective.total(reached) + model.log_prior()
         height = value[value.isfinite()].sum()
         if model.emission.takes_units:
             of_others, weights = torch.autograd.grad(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hsmm import inference
+from hsmm.inference.engine import KERNELS
 from hsmm.potentials import Potentials, equilibrium_residual
 from hsmm.types import KernelName
 from tests.hsmm.inference.cases import random_potentials, require_support
@@ -124,3 +125,22 @@ def test_a_second_derivative_is_refused(kernel: KernelName):
     penalised = slope.square().sum() - log_likelihood
     with pytest.raises(RuntimeError, match="differentiated only once"):
         penalised.backward()
+
+
+@pytest.mark.parametrize("tail", [False, True])
+def test_counts_made_beside_the_likelihood_are_its_gradient_to_the_bit(kernel: KernelName, tail, monkeypatch):
+    """Of the plain sum, for which they are not made again, and of another."""
+    made: list[int] = []
+    chosen = KERNELS[kernel]
+    counted = chosen.expected_counts
+    monkeypatch.setattr(chosen, "expected_counts", lambda *given: (made.append(1), counted(*given))[1])
+    p = random_potentials(7, tail=tail)
+    weights = torch.arange(1.0, p.n_series + 1, dtype=torch.float64)
+    for weight, n_made in ((torch.ones_like(weights), 1), (weights, 2)):
+        one, other = _differentiable(p), _differentiable(p)
+        (inference.log_partition(one, kernel=kernel) * weight).sum().backward()
+        made.clear()
+        (inference.log_partition(other, kernel=kernel, with_counts=True) * weight).sum().backward()
+        assert len(made) == n_made
+        for name, table in one.tables().items():
+            assert torch.equal(table.grad, other.tables()[name].grad)
