@@ -17,6 +17,7 @@ from tasks.fitting.decode import Decoded
 from tasks.judgement.champion import jumped_inputs, require_champion, told_jumps
 from tasks.judgement.judge import with_unserved
 from tasks.judgement.promote import follow_task
+from tasks.judgement.restated import without_restated
 from tasks.registry.local import check_local_database
 from tasks.report.announce import announced
 from tasks.report.summary import describe_decoded, describe_input, describe_quarantine
@@ -68,6 +69,7 @@ def decode_rows(
         return {**summary, **said, **aside, "verdict": "ALREADY_PUBLISHED", "n_published": 0, "notes": notes}
     require_series(validated, settings, key, occasion)
     validated = with_unserved(validated, champion.in_force(), {})
+    validated = validated if since is not None else without_restated(validated)
     require_series(validated, settings, key, occasion)
     summary |= describe_decoded(champion, validated)
     notes += [champion.note] if champion.note else []

@@ -23,6 +23,7 @@ from tasks.fitting.fit import Fitted, fit_task
 from tasks.judgement.champion import champion_at, check_followed, jumped_inputs, keep_champion, told_jumps
 from tasks.judgement.judge import Judged, judge_task, require_model, with_unserved
 from tasks.judgement.promote import settle_again, settle_newest, settle_task, told_kept_elsewhere
+from tasks.judgement.restated import without_restated
 from tasks.judgement.shards import series_of_shards
 from tasks.registry.client import reach_registry
 from tasks.registry.local import check_local_database
@@ -138,7 +139,7 @@ def _fit_and_publish(
     fitted, judged = fit_and_judge(settings, validated, key, line, notes)
     with tracked_run(settings, validated, key) as run:
         version, in_force, found = register(run, fitted, judged, validated, settings, key, line)
-        validated = with_unserved(validated, in_force, judged.decisions)
+        validated = without_restated(with_unserved(validated, in_force, judged.decisions), judged.held)
         summary |= describe_fitted(fitted, judged, validated, run.run_id, version)
         summary["mlflow_experiment_id"] = run.registry.experiment_id
         published, summary, shown = decode_and_publish(

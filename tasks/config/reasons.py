@@ -29,6 +29,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "other_times": "The source no longer has most of the times that are published for it.",
         "other_name": "It is new, and written like one that is published and no longer there.",
         "other_series": "Its rows are those that were published as another series.",
+        "other_values": "Most of its values are others than the model in force has seen, as in another unit; it enters "
+        "with a new model.",
         "no_scale": "The model in force has never seen it, and has no scale for it; it enters with a new model.",
         "no_model": "No candidate of its own passed the gate, and it has no champion.",
     }

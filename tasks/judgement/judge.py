@@ -111,7 +111,7 @@ def judge(
     for unit, model in _widest_first(fitted):
         own = rows[unit]
         seen = own.filter("trains")["time"]
-        case = case_of(unit, model, fitted.scaling, own, champion, jumped, rules)
+        case = case_of(unit, model, fitted.scaling, own, champion, jumped, rules, frozenset(validated.restated))
         decisions[unit] = found[unit] if unit in found else examined(case)
         identity = first_identity(model, first_id)
         if decisions[unit].verdict == "PROMOTE":
@@ -153,10 +153,12 @@ def case_of(
     champion: Champion | None,
     jumped: frozenset[str],
     wanted: Promote,
+    restated: frozenset[str] = frozenset(),
 ) -> Case:
     """What the gate's rules are asked about: a unit's model, its rows, and the champion's model of it."""
     rival = _rival(champion, unit, scaling)
-    return Case(model, scaling, rows, wanted, rival, champions_series=_series_of(champion, unit), jumped=jumped)
+    own = _series_of(champion, unit)
+    return Case(model, scaling, rows, wanted, rival, champions_series=own, jumped=jumped, restated=restated)
 
 
 judge_task = task(name="gate", cache_policy=NO_CACHE)(judge)

@@ -47,6 +47,8 @@ class Case:
         The series that the champion's model was fitted on.
     jumped
         The series of which a feature moved, since the champion was made, further at once than it ever did.
+    restated
+        The series whose history is another than the champion has learnt from: of several, the others are compared.
     """
 
     model: Estimator
@@ -57,6 +59,7 @@ class Case:
     identity: Identity | None = None
     champions_series: frozenset[str] = frozenset()
     jumped: frozenset[str] = frozenset()
+    restated: frozenset[str] = frozenset()
 
     @cached_property
     def training(self) -> dict[str, Any]:
@@ -83,6 +86,8 @@ class Case:
         assert self.champion is not None
         member, scales = self.champion
         known = self.scaling.known(scales.known(self.rows))
+        as_learnt = known.filter(~pl.col("series_id").is_in(list(self.restated)))
+        known = known if as_learnt.is_empty() else as_learnt
         own_end = pl.col("time").filter(pl.col("trains")).max().over("series_id")
         later = pl.col("time") > pl.max_horizontal(own_end, pl.lit(member.train_end))
         both = ~np.isnan(self.scaling.apply(known)) & ~np.isnan(scales.apply(known))

@@ -19,6 +19,7 @@ from tasks.fitting.decode import decode
 from tasks.fitting.fit import Fitted, fit
 from tasks.judgement.champion import copied_champion
 from tasks.judgement.judge import Judged, judge, unmet, with_unserved
+from tasks.judgement.restated import without_restated
 from tasks.report.data import report_data
 from tasks.report.page.data import chosen_models, page_data
 from tasks.report.page.render import write_page
@@ -63,7 +64,8 @@ def rehearse(settings: Settings, as_of: str | None, output: str | None) -> Trial
     shown = judged.in_force or judged.registered
     if not shown.members:
         raise GateError(f"no candidate can be used. {' '.join(unmet(judged.decisions))}")
-    validated = with_unserved(validated, shown, judged.decisions)
+    held = judged.held if judged.in_force is not None else {}
+    validated = without_restated(with_unserved(validated, shown, judged.decisions), held)
     decoded = _decoded(settings, shown, judged, validated)
     summary = describe_input(settings, validated, run_key(settings, validated), line)
     summary["drift"] = told_drift(inputs_drifted(validated, settings))

@@ -33,8 +33,8 @@ def compared(sample: pl.DataFrame, validated: Validated) -> pl.DataFrame:
     """Of each series of a sample that the source has: ``n``, how many values of a feature could be compared at most;
     ``is_other``, whether its rows are not those of the sample any more; and then, in ``detail``, which and how.
 
-    A value is the same up to a tenth of the spread of its feature, as it is after a revision; a series is if half of
-    its values or more are, in half of its features or more.
+    A value is the same up to a tenth of the spread of its feature, as it is after a revision; a series is if in
+    each of its features half of the values or more are.
     """
     was, now = pl.col("value"), pl.col("now")
     there = validated.rows.join(sample.select("series_id", "time").unique(), on=["series_id", "time"], how="semi")
@@ -59,7 +59,7 @@ def compared(sample: pl.DataFrame, validated: Validated) -> pl.DataFrame:
         .group_by("series_id", maintain_order=True)
         .agg(
             pl.col("n").max(),
-            (pl.col("is_other").sum() > _HALF * (pl.col("n") >= FEWEST).sum()).alias("is_other"),
+            pl.col("is_other").any(),
             pl.col("detail").first(),
         )
     )

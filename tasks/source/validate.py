@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -60,6 +60,8 @@ class Validated:
     as_of, train_start, train_end
         Nothing later than ``as_of`` was used; the parameters see the rows from ``train_start`` to ``train_end``,
         which are None when no series is left.
+    restated
+        By series that has other values than were published of it: which, and how.
     """
 
     rows: pl.DataFrame
@@ -70,6 +72,7 @@ class Validated:
     as_of: datetime
     train_start: datetime | None
     train_end: datetime | None
+    restated: Mapping[str, str] = field(default_factory=dict)
 
 
 def validate(ingested: Ingested, settings: Settings) -> Validated:

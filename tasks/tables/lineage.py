@@ -5,7 +5,9 @@ A lineage is named by the digest of what its rows mean, and a number where the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 
 import polars as pl
 
@@ -52,9 +54,12 @@ def lineage(settings: Settings, validated: Validated, *, new: bool = False) -> t
     if found is not None and not new:
         raise another_line(found, settings)
     if found is None and not (new and len(renamed)):
-        swapped = of_other_series(sample, validated, others.filter("is_other")["series_id"])
-        aside = _without(_without(validated, moved, "other_times"), renamed, "other_name")
-        return newest["lineage"], _without(aside, swapped, "other_series")
+        other = others.filter("is_other")
+        swapped = of_other_series(sample, validated, other["series_id"])
+        aside = set_aside(set_aside(validated, moved, "other_times"), renamed, "other_name")
+        aside = set_aside(aside, swapped, "other_series")
+        restated = other.join(swapped, on="series_id", how="anti", maintain_order="left")
+        return newest["lineage"], replace(aside, restated=dict(restated.select("series_id", "detail").iter_rows()))
     return f"{own}:{len({said['lineage'] for said in known}) + 1}", validated
 
 
@@ -62,7 +67,7 @@ def lineage_notes(settings: Settings, line: str, validated: Validated, *, new: b
     """What a user should know whose rows of ``line`` will be published, and who asked for a ``new`` one."""
     known = known_lines(settings)
     goes_on = bool(known) and known[0]["lineage"] == line
-    other = _told(compared(read_sample(settings, line), validated)) if goes_on else []
+    other = _told(validated.restated) if goes_on else []
     if not new or (known and not goes_on):
         return other
     why = "nothing has changed what rows mean" if known else f"nothing is published for {settings.name!r} yet"
@@ -117,12 +122,11 @@ def _of_other_values(others: pl.DataFrame) -> str | None:
     )
 
 
-def _told(others: pl.DataFrame) -> list[str]:
-    differ = others.filter("is_other").select("series_id", "detail")
-    more = len(differ) - _MOST_NOTED
+def _told(restated: Mapping[str, str]) -> list[str]:
+    more = len(restated) - _MOST_NOTED
     return [
         f"{series} has other values than were published: {detail}; look whether it is the series that it was."
-        for series, detail in differ.head(_MOST_NOTED).iter_rows()
+        for series, detail in islice(restated.items(), _MOST_NOTED)
     ] + ([f"So have {more} more."] if more > 0 else [])
 
 
@@ -159,7 +163,8 @@ def _renamed(known: pl.DataFrame, validated: Validated) -> pl.DataFrame:
     return pl.DataFrame(told, schema={"series_id": pl.String, "detail": pl.String}, orient="row")
 
 
-def _without(validated: Validated, moved: pl.DataFrame, reason: str) -> Validated:
+def set_aside(validated: Validated, moved: pl.DataFrame, reason: str) -> Validated:
+    """The rows without these series (series_id, detail), which are noted with the reason."""
     if moved.is_empty():
         return validated
     assert reason in REASONS

@@ -200,7 +200,7 @@ def test_another_source_under_one_name_is_refused(place, toy, no_fit, series, fo
 
 
 def test_every_series_is_known_by_its_values(place_at, toy) -> None:
-    """Two of seven that bear each other's names are set aside; one in another unit is said to be in one."""
+    """Two of seven that bear each other's names are set aside, as is one in another unit, until a new model."""
     place = place_at("seven")
     rows = of_seeds(toy, *((f"S{seed}", seed) for seed in range(1, 8)))
     rows.write_parquet(place.source)
@@ -210,15 +210,26 @@ def test_every_series_is_known_by_its_values(place_at, toy) -> None:
     rows.with_columns(other_name, fahrenheit).write_parquet(place.source)
     said = place.command("decode", "--as-of", str(toy.day(130)), *as_set(*OPTIONS), "--json")
     told = {one["series_id"]: (one["reason"], one["detail"]) for one in said.last_json["quarantined"]}
+    reason, detail = told.pop("S3")
+    assert reason == "other_values"
+    assert detail.endswith(
+        ": 1.8 times what it was, and 32; expected the values that its model has seen, or a new model: hsmm run"
+    )
     assert told == {
         "S2": ("other_series", "its rows are those that were published as S5"),
         "S5": ("other_series", "its rows are those that were published as S2"),
     }
-    assert said.last_json["n_published"] == 5 * 10
+    assert said.last_json["n_published"] == 4 * 10
     (note,) = said.last_json["notes"]
     assert note.startswith("S3 has other values than were published: x is ")
     assert "in 12 of 12 rows: 1.8 times what it was, and 32; look" in note
-    rows.filter(symbol="S3").with_columns(100 * pl.col("x")).write_parquet(place.source)
+    rows.with_columns(fahrenheit).write_parquet(place.source)
+    held = place.night(toy.day(132), "model.n_states=2", "promote.min_improvement=9")
+    assert [(one["series_id"], one["reason"]) for one in held["quarantined"]] == [("S3", "other_values")]
+    assert abs(held["gate"]["evidence"]["improvement"]) < 1.0
+    assert [one["series_id"] for one in place.night(toy.day(134), *OPTIONS)["quarantined"]] == []
+    assert (place.decode(toy.day(136), *OPTIONS)["quarantined"], place.table()["series_id"].n_unique()) == ([], 7)
+    rows.filter(symbol="S3").with_columns(pl.col("x") * 100).write_parquet(place.source)
     said = place.command("decode", "--as-of", str(toy.day(140)), *as_set(*OPTIONS))
     assert said.status == 2
     assert "for 1 of 1 series (S3: x is " in said.err
