@@ -486,6 +486,10 @@ def column_names(X: Any) -> tuple[str, ...] | None:
 
 
 def _matrix(X: Any, name: str) -> np.ndarray:
+    if X is None:
+        raise ValueError(f"{name} is None; expected numbers (n_samples, n_features).")
+    if hasattr(X, "toarray"):
+        raise ValueError(f"{name} is a sparse matrix; expected a dense one: give {name}.toarray().")
     if isinstance(X, np.ma.MaskedArray):
         X = np.ma.filled(X.astype(np.float64), np.nan)
     elif isinstance(X, Tensor):

@@ -309,7 +309,7 @@ class _Lazily(Mapping[Any, Estimator]):
 
 def _runs(units: Any, n_rows: int) -> tuple[list[Any], np.ndarray]:
     """The units in the order of their rows, and how many rows each has."""
-    lengths = series_lengths(None, units, range(n_rows))
+    lengths = series_lengths(None, units, range(n_rows), "units")
     starts = np.r_[0, lengths.cumsum()[:-1]]
     return np.asarray(units)[starts].tolist(), lengths
 

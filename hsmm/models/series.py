@@ -11,7 +11,7 @@ from torch import Tensor
 from hsmm.sequences import Sequences
 
 
-def series_lengths(lengths: Any, groups: Any, X: Any) -> Any:
+def series_lengths(lengths: Any, groups: Any, X: Any, name: str = "groups") -> Any:
     """``lengths``, or those of the runs of equal ``groups`` (n_samples,), the name of the series of each row of X.
 
     Raises ``ValueError`` where both are given, and where the rows of a series do not stand together.
@@ -22,14 +22,14 @@ def series_lengths(lengths: Any, groups: Any, X: Any) -> Any:
         raise ValueError("lengths and groups are given; both say where series end, so leave one of them out.")
     found, n_rows = np.asarray(groups), len(X)
     if found.shape != (n_rows,):
-        raise ValueError(f"groups has shape {found.shape}; expected ({n_rows},), the series of each row of X.")
+        raise ValueError(f"{name} has shape {found.shape}; expected ({n_rows},), the series of each row of X.")
     starts = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
     names, n_runs = np.unique(found[starts], return_counts=True)
     if (n_runs > 1).any():
         torn = names[n_runs > 1].tolist()[0]
         rows = starts[found[starts] == names[n_runs > 1][0]][:2].tolist()
         raise ValueError(
-            f"groups holds {torn!r} from row {rows[0]} on, and again from row {rows[1]} on; rows of one series must "
+            f"{name} holds {torn!r} from row {rows[0]} on, and again from row {rows[1]} on; rows of one series must "
             "stand together, in the order of time."
         )
     return np.diff(np.r_[starts, n_rows])

@@ -112,8 +112,9 @@ def _check_candidates(candidates: Any) -> None:
         found = type(candidates).__name__
         raise TypeError(f"candidates is of type {found}; expected a list of estimators, such as [HMM(2), HMM(3)].")
     for place, candidate in enumerate(candidates):
-        if not hasattr(candidate, "fitting"):
-            raise TypeError(f"candidates[{place}] is {candidate!r}; expected an estimator, such as HMM(3).")
+        if not hasattr(candidate, "fitting") or isinstance(candidate, type):
+            found = f"the class {candidate.__name__}" if isinstance(candidate, type) else repr(candidate)
+            raise TypeError(f"candidates[{place}] is {found}; expected an estimator, such as HMM(3).")
 
 
 @dataclass(frozen=True)

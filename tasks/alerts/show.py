@@ -18,16 +18,22 @@ from tasks.tables.names import read_names
 from tasks.tables.output import check_output
 from tasks.tables.places import alerts_table
 from tasks.tables.publishes import read_publishes
+from tasks.tables.show import require_published
 
 _OF_STATES = ("kind", "rule", "detail")
 _ID = re.compile(r"\d+")
 
 
 def listed_alerts(settings: Settings, *, series: str | None = None, every: bool = False) -> dict[str, Any]:
-    """The alerts that are open, and those of the newest night that had any; or all of them. Oldest first."""
+    """The alerts that are open, and those of the newest night that had any; or all of them. Oldest first.
+
+    Raises ``OutputError`` where there is nothing that alerts could be of.
+    """
     check_alerts(settings)
     check_output(settings.output.states)
     known = read_alerts(settings.output.states, settings.name)
+    if (known if series is None else known.filter(series_id=series)).is_empty():
+        require_published(settings, series)
     shown = by_name(known if every else current(known), settings)
     if series is not None:
         shown = shown.filter(series_id=series)

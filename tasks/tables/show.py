@@ -18,7 +18,7 @@ from tasks.tables.ages import AGE, with_ages
 from tasks.tables.export import export_rows as write_rows
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_names, rewrite_names
-from tasks.tables.states import read_states
+from tasks.tables.states import read_states, state_table
 
 _LONGEST_NAME = 60
 _MOST_TOLD = 12
@@ -58,6 +58,17 @@ def known_rows(
     if rows.is_empty():
         raise no_rows(settings, *([f"series {series!r}"] if series else []), *([f"as of {as_of}"] if as_of else []))
     return with_names(rows if head is None else rows.head(head), named_states(settings))
+
+
+def require_published(settings: Settings, series: str | None) -> None:
+    """Raises ``OutputError`` where there is no state table, or the runs have neither published nor set aside this
+    series.
+    """
+    states, name = settings.output.states, settings.name
+    if series is None:
+        state_table(states)
+    elif read_states(states, name, series).is_empty() and series not in read_quarantine(states, name)["series_id"]:
+        _refuse_unknown(settings, series, None)
 
 
 def no_rows(settings: Settings, *asked: str) -> OutputError:

@@ -64,7 +64,7 @@ def read_states(
 
     They are of one lineage: that of the newest publish by then. With ``latest``, of each series the last.
     """
-    table = _state_table(states)
+    table = state_table(states)
     query = _in_force(table, model_name, as_of)
     if series is not None:
         query = query.filter(pl.col("series_id") == series)
@@ -76,14 +76,14 @@ def read_states(
 
 def read_states_of(states: str, model_name: str, series: Collection[str]) -> pl.DataFrame:
     """The rows of these series that :func:`read_states` finds now."""
-    table = _state_table(states)
+    table = state_table(states)
     own = pl.col("series_id").is_in(pl.Series([*series], dtype=pl.String).implode())
     return collected(_newest_rows(_in_force(table, model_name).filter(own)), table)
 
 
 def states_in_pieces(states: str, model_name: str) -> Iterator[pl.DataFrame]:
     """The rows that :func:`read_states` finds now, those of some series after those of others."""
-    table = _state_table(states)
+    table = state_table(states)
     query = _in_force(table, model_name)
     for within in _ranges(query, table):
         yield collected(_newest_rows(query.filter(within)), table)
@@ -114,7 +114,7 @@ def read_spans(states: str, model_name: str, as_of: datetime | None = None) -> p
     """``series_id``, ``valued`` (the time of its last value) and ``usual`` (the usual distance of its rows), of the
     rows that :func:`read_states` finds.
     """
-    table = _state_table(states)
+    table = state_table(states)
     query = _in_force(table, model_name, as_of)
     has_value = ~pl.col("status").is_in(WITHOUT_VALUE)
     spans = query.group_by("series_id").agg(
@@ -130,7 +130,7 @@ def read_as_published(
     """The rows of these publishes, those of some series after those of others, by series, and within it as they became
     known: by ``order``, then by time.
     """
-    table = _state_table(states)
+    table = state_table(states)
     own = scanned(table).filter(pl.col("model_name") == model_name).select(*columns, "run_key")
     known = publishes.lazy().select("run_key", "order", "occasion")
     for within in _ranges(own, table):
@@ -172,7 +172,8 @@ def require_out_of_sample(states: str, model_name: str) -> None:
         )
 
 
-def _state_table(states: str) -> DeltaTable:
+def state_table(states: str) -> DeltaTable:
+    """The table. Raises ``OutputError`` where there is none."""
     table = open_table(states, STATE_COLUMNS)
     if table is None:
         raise OutputError(f"output.states: found no state table at {states!r}; expected one: run `hsmm run` first.")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -168,6 +169,13 @@ def test_odd_data_are_accepted_with_a_warning() -> None:
         Sequences.from_arrays([[1.0, 0.1], [2.0, 0.1], [4.0, 0.1]]).warn_of_odd_data()
     with pytest.warns(DataWarning, match="1 series have a single row"):
         Sequences.from_arrays([1.0, 2.0, 4.0], [1, 2]).warn_of_odd_data()
+
+
+def test_nothing_and_sparse_data_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"X is None; expected numbers"):
+        Sequences.from_arrays(None)
+    with pytest.raises(ValueError, match=r"X is a sparse matrix; .*X\.toarray\(\)"):
+        Sequences.from_arrays(scipy.sparse.eye_array(3))
 
 
 def test_lazy_and_ragged_data_say_what_to_do() -> None:

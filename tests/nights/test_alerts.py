@@ -557,6 +557,12 @@ def test_the_list_holds_what_is_open_and_what_is_new(made, night) -> None:
     every = place.command("alerts", "--every", "--series", "A", "--json").last_json
     assert {one["alert_id"] for one in every["alerts"]} == {*known.filter(series_id="A")["alert_id"]}
     assert said["alerts_table"] == f"{place.states}_alerts"
+    for asked, words in (
+        (("--series", "AA"), "--series: found 'AA'; expected one of 'A', "),
+        (("--set", "output.states=elsewhere"), "found no state table at 'elsewhere'; expected one: run `hsmm run`"),
+    ):
+        said = place.command("alerts", *asked)
+        assert (said.status, words in said.err) == (2, True), said.err
 
 
 @pytest.mark.parametrize("pool", ["pooled", "per_series"])

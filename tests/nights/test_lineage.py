@@ -236,6 +236,19 @@ def test_every_series_is_known_by_its_values(place_at, toy) -> None:
     assert "its history is in another unit" in said.err
 
 
+@pytest.mark.parametrize("changed", ["x", "y"])
+def test_a_series_is_another_if_one_of_its_features_is(place, toy, changed: str) -> None:  # noqa: ARG001
+    features = "features={" + ", ".join(f'{name} = {{op = "identity", column = "{name}"}}' for name in "xyz") + "}"
+    rows = pl.read_parquet(place.source).with_columns(y=pl.col("x").shift(3).over("symbol"), z=pl.col("x") ** 2)
+    rows.write_parquet(place.source)
+    sample = sampled(read(place, features))
+    rows.with_columns(pl.when(symbol="S2").then(4.5 * pl.col(changed)).otherwise(changed).alias(changed)).write_parquet(
+        place.source
+    )
+    found = compared(sample, read(place, features))
+    assert dict(found.select("series_id", "is_other").iter_rows()) == {"S1": False, "S2": True}
+
+
 def test_what_is_kept_of_a_source_is_of_every_series_and_little(place, toy) -> None:
     """It stays as it is while it tells the series; it follows a series that has grown, or lost what was kept of it."""
     of_seeds(toy, *((f"S{seed}", seed) for seed in range(40))).write_parquet(place.source)

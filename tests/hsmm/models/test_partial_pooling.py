@@ -147,6 +147,8 @@ def test_several_series_of_a_unit_learn_together(data: tuple[np.ndarray, np.ndar
     assert found.score(X, units, halves) == pytest.approx(found.log_likelihood_, rel=1e-12)
     with pytest.raises(ValueError, match="series 0 has rows of two units"):
         found.score(X, units, [sum(LENGTHS)])
+    with pytest.raises(ValueError, match=r"units has shape \(4,\); expected"):
+        found.score(X, LENGTHS)
 
 
 def test_what_is_saved_answers_alike(data: tuple[np.ndarray, np.ndarray], semi: hsmm.HSMM, tmp_path: Path) -> None:

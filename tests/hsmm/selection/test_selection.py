@@ -188,7 +188,12 @@ def test_bad_questions_are_refused(arguments: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(hsmm.HMM(), "of type HMM.*a list"), ([hsmm.HMM(), 2], r"candidates\[1\] is 2")]
+    ("given", "message"),
+    [
+        (hsmm.HMM(), "of type HMM.*a list"),
+        ([hsmm.HMM(), 2], r"candidates\[1\] is 2"),
+        ([hsmm.HMM], r"candidates\[0\] is the class HMM; expected an estimator"),
+    ],
 )
 def test_what_is_no_candidate_is_named(given: object, message: str) -> None:
     with pytest.raises(TypeError, match=message):
