@@ -195,15 +195,15 @@ def rollback(registry: Registry, name: str, table: str | None = None) -> Promoti
     """Make the champion before this one the champion again, the last one of the ``table`` (by default the champion's)
     whose files are there.
 
-    Where none is, and the files of this one are gone too, no version is the champion any more. Where the alias stays
-    with another table, it does: the table goes back to what it followed before. Raises ``PromotionError`` where there
-    is none to go back to.
+    Where none is, and the files of this one are gone too, no version is the champion any more. Where another table took
+    the alias from this one, it comes back; where this one never had it, it stays, and the table goes back to what it
+    followed before. Raises ``PromotionError`` where there is none to go back to.
     """
     alias = registry.champion(name)
     if alias is None:
         raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
     champion = _version(registry, name, alias)
-    beside = table is not None and is_kept_by_another(champion, table)
+    beside = table is not None and is_kept_by_another(champion, table) and not _had_by(registry, name, alias, table)
     now = _followed_by(registry, name, table) if beside else alias
     table, tag = table or champion.tags.get(TABLE), FOLLOWED if beside else PREVIOUS
     passed, previous = [now], _before(registry, name, now, table, tag)
@@ -223,6 +223,14 @@ def rollback(registry: Registry, name: str, table: str | None = None) -> Promoti
     elif previous is not None and not beside:
         registry.move_champion(name, previous)
     return {"model_name": name, "model_version": previous, "verdict": "ROLLED_BACK", "previous": now}
+
+
+def _had_by(registry: Registry, name: str, alias: int, table: str) -> bool:
+    """Whether a version that was made for the table was the champion before the present one."""
+    versions = {version.number: version for version in registry.versions(name)}
+    while alias in versions and not is_made_for(versions[alias], table):
+        alias = int(versions[alias].tags.get(PREVIOUS) or 0)
+    return alias in versions
 
 
 def _followed_by(registry: Registry, name: str, table: str | None) -> int:
