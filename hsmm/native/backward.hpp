@@ -49,9 +49,10 @@ class Backward {
         const int64_t now = t % D_;
         const auto duration = tables_.duration.from(j * D_);
         V *slot = ring_.data() + j * D_, *count = counts_.duration + j * D_;
+        const V counted = OneRow ? entering * counts_.series_weight : entering;
         Sum<F, N> weighed;
-        pass<OneRow>(slot + now, count, duration, D_ - now, weight, entering, weighed);
-        pass<OneRow>(slot, count + (D_ - now), duration.from(D_ - now), now, weight, entering, weighed);
+        pass<OneRow>(slot + now, count, duration, D_ - now, weight, counted, weighed);
+        pass<OneRow>(slot, count + (D_ - now), duration.from(D_ - now), now, weight, counted, weighed);
         const V sum = weighed.total();
         return at_least_faint(sum * weight, (sum > 0) & (weight > 0));
     }
@@ -60,8 +61,9 @@ class Backward {
     V recede_to_first(int64_t j, V weight, V entering) {
         const V *slot = ring_.data() + j * D_, *law = tables_.first.data() + j * D_;
         V* count = counts_.duration + j * D_;
+        const V counted = entering * counts_.series_weight;
         for (int64_t r = 0; r < D_; ++r) {
-            const V of_row = by_row_ ? entering * (slot[r] * law[r]) : fma(entering, slot[r], count[r]);
+            const V of_row = by_row_ ? counted * (slot[r] * law[r]) : fma(entering, slot[r], count[r]);
             count[r] = left_ ? (by_row_ ? V{} : count[r]) : of_row;
             V& residual = counts_.residual[j * D_ + r];
             residual = left_ ? fma(entering, slot[r], residual) : residual;
@@ -112,11 +114,7 @@ class Backward {
 
     void end_previous(int64_t t) {
         const V* end = trace_.end.data() + (t - 1) * g_.Kp;
-        tables_.read_transition(t - 1);
-        counts_.open_moves(t - 1);
-        move_back<F, N>(
-            starting_.data(), tables_.transition, tables_.transposed, K_, end, counts_.transition, after_.data());
-        counts_.close_moves(t - 1, tables_.transition);
+        counts_.move_back(t - 1, tables_, starting_.data(), end, after_.data());
         for (int64_t i = 0; i < K_; ++i) {
             after_[i] = at_least_faint(after_[i], after_[i] > 0);
             if (g_.has_tail) recede_tail(i, t);
@@ -164,8 +162,9 @@ public:
             }
             rows.add(t, probability_.data());
             step(t);
-            if (t % Counts<F, N>::steps_between_flushes == 0) counts_.flush();
+            if (t % steps_between_flushes == 0) counts_.flush();
         }
+        counts_.finish();
         std::copy_n(began_.data(), K_, counts_.initial.data());
         for (int64_t j = 0; j < K_; ++j) counts_.paths += to_doubles<F, N>(tables_.initial[j] * starting_[j]);
     }

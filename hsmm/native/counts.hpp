@@ -1,18 +1,13 @@
 // What a backward pass leaves behind: state probabilities of every row and expected counts of every lane.
 #pragma once
 
+#include <tuple>
+#include <utility>
+
 #include "by_table.hpp"
 #include "tables.hpp"
 
 namespace hsmm {
-
-HSMM_STRUCTURE(CountsOut,
-    const double* series_weight;  // (R, S); null: every series counts once
-    double* log_likelihood;       // (R, S)
-    uint8_t* doubtful;            // (R, S) scaled arithmetic may have lost something: compute again elsewhere
-    void* state;                  // (R, N, K), or as the emissions are
-    double *initial, *transition, *duration, *residual, *tail_stay, *tail_leave;
-);
 
 // The mass of lane l in a row of states.
 template <class F, int N>
@@ -46,18 +41,15 @@ class CountRows {
     double* const table_;  // (R, N, size), null: not wanted
     const int64_t size_;   // of a row
     Buffer<F> turned_;     // (N, size), where they are not of the table's type
-    V weight_ = broadcast<V>(F(1));
 
     double* of_lane(int l) const { return table_ + (g_.restart[l] * g_.view.p.n_rows + g_.row(l, 0)) * size_; }
 
 public:
-    CountRows(const Group<F, N>& g, bool has_rows, double* table, int64_t size, const double* series_weight)
-        : g_(g), table_(has_rows ? table : nullptr), size_(size), turned_(table_ && !as_table ? N * size : 0) {
-        for (int l = 0; series_weight && l < g.n_lanes; ++l) weight_[l] = F(series_weight[g.pair[l]]);
-    }
+    CountRows(const Group<F, N>& g, bool has_rows, double* table, int64_t size)
+        : g_(g), table_(has_rows ? table : nullptr), size_(size), turned_(table_ && !as_table ? N * size : 0) {}
 
-    // `counts` (size,) of row t, of the lanes that have a row `last`; overwritten.
-    void write(int64_t t, int64_t last, V* counts) {
+    // `counts` (size,) of row t, of the lanes that have a row `last`.
+    void write(int64_t t, int64_t last, const V* counts) {
         if (!table_) return;
         const int n = g_.running(last);
         F* lanes[N] = {};
@@ -65,15 +57,17 @@ public:
             if constexpr (as_table) lanes[l] = of_lane(l) + t * size_;
             else lanes[l] = turned_.data() + l * size_;
         }
-        for (int64_t i = 0; i < size_; ++i) counts[i] *= weight_;
         from_lanes<F, N>(counts, size_, lanes);
         for (int l = 0; !as_table && l < n; ++l) std::copy_n(lanes[l], size_, of_lane(l) + t * size_);
     }
 
-    void blank(int l) const {
-        if (table_) std::fill_n(of_lane(l), g_.length[l] * size_, 0.0);
+    // Lane l has nothing in row t or after it.
+    void blank(int l, int64_t t) const {
+        if (table_) std::fill_n(of_lane(l) + t * size_, (g_.length[l] - t) * size_, 0.0);
     }
 };
+
+constexpr int64_t steps_between_flushes = 128;
 
 // Sums for each of the tables that rows share.
 template <class F, int N>
@@ -83,22 +77,32 @@ class CountsByTable {
     const int64_t size_;
     ByTable<V> recent_;
     ByTable<double> total_;
+    Buffer<int64_t> n_recent_;  // rows, of each table
+
+    // Into float64, where they are of another type.
+    void flush(int64_t i) {
+        F* const recent = reinterpret_cast<F*>(recent_.sums_of(i));
+        double* const total = total_.sums_of(i);
+        for (int64_t n = 0; n < size_ * N; ++n) total[n] += double(recent[n]);
+        std::fill_n(recent, size_ * N, F(0));
+        n_recent_[i] = 0;
+    }
 
 public:
     CountsByTable(int64_t n_tables, int64_t size)
-        : size_(size), recent_(n_tables, size + full_width<F>), total_(in_double ? 0 : n_tables, size * N) {}
+        : size_(size), recent_(n_tables, size + full_width<F>), total_(in_double ? 0 : n_tables, size * N),
+          n_recent_(n_tables) {
+        fill_zero(n_recent_, n_tables);
+    }
 
-    V* of(int64_t i) { return recent_.sums_of(i); }
+    V* of(int64_t i) {
+        if (!in_double && n_recent_[i]++ == steps_between_flushes) flush(i);
+        return recent_.sums_of(i);
+    }
 
-    // Into float64, where they are of another type.
-    void flush() {
+    void flush_all() {
         if constexpr (in_double) return;
-        for (int64_t i : recent_.used()) {
-            const F* recent = reinterpret_cast<const F*>(recent_[i]);
-            double* total = total_.sums_of(i);
-            for (int64_t n = 0; n < size_ * N; ++n) total[n] += double(recent[n]);
-        }
-        recent_.forget();
+        for (int64_t i : recent_.used()) flush(i);
     }
 
     // Calls work(i, sums) with the sums of each table, (size, N).
@@ -122,14 +126,14 @@ class Counts {
     const int64_t durations_, transitions_, size_;
     Buffer<V> recent_;
     Buffer<double> total_;
-    Buffer<V> durations_of_row_, transitions_of_row_;
+    Buffer<V> durations_of_row_, transitions_of_row_, ends_;
     CountRows<F, N> duration_rows_, transition_rows_;
     CountsByTable<F, N> durations_by_table_, transitions_by_table_;
 
 public:
-    static constexpr int64_t steps_between_flushes = 128;
     V *duration, *transition, *stay, *leave;
     Buffer<V> initial, residual;
+    V series_weight = broadcast<V>(F(1));  // by which counts of one row are multiplied, as sums are at their end
     Doubles<N> paths{};  // the probability of the data as the backward pass finds it, relative to the forward pass's
 
     Counts(const Group<F, N>& g, const CountsOut& out)
@@ -139,9 +143,9 @@ public:
           size_((duration_varies_ ? 0 : durations_) + (transition_varies_ ? 0 : transitions_) + 2 * g.K),
           recent_(size_ + full_width<F>), total_(size_ * N),
           durations_of_row_(duration_by_row_ ? durations_ + full_width<F> : 0),
-          transitions_of_row_(transition_by_row_ ? transitions_ : 0),
-          duration_rows_(g, duration_by_row_, out.duration, g.K * g.D, out.series_weight),
-          transition_rows_(g, transition_by_row_, out.transition, g.K * g.K, out.series_weight),
+          transitions_of_row_(transition_by_row_ ? transitions_ : 0), ends_(transition_by_row_ ? g.K : 0),
+          duration_rows_(g, duration_by_row_, out.duration, g.K * g.D),
+          transition_rows_(g, transition_by_row_, out.transition, g.K * g.K),
           durations_by_table_(g.view.p.duration_of_row ? g.view.p.n_laws : 0, durations_),
           transitions_by_table_(g.view.p.transition_of_row ? g.view.p.n_transitions : 0, transitions_), initial(g.K),
           residual(g.any_left ? g.K * g.D : 0) {
@@ -153,89 +157,129 @@ public:
         duration = duration_by_row_ ? durations_of_row_.data() : next;
         fill_zero(recent_, size_);
         fill_zero(total_, size_ * N);
-        if (transition_by_row_) fill_zero(transitions_of_row_, transitions_);
+        for (int l = 0; out.series_weight && l < g.n_lanes; ++l) series_weight[l] = F(out.series_weight[g.pair[l]]);
+        for (int l = 0; l < g.n_lanes; ++l) transition_rows_.blank(l, g.length[l] - 1);
         if (g.any_left) fill_zero(residual, g.K * g.D);
     }
 
-    // What is counted next are segments that start at t, or moves from t to t + 1.
+    // What is counted next are segments that start at t.
     void open_segments(int64_t t) {
         if (g_.view.p.duration_of_row) duration = durations_by_table_.of(g_.duration_at(t));
     }
-    void open_moves(int64_t t) {
-        if (g_.view.p.transition_of_row) transition = transitions_by_table_.of(g_.transition_at(t));
-    }
 
-    // What has been counted of segments that start at t, or of moves from t to t + 1, has a row of its own if its table
-    // has one.
+    // What has been counted of segments that start at t has a row of its own if its table has one.
     void close_segments(int64_t t) {
         if (duration_by_row_) duration_rows_.write(t, t, duration);
     }
-    template <class Table>
-    void close_moves(int64_t t, Table table) {
-        if (!transition_by_row_) return;
-        for (int64_t i = 0; i < transitions_; ++i) transition[i] *= table[i];
+
+    // Moves from t to t + 1 of what is in `from` and ends: fills `after` from `into`, and counts.
+    template <class TablesOfGroup>
+    void move_back(int64_t t, TablesOfGroup& tables, const V* into, const V* from, V* after) {
+        tables.read_transition(t);
+        const auto move = [&](auto one_row, const V* weight) {
+            hsmm::move_back<F, N, one_row()>(
+                into, tables.transition, tables.transposed, g_.K, weight, transition, after);
+        };
+        if (!transition_by_row_) {
+            if (g_.view.p.transition_of_row) transition = transitions_by_table_.of(g_.transition_at(t));
+            return move(std::false_type{}, from);
+        }
+        for (int64_t i = 0; i < g_.K; ++i) ends_[i] = from[i] * series_weight;
+        move(std::true_type{}, ends_.data());
         for (int64_t i = 1; N == 1 && i < g_.K; ++i) std::copy_n(transition + i * g_.Kp, g_.K, transition + i * g_.K);
         transition_rows_.write(t, t + 1, transition);
-        fill_zero(transitions_of_row_, transitions_);
     }
 
     // Lane l counts nothing.
     void blank(int l) const {
-        duration_rows_.blank(l);
-        transition_rows_.blank(l);
+        duration_rows_.blank(l, 0);
+        transition_rows_.blank(l, 0);
     }
 
     void flush() {
         const F* recent = reinterpret_cast<const F*>(recent_.data());
         for (int64_t i = 0; i < size_ * N; ++i) total_[i] += double(recent[i]);
         fill_zero(recent_, size_);
-        durations_by_table_.flush();
-        transitions_by_table_.flush();
+    }
+
+    // After the last row.
+    void finish() {
+        flush();
+        durations_by_table_.flush_all();
+        transitions_by_table_.flush_all();
+    }
+
+    // Of each lane all counts, which are finite if they are.
+    Doubles<N> sum_of_all() const {
+        Doubles<N> sum{};
+        const auto add_all = [&](int64_t size, const double* sums) {
+            for (int64_t i = 0; i < size; ++i) sum += load<Doubles<N>>(sums + i * N);
+        };
+        add_all(size_, total_.data());
+        durations_by_table_.each([&](int64_t, const double* sums) { add_all(g_.K * g_.D, sums); });
+        transitions_by_table_.each([&](int64_t, const double* sums) { add_all(transitions_, sums); });
+        for (int64_t i = 0; g_.any_left && i < g_.K * g_.D; ++i) sum += to_doubles<F, N>(residual[i]);
+        return sum;
     }
 
     bool doubtful(int l) const {
-        double sum = 0;
-        for (int64_t i = 0; i < size_; ++i) sum += total_[i * N + l];
-        const auto add_all = [&](int64_t size) {
-            return [&sum, size, l](int64_t, const double* sums) {
-                for (int64_t i = 0; i < size; ++i) sum += sums[i * N + l];
-            };
-        };
-        durations_by_table_.each(add_all(g_.K * g_.D));
-        transitions_by_table_.each(add_all(transitions_));
-        for (int64_t i = 0; g_.left[l] && i < g_.K * g_.D; ++i) sum += double(residual[i][l]);
         const double allowed = Limits<F>::tolerance + Limits<F>::drift * double(g_.length[l]);
-        return !(std::fabs(paths[l] - 1) <= allowed) || !std::isfinite(sum);
+        return !(std::fabs(paths[l] - 1) <= allowed);
     }
 
-    // Adds lane l; duration and transition counts still lack their own table's factor.
+    // Adds the lanes that `takes` names; duration and transition counts still lack their own table's factor.
+    void add(const bool (&takes)[N]) const {
+        for (int l = 0; l < g_.n_lanes; ++l)
+            if (takes[l]) add(l);
+        const auto& view = g_.view;
+        const int64_t K = g_.K, D = g_.D, moves = view.p.n_transitions, laws = view.p.n_laws;
+        transitions_by_table_.each([&](int64_t table, const double* sums) {
+            for (int64_t i = 0; i < K; ++i)
+                add_table(takes, sums + i * g_.Kp * N, K, [&](int64_t r) {
+                    return std::pair(out_.transition + ((r * moves + table) * K + i) * K,
+                                     view.transition_table(r, table) + i * K);
+                });
+        });
+        durations_by_table_.each([&](int64_t table, const double* sums) {
+            add_table(takes, sums, K * D, [&](int64_t r) {
+                return std::pair(out_.duration + (r * laws + table) * K * D, view.duration_table(r, table));
+            });
+        });
+    }
+
+private:
+    // `of_restart` finds where counts of a table (size,) are added, and its factors.
+    template <class OfRestart>
+    void add_table(const bool (&takes)[N], const double* sums, int64_t size, OfRestart of_restart) const {
+        double *out[N] = {}, weight[N] = {};
+        const F* factor[N] = {};
+        int lanes[N] = {}, n = 0;
+        for (int l = 0; l < g_.n_lanes; ++l) {
+            if (!takes[l]) continue;
+            lanes[n] = l;
+            std::tie(out[n], factor[n]) = of_restart(g_.restart[l]);
+            weight[n++] = out_.series_weight ? out_.series_weight[g_.pair[l]] : 1.0;
+        }
+        for (int64_t i = 0; i < size; ++i)
+            for (int m = 0; m < n; ++m) out[m][i] += weight[m] * sums[i * N + lanes[m]] * double(factor[m][i]);
+    }
+
     void add(int l) const {
         const CountsOut& out = out_;
         const double series_weight = out.series_weight ? out.series_weight[g_.pair[l]] : 1.0;
         const auto& view = g_.view;
         const int64_t r = g_.restart[l], K = g_.K, D = g_.D;
         const double* lane = total_.data() + l;
-        const auto add_total = [&](double* sum, const double* total, int64_t size, const F* factor) {
+        const auto add = [&](double* sum, const V* counts, int64_t size, const F* factor) {
+            const double* total = lane + (counts - recent_.data()) * N;
             for (int64_t i = 0; i < size; ++i)
                 sum[i] += series_weight * total[i * N] * (factor ? double(factor[i]) : 1.0);
-        };
-        const auto add = [&](double* sum, const V* counts, int64_t size, const F* factor) {
-            add_total(sum, lane + (counts - recent_.data()) * N, size, factor);
         };
         for (int64_t j = 0; j < K; ++j) out.initial[r * K + j] += series_weight * double(initial[j][l]);
         for (int64_t i = 0; !transition_varies_ && i < K; ++i)
             add(out.transition + (r * K + i) * K, transition + i * g_.Kp, K, view.transition(r) + i * K);
-        transitions_by_table_.each([&](int64_t table, const double* sums) {
-            double* sum = out.transition + (r * view.p.n_transitions + table) * K * K;
-            const F* factor = view.transition_table(r, table);
-            for (int64_t i = 0; i < K; ++i) add_total(sum + i * K, sums + i * g_.Kp * N + l, K, factor + i * K);
-        });
         if (!duration_varies_)
             add(out.duration + r * K * D, duration, K * D, view.p.duration ? view.duration(r) : nullptr);
-        durations_by_table_.each([&](int64_t table, const double* sums) {
-            double* sum = out.duration + (r * view.p.n_laws + table) * K * D;
-            add_total(sum, sums + l, K * D, view.duration_table(r, table));
-        });
         add(out.tail_stay + r * K, stay, K, nullptr);
         add(out.tail_leave + r * K, leave, K, nullptr);
         if (!g_.left[l]) return;

@@ -2,31 +2,29 @@
 #pragma once
 
 #include "boundary.hpp"
-#include "lanes.hpp"
+#include "rows.hpp"
 
 namespace hsmm {
 
 HSMM_STRUCTURE(Exponentials,
-    const void* logarithms;  // (size,)
-    void *linear, *raised;   // (size,) raised: what is positive is not lost in a backward pass's products
-    int64_t size, is_double;
+    const void* logarithms;  // (n_tables, size)
+    void *linear, *raised;   // (n_tables, size) raised: what is positive is not lost in a backward pass's products
+    uint8_t *fragile, *faint;  // (n_tables,) as Problem::fragile; whether any entry had to be raised
+    int64_t n_tables, size, is_double;
 );
 
 template <class F>
 void exponentials(const Exponentials& job) {
-    constexpr int width = full_width<F>;
-    using W = typename Lanes<F, width>::V;
-    const F* const logarithms = static_cast<const F*>(job.logarithms);
-    F *const linear = static_cast<F*>(job.linear), *const raised = static_cast<F*>(job.raised);
-    for (int64_t i = 0; i < job.size; i += width) {
-        const size_t bytes = size_t(std::min<int64_t>(width, job.size - i)) * sizeof(F);
-        W x{};
-        std::memcpy(&x, logarithms + i, bytes);
-        const W entry = exponential<F, width>(minimum(x, broadcast<W>(Limits<F>::overflow)));
-        const W least = maximum(entry, broadcast<W>(Limits<F>::least_entry));
-        const W above = x > -std::numeric_limits<F>::max() ? least : W{};
-        std::memcpy(linear + i, &entry, bytes);
-        std::memcpy(raised + i, &above, bytes);
+    for (int64_t i = 0; i < job.n_tables; ++i) {
+        const F* const logarithms[] = {static_cast<const F*>(job.logarithms) + i * job.size};
+        F *const linear = static_cast<F*>(job.linear) + i * job.size, *const nowhere[] = {nullptr};
+        F* const raised = static_cast<F*>(job.raised) + i * job.size;
+        RowReader<F, 1> below(Entries::linear), above(Entries::raised);
+        below.read(logarithms, nowhere, job.size, reinterpret_cast<typename Lanes<F, 1>::V*>(linear));
+        job.fragile[i] = below.overflows(0) ? 2 : below.rounded(0) ? 1 : 0;
+        job.faint[i] = below.has_faint();
+        if (job.faint[i]) above.read(logarithms, nowhere, job.size, reinterpret_cast<typename Lanes<F, 1>::V*>(raised));
+        else std::copy_n(linear, job.size, raised);
     }
 }
 

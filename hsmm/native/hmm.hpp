@@ -74,14 +74,10 @@ void hmm_backward(const Group<F, N>& g, Tables<F, N, Shared>& tables, const Trac
             }
             break;
         }
-        tables.read_transition(t - 1);
-        counts.open_moves(t - 1);
-        move_back<F, N>(
-            weighted.data(), tables.transition, tables.transposed, K, now - row, counts.transition, after.data());
-        counts.close_moves(t - 1, tables.transition);
-        if (t % Counts<F, N>::steps_between_flushes == 0) counts.flush();
+        counts.move_back(t - 1, tables, weighted.data(), now - row, after.data());
+        if (t % steps_between_flushes == 0) counts.flush();
     }
-    counts.flush();
+    counts.finish();
 }
 
 }  // namespace hsmm

@@ -40,8 +40,8 @@ CountsOut = _structure(
 LikelihoodOut = _structure("LikelihoodOut", **dict.fromkeys(("log_likelihood", "deficit", "lost"), POINTER))
 Exponentials = _structure(
     "Exponentials",
-    **dict.fromkeys(("logarithms", "linear", "raised"), POINTER),
-    **dict.fromkeys(("size", "is_double"), INT),
+    **dict.fromkeys(("logarithms", "linear", "raised", "fragile", "faint"), POINTER),
+    **dict.fromkeys(("n_tables", "size", "is_double"), INT),
 )
 SavedState = _structure("SavedState", **dict.fromkeys(("starting", "steps_left", "by_age", "n_rows"), POINTER))
 CausalOut = _structure(

@@ -106,7 +106,7 @@ struct Limits<float> {
 
 // exp(x) for x <= overflow, by 2^k times a Taylor polynomial; below min_exponent it is 0.
 template <class F, int N>
-inline typename Lanes<F, N>::V exponential(typename Lanes<F, N>::V x) {
+[[gnu::always_inline]] inline typename Lanes<F, N>::V exponential(typename Lanes<F, N>::V x) {
     using V = typename Lanes<F, N>::V;
     using Mask = typename Lanes<F, N>::Mask;
     using L = Limits<F>;

@@ -80,6 +80,9 @@ public:
           transition_(p.transition_by_row ? 1 : p.n_transitions, s.K * s.Kp), residual_(s.K * s.Dp), stay(s.K), leave(s.K) {
         logs::fill(residual_, s.K * s.Dp, 0);
         for (auto* sum : {&stay, &leave}) logs::fill(*sum, s.K, 0);
+        const int64_t moves = s.K * s.K, laws = s.K * s.D;
+        if (p.transition_by_row) std::fill_n(row_of(out.transition, 0, moves), s.length * moves, 0.0);
+        if (p.duration_by_row) std::fill_n(row_of(out.duration, 0, laws), s.length * laws, 0.0);
     }
 
     // Of the moves from t to t + 1, and of the segments that start at t.

@@ -39,8 +39,9 @@ inline void move_on(const V* from, Matrix matrix, int64_t K, V* into) {
     }
 }
 
-// from_i = Σ_j A_ij into_j, and count_ij += weight_i into_j. `transposed` is A's transpose, asked for only where N = 1.
-template <class F, int N, class V, class Matrix>
+// from_i = Σ_j A_ij into_j, and count_ij += weight_i into_j, or, of one row alone, = weight_i A_ij into_j. `transposed` is
+// A's transpose, asked for only where N = 1.
+template <class F, int N, bool OneRow, class V, class Matrix>
 inline void move_back(const V* into, Matrix matrix, Matrix transposed, int64_t K, const V* weight, V* counts, V* from) {
     if constexpr (N == 1) {
         using U = Chunk<F, N>;
@@ -49,16 +50,19 @@ inline void move_back(const V* into, Matrix matrix, Matrix transposed, int64_t K
         for (int64_t i = 0; i < K; ++i)
             for (int64_t j = 0; j < row; j += chunk_size<F, N>) {
                 V* pairs = counts + i * row + j;
-                store(pairs, fma(widen<U>(weight[i]), load<U>(into + j), load<U>(pairs)));
+                const U from_i = widen<U>(weight[i]), into_j = load<U>(into + j);
+                store(pairs, OneRow ? from_i * (matrix.template chunk<U>(i * row + j) * into_j)
+                                    : fma(from_i, into_j, load<U>(pairs)));
             }
     } else {
         in_blocks(K, [&](int64_t i, auto count) {
             V sum[count()] = {};
             for (int64_t j = 0; j < K; ++j)
                 for (int b = 0; b < count(); ++b) {
-                    sum[b] = fma(matrix[(i + b) * K + j], into[j], sum[b]);
+                    const V move = matrix[(i + b) * K + j];
+                    sum[b] = fma(move, into[j], sum[b]);
                     V& pairs = counts[(i + b) * K + j];
-                    pairs = fma(weight[i + b], into[j], pairs);
+                    pairs = OneRow ? weight[i + b] * (move * into[j]) : fma(weight[i + b], into[j], pairs);
                 }
             for (int b = 0; b < count(); ++b) from[i + b] = sum[b];
         });

@@ -23,14 +23,19 @@ auto row_of(Buffer<V>& rows, int64_t size) {
 template <class F, int N, class Pass, class Overflow>
 void commit_counts(const Group<F, N>& g, const Pass& forward, const Trace<F, N>& trace, const Counts<F, N>& counts,
                    Overflow overflow, const CountsOut& out, InOrder& order) {
+    const Doubles<N> sums = counts.sum_of_all();
+    bool certain[N] = {};
     for (int l = 0; l < g.n_lanes; ++l) {
         const double ended = g.right[l] ? 0 : std::log(trace.last_end[l]);
         out.log_likelihood[g.pair[l]] = forward.scale.log_likelihood(l) + ended;
-        out.doubtful[g.pair[l]] = g.view.p.fragile[g.pair[l]] > 1 || overflow(l) || counts.doubtful(l) ||
-                                  !std::isfinite(out.log_likelihood[g.pair[l]]);
+        certain[l] = g.view.p.fragile[g.pair[l]] <= 1 && !overflow(l) && !counts.doubtful(l) &&
+                     std::isfinite(sums[l]) && std::isfinite(out.log_likelihood[g.pair[l]]);
+        out.doubtful[g.pair[l]] = !certain[l];
     }
     order.commit(g.index, g.closes, [&] {
-        for (int l = 0; l < g.n_lanes; ++l) out.doubtful[g.pair[l]] ? counts.blank(l) : counts.add(l);
+        counts.add(certain);
+        for (int l = 0; l < g.n_lanes; ++l)
+            if (!certain[l]) counts.blank(l);
     });
 }
 
@@ -44,21 +49,23 @@ class TablesFromAbove {
 public:
     Tables<F, N, Shared>& tables;
 
-    TablesFromAbove(const Group<F, N>& g, Tables<F, N, Shared>& below)
+    TablesFromAbove(const Group<F, N>& g, Tables<F, N, Shared>& below, const CountsOut& out)
         : problem_(bounded(g.view.p)), group_(problem_, g.index, g.lane),
-          tables(have_same_tables(problem_, g.view.p) ? below : raised_.emplace(group_, Entries::raised)) {}
+          tables(have_same_tables(problem_, g.view.p) ? below
+                 : below.has_faint()                  ? raised_.emplace(group_, Entries::raised)
+                                                      : raised_.emplace(group_, Entries::kept, &out)) {}
 };
 
 template <bool Shared, class F, int N>
 void count(const Group<F, N>& g, const CountsOut& out, InOrder& order) {
     using V = typename Lanes<F, N>::V;
-    Tables<F, N, Shared> tables(g, Entries::linear);
-    const TablesFromAbove<F, N, Shared> above(g, tables);
+    Tables<F, N, Shared> tables(g, Entries::linear, &out);
     Trace<F, N> trace(g);
     with_forward<false>(g, tables, [&](auto& forward) {
         const auto keep = [&](int64_t t) { forward.keep(t, trace); };
         const auto keep_last = [&](int l, const V* end) { forward.keep_last(l, end, trace); };
         run_forward(g, forward, row_of(trace.end, g.Kp), row_of(trace.weight, g.Kp), keep, keep_last);
+        const TablesFromAbove<F, N, Shared> above(g, tables, out);
         Counts<F, N> counts(g, out);
         StateRows<F, N> rows(g, out);
         if (g.view.p.duration) Backward<F, N, Shared>(g, above.tables, trace, counts).run(rows);
@@ -80,7 +87,7 @@ void expected_counts(const Problem& p, const CountsOut& out) {
 template <bool Shared, class F, int N>
 void score(const Group<F, N>& g, const LikelihoodOut& out) {
     using V = typename Lanes<F, N>::V;
-    Tables<F, N, Shared> tables(g, Entries::linear);
+    Tables<F, N, Shared> tables(g, Entries::watched);
     Buffer<V> end(g.Kp);
     fill_zero(end, g.Kp);
     with_forward<true>(g, tables, [&](auto& forward) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "by_table.hpp"
+#include "counts_out.hpp"
 #include "moves.hpp"
 #include "rows.hpp"
 
@@ -38,15 +39,16 @@ template <class F, int N, bool Shared>
 class Tables {
     using V = typename Lanes<F, N>::V;
     using Reader = RowReader<F, N>;
-    static constexpr bool spreads = !Shared || N == 1;  // where N = 1, copies are padded to whole chunks
+    static constexpr bool spreads = !Shared || N == 1;  // where N = 1, copies have room for whole chunks
+    static constexpr int64_t room = chunk_size<F, N> - 1;
     static constexpr double tolerance = 1e-6;
 
     const Group<F, N>& g_;
     const Entries entries_;
+    F *const kept_transitions_, *const kept_durations_;  // null: nothing is kept
     Reader transitions_{entries_}, durations_{entries_};
     V most_given_ = broadcast<V>(F(1));  // the largest sum of a law that changes with time
     Buffer<V> spread_duration_, spread_transition_, transposed_transition_, row_, own_mass_, own_least_;
-    static constexpr bool spreads_durations = !Shared;  // those that rows share
     const int64_t transition_size_, duration_size_;     // of a layout: entries, if they are spread
     ByTable<V> shared_transitions_, shared_durations_;  // and then the transposed, the least entries; the masses
 
@@ -57,16 +59,18 @@ public:
     const V* least_transition;   // (K,) smallest positive entry of each row
     Table<F, N, Shared> duration, transition, transposed;
 
-    explicit Tables(const Group<F, N>& g, Entries entries)
-        : g_(g), entries_(entries), spread_duration_(spreads ? g.K * g.D + Reader::beyond : 0),
-          spread_transition_(spreads ? g.K * g.Kp + Reader::beyond : 0),
-          transposed_transition_(N == 1 ? g.K * g.Kp : 0), row_(N == 1 ? g.K * g.K + Reader::beyond : 0),
-          own_mass_(g.Kp), own_least_(g.K), transition_size_(spreads ? g.K * g.Kp + Reader::beyond : 0),
-          duration_size_(spreads_durations ? g.K * g.D + Reader::beyond : 0),
+    // Linear entries of a row's own tables are kept where `out`, if given, will have the counts of that row.
+    Tables(const Group<F, N>& g, Entries entries, const CountsOut* out = nullptr)
+        : g_(g), entries_(entries), kept_transitions_(out ? reinterpret_cast<F*>(out->transition) : nullptr),
+          kept_durations_(out ? reinterpret_cast<F*>(out->duration) : nullptr), spread_duration_(spreads ? g.K * g.D + room : 0),
+          spread_transition_(spreads ? g.K * g.Kp + room : 0),
+          transposed_transition_(N == 1 ? g.K * g.Kp : 0), row_(N == 1 ? g.K * g.K + room : 0),
+          own_mass_(g.Kp), own_least_(g.K), transition_size_(spreads ? g.K * g.Kp + room : 0),
+          duration_size_(spreads ? g.K * g.D + room : 0),
           shared_transitions_(g.view.p.transition_of_row ? g.view.p.n_transitions : 0,
                               transition_size_ + (N == 1 ? g.K * g.Kp : 0) + g.K),
           shared_durations_(g.view.p.duration_of_row ? g.view.p.n_laws : 0, duration_size_ + g.Kp), initial(g.Kp),
-          first(g.any_left ? g.K * g.D + Reader::beyond : 0), stay(g.K), leave(g.K), first_mass(g.Kp),
+          first(g.any_left ? g.K * g.D + room : 0), stay(g.K), leave(g.K), first_mass(g.Kp),
           mass(own_mass_.data()), least_transition(own_least_.data()), duration{nullptr}, transition{nullptr}, transposed{nullptr} {
         const auto& view = g.view;
         fill_zero(initial, g.Kp);
@@ -85,15 +89,19 @@ public:
         if constexpr (Shared) return;
         if (!g_.view.p.transition_by_row) return;
         const F* rows[N] = {};
-        for (int l = 0; l < g_.running(t + 1); ++l) rows[l] = g_.view.transition(g_.restart[l], g_.row(l, t));
+        F* kept[N] = {};
+        for (int l = 0; l < g_.running(t + 1); ++l) {
+            rows[l] = g_.view.transition(g_.restart[l], g_.row(l, t));
+            if (kept_transitions_) kept[l] = kept_transitions_ + place_of(l, t, g_.K * g_.K);
+        }
         if constexpr (N > 1) {
-            transitions_.read(rows, g_.K * g_.K, spread_transition_.data());
+            transitions_.read(rows, kept, g_.K * g_.K, spread_transition_.data());
         } else {
-            transitions_.read(rows, g_.K * g_.K, row_.data());
+            transitions_.read(rows, kept, g_.K * g_.K, row_.data());
             pad_transition(
                 reinterpret_cast<const F*>(row_.data()), spread_transition_.data(), transposed_transition_.data());
         }
-        if (entries_ == Entries::linear) note_moves();
+        if (entries_ == Entries::watched) note_moves();
     }
 
     void read_duration(int64_t t) {
@@ -101,12 +109,18 @@ public:
         if constexpr (Shared) return;
         if (!g_.view.p.duration_by_row) return;
         const F* rows[N] = {};
-        for (int l = 0; l < g_.running(t); ++l) rows[l] = g_.view.duration(g_.restart[l], g_.row(l, t));
-        durations_.read(rows, g_.K * g_.D, spread_duration_.data());
-        if (entries_ != Entries::linear) return;
+        F* kept[N] = {};
+        for (int l = 0; l < g_.running(t); ++l) {
+            rows[l] = g_.view.duration(g_.restart[l], g_.row(l, t));
+            if (kept_durations_) kept[l] = kept_durations_ + place_of(l, t, g_.K * g_.D);
+        }
+        durations_.read(rows, kept, g_.K * g_.D, spread_duration_.data());
+        if (entries_ == Entries::raised || entries_ == Entries::kept) return;
         sum_durations(duration, own_mass_.data());
-        for (int64_t j = 0; j < g_.K; ++j) most_given_ = maximum(most_given_, mass[j]);
+        for (int64_t j = 0; entries_ == Entries::watched && j < g_.K; ++j) most_given_ = maximum(most_given_, mass[j]);
     }
+
+    bool has_faint() const { return transitions_.has_faint() || durations_.has_faint(); }
 
     // Of the rows read so far: whether a positive entry rounded to zero, whether one is so large that products may
     // overflow, and whether a law gives out more probability than it gets.
@@ -115,6 +129,12 @@ public:
     bool exceeds_one(int l) const { return double(most_given_[l]) > 1 + tolerance; }
 
 private:
+    // Where counts of (size,) a row begin for lane l's row t, in numbers that may be half as long as they.
+    int64_t place_of(int l, int64_t t, int64_t size) const {
+        const int64_t row = g_.restart[l] * g_.view.p.n_rows + g_.row(l, t);
+        return row * size * int64_t(sizeof(double) / sizeof(F));
+    }
+
     void take_transition(int64_t i) {
         const auto& view = g_.view;
         const int64_t table_size = N == 1 ? g_.K * g_.Kp : 0;
@@ -137,10 +157,10 @@ private:
     void take_duration(int64_t i) {
         const auto& view = g_.view;
         const auto entries_of = [&](const V* x) {
-            return spreads_durations ? reinterpret_cast<const F*>(x) : view.duration_table(g_.restart[0], i);
+            return spreads ? reinterpret_cast<const F*>(x) : view.duration_table(g_.restart[0], i);
         };
         V* const made = shared_durations_.of(i, [&](V* x) {
-            if (spreads_durations)
+            if (spreads)
                 g_.spread([&](int l) { return view.duration_table(g_.restart[l], i); }, g_.K * g_.D, x);
             V* const masses = x + duration_size_;
             std::fill_n(masses, g_.Kp, V{});
@@ -225,12 +245,11 @@ private:
 
     template <class Rows>
     void sum_durations(Rows rows, V* sums) const {
-        in_blocks(g_.K, [&](int64_t j, auto count) {
-            V sum[count()] = {};
-            for (int64_t d = 0; d < g_.D; ++d)
-                for (int b = 0; b < count(); ++b) sum[b] += rows[(j + b) * g_.D + d];
-            for (int b = 0; b < count(); ++b) sums[j + b] = sum[b];
-        });
+        for (int64_t j = 0; j < g_.K; ++j)
+            sums[j] = sum_entries<F, N>(g_.D, [&](int64_t d, auto part, auto& sum) {
+                using U = typename decltype(part)::Chunk;
+                sum += part.only(rows.template chunk<U>(j * g_.D + d));
+            });
     }
 };
 

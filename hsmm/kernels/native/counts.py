@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from hsmm.kernels import results
-from hsmm.kernels.native.inputs import Arguments, in_float64, in_logarithms, most_by_series, scaled
+from hsmm.kernels.native.inputs import (
+    Arguments,
+    in_float64,
+    in_logarithms,
+    most_by_series,
+    scaled,
+    tables_by_row,
+)
 from hsmm.kernels.results import Posterior
 from hsmm.native.interface import CountsOut, LikelihoodOut
 from hsmm.potentials import Potentials
@@ -72,13 +79,20 @@ class _Sums(results.Sums):
     def empty(cls, p: Potentials) -> _Sums:
         r, k, d = p.n_restarts, p.n_states, p.n_durations
         law = p.residual_law() if p.log_residual is None else p.log_residual
-        duration = (r, k, d) if p.log_duration is None else p.log_duration.shape
-        residual = (r, k, d) if law is None else law.shape
-        shapes = [p.of_pairs, (r, k), p.log_transition.shape, duration, residual, (r, k), (r, k)]
-        sizes = [math.prod(shape) for shape in shapes]
+        shapes = {
+            "log_likelihood": p.of_pairs,
+            "initial": (r, k),
+            "transition": p.log_transition.shape,
+            "duration": (r, k, d) if p.log_duration is None else p.log_duration.shape,
+            "residual": (r, k, d) if law is None else law.shape,
+            "tail_stay": (r, k),
+            "tail_leave": (r, k),
+        }
+        written = {name: torch.from_numpy(np.empty(shapes.pop(name))) for name in tables_by_row(p)}
+        sizes = [math.prod(shape) for shape in shapes.values()]
         zeros = torch.from_numpy(np.zeros(sum(sizes))).split(sizes)  # NumPy asks for large pages, which are had quicker
-        likelihood, *counts = (zero.view(shape) for zero, shape in zip(zeros, shapes, strict=True))
-        return cls(likelihood, torch.empty(p.log_emission.shape, dtype=p.log_emission.dtype), *counts)
+        sums = {name: zero.view(shape) for (name, shape), zero in zip(shapes.items(), zeros, strict=True)}
+        return cls(state=torch.empty(p.log_emission.shape, dtype=p.log_emission.dtype), **sums, **written)
 
     def add_scaled(self, p: Potentials, weight: PerSeries | None, pairs: Tensor | None = None) -> Tensor:
         """Add sequences in scaled arithmetic; returns those that it may have got wrong, which are left out."""

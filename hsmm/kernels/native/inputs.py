@@ -19,7 +19,6 @@ Tables = dict[str, Tensor | None]
 
 # Times Limits::faint, in lanes.hpp, this is within the range of the type; Limits::least_entry is the same.
 _LEAST_ENTRY = {torch.float32: 1e-25, torch.float64: 1e-200}
-_BEYOND = 16  # numbers after a table that may be read with its last ones
 _WASTE = 1.25  # idle lanes worth having so that a lane group shares one restart's tables
 
 
@@ -29,23 +28,19 @@ class Arguments:
     def __init__(self, p: Potentials, lanes: Tensor, *, logarithmic: bool) -> None:
         self._kept: list[object] = []
         log_tables = _log_tables(p)
-        by_row = {
-            "transition": _has_many(p.log_transition) and p.transition_of_row is None,
-            "duration": _has_many(p.log_duration) and p.duration_of_row is None,
-        }
-        of_all_rows = {name: table for name, table in log_tables.items() if not by_row.get(name)}
+        by_row = tables_by_row(p)
+        of_all_rows = {name: table for name, table in log_tables.items() if name not in by_row}
         shared = {"transition": p.transition_of_row, "duration": p.duration_of_row}
         of_one = {name: table for name, table in of_all_rows.items() if shared.get(name) is None}
         linear = {} if logarithmic else _linear(of_one)
         raised = _raised(linear, of_one)
+        fragile = None if logarithmic else _fragile(p, of_one)
         for name, of_row in shared.items():
             table = log_tables[name]
-            if of_row is None or table is None:
+            if fragile is None or of_row is None or table is None:
                 continue
-            if logarithmic:
-                log_tables[name] = _with_room(table).copy_(table)
-            else:
-                linear[name], raised[name] = _exponentials(table)
+            linear[name], raised[name], of_tables = _exponentials(table)
+            fragile = torch.maximum(fragile, most_by_series(p, of_tables, of_row))
         pointers = {name: self.point(table) for name, table in (log_tables | linear).items()}
         bounds = {name: self.point(table) for name, table in raised.items()}
         pointers |= {f"{name}_bound": bounds.get(name, pointers[name]) for name in log_tables}
@@ -60,12 +55,12 @@ class Arguments:
             owners=self.point(p.owners),
             left_censored=self.point(p.censored("left")),
             right_censored=self.point(p.censored("right")),
-            fragile=None if logarithmic else self.point(_fragile(p, of_all_rows)),
+            fragile=self.point(fragile),
             lanes=self.point(lanes),
             n_groups=lanes.shape[0],
             n_threads=torch.get_num_threads(),
-            transition_by_row=by_row["transition"],
-            duration_by_row=by_row["duration"],
+            transition_by_row="transition" in by_row,
+            duration_by_row="duration" in by_row,
             residual_by_series=_has_many(log_tables["residual"]),
             n_transitions=_n_tables(p.log_transition),
             n_laws=_n_tables(p.log_duration),
@@ -172,6 +167,13 @@ def _log_tables(p: Potentials) -> Tables:
     }
 
 
+def tables_by_row(p: Potentials) -> set[str]:
+    """Of which every row has its own."""
+    transition = _has_many(p.log_transition) and p.transition_of_row is None
+    duration = _has_many(p.log_duration) and p.duration_of_row is None
+    return {name for name, found in (("transition", transition), ("duration", duration)) if found}
+
+
 def _has_many(table: Tensor | None) -> bool:
     """Whether a model has one for every row, or series."""
     return table is not None and table.ndim == 4
@@ -189,19 +191,18 @@ def _linear(log_tables: Tables) -> Tables:
     return linear
 
 
-def _with_room(table: Tensor) -> Tensor:
-    """A table of this shape, contiguous, behind whose last numbers more can be read."""
-    return table.new_zeros(table.numel() + _BEYOND)[: table.numel()].view(table.shape)
+def _exponentials(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of tables (R, U, ...) that rows share, as the library takes them of a row's own; and raised, if that changes any.
 
-
-def _exponentials(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Of tables that rows share, as the library takes them of a row's own; and raised, if that changes any."""
+    The last, (R, U), are flags of the tables as :func:`_fragile` has them.
+    """
     table = table.resolve_neg().contiguous()
-    linear, raised = _with_room(table), _with_room(table)
-    is_double = table.dtype == torch.float64
-    job = Exponentials(table.data_ptr(), linear.data_ptr(), raised.data_ptr(), table.numel(), is_double)
-    library.call("hsmm_exponentials", job)
-    return linear, linear if np.array_equal(linear.numpy(), raised.numpy()) else raised
+    linear, raised = torch.empty_like(table), torch.empty_like(table)
+    n_tables, size = table.shape[:2].numel(), table.shape[2:].numel()
+    fragile, faint = torch.empty(2, *table.shape[:2], dtype=torch.uint8)
+    pointers = (x.data_ptr() for x in (table, linear, raised, fragile, faint))
+    library.call("hsmm_exponentials", Exponentials(*pointers, n_tables, size, table.dtype == torch.float64))
+    return linear, raised if bool(faint.any()) else linear, fragile
 
 
 def _raised(linear: Tables, log_tables: Tables) -> Tables:
@@ -224,19 +225,15 @@ def _apply(function: np.ufunc, table: Tensor) -> Tensor:
         return torch.from_numpy(function(table.resolve_neg().contiguous().numpy()))
 
 
-def _fragile(p: Potentials, log_tables: dict[str, Tensor | None]) -> Tensor:
-    """(R, S), or (1, S) where series have owners: whether small or large entries may do harm.
+def _fragile(p: Potentials, log_tables: Tables) -> Tensor:
+    """(R, S), or (1, S) where series have owners: whether small or large entries of ``log_tables`` may do harm.
 
     1 if an entry is positive but too small for its type, 2 if one is so large that products may overflow.
 
     Only entries that the series uses, so that no other series of a batch decides how it is computed.
     """
-    of_rows = {"transition": p.transition_of_row, "duration": p.duration_of_row}
-    of_all = [table for name, table in log_tables.items() if name != "residual" and of_rows.get(name) is None]
+    of_all = [table for name, table in log_tables.items() if name != "residual"]
     flags = p.by_pair(_fragile_entries(of_all, 1)).expand(p.of_pairs)
-    for name, of_row in of_rows.items():
-        if of_row is not None:
-            flags = torch.maximum(flags, most_by_series(p, _fragile_entries([log_tables[name]], 2), of_row))
     if (law := log_tables["residual"]) is None:
         return flags
     first = _fragile_entries([law], law.ndim - 2)

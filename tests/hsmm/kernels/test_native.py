@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -318,6 +320,26 @@ def test_an_impossible_series_counts_nothing_and_harms_no_other(hmm, dtype):
     assert found.initial.sum().item() == pytest.approx(2.0, abs=1e-4)
     assert native.viterbi(p).states[0, 4:13].eq(-1).all()
     assert native.causal(p, ["log_density"])["log_density"][0, 7:13].isneginf().all()
+
+
+@pytest.mark.parametrize("hmm", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_counts_of_rows_do_not_depend_on_what_their_memory_held(hmm, dtype, monkeypatch):
+    """In scaled arithmetic, in logarithms, in a series' last row and where a series is impossible."""
+    p = with_rows(potentials(12, [7, 1, 12, 30], n_restarts=2))
+    p.log_emission[0, 9] = -torch.inf
+    p = replace(p, log_duration=None, log_tail=None, log_residual=None) if hmm else p
+    p = p if dtype == torch.float64 else as_float32(p)
+    wanted, tolerance = vars(reference.expected_counts(as_float64(p))), 1e-10 if dtype == torch.float64 else 5e-4
+    monkeypatch.setattr(native_counts, "np", SimpleNamespace(zeros=np.zeros, empty=lambda n: np.full(n, np.nan)))
+
+    def assert_counted() -> None:
+        for name, found in vars(native.expected_counts(p)).items():
+            torch.testing.assert_close(found.double(), wanted[name], rtol=tolerance, atol=tolerance)
+
+    assert_counted()
+    monkeypatch.setattr(native_counts._Sums, "add_scaled", lambda *_: torch.arange(p.n_restarts * p.n_series))
+    assert_counted()
 
 
 def test_the_likelihood_is_the_same_with_and_without_counts():
