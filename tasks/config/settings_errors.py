@@ -13,7 +13,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-_PLAIN = {"a valid integer": "a whole number", "a valid tuple": "a list", "a valid list": "a list"}
+_PLAIN = {
+    r"a valid integer": "a whole number",
+    r"a valid (tuple|list)": "a list",
+    r"a valid string": "a text, in quotes",
+    r"a valid dictionary( or instance of \w+)?": "a table of keys",
+}
 _OF_ANOTHER_KIND = frozenset({"string_type", "int_type", "int_from_float", "dict_type"})
 
 
@@ -168,5 +173,5 @@ def _expectation(message: str) -> str:
     if "should match pattern" in message:  # there is one: that of names
         return "lower-case letters, digits and _, a letter first, at most 63 of them"
     for theirs, ours in _PLAIN.items():
-        message = message.replace(theirs, ours)
+        message = re.sub(theirs, ours, message)
     return message[:1].lower() + message[1:]

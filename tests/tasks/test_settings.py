@@ -84,7 +84,7 @@ def config(tmp_path: Path) -> Path:
         ("name=Prices", ["name: found 'Prices'; expected lower-case letters, digits and _, a letter first"]),
         ("alerts.states=crash", ["alerts.states: found 'crash'; expected a list."]),
         ("source.frequency=0", ["source.frequency: found 0; expected greater than"]),
-        ("source.frequency={A=3}", ["source.frequency: found 3; expected a valid string"]),
+        ("source.frequency={A=3}", ["source.frequency: found 3; expected a text"]),
         ("features.r.columns=['a']", ["features.r.columns: missing; expected more of them"]),
         ("model.n_states=[2, 2]", ["model.n_states", "none of them twice"]),
         ("model={min_duration=200, max_duration=120}", ["min_duration = 200", "max_duration = 120"]),
@@ -261,3 +261,45 @@ def test_a_question_ends_no_sentence_twice() -> None:
         asked_columns("state_nam")
     with pytest.raises(ConfigurationError, match=r"'xyz'; expected one of .*\w\.$"):
         asked_columns("xyz")
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("fit.n_init", "a whole number, without quotes"), ("fit.tol", "a number, without quotes")]
+    + [("promote.allow_collapsed", "true or false, without quotes"), ("name", "a text, in quotes")],
+)
+def test_a_value_of_another_kind_is_refused_whoever_could_convert_it(config: Path, key: str, expected: str) -> None:
+    own = {"a whole number, without quotes": "2", "a number, without quotes": "0.5"}
+    own |= {"true or false, without quotes": "true", "a text, in quotes": '"two"'}
+    read_settings(config, [f"{key}={own.pop(expected)}"])
+    others = [*own.values(), '"2"', '"true"', "1"] if "true" in expected else ['"2"', "true"]
+    for other in ["2", "true"] if "text" in expected else others:
+        with pytest.raises(ConfigurationError) as refused:
+            read_settings(config, [f"{key}={other}"])
+        assert f"{key}: found" in str(refused.value)
+        assert f"expected {expected}." in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ('model.n_states=[2, "3"]', "a whole number, without quotes"),
+        ('model.chains=["2", "2"]', "a whole number, without quotes"),
+        ('alerts.drift.window="50"', "a whole number, without quotes"),
+        ("features.r={op='lags', column='close', lags=['1']}", "a whole number, without quotes"),
+        ("context.h={op='holiday', dates=[20261225]}", "a date such as 2026-12-25"),
+        ("source.frequency=true", "a number, or a text in quotes"),
+        ("fit=3", "a table of keys"),
+    ],
+)
+def test_so_is_one_in_a_list_or_a_table_of_a_table(config: Path, assignment: str, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"expected {expected}"):
+        read_settings(config, [assignment])
+
+
+def test_lengths_of_time_dates_and_names_are_taken_as_they_are_written(config: Path) -> None:
+    assignments = ["source.available_after=0", "context.h={op='holiday', dates=['2026-12-25', 2027-01-01]}"]
+    read = read_settings(config, [*assignments, "alerts.states=['calm', 2]", "fit.train_window=10y"])
+    assert (read.source.available_after, read.fit.train_window) == ("0", "10y")
+    assert [day.isoformat() for day in read.context["h"].dates or ()] == ["2026-12-25", "2027-01-01"]
+    assert read.alerts.states == ("calm", 2)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from tasks.config.kinds import check_kind
 from tasks.config.secrets import holds_secret
 
 
@@ -13,6 +14,13 @@ class Section(BaseModel):
     """A table of the configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        check_kind(value, cls.model_fields[info.field_name].annotation)
+        return value
 
 
 DATABASES = ("postgresql://", "postgres://")
