@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Timer, current_thread, main_thread
 from typing import Any
 
+_STOPPED = b"hsmm: stopped; run it again to go on.\n"
 _SOON = 0.05  # seconds, in which the finaliser returns
 
 
@@ -19,7 +20,11 @@ class Terminated(BaseException):
 
 @contextmanager
 def cleared_away() -> Iterator[None]:
-    """Within this context a SIGTERM ends the process as it would without, once every context within is left."""
+    """Within this context a SIGTERM ends the process as it would without, once every context within is left.
+
+    It says so on standard error; processes that it made say nothing.
+    """
+    own = os.getpid()
     if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
@@ -32,6 +37,9 @@ def cleared_away() -> Iterator[None]:
         yield
     except Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() == own:
+            with suppress(OSError):
+                os.write(2, _STOPPED)
         os.kill(os.getpid(), signal.SIGTERM)
         raise
     finally:

@@ -61,5 +61,6 @@ def test_a_killed_run_leaves_no_process_and_its_output_ends(
     at_work.send_signal(number)
     output, _ = at_work.communicate(timeout=60)  # the pipe's end: nobody is left who could write to it
     assert "Traceback" not in output
+    assert output.splitlines().count("hsmm: stopped; run it again to go on.") == (number == signal.SIGTERM)
     assert at_work.returncode == -number
     assert gone(family)

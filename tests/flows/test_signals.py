@@ -49,7 +49,7 @@ def test_one_that_comes_while_something_is_finalised_is_heard(
 
 
 def test_a_command_that_is_ended_clears_away_what_it_began(tmp_path: Path) -> None:
-    """And has ended by the signal, without a word: who waits for it sees which."""
+    """And has ended by the signal, with one line: who waits for it sees which."""
     code = f"""
 import os, signal, tempfile, time
 from flows.cli import app, main
@@ -61,5 +61,9 @@ def work():
 main(["work"])
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGTERM, "", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        -signal.SIGTERM,
+        "",
+        "hsmm: stopped; run it again to go on.\n",
+    )
     assert not [*tmp_path.iterdir()]
