@@ -37,6 +37,7 @@ from tasks.registry.client import (
     answering_registry,
     reach_registry,
 )
+from tasks.registry.local import resolved
 from tasks.source.jumps import jumps
 from tasks.source.validate import Validated
 from tasks.tables.places import is_local
@@ -183,8 +184,8 @@ def require_champion(settings: Settings, as_of: datetime, lineage: str | None = 
     champion = champion_at(reach_registry(settings.tracking.uri, settings.name), settings, as_of, None, lineage)
     if champion is None or not champion.serves(settings):
         raise NoChampionError(
-            f"{settings.name} has no champion for these features as of {settings.source.told(as_of)}; "
-            "expected one: run `hsmm run` first."
+            f"{settings.name} has no champion for these features as of {settings.source.told(as_of)} at "
+            f"{resolved(settings.tracking.uri)} (tracking.uri); expected one: run `hsmm run` first."
         )
     return champion
 

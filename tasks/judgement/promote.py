@@ -63,14 +63,14 @@ def promote(
     }
     if before == chosen.number:
         return said
+    if not only_newer:
+        _refuse_another_table(registry, name, chosen, before, table)
     if said["verdict"] != "PROMOTE":
         reasons = ", ".join(all_codes(json.loads(chosen.tags.get("reasons", "[]")))) or "it was never judged"
         raise PromotionError(
             f"version {chosen.number} of {name} was not promoted ({said['verdict'] or 'no verdict'}: {reasons}); "
             "the champion stays."
         )
-    if not only_newer:
-        _refuse_another_table(registry, name, chosen, before, table)
     if not only_newer and before is not None:
         champion = _version(registry, name, before)
         if not are_of_two(chosen, champion):
@@ -201,7 +201,10 @@ def rollback(registry: Registry, name: str, table: str | None = None) -> Promoti
     """
     alias = registry.champion(name)
     if alias is None:
-        raise PromotionError(f"{name} has no champion; there is nothing to roll back.")
+        raise PromotionError(
+            f"{name} has no champion at {registry.place} (tracking.uri), and so nothing to roll back; if it has one "
+            "elsewhere, say where: `--set tracking.uri=…`."
+        )
     champion = _version(registry, name, alias)
     beside = table is not None and is_kept_by_another(champion, table) and not _had_by(registry, name, alias, table)
     now = _followed_by(registry, name, table) if beside else alias
@@ -279,7 +282,10 @@ def check_usable(registry: Registry, name: str, version: int) -> None:
 def _version(registry: Registry, name: str, number: int | None, table: str | None = None) -> Version:
     versions = registry.versions(name)
     if not versions:
-        raise PromotionError(f"there is no registered model {name!r}; run its configuration first.")
+        raise PromotionError(
+            f"there is no registered model {name!r} at {registry.place} (tracking.uri); run its configuration first, "
+            "or, if it is elsewhere, say where: `--set tracking.uri=…`."
+        )
     own = [version for version in versions if table is not None and is_made_for(version, table)] or versions
     found = own[-1] if number is None else next((v for v in versions if v.number == number), None)
     if found is None:

@@ -21,6 +21,7 @@ from tasks.registry.local import (
     is_there,
     make_local_database,
     patient,
+    resolved,
 )
 from tasks.registry.signature import as_pandas, signature
 
@@ -68,6 +69,11 @@ class Registry:
             self._patient_uri = patient(uri)
             self._client = MlflowClient(tracking_uri=self._patient_uri, registry_uri=self._patient_uri)
             self.experiment_id = self._experiment(experiment, make=make)
+
+    @property
+    def place(self) -> str:
+        """Where it is from anywhere, without passwords."""
+        return resolved(self.uri)
 
     def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """The id of a new run, nested under ``parent`` if there is one."""
@@ -304,7 +310,7 @@ class Registry:
         if not make:
             there = ", ".join(sorted(model.name for model in self._client.search_registered_models()))
             raise TrackingError(
-                f"tracking.uri: {self.uri!r} has no model {name!r}; expected one of: {there or 'none'}."
+                f"tracking.uri: {self.place!r} has no model {name!r}; expected one of: {there or 'none'}."
             )
         return self._created_experiment(name)
 
@@ -396,5 +402,5 @@ def answering_registry(uri: str, name: str) -> Registry:
 def existing_registry(uri: str, name: str) -> Registry:
     """The tracking server; raises ``TrackingError`` where it, or what was logged there, is not, and makes neither."""
     if not is_there(uri):
-        raise TrackingError(f"tracking.uri: found nothing at {uri!r}; expected a database or a server with models.")
+        raise TrackingError(f"tracking.uri: found nothing at {resolved(uri)!r}; expected a database or a server with models.")
     return Registry(uri, name, make=False)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tasks.config.errors import TrackingError, plainly
+from tasks.config.secrets import without_secrets
 from tasks.config.whole import appearing
 
 SQLITE = "sqlite:///"
@@ -16,6 +17,13 @@ PATIENCE = 60  # seconds; as three requests to a server
 def is_there(uri: str) -> bool:
     """Whether there is anything to read; a SQLite file that does not exist would be made by opening it."""
     return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
+
+
+def resolved(uri: str) -> str:
+    """Where it is from anywhere, without passwords."""
+    if not uri.startswith(SQLITE):
+        return without_secrets(uri)
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
 
 
 def patient(uri: str) -> str:

@@ -20,6 +20,8 @@ import pytest
 from flows.cli import main
 from tasks.config.settings import read_settings
 from tasks.source.ingest import ingest
+from tasks.source.look.choices import Choices
+from tasks.source.look.gaps import choose_stale
 from tasks.source.validate import Validated, validate
 
 N = 150
@@ -457,9 +459,20 @@ def test_how_long_a_silence_is_none_is_told_by_the_gaps_that_ended() -> None:
     found = look(table("shop,day,level", *zip(*rows, strict=True), NOISE[: len(rows)]))
     assert found.source["stale_after"] == 30
     told = " ".join(found.text.replace("#", " ").split())
-    assert "the longest gap that ended has 20 steps, of 'a' before 2023-03-03" in told.replace("The", "the")
+    assert "the longest gap that ended lacks 20 steps, of 'a' before 2023-03-03" in told.replace("The", "the")
     assert "1 of 3 series ended before the others: 'c' on 2023-03-12" in told
     assert found.read().stale["series_id"].to_list() == ["c"]
+
+
+@pytest.mark.parametrize(("frequency", "zone", "n"), [("1bd", "America/New_York", 1), ("1d", "UTC", 3)])
+def test_a_gap_is_as_long_as_the_steps_that_it_lacks(frequency: str, zone: str, n: int) -> None:
+    """A Monday off makes a gap of one step, of business days, whatever the clock of the zone."""
+    off = datetime(2023, 3, 6, tzinfo=ZoneInfo(zone))
+    days = [off + timedelta(days=i) for i in range(-25, 25) if (off + timedelta(days=i)).weekday() < 5 and i]
+    rows = pl.DataFrame({"series_id": ["a"] * len(days) + ["b"], "time": [*days, days[0]]})
+    choices = Choices({})
+    choose_stale(choices, rows.with_columns(pl.col("time").dt.convert_time_zone("UTC")), frequency, zone)
+    assert f"lacks {n} step{'s' * (n > 1)}, of 'a' before 2023-03-07" in choices.made["source.stale_after"].why
 
 
 def test_zones_whose_clocks_skip_the_same_hour_are_left_to_who_knows() -> None:

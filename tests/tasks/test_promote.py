@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tasks.judgement.promote
-from tasks.config.errors import PromotionError
+from tasks.config.errors import AnotherTableError, PromotionError
 from tasks.judgement.promote import promote, promote_newest, rollback
-from tasks.registry.client import FOLLOWED, PREVIOUS, Version
+from tasks.registry.client import FOLLOWED, PREVIOUS, TABLE, Version
+from tasks.registry.local import resolved
 
 
 class Register:
     """Versions and an alias."""
+
+    place = "sqlite:////srv/mlflow.db"
 
     def __init__(self, *verdicts: str) -> None:
         self._versions = {
@@ -100,3 +104,20 @@ def test_a_version_that_there_is_not_is_answered_with_those_that_there_are(
 ) -> None:
     with pytest.raises(PromotionError, match=rf"^--version: toy has no version 9; expected {there}\.$"):
         promote(Register(*verdicts), "toy", 9)  # type: ignore[arg-type]
+
+
+def test_a_version_of_another_table_is_refused_for_that_whatever_its_gate_said() -> None:
+    register = Register("PROMOTE", "HOLD")
+    register.alias = 1
+    for version, table in ((1, "out/day"), (2, "out/week")):
+        register.tag_version("toy", version, {TABLE: table})
+    with pytest.raises(AnotherTableError, match="was made for the table 'out/week'"):
+        promote(register, "toy", 2)  # type: ignore[arg-type]
+
+
+def test_where_no_champion_is_found_it_is_said_where_that_is() -> None:
+    for move, register in ((rollback, Register("HOLD")), (promote, Register())):
+        with pytest.raises(PromotionError, match=rf"at {register.place} \(tracking\.uri\)"):
+            move(register, "toy")  # type: ignore[operator]
+    assert resolved("sqlite:///mlflow.db") == f"sqlite:///{Path.cwd()}/mlflow.db"
+    assert resolved("https://me:word@host/x") == "https://***@host/x"

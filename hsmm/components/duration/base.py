@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -91,6 +91,18 @@ class Duration(Component):
 
     max_duration: int = 1
     min_duration: int = 1
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:
+            setattr(cls, "__repr__", Duration.__repr__)  # noqa: B010 - `dataclass` would write one that says all
+
+    def __repr__(self) -> str:
+        """Its options; of those that the model sets, the ones that it has set."""
+        shown = [f.name for f in fields(self) if f.repr]
+        unset = [name for name in ("max_duration", "min_duration") if getattr(self, name) == 1]
+        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown if name not in unset)
+        return f"{type(self).__name__}({options})"
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_duration <= self.max_duration:

@@ -10,21 +10,21 @@ from tasks.source.look.choices import Choices
 
 _MARGIN = 1.5
 _LONGEST = 100
-_WORKING = 5 / 7  # of the days of a week
 
 
-def choose_stale(choices: Choices, rows: pl.DataFrame, frequency: str) -> None:
+def choose_stale(choices: Choices, rows: pl.DataFrame, frequency: str, zone: str) -> None:
     """``source.stale_after`` from the gaps that ended (of ``rows`` by series and time, none twice), and which series
     have been silent for longer than that.
     """
     usual: int = Source.model_fields["stale_after"].default
-    gap = _steps(pl.col("time").diff().over("series_id"), frequency) - 1
+    time = pl.col("time")
+    gap = (_steps(time.shift().over("series_id"), time, frequency, zone) - 1).clip(lower_bound=0)
     gaps = rows.select("series_id", "time", gap.alias("n")).drop_nulls("n").sort("n", descending=True)
     longest = int(gaps["n"][0]) if len(gaps) else 0
     after = usual if longest <= usual or longest > _LONGEST else round(_MARGIN * longest)
     silent = rows.group_by("series_id").agg(pl.col("time").last()).with_columns(pl.col("time").max().alias("end"))
-    ended = silent.filter(_steps(pl.col("end") - pl.col("time"), frequency) > after).sort("time", "series_id")
-    why = f"the longest gap that ended has {longest} steps" + _where(gaps, longest)
+    ended = silent.filter(_steps(time, pl.col("end"), frequency, zone) > after).sort("time", "series_id")
+    why = f"the longest gap that ended lacks {longest} step{'' if longest == 1 else 's'}" + _where(gaps, longest)
     if len(ended):
         first = ended.row(0, named=True)
         why += f"; {len(ended)} of {len(silent)} series ended before the others: {first['series_id']!r} on "
@@ -39,7 +39,10 @@ def _where(gaps: pl.DataFrame, longest: int) -> str:
     return f", of {gaps['series_id'][0]!r} before {gaps['time'][0]:%Y-%m-%d}" if longest else ""
 
 
-def _steps(span: pl.Expr, frequency: str) -> pl.Expr:
-    of_days = frequency == "1bd"
-    length = typical_length("1d" if of_days else frequency).total_seconds() / (_WORKING if of_days else 1.0)
-    return (span.dt.total_milliseconds() / (1000 * length)).round().cast(pl.Int64)
+def _steps(since: pl.Expr, until: pl.Expr, frequency: str, zone: str) -> pl.Expr:
+    """How many steps lie between two moments, the second counted and the first not; about, where these vary."""
+    if frequency == "1bd":
+        days = (moment.dt.convert_time_zone(zone).dt.date() for moment in (since, until))
+        return pl.business_day_count(*days).cast(pl.Int64)
+    length = typical_length(frequency).total_seconds()
+    return ((until - since).dt.total_milliseconds() / (1000 * length)).round().cast(pl.Int64)

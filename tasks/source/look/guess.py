@@ -237,7 +237,7 @@ def _choose_times(choices: Choices, settings: Settings) -> tuple[Ingested, pl.Da
     if counted:
         _choose_counts(choices, rows)
     if frequency is not None:
-        choose_stale(choices, rows, frequency)
+        choose_stale(choices, rows, frequency, zone)
     _choose_delay(choices, rows, frequency, zone, counted=counted)
     return ingested, rows
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from scipy import stats
 from scipy.special import gamma
 
 import hsmm
+from hsmm.components.register import resolve
 from tests.hsmm.components.cases import DurationCase, duration_cases
 
 STEPS = np.arange(1, 41)
@@ -63,3 +66,11 @@ def test_mean_and_deviation_are_those_of_all_durations(case: DurationCase) -> No
     torch.testing.assert_close(law.mean(), mean, rtol=1e-8, atol=0.0)
     spread = (mass * (steps - mean.unsqueeze(-1)).square()).sum(-1).sqrt()
     torch.testing.assert_close(law.deviation(), spread, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["poisson", "categorical", "geometric", "weibull", "log_normal"])
+def test_a_law_says_how_long_it_may_last_once_that_is_known(family: str) -> None:
+    law = resolve("duration", family)
+    assert "max_duration" not in repr(law)
+    assert "max_duration=40" in repr(replace(law, max_duration=40))
+    assert "min_duration=3" in repr(replace(law, max_duration=40, min_duration=3))
