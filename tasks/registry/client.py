@@ -402,5 +402,7 @@ def answering_registry(uri: str, name: str) -> Registry:
 def existing_registry(uri: str, name: str) -> Registry:
     """The tracking server; raises ``TrackingError`` where it, or what was logged there, is not, and makes neither."""
     if not is_there(uri):
-        raise TrackingError(f"tracking.uri: found nothing at {resolved(uri)!r}; expected a database or a server with models.")
+        raise TrackingError(
+            f"tracking.uri: found nothing at {resolved(uri)!r}; expected a database or a server with models."
+        )
     return Registry(uri, name, make=False)

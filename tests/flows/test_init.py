@@ -22,6 +22,7 @@ from tasks.config.settings import read_settings
 from tasks.source.ingest import ingest
 from tasks.source.look.choices import Choices
 from tasks.source.look.gaps import choose_stale
+from tasks.source.look.skew import asks_for_logarithm, skews
 from tasks.source.validate import Validated, validate
 
 N = 150
@@ -305,6 +306,8 @@ LEVELS = np.repeat(NOISE[:15] * 10, 10)
         (20 + NOISE[:N], "identity"),
         (20 + LEVELS + 0.01 * NOISE[:N], "identity"),
         (np.exp(2 * NOISE[:N]), "log"),
+        (np.exp(13 + 0.5 * NOISE[:N]), "log"),
+        (20 + 5 * NOISE[:N], "identity"),
     ],
 )
 def test_a_transform_suits_its_column(values: np.ndarray, op: str) -> None:
@@ -462,6 +465,26 @@ def test_how_long_a_silence_is_none_is_told_by_the_gaps_that_ended() -> None:
     assert "the longest gap that ended lacks 20 steps, of 'a' before 2023-03-03" in told.replace("The", "the")
     assert "1 of 3 series ended before the others: 'c' on 2023-03-12" in told
     assert found.read().stale["series_id"].to_list() == ["c"]
+
+
+def test_amounts_are_seen_by_their_logarithms_and_temperatures_as_they_are() -> None:
+    """Within regimes: that a high one lasts for less time than a low one makes no column skewed."""
+    rng = np.random.default_rng(0)
+    noise, high = rng.normal(size=1200), np.arange(1200) % 100 >= 80
+    series = pl.Series("series_id", np.repeat(["a", "b", "c"], 400))
+
+    def asks(values: np.ndarray) -> bool:
+        return asks_for_logarithm(*skews(pl.DataFrame({"series_id": series, "x": values})))
+
+    for spread in (0.25, 0.55, 1.0):
+        assert asks(np.exp(13.0 + spread * noise + high))
+        assert asks(np.exp(spread * noise + 5.0 * np.repeat([0, 1, 2], 400)))
+    for temperature in (20.0 + 3.0 * noise, 20.0 + 2.0 * noise + 20.0 * high, 290.0 + 10.0 * noise + 30.0 * high):
+        assert not asks(temperature)
+    for lower in (0.05, 50.0):  # of a few that are far out, neither side decides
+        assert not asks(np.where(rng.random(1200) < 0.01, lower, 20.0 + noise))
+    for share in (rng.beta(5.0, 1.5, size=1200), rng.uniform(1.0, 100.0, size=1200), np.ones(1200)):
+        assert not asks(share)
 
 
 @pytest.mark.parametrize(("frequency", "zone", "n"), [("1bd", "America/New_York", 1), ("1d", "UTC", 3)])

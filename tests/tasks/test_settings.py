@@ -265,8 +265,12 @@ def test_a_question_ends_no_sentence_twice() -> None:
 
 @pytest.mark.parametrize(
     ("key", "expected"),
-    [("fit.n_init", "a whole number, without quotes"), ("fit.tol", "a number, without quotes")]
-    + [("promote.allow_collapsed", "true or false, without quotes"), ("name", "a text, in quotes")],
+    [
+        ("fit.n_init", "a whole number, without quotes"),
+        ("fit.tol", "a number, without quotes"),
+        ("promote.allow_collapsed", "true or false, without quotes"),
+        ("name", "a text, in quotes"),
+    ],
 )
 def test_a_value_of_another_kind_is_refused_whoever_could_convert_it(config: Path, key: str, expected: str) -> None:
     own = {"a whole number, without quotes": "2", "a number, without quotes": "0.5"}

@@ -15,6 +15,7 @@ from tasks.config.columns import STATE_COLUMNS
 from tasks.config.sections.feature import Feature
 from tasks.source.features import add_features
 from tasks.source.look.choices import Choices
+from tasks.source.look.skew import asks_for_logarithm, skews
 from tasks.source.seen import RAW
 
 Kind = Literal["continuous", "count", "amount", "flag"]
@@ -22,7 +23,6 @@ Kind = Literal["continuous", "count", "amount", "flag"]
 _UNIT_ROOT = -2.86  # the 5 % quantile of Dickey and Fuller's statistic with a constant (1979)
 _JUMPS = 0.5
 _OF_JUMPS = 0.98
-_SKEWED = 2.0
 _WILD = 100.0
 _LARGEST_COUNT = 30.0
 _MANY_ZEROS = 0.3
@@ -162,11 +162,14 @@ def _as_a_rule(rows: pl.DataFrame, known: pl.DataFrame, column: str) -> Seen | s
         op = "log_return" if low > 0 else "diff"
         positive = "and it is positive: relative changes" if low > 0 else "and it is not always positive: changes"
         return Seen(column, "continuous", op, f"its level wanders ({told}), {positive}")
-    skew, of_log = known["x"].skew() or 0.0, (known["x"].log().skew() or 0.0) if low > 0 else 0.0
-    if low > 0 and skew > _SKEWED and abs(of_log) < skew / 2:
-        return Seen(column, "continuous", "log", f"positive and skewed ({skew:.1f}; its logarithm {of_log:.1f})")
+    told_skew = ""
+    if low > 0:
+        skew, of_log = skews(known)
+        told_skew = f", skewed by {skew:.2f} within its regimes, its logarithm by {of_log:.2f}"
+        if asks_for_logarithm(skew, of_log):
+            return Seen(column, "continuous", "log", f"positive{told_skew}: nearer to a normal law")
     kept = "its level jumps rather than wanders" if 2 * len(wanders) > len(steady) else f"its level comes back ({told})"
-    return Seen(column, "continuous", "identity", f"{kept}: it may enter as it is")
+    return Seen(column, "continuous", "identity", f"{kept}{told_skew}: it may enter as it is")
 
 
 def _only_grows(moves: pl.DataFrame) -> bool:

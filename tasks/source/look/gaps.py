@@ -42,7 +42,7 @@ def _where(gaps: pl.DataFrame, longest: int) -> str:
 def _steps(since: pl.Expr, until: pl.Expr, frequency: str, zone: str) -> pl.Expr:
     """How many steps lie between two moments, the second counted and the first not; about, where these vary."""
     if frequency == "1bd":
-        days = (moment.dt.convert_time_zone(zone).dt.date() for moment in (since, until))
-        return pl.business_day_count(*days).cast(pl.Int64)
+        first, last = (moment.dt.convert_time_zone(zone).dt.date() for moment in (since, until))
+        return pl.business_day_count(first, last).cast(pl.Int64)
     length = typical_length(frequency).total_seconds()
     return ((until - since).dt.total_milliseconds() / (1000 * length)).round().cast(pl.Int64)
