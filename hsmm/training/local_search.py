@@ -16,18 +16,15 @@ from hsmm.training.joins import Join
 from hsmm.training.moves import Move, Neighbourhood
 from hsmm.training.objective import Objective
 from hsmm.training.race import SAME, Race
-from hsmm.training.standing import SLOWEST, prospect_of, sober_objective
+from hsmm.training.standing import prospect_of, sober_objective
 from hsmm.training.together import Climb, Fitting
 from hsmm.training.trainers import Leg, Trainer
 
-_TRIAL, _DEAR_TRIAL = (10, 15, 25), (8, 15, 25)  # iterations
-_YOUNG, _YOUNG_BESIDE_JOINS = 3, 5  # of those before the first where a step is dear, of which none leaps
+_TRIAL, _DEAR_TRIAL = (10, 15, 25), (4, 8, 15, 25)  # iterations; of the first where a step is dear, none leaps
 _FEWEST, _MOST = 8, 30  # models tried at once
-_FEWER = 4  # one in so many goes on
-_SOON = 0.5  # ratio of gains that climbs without leaps are judged by
+_FEWER = 3  # one in so many goes on
 _WORTH = 1.0  # nats for which it is worth to climb on without a move
 _MOST_TIMES, _IN_VAIN = 40, 2
-_LONGEST = sum(_DEAR_TRIAL) + _YOUNG_BESIDE_JOINS
 
 
 Way: TypeAlias = tuple[Move | Join, ...]
@@ -55,11 +52,10 @@ class Ground:
     def n_models(self) -> int:
         return min(max(self.at_once, _FEWEST), _MOST)
 
-    def trial(self, near: Neighbourhood) -> tuple[int, ...]:
+    @property
+    def trial(self) -> tuple[int, ...]:
         """Iterations of each turn in which neighbours climb side by side."""
-        if not self.is_dear:
-            return _TRIAL
-        return (_YOUNG_BESIDE_JOINS if near.joins else _YOUNG, *_DEAR_TRIAL)
+        return _DEAR_TRIAL if self.is_dear else _TRIAL
 
     def climb(self, models: Model, n_iter: int, *, leaps: bool) -> Fitting[Fit]:
         leg = Leg(n_iter, self.tol if leaps else 0.0, accelerate=leaps)
@@ -70,9 +66,9 @@ class Ground:
     def standing(self, fit: Fit) -> Tensor:
         return sober_objective(fit.model, fit.objective, self.target)
 
-    def promise(self, fit: Fit, slowest: float) -> Tensor:
+    def promise(self, fit: Fit, *, leapt: bool) -> Tensor:
         """(R,) where climbs seem to lead; of many, those that seem to lead least far are not looked at soberly."""
-        prospect = prospect_of(fit.history, slowest)
+        prospect = prospect_of(fit.history, leapt=leapt)
         order = (fit.objective + prospect).nan_to_num(-math.inf).argsort(descending=True)
         seen = order[: 2 * self.n_ahead(len(order))]
         sober = torch.full_like(prospect, -math.inf)
@@ -81,7 +77,7 @@ class Ground:
 
     def n_ahead(self, n_models: int) -> int:
         """How many of so many go on."""
-        return max(1, n_models // _FEWER, self.at_once)
+        return max(-(-n_models // _FEWER), self.at_once)
 
 
 def local_search(race: Race, ground: Ground, seed: int) -> Fitting[None]:
@@ -93,7 +89,7 @@ def local_search(race: Race, ground: Ground, seed: int) -> Fitting[None]:
     near: Neighbourhood | None = None
     for _ in range(_MOST_TIMES):
         best, stood = race.best, race.best.standing
-        if not math.isfinite(stood) or ground.max_iter <= _LONGEST:
+        if not math.isfinite(stood) or ground.max_iter <= sum(ground.trial):
             return
         if is_new := near is None:
             near = Neighbourhood(best.model(), ground.target, generator)
@@ -102,7 +98,7 @@ def local_search(race: Race, ground: Ground, seed: int) -> Fitting[None]:
             return
         ways: list[Way] = [(move,) for move in moves]
         ways = [(), *ways] if is_new else ways
-        made, fit = yield from _furthest(near, ways, best.promise + SAME, ground)
+        made, fit = yield from _furthest(near, ways, stood + SAME, ground)
         gain = ground.tol * ground.target.n_observations
         is_higher = fit is not None and race.replace_best(fit, ground.target, gain)
         near = None if is_higher else near
@@ -117,15 +113,14 @@ def local_search(race: Race, ground: Ground, seed: int) -> Fitting[None]:
 
 def _furthest(near: Neighbourhood, ways: list[Way], least: float, ground: Ground) -> Fitting[tuple[Way, Fit | None]]:
     """Of these ways to move, the one that leads highest and promises more than ``least``, and its climb, or None."""
-    trial = ground.trial(near)
     models = near.after(ways)
-    for turn, length in enumerate(trial):
+    for turn, length in enumerate(ground.trial):
         is_young = ground.is_dear and turn == 0
         fit = yield from ground.climb(models, length, leaps=not is_young)
-        promise = ground.promise(fit, _SOON if is_young else SLOWEST)
+        promise = ground.promise(fit, leapt=not is_young)
         order = promise.argsort(descending=True)
         ahead = order[(promise[order] - least + SAME).abs() > SAME][: ground.n_ahead(len(promise))]  # not back
-        if turn == len(trial) - 1 or (ground.is_dear and not is_young):
+        if turn == len(ground.trial) - 1 or (ground.is_dear and not is_young):
             ahead = ahead[promise[ahead] > least]
         if not len(ahead):
             return (), None

@@ -80,10 +80,9 @@ class Runner:
         self, fit: Fit, position: int, collapsed: bool, standing: float, prospect: float | None = None
     ) -> None:
         self.fit, self.position, self.collapsed, self.standing = fit, position, collapsed, standing
-        if self.reached("converged"):
-            self.prospect = 0.0
-        else:
-            self.prospect = float(prospect_of(fit.history[:, [position]])[0]) if prospect is None else prospect
+        if prospect is None:
+            prospect = float(prospect_of(fit.history[:, [position]], leapt=True)[0])
+        self.prospect = 0.0 if self.reached("converged") else prospect
         self.n_rounds += 1
         self.n_iter += fit.told["n_iter"][position]
         self.fall = max(self.fall, fit.told["fall"][position])
@@ -103,6 +102,10 @@ class Runner:
     def promise(self) -> float:
         """Where its climb seems to lead."""
         return self.standing + self.prospect
+
+    def is_beside(self, other: Runner) -> bool:
+        """Whether they are on one climb: they stand where the other does, and lead there."""
+        return abs(self.standing - other.standing) < SAME and abs(self.promise - other.promise) < SAME
 
     @property
     def owes(self) -> bool:
@@ -129,22 +132,20 @@ class Race:
         collapsed = fit.model.emission.collapsed(target.sequences).tolist()
         standing = sober_objective(fit.model, fit.objective, target).tolist()
         self.highest = max(self.highest, float(fit.objective.nan_to_num(-math.inf).max()))
-        prospect = prospect_of(fit.history).tolist()
+        prospect = prospect_of(fit.history, leapt=self.alive[0].n_rounds > 0).tolist()
         for position, runner in enumerate(self.alive):
             runner.took_part(fit, position, collapsed[position], standing[position], prospect[position])
 
     def halve(self, n_kept: int) -> Model:
         """Let all but ``n_kept`` leave, at most; the models that stay.
 
-        They are in turn the most promising and the highest, but of those that come to one height only one, and of the
-        last two none that promises less than the other has.
+        They are the most promising, but of those that are on one climb only one, and of the last two none that promises
+        less than the other has.
         """
-        single: list[Runner] = []
-        for runner in _ranked(self.alive):
-            if not any(abs(runner.promise - other.promise) < SAME for other in single):
-                single.append(runner)
-        pairs = zip(_ranked(single, lambda runner: runner.promise), single, strict=True)
-        kept = list(dict.fromkeys(runner for pair in pairs for runner in pair))[:n_kept]
+        kept: list[Runner] = []
+        for runner in _ranked(self.alive, lambda runner: runner.promise):
+            if len(kept) < n_kept and not any(runner.is_beside(other) for other in kept):
+                kept.append(runner)
         if len(kept) == FEWEST and kept[0].n_rounds > 1 and kept[1].promise < kept[0].standing:
             del kept[1]
         for runner in self.alive:
@@ -158,11 +159,10 @@ class Race:
 
         Those that left because another was at that height count as well.
         """
-        best = self.best.standing
+        best = self.best.promise
         same = [runner for runner in self.runners if abs(runner.promise - best) < SAME]
         further = [runner for runner in self.runners if runner.n_rounds > 1 or runner in same]
-        near = sum(runner.promise > best - SAME for runner in further)
-        return len(further) >= _FEWEST_TO_AGREE and 2 * near >= len(further)
+        return len(further) >= _FEWEST_TO_AGREE and 2 * len(same) >= len(further)
 
     def end(self) -> None:
         """All that are alive have climbed to their end."""

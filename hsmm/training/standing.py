@@ -14,7 +14,7 @@ from hsmm.sequences import Sequences
 from hsmm.training.objective import Objective
 
 _ROUNDING = 1e-12
-SLOWEST = 0.8
+_SLOWEST = 0.8  # share of a gain that is expected of the next, at most
 _MARGIN = 2.0  # logarithms of the number of rows
 _MOST = 0.5
 
@@ -55,13 +55,17 @@ def _are_wild(gains: Tensor, sequences: Sequences) -> bool:
     return bool(gains[wild].sum() > _MOST * gains.sum())
 
 
-def prospect_of(history: Tensor, slowest: float = SLOWEST) -> Tensor:
-    """(R,) what climbs with this history (T, R) may still gain, their gains falling as they fell, at least to a share
-    ``slowest`` from each third of it to the next."""
+def prospect_of(history: Tensor, *, leapt: bool) -> Tensor:
+    """(R,) what climbs with this history (T, R) may still gain, their gains falling on as they last fell.
+
+    The last two gains of plain steps tell; of steps that ``leapt``, which gain by turns, those of the last two thirds.
+    """
     climbed = history.mT
     last = climbed.isfinite().sum(1) - 1
-    thirds = [(last * share // 3).clamp(min=0) for share in (1, 2, 3)]
-    one, two, three = (climbed.gather(1, at.unsqueeze(1)).squeeze(1) for at in thirds)
+    stride = last // 3 if leapt else torch.ones_like(last)
+    one, two, three = (
+        climbed.gather(1, (last - back * stride).clamp(min=0).unsqueeze(1)).squeeze(1) for back in (2, 1, 0)
+    )
     early, late = two - one, three - two
-    ratio = torch.where(early > 0, late / early.clamp(min=1e-300), 0.0).clamp(0.0, slowest)
+    ratio = torch.where(early > 0, late / early.clamp(min=1e-300), 0.0).clamp(0.0, _SLOWEST)
     return (late * ratio / (1.0 - ratio)).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import hsmm
-from benchmarks.search import problems
+from benchmarks.search_sets import problems
 
 REFERENCE = os.environ.get("HSMM_REFERENCE_DATA") or None
 pytestmark = pytest.mark.skipif(REFERENCE is None, reason="HSMM_REFERENCE_DATA names no folder")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import hsmm
-from benchmarks.search import problems
+from benchmarks.search_sets import problems
 from hsmm.components.emission import Gaussian
 from hsmm.components.model import Model
 from hsmm.sequences import Sequences
@@ -213,12 +213,57 @@ def test_states_with_a_place_do_not_move() -> None:
         assert not can_move(ordered.fit(levels()[0])._fitted_model(), Objective(sequences))
 
 
-@pytest.mark.parametrize("ratio", [0.3, 0.85])
-def test_a_prospect_is_what_a_geometric_climb_has_left(ratio: float) -> None:
+@pytest.mark.parametrize(("ratio", "leapt"), [(0.3, True), (0.85, True), (0.3, False), (0.75, False)])
+def test_a_prospect_is_what_a_geometric_climb_has_left(ratio: float, leapt: bool) -> None:
     steps = torch.arange(13, dtype=torch.float64)
     history = torch.stack([-(ratio**steps), torch.where(steps < 7, -(ratio**steps), torch.nan)], 1)
     left = torch.tensor([ratio**12, ratio**6], dtype=torch.float64)
-    torch.testing.assert_close(prospect_of(history), left, rtol=1e-9, atol=0.0)
+    torch.testing.assert_close(prospect_of(history, leapt=leapt), left, rtol=1e-9, atol=0.0)
+
+
+def test_the_leap_out_of_a_rough_start_promises_nothing() -> None:
+    steps = torch.arange(7, dtype=torch.float64)
+    climb = -(0.5**steps)
+    climb[:4] = -1e6 * 2.0 ** -steps[:4]
+    left = torch.tensor([0.5**6], dtype=torch.float64)
+    torch.testing.assert_close(prospect_of(climb.unsqueeze(1), leapt=False), left, rtol=1e-9, atol=0.0)
+
+
+def raced(heights: list[tuple[float, float]]) -> Race:
+    """A race of runners in their second round, with these standings and prospects, all of them at their end."""
+    stuck, sequences = misplaced(hsmm.HMM)
+    model = stuck._fitted_model().take(torch.zeros(len(heights), dtype=torch.long))
+    race = Race(["clusters"] * len(heights), seed=0)
+    race.run(expectation_maximisation(model, sequences, max_iter=0, tol=0.0), Objective(sequences))
+    race.end()
+    for runner, (standing, prospect) in zip(race.runners, heights, strict=True):
+        runner.standing, runner.prospect, runner.n_rounds = standing, prospect, 2
+    return race
+
+
+def test_restarts_agree_on_a_height_and_not_on_any_that_is_higher() -> None:
+    assert raced([(-10.0, 0.0), (-10.0, 0.0), (-12.0, 2.0), (-30.0, 0.0)]).is_agreed
+    assert not raced([(-10.0, 0.0), (-20.0, 15.0), (-20.0, 18.0), (-30.0, 25.0)]).is_agreed
+
+
+def test_climbs_that_only_seem_to_lead_to_one_height_both_go_on() -> None:
+    race = raced([(-10.0, 2.0), (-20.0, 12.0), (-20.0, 12.0), (-30.0, 10.0)])
+    race.halve(3)
+    assert [runner.restart for runner in race.alive] == [0, 1, 3]
+
+
+def test_a_move_need_only_lead_above_where_the_best_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    race = raced([(-10.0, 5.0)])
+    least: list[float] = []
+
+    def seen(_: Neighbourhood, __: list[Way], above: float, ___: Ground) -> Fitting[tuple[Way, Fit | None]]:
+        least.append(above)
+        return (), None
+        yield
+
+    monkeypatch.setattr(module, "_furthest", seen)
+    alone(local_search(race, Ground(EM(), Objective(levels_only()), 100, 1e-6, at_once=0), 0))
+    assert set(least) == {-10.0 + SAME}
 
 
 @pytest.mark.parametrize(
