@@ -295,12 +295,19 @@ def test_series_with_signs_are_drawn_before_others() -> None:
         (rows_of("A", [*PATH[:-1], 1]), {"changed"}),
         (rows_of("A", PATH, p_change_5=[0.9] * 99 + [0.5]), set()),
         (rows_of("A", PATH, p_change_5=[0.1] * 99 + [0.51]), {"ending"}),
+        (rows_of("A", PATH, p_change_5=[0.76] * 99 + [0.78]), set()),
+        (rows_of("A", [*PATH[:-1], 2], p_change_5=[0.1] * 99 + [0.9]), {"changed"}),
+        (rows_of("A", [*PATH[:-1], 1], p_change_5=[0.1] * 99 + [0.9], status=["OK"] * 99 + ["STALE"]), set()),
+        (rows_of("A", [*PATH[:-1], 1], p_change_5=[0.1] * 99 + [0.9], status=["OK"] * 99 + ["MISSING"]), set()),
         (rows_of("A", PATH * 2, log_density=[*np.linspace(0, 1, 199), -0.001]), {"surprising"}),
         (rows_of("A", PATH * 2, log_density=[*np.linspace(0, 1, 199), 0.02]), set()),
         (rows_of("A", PATH[:50], log_density=[0.0] * 49 + [-9.0]), set()),
         (rows_of("A", [0, 1], as_of=[START, START]), set()),
     ],
-    ids=["calm", "changed", "one half", "above one half", "below", "within", "too few", "not of the newest publish"],
+    ids=[
+        *["calm", "changed", "one half", "above one half", "of a state of short stays", "of a new state"],
+        *["stale", "missing", "below", "within", "too few", "not of the newest publish"],
+    ],
 )
 def test_signs_are_what_they_say(rows: pl.DataFrame, expected: set[str]) -> None:
     found = newest_rows(pl.concat([rows, rows_of("other", PATH)])).filter(series_id="A").row(0, named=True)

@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 from tasks.config.settings import Settings
+from tasks.report.page.data import page_data
 from tasks.source.ingest import ingest
+from tasks.source.leading import told_leading
 from tasks.source.present import told_ahead, told_left_out
 from tasks.source.validate import Validated, validate
 from tasks.tables.publish import all_set_aside
@@ -201,6 +203,39 @@ def test_rows_ahead_of_this_day_are_a_mistake_unless_many_are(
     assert found.as_of.date() == max(days[: len(days) - n_out])
     assert [f"A: {n_out} row" in note for note in told_left_out(ingested, settings.source)] == [True] * (n_out > 0)
     assert bool(told_ahead(ingested, found.as_of, settings.source)) == told
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        ([0, *[1] * 9], "'s0' runs 1 step ahead"),
+        ([0, *[3] * 8, 30], "'s0' runs 3 steps ahead"),
+        ([0, 0, *[1] * 8], ""),
+        ([0] * 10, ""),
+        ([*[0] * 9, 1], ""),
+        ([*range(10)], ""),
+        ([0, 1, 1, *range(2, 9)], ""),
+        ([0, 1], ""),
+    ],
+    ids=["ahead", "one has ended", "two markets", "none", "one behind", "each its own", "two alike", "only two"],
+)
+def test_a_series_that_leads_nearly_all_others_is_told_on_the_page_too(
+    settings_for: Build, lacking: list[int], told: str
+) -> None:
+    """One whose clock runs ahead moves the moment, and all others lack the newest steps."""
+    hours = pl.datetime_range(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 5, tzinfo=UTC), "1h", eager=True)
+    frames = [
+        pl.DataFrame({"symbol": f"s{i}", "date": hours[: len(hours) - n]}).with_columns(
+            close=pl.int_range(pl.len()) % 7
+        )
+        for i, n in enumerate(lacking)
+    ]
+    features = {"x": {"op": "identity", "column": "close"}}
+    settings = settings_for(pl.concat(frames), source={"frequency": "1h"}, features=features)
+    rows = _read(settings).rows
+    found = told_leading(rows, settings.source)
+    assert [told in note for note in found] == [True] * bool(told), found
+    assert page_data(settings, {}, rows.clear(), rows, None, []).notes == found  # type: ignore[typeddict-item]
 
 
 def test_the_refusal_counts_series_and_not_their_reasons() -> None:

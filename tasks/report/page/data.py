@@ -21,6 +21,7 @@ from tasks.fitting.scaling import OTHERS, Scaling
 from tasks.report.data import report_frame
 from tasks.report.page.overview import Overview, largest_state, names_said, overview
 from tasks.report.page.text import moment
+from tasks.source.leading import told_leading
 from tasks.tables.findings import read_quarantine
 from tasks.tables.names import read_name_rows
 
@@ -214,6 +215,8 @@ def page_data(
     """The table's ``rows`` with their ``features`` (series_id, time and a column each) and all else that is known."""
     columns = [] if features is None else [name for name in settings.value_columns if name in features.columns]
     rows = with_features(rows, features, settings)
+    if features is not None and "age" in features.columns:
+        notes = [*notes, *told_leading(features, settings.source)]
     return PageData(
         name=settings.name,
         summary=summary,

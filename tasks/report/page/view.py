@@ -18,7 +18,7 @@ from tasks.report.page.coverage import least_first
 from tasks.report.page.data import PageData, length_in_words
 from tasks.report.page.evidence import recorded
 from tasks.report.page.quality import balance, by_reason, set_aside
-from tasks.report.page.signs import KINDS, marked
+from tasks.report.page.signs import KINDS, SILENT, marked
 from tasks.report.page.text import NOTHING, count, number, plain, share, short, steps
 
 MOST_ROWS = 60
@@ -93,7 +93,8 @@ def standing(data: PageData) -> dict[str, Any]:
             "p_change_5": share(row["p_change_5"]),
             "log_density": number(row["log_density"]),
             "floor": number(row["floor"]),
-            "kinds": [words for kind, words in KINDS.items() if row[kind]] + ["stale"] * (row["status"] == "STALE"),
+            "kinds": [words for kind, words in KINDS.items() if row[kind]]
+            + [words for status, words in SILENT.items() if row["status"] == status],
         }
         for row in found.head(MOST_ROWS).iter_rows(named=True)
     ]
@@ -102,7 +103,7 @@ def standing(data: PageData) -> dict[str, Any]:
         "n_series": count(found.height),
         "rule": rule_sentences(data.summary.get("rule", {})),
         "n_marked": count(found.filter(pl.col("n_signs") > 0).height),
-        "kinds": [(words, count(int(found[kind].sum()))) for kind, words in KINDS.items()],
+        "kinds": [(words, count(n)) for kind, words in KINDS.items() if (n := int(found[kind].sum()))],
         "marked": found.filter(pl.col("n_signs") > 0)["series_id"].to_list(),
     }
 
