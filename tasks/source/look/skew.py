@@ -29,9 +29,7 @@ def _skew(known: pl.DataFrame, values: pl.Expr) -> float:
     own = known.select("series_id", off=apart).select(pl.col("off") / pl.col("off").abs().mean().over("series_id"))
     off, found = pl.col("off").filter(pl.col("off").is_finite()), []
     for depth in _DEPTHS:
-        low, middle, high = own.select(off.quantile(at, "linear").alias(str(at)) for at in (depth, 0.5, 1 - depth)).row(
-            0
-        )
-        spread = (high or 0.0) - (low or 0.0)
-        found.append(abs(high + low - 2 * middle) / spread if spread > 0 else 0.0)
+        quantiles = [off.quantile(at, "linear").fill_null(0.0).alias(str(at)) for at in (depth, 0.5, 1 - depth)]
+        low, middle, high = own.select(quantiles).row(0)
+        found.append(abs(high + low - 2 * middle) / (high - low) if high > low else 0.0)
     return sum(found) / len(found)
