@@ -61,7 +61,7 @@ def prospect_of(history: Tensor, *, leapt: bool) -> Tensor:
     The last two gains of plain steps tell; of steps that ``leapt``, which gain by turns, those of the last two thirds.
     """
     climbed = history.mT
-    last = climbed.isfinite().sum(1) - 1
+    last = (climbed.isfinite().sum(1) - 1).clamp(min=0)
     stride = last // 3 if leapt else torch.ones_like(last)
     one, two, three = (
         climbed.gather(1, (last - back * stride).clamp(min=0).unsqueeze(1)).squeeze(1) for back in (2, 1, 0)
