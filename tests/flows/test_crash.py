@@ -12,13 +12,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.costly import costly_beyond
 from tests.flows import crash
 
 SEEDS = [int(seed) for seed in os.environ.get("HSMM_KILLS", "").split(",") if seed]
 SOME = ["after the states' commit", "before the alerts"]
 NOT_KEPT = "after a fit that is not kept yet"
 NOWHERE = "tracking.uri=http://127.0.0.1:9"
+pytestmark = [] if SEEDS else [pytest.mark.costly]
 
 
 @pytest.fixture(scope="module", params=SEEDS or [1])
@@ -40,7 +40,7 @@ def _height(place: Path) -> int:
     return pl.read_delta(str(place / "out" / "states")).height
 
 
-@pytest.mark.parametrize("point", crash.POINTS if SEEDS else costly_beyond(1, SOME))
+@pytest.mark.parametrize("point", crash.POINTS if SEEDS else SOME)
 def test_a_night_that_is_killed_and_made_again_ends_as_one_that_was_not(
     nights: tuple[Path, Path], tmp_path: Path, point: str
 ) -> None:

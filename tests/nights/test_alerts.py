@@ -116,6 +116,7 @@ def test_nights_one_by_one_and_all_rows_at_once_find_the_same(made, night, monke
     assert alerts(slow).select(key).sort(key).equals(alerts(fast).select(key).sort(key))
 
 
+@pytest.mark.costly
 def test_later_rows_change_no_alert(made, night) -> None:
     """What there was at a moment is there ever after; only that it has ended may be added."""
     place, known = made("here"), []
@@ -421,6 +422,7 @@ def test_that_all_feeds_are_silent_is_told_once_where_they_were_alive(made, plac
     assert worked(4000, history)[0] == []
 
 
+@pytest.mark.costly
 def test_a_series_without_a_calendar_that_ended_is_one_alert_too(place_at, rows, toy) -> None:
     place = place_at("here")
     place.config.write_text(place.config.read_text().replace('frequency = "1d"\n', ""))
@@ -647,6 +649,7 @@ def test_what_stopped_a_night_is_over_once_it_is_worked_without_it(made, rows, t
     assert set_aside(place) == ["C"]
 
 
+@pytest.mark.costly
 def test_what_is_wrong_again_after_it_was_mended_is_another_alert(made, night, rows, toy) -> None:
     """Mended on the very night on which it began, by another run; wrong again on that night, it is the same one."""
     place = made("here")
@@ -673,6 +676,7 @@ def test_what_is_wrong_again_after_it_was_mended_is_another_alert(made, night, r
     assert worked(162) == [(155, 155), (157, 158), (160, 162)]
 
 
+@pytest.mark.costly
 def test_a_backfill_that_publishes_nothing_tells_nobody_either(place_at, toy, rows, listener) -> None:
     place = place_at("here")
     rows.write_parquet(place.source)

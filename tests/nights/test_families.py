@@ -51,7 +51,14 @@ def example(emission: object) -> pl.DataFrame:
 
 
 FAMILIES = [(kind, name) for kind in KINDS for name in KINDS[kind].families if (kind, name) not in REFUSED | TOGETHER]
-COSTLY = [("context", "gru"), ("duration", "contextual")]
+COSTLY = {*FAMILIES} - {
+    ("context", "embedding"),
+    ("duration", "log_normal"),
+    ("emission", "glm"),
+    ("initial", "fixed"),
+    ("transition", "contextual"),
+}
+"""All but one of each kind."""
 OF_CONTEXT = ("gru", "embedding")
 SHOWN = [
     pytest.param(kind, name, marks=[pytest.mark.costly] if (kind, name) in COSTLY else [])

@@ -81,6 +81,7 @@ def test_writers_at_once_lose_and_double_nothing(store) -> None:  # noqa: ARG001
     assert sorted(found.rows()) == [(writer, number) for writer in "ab" for number in range(6)]
 
 
+@pytest.mark.costly
 def test_a_store_that_is_gone_while_a_night_publishes_has_all_of_it_or_nothing(
     stored, store, toy, monkeypatch, tmp_path
 ) -> None:

@@ -56,7 +56,7 @@ TEAMS = {"causal": 110, "log_backward": 96, "best_segments": 64, "sampling": 88}
 
 @pytest.mark.parametrize("architecture", costly_beyond(1, ["sm_90", "sm_80"]))
 @pytest.mark.parametrize("shape", LOOPS, ids=str)
-@pytest.mark.parametrize("paths", [False, True], ids=["sums", "paths"])
+@pytest.mark.parametrize("paths", costly_beyond(1, [False, True]), ids=["sums", "paths"])
 def test_loops_stay_short_and_in_registers(shape, architecture: str, paths: bool, tmp_path: Path):
     n_states, n_durations, dtype, tail = shape
     plan = plan_for(n_states, n_durations, dtype, has_tail=tail, paths=paths)
