@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _STATED = re.compile(r"#\s*(-?\d+(?:\.(\d+))?)\b(?!\.)")
 
 
-_COSTLY = {"choosing.md"}
+_COSTLY = {"choosing.md", "learning.md"}
 
 
 def _page(path: Path) -> Any:

@@ -700,6 +700,7 @@ def newest(place, *arguments: str) -> dict[str, tuple[str, str | None, int]]:
     return {row["series_id"]: (row["status"], row["reason"], row["age"]) for row in told}
 
 
+@pytest.mark.costly
 def test_a_series_that_the_source_has_no_more_is_one_alert_until_it_returns(made, night, rows, toy) -> None:
     """It has no rows that could go on without values; one that is set aside for as long is told as that alone."""
     place = made("here")

@@ -53,6 +53,7 @@ def test_every_night_means_the_same_states(place_at, toy, kind: str) -> None:
     assert all(same == best for same, best in since_the_first)
 
 
+@pytest.mark.costly
 def test_a_birth_and_a_death_are_declared_and_no_id_comes_back(place_at, toy) -> None:
     """Three regimes, then a fourth beside them; the first ceases, and leaves the window; one like it comes back."""
     place = place_at("lives")

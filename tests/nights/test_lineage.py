@@ -18,6 +18,7 @@ from tasks.source.sample import compared, renewed, sampled
 from tasks.source.validate import validate
 from tasks.tables.lineage import lineage, lineage_notes
 from tasks.tables.states import read_states
+from tests.costly import costly_beyond
 
 OPTIONS = ("model.n_states=2", "promote.min_improvement=-9")
 CHANGES = {
@@ -46,7 +47,7 @@ def no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows.nightly, "fit_task", fit)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", costly_beyond(2, CHANGES))
 @pytest.mark.parametrize("command", ["run", "decode"])
 def test_another_meaning_is_refused_with_the_choices(place, toy, monkeypatch, change: str, command: str) -> None:
     """Before anything is loaded that fits."""

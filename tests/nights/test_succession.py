@@ -99,6 +99,7 @@ def test_another_table_of_the_same_registry_gets_the_same_rows(place, toy) -> No
     assert (place.registry.champion("toy"), len(place.registry.versions("toy"))) == (champion, made)
 
 
+@pytest.mark.costly
 def test_the_real_registry_tells_the_same_story(real_place, toy) -> None:
     toy.frame(toy.levels(toy.sojourns(160, n_states=2), distance=4.0)).write_parquet(real_place.source)
     settings = real_place.settings(*OPTIONS)

@@ -153,6 +153,7 @@ def test_a_switching_system_is_found_within_its_intervals() -> None:
     assert float(moments[0][1, 0]) == pytest.approx(1.0 / 0.3, abs=0.15)
 
 
+@pytest.mark.costly
 def test_steps_far_smaller_than_where_they_lead_are_no_collapse() -> None:
     drawn = np.random.default_rng(7)
     calm = np.repeat(drawn.integers(2, size=100), 20).astype(bool)

@@ -57,6 +57,7 @@ class TestInformation:
         expected = np.repeat(np.sqrt(left * stayed / total**3), 2)
         assert of(table, "transition.probability", "std_error") == pytest.approx(expected, rel=1e-4)
 
+    @pytest.mark.costly
     def test_intervals_cover_the_truth_as_often_as_they_say(self) -> None:
         inside = {name: [] for name in ("transition.probability", "emission.mean", "emission.covariance")}
         truth = {"transition.probability": [0.9, 0.1, 0.2, 0.8], "emission.mean": [0.0, 2.5],

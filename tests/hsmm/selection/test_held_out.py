@@ -153,6 +153,7 @@ def test_clear_states_survive_the_rule(rule: str) -> None:
     assert found.best.n_states == 2
 
 
+@pytest.mark.costly
 def test_the_choice_is_the_simplest_within_one_error_of_the_best() -> None:
     X = levels(2, 500, seed=3, gap=1.6)
     candidates = [hsmm.HMM(k, **QUICK) for k in (1, 2, 3)]

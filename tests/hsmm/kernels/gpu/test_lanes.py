@@ -7,6 +7,7 @@ import torch
 
 from hsmm.kernels.gpu import launch
 from hsmm.potentials import Potentials
+from tests.costly import costly_beyond
 from tests.fuzz_kernels import random_case
 from tests.hsmm.kernels.gpu.host import Host
 from tests.hsmm.kernels.gpu.test_teams import everything
@@ -15,13 +16,13 @@ from tests.hsmm.kernels.gpu.test_values import SHAPES, a_case, in_kind
 pytestmark = pytest.mark.usefixtures("host")
 
 
-@pytest.mark.parametrize("shape", SHAPES[:2])
+@pytest.mark.parametrize("shape", costly_beyond(0, SHAPES[:2]))
 def test_another_order_of_the_lanes_gives_the_same_bits(shape, monkeypatch: pytest.MonkeyPatch):
     assert_same_in_another_order(in_kind(a_case(13, shape, (70, 3, 300, 12, 1, 40)), torch.float32), monkeypatch)
 
 
 @pytest.mark.usefixtures("without_plans")
-@pytest.mark.parametrize("seed", [1, 4, 8, 11])
+@pytest.mark.parametrize("seed", costly_beyond(2, [1, 4, 8, 11]))
 def test_another_order_of_the_threads_gives_the_same_bits(seed: int, monkeypatch: pytest.MonkeyPatch):
     assert_same_in_another_order(random_case(seed).p, monkeypatch)
 

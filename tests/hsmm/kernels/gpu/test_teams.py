@@ -15,6 +15,7 @@ from hsmm.kernels.gpu.inputs import plan_of
 from hsmm.kernels.protocol import Kernel
 from hsmm.kernels.results import CausalName
 from hsmm.potentials import Potentials
+from tests.costly import costly_beyond
 from tests.fuzz_kernels import Bound, in_double, random_case
 from tests.hsmm.inference.cases import random_potentials
 from tests.hsmm.inference.test_owners import LENGTHS, MODELS, owned
@@ -45,7 +46,7 @@ def everything(p: Potentials, weight: Tensor | None = None, kernel: Kernel = gpu
     yield "viterbi.log_probability", kernel.viterbi(p).log_probability
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", costly_beyond(5, range(16)))
 def test_answers_are_the_references(seed: int):
     """Any number of states and durations, laws by row, violent data; what has a plan is computed by it."""
     case = random_case(seed)

@@ -66,7 +66,9 @@ def assert_counts(found: Posterior, wanted: Posterior, tolerance: float) -> None
         assert torch.allclose(getattr(found, name).double(), value, rtol=tolerance, atol=tolerance), name
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, DOUBLE), (torch.float32, SINGLE)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, DOUBLE), pytest.param(torch.float32, SINGLE, marks=pytest.mark.costly)]
+)
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(p=cases)
 def test_expected_counts_are_the_references(p: Potentials, dtype: torch.dtype, tolerance: float):
