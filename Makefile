@@ -3,7 +3,6 @@ PIP_FLAGS ?=
 MINUTES ?= 10
 PREFECT_PORT ?= 4200
 MLFLOW_PORT ?= 5000
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, len(os.sched_getaffinity(0)) + 1))')
 SANITIZE ?= $(if $(filter x86_64,$(shell uname -m)),avx2,portable)
 
 VENV := .venv
@@ -23,9 +22,9 @@ serve: $(VENV)/.package
 	@$(BIN)/python -m flows.serve --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT) \
 		$(if $(PREFECT_DATABASE),--prefect-database $(PREFECT_DATABASE)) $(if $(MLFLOW_DATABASE),--mlflow-database $(MLFLOW_DATABASE))
 
-# Each process of the tests is one thread. There is one more than cores: nights wait, for locks and for processes that end.
+# Each process of the tests is one thread: there are as many as cores.
 test: $(VENV)/.test
-	@OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test $(VENV)/.lint
 	@$(BIN)/ruff check .
