@@ -70,9 +70,8 @@ def joined_counts(
 ) -> Posterior:
     """Counts (M, ...) that differ by what the most probable path does when rows of which a half has most, by its
     ``shares`` (M, N), are the target's."""
-    source, target, half = torch.tensor([(x.source, x.target, x.half) for x in joins], device=shares.device).mT[
-        ..., None
-    ]
+    numbers = torch.tensor([(join.source, join.target, join.half) for join in joins], device=shares.device)
+    source, target, half = numbers.mT.unsqueeze(-1)
     path = counts.state.argmax(2)
     goes = (path == source) & ((shares > 0.5) == half.bool())
     before, after = (_counted(model, counts, objective, way) for way in (path, torch.where(goes, target, path)))

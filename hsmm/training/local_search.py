@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from hsmm.components.model import Model
 from hsmm.training.em import Fit
 from hsmm.training.joins import Join
-from hsmm.training.moves import Move, Neighbourhood
+from hsmm.training.moves import Move, Neighbourhood, Way
 from hsmm.training.objective import Objective
 from hsmm.training.race import SAME, Race
 from hsmm.training.standing import prospect_of, sober_objective
@@ -25,9 +24,6 @@ _FEWEST, _MOST = 8, 30  # models tried at once
 _FEWER = 3  # one in so many goes on
 _WORTH = 1.0  # nats for which it is worth to climb on without a move
 _MOST_TIMES, _IN_VAIN = 40, 2
-
-
-Way: TypeAlias = tuple[Move | Join, ...]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Move:
         return {self.split, *self.pair}
 
 
-Way: TypeAlias = Sequence[Move | Join]
+Way: TypeAlias = tuple[Move | Join, ...]
 """Moves made together, which share no state."""
 
 
